@@ -1,0 +1,51 @@
+"""Typed evidence: the only thing that all parts of the harness share."""
+
+from reports.evidence.folder import RunFolder
+from reports.evidence.histogram import Recorder, merge, percentile_ms
+from reports.evidence.records import (
+    SCHEMA,
+    BrowserTest,
+    Count,
+    Experiment,
+    Failure,
+    Fingerprint,
+    Hop,
+    HostSample,
+    Latencies,
+    Load,
+    Moment,
+    Operation,
+    Outcome,
+    Probe,
+    Proof,
+    Run,
+    Second,
+    Span,
+    Write,
+)
+
+__all__ = [
+    "SCHEMA",
+    "BrowserTest",
+    "Count",
+    "Experiment",
+    "Failure",
+    "Fingerprint",
+    "Hop",
+    "HostSample",
+    "Latencies",
+    "Load",
+    "Moment",
+    "Operation",
+    "Outcome",
+    "Probe",
+    "Proof",
+    "Recorder",
+    "Run",
+    "RunFolder",
+    "Second",
+    "Span",
+    "Write",
+    "merge",
+    "percentile_ms",
+]

@@ -1,0 +1,211 @@
+"""A run's folder on disk: one typed way in and out of `evidence/`.
+
+Lists are JSON lines, appended and flushed record by record, so that a run that is killed leaves what it
+had; single records are JSON, written beside and renamed. A torn last line (the writer was killed in it)
+is dropped when read; a torn line anywhere else is damage and raises.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Generic, TypeVar
+
+import msgspec
+
+from reports.evidence.records import (
+    BrowserTest,
+    Count,
+    Experiment,
+    Failure,
+    Hop,
+    HostSample,
+    Load,
+    Moment,
+    Probe,
+    Run,
+    Span,
+    Write,
+)
+
+T = TypeVar("T")
+
+
+class EvidenceError(Exception):
+    """Evidence that is missing or cannot be read; names the file."""
+
+
+class Appender(Generic[T]):
+    """An open JSON-lines file. `add` is on disk's page cache when it returns (it survives kill -9)."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("ab", buffering=0)
+        self._encode = msgspec.json.Encoder().encode
+
+    def add(self, *records: T) -> None:
+        """Append the records with one write, so that lines of several processes do not mix."""
+        if records:
+            self._file.write(b"".join(self._encode(record) + b"\n" for record in records))
+
+    def close(self) -> None:
+        self._file.close()
+
+    def __enter__(self) -> Appender[T]:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+def read_lines(path: Path, kind: type[T]) -> Iterator[T]:
+    """The records of a JSON-lines file; none if there is no such file."""
+    if not path.exists():
+        return
+    decoder = msgspec.json.Decoder(kind)
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if not line.endswith(b"\n"):
+                return
+            try:
+                yield decoder.decode(line)
+            except msgspec.MsgspecError as error:
+                raise EvidenceError(f"{path}, line {number}: {error}") from error
+
+
+def write_record(path: Path, record: object) -> None:
+    """Write one record as indented JSON, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_suffix(path.suffix + ".tmp")
+    beside.write_bytes(msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n")
+    beside.replace(path)
+
+
+def read_record(path: Path, kind: type[T]) -> T:
+    """One record; EvidenceError names the file if it is missing or damaged."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except FileNotFoundError:
+        raise EvidenceError(f"{path} is missing") from None
+    except msgspec.MsgspecError as error:
+        raise EvidenceError(f"{path}: {error}") from error
+
+
+class RunFolder:
+    """`reports/runs/<run id>/`: the evidence and what is made of it.
+
+    Readers return what is there and nothing for what is not: the verdict decides what missing means.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.evidence = path / "evidence"
+
+    @classmethod
+    def create(cls, path: Path) -> RunFolder:
+        """Make the folder. OSError if it cannot be made or written."""
+        folder = cls(path)
+        folder.evidence.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder.evidence, os.W_OK):
+            raise PermissionError(f"{path} cannot be written")
+        return folder
+
+    # One record each.
+
+    def write_run(self, run: Run) -> None:
+        write_record(self.evidence / "run.json", run)
+
+    def run(self) -> Run:
+        return read_record(self.evidence / "run.json", Run)
+
+    def write_load(self, load: Load) -> None:
+        write_record(self.evidence / "load" / f"{load.scenario}.json", load)
+
+    def loads(self) -> list[Load]:
+        return [read_record(path, Load) for path in sorted((self.evidence / "load").glob("*.json"))]
+
+    def experiment_dir(self, experiment: str, repeat: int = 1) -> Path:
+        """`evidence/chaos/<experiment>`; further repeats get `.2`, `.3`."""
+        return self.evidence / "chaos" / (experiment if repeat == 1 else f"{experiment}.{repeat}")
+
+    def write_experiment(self, result: Experiment, repeat: int = 1) -> None:
+        write_record(self.experiment_dir(result.id, repeat) / "experiment.json", result)
+
+    def experiments(self) -> list[tuple[str, Experiment]]:
+        """(folder name, record): the folder name is the name of its ledger and hops, too."""
+        return [
+            (path.parent.name, read_record(path, Experiment))
+            for path in sorted((self.evidence / "chaos").glob("*/experiment.json"))
+        ]
+
+    def write_hop(self, hop: Hop) -> None:
+        region = f".{hop.region}" if hop.region else ""
+        write_record(self.evidence / "hops" / f"{hop.client}.{hop.hop}{region}.json", hop)
+
+    def hops(self) -> list[Hop]:
+        return [read_record(path, Hop) for path in sorted((self.evidence / "hops").glob("*.json"))]
+
+    # Lists.
+
+    def timeline(self) -> Appender[Moment]:
+        return Appender(self.evidence / "timeline.jsonl")
+
+    def moments(self) -> list[Moment]:
+        return sorted(read_lines(self.evidence / "timeline.jsonl", Moment), key=lambda moment: moment.at_ns)
+
+    def host(self) -> Appender[HostSample]:
+        return Appender(self.evidence / "host.jsonl")
+
+    def host_samples(self) -> list[HostSample]:
+        return list(read_lines(self.evidence / "host.jsonl", HostSample))
+
+    def failures(self, scenario: str) -> Appender[Failure]:
+        return Appender(self.evidence / "load" / f"{scenario}.failures.jsonl")
+
+    def load_failures(self, scenario: str) -> list[Failure]:
+        return list(read_lines(self.evidence / "load" / f"{scenario}.failures.jsonl", Failure))
+
+    def probes(self, experiment: str) -> Appender[Probe]:
+        """`experiment` is the folder's name, as in `experiments`."""
+        return Appender(self.evidence / "chaos" / experiment / "probes.jsonl")
+
+    def probe_history(self, experiment: str) -> list[Probe]:
+        history = read_lines(self.evidence / "chaos" / experiment / "probes.jsonl", Probe)
+        return sorted(history, key=lambda probe: probe.at_ns)
+
+    def writes(self, client: str) -> Appender[Write]:
+        return Appender(self.evidence / "ledger" / f"{client}.jsonl")
+
+    def write_history(self, client: str) -> list[Write]:
+        return list(read_lines(self.evidence / "ledger" / f"{client}.jsonl", Write))
+
+    def spans(self, client: str) -> Appender[Span]:
+        return Appender(self.evidence / "ledger" / f"{client}.spans.jsonl")
+
+    def span_history(self, client: str) -> list[Span]:
+        return list(read_lines(self.evidence / "ledger" / f"{client}.spans.jsonl", Span))
+
+    def ledger_clients(self) -> list[str]:
+        """The names of all ledgers in the run."""
+        paths = (self.evidence / "ledger").glob("*.jsonl")
+        return sorted({path.name.removesuffix(".jsonl").removesuffix(".spans") for path in paths})
+
+    def facts(self) -> Appender[Count]:
+        return Appender(self.evidence / "facts.jsonl")
+
+    def counts(self) -> list[Count]:
+        return list(read_lines(self.evidence / "facts.jsonl", Count))
+
+    def browser(self) -> Appender[BrowserTest]:
+        return Appender(self.evidence / "e2e" / "tests.jsonl")
+
+    def browser_tests(self) -> list[BrowserTest]:
+        return list(read_lines(self.evidence / "e2e" / "tests.jsonl", BrowserTest))
+
+    def files(self, under: str) -> Iterable[str]:
+        """Paths of files below `evidence/<under>`, relative to the run folder, sorted."""
+        root = self.evidence / under
+        paths = root.rglob("*") if root.is_dir() else []
+        return sorted(str(path.relative_to(self.path)) for path in paths if path.is_file())

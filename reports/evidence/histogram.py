@@ -1,0 +1,89 @@
+"""Latency distributions that merge exactly and are not rounded: HdrHistogram, 1 us to 1 h, 3 digits.
+
+A percentile over several processes is taken from the merged histogram, never averaged. Operations that
+failed or never answered rank above everything recorded: a system that answers half of its requests fast
+and drops the rest has no fast p99.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from hdrh.histogram import HdrHistogram
+
+from reports.evidence.records import Latencies
+
+_LOWEST_US = 1
+_HIGHEST_US = 3_600_000_000
+_DIGITS = 3
+
+
+class Recorder:
+    """Counts latencies of one operation in constant memory; `close()` gives the record."""
+
+    def __init__(self) -> None:
+        self._histogram = HdrHistogram(_LOWEST_US, _HIGHEST_US, _DIGITS)
+        self.failed = 0
+        self.unknown = 0
+        self._negative = 0
+        self._min_us = 0
+
+    def record_us(self, latency_us: int, count: int = 1) -> None:
+        """Count a latency. Below zero is counted apart and kept as 1 us; above 1 h is kept as 1 h."""
+        if latency_us < 0:
+            self._negative += count
+            self._min_us = min(self._min_us, latency_us)
+        self._histogram.record_value(min(max(latency_us, _LOWEST_US), _HIGHEST_US), count)
+
+    @property
+    def samples(self) -> int:
+        return int(self._histogram.get_total_count())
+
+    def close(self) -> Latencies:
+        return Latencies(
+            hdr=self._histogram.encode().decode("ascii"),
+            samples=self.samples,
+            failed=self.failed,
+            unknown=self.unknown,
+            negative=self._negative,
+            min_us=self._min_us,
+        )
+
+
+def _decode(latencies: Latencies) -> HdrHistogram:
+    return HdrHistogram.decode(latencies.hdr.encode("ascii"))
+
+
+def merge(parts: Iterable[Latencies]) -> Latencies:
+    """The distribution of all parts together, in any order the same."""
+    total = HdrHistogram(_LOWEST_US, _HIGHEST_US, _DIGITS)
+    failed = unknown = negative = min_us = 0
+    for part in parts:
+        total.add(_decode(part))
+        failed += part.failed
+        unknown += part.unknown
+        negative += part.negative
+        min_us = min(min_us, part.min_us)
+    return Latencies(
+        hdr=total.encode().decode("ascii"),
+        samples=int(total.get_total_count()),
+        failed=failed,
+        unknown=unknown,
+        negative=negative,
+        min_us=min_us,
+    )
+
+
+def percentile_ms(latencies: Latencies, percent: float) -> float | None:
+    """The value in ms at or below which `percent` of all operations ended; `inf` where that falls among
+    those that failed or never answered; None without any operation."""
+    total = latencies.samples + latencies.failed + latencies.unknown
+    if total == 0:
+        return None
+    rank = max(1, math.ceil(percent / 100 * total))
+    if rank > latencies.samples:
+        return math.inf
+    # The library takes a percentile of what is recorded: give it the one that has this rank there. Half a
+    # rank lower, so that rounding in its own arithmetic cannot step over to the next value.
+    return float(_decode(latencies).get_value_at_percentile((rank - 0.5) / latencies.samples * 100)) / 1000

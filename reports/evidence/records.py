@@ -1,0 +1,286 @@
+"""The records that a run leaves behind: what every other part writes and the verdict reads.
+
+A run is a folder. Everything that a verdict needs is a record in its `evidence/` folder, so that every
+number of a report can be computed again, offline, by a pure function. Nobody decides anything here.
+
+Instants named `*_ns` are CLOCK_MONOTONIC nanoseconds of the machine that ran the harness: one clock for
+load, faults, probes and browser. `Run` holds the same instant on both clocks, so that readers can print
+the time of day.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+SCHEMA = 1
+
+Outcome = Literal["ok", "fail", "unknown"]
+"""How a client saw its operation end. A timeout is unknown, never fail: the write may have happened."""
+
+
+class Fingerprint(msgspec.Struct, frozen=True, kw_only=True):
+    """The machine and the code that a run's numbers belong to."""
+
+    cpu: str
+    cores: int
+    memory_gib: float
+    kernel: str
+    python: str
+    components: dict[str, str]
+    topology_sha256: str
+    commit: str
+
+
+class Run(msgspec.Struct, kw_only=True):
+    """What was run. Written when the run begins, rewritten when it ends (`evidence/run.json`)."""
+
+    schema: int = SCHEMA
+    run_id: str
+    profile: str
+    """A key of policy.yaml's `profiles`: smoke, nightly, soak, or `load.<scenario>`, `chaos`, `e2e`."""
+    command: str
+    seed: int
+    release: str | None = None
+    started_at: str
+    """ISO 8601, UTC."""
+    started_ns: int
+    """The instant `started_at` on CLOCK_MONOTONIC."""
+    finished_at: str | None = None
+    state: Literal["running", "finished", "interrupted", "not_started", "broken"] = "running"
+    """`not_started`: the system would not start; `broken`: the run could not go on. `error` says why."""
+    error: str | None = None
+    planted: str | None = None
+    size: str = "core"
+    bus: str = "regional"
+    distance: str = "none"
+    regions: list[str] = []
+    experiments: list[str] = []
+    """The experiments that the run set out to do: one without a result is missing evidence."""
+    durability: str = ""
+    """As it ran, in words: replication, storage, sync_interval, synchronous standby."""
+    security: str = ""
+    """As it ran, in words: TLS, encryption at rest, authentication."""
+    fingerprint: Fingerprint
+
+
+class Moment(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that happened (a line of `evidence/timeline.jsonl`)."""
+
+    at_ns: int
+    kind: Literal[
+        "phase_begin", "phase_end", "fault", "proof", "undo", "healed", "part_died", "skipped", "note", "error"
+    ]
+    name: str
+    """Of the phase, experiment or part that it belongs to."""
+    detail: str = ""
+
+
+class HostSample(msgspec.Struct, frozen=True, kw_only=True):
+    """The machine during one interval (a line of `evidence/host.jsonl`, about one a second).
+
+    Fractions are of all cores: 1.0 = every core. `foreign` is CPU that neither the system nor the harness
+    used; `steal` is CPU that the hypervisor gave to others. `timer_lag_ms` is the worst lateness of a
+    sleeping process in the interval, `fsync_ms` one 4 KiB write and fsync beside the components' data.
+    """
+
+    at_ns: int
+    interval_s: float
+    busy: float
+    steal: float
+    foreign: float
+    timer_lag_ms: float
+    fsync_ms: float
+    by_kind: dict[str, float] = {}
+    """CPU fraction by kind of process: nats, postgres, patroni, etcd, api, consumer, load, harness, ..."""
+
+
+class Latencies(msgspec.Struct, frozen=True, kw_only=True):
+    """One distribution: an HdrHistogram V2 blob of microseconds (1 us to 1 h, 3 significant digits).
+
+    Operations that failed or never answered are not in the blob; `failed` and `unknown` count them, and a
+    percentile is taken with them as slower than everything recorded. `negative` counts values below zero
+    (two clocks), which are in the blob as 1 us, with the lowest as `min_us`.
+    """
+
+    hdr: str
+    samples: int
+    """Values in the blob."""
+    failed: int = 0
+    unknown: int = 0
+    negative: int = 0
+    min_us: int = 0
+
+
+class Operation(msgspec.Struct, frozen=True, kw_only=True):
+    """The latencies of one operation from one region in the measured window.
+
+    `name` is the row that it is evidence for, without the region: `api.read_p99`, `bus.publish_p99`,
+    `bus.delivery_p99`, `bus.end_to_end_p99`.
+    """
+
+    name: str
+    region: str | None = None
+    latencies: Latencies
+
+
+class Second(msgspec.Struct, frozen=True, kw_only=True):
+    """One second of a load, for pictures; percentiles in ms, null without samples."""
+
+    at_ns: int
+    ok: int
+    failed: int
+    p50_ms: float | None
+    p99_ms: float | None
+
+
+class Load(msgspec.Struct, frozen=True, kw_only=True):
+    """The result of a scenario (`evidence/load/<scenario>.json`); counts are of the measured window."""
+
+    scenario: str
+    begin_ns: int
+    end_ns: int
+    warmup_s: float
+    offered_per_s: float
+    offered: int
+    """Operations that the schedule asked for."""
+    sent: int
+    ok: int
+    failed: int
+    unknown: int
+    schedule_lag: Latencies
+    """Intended instant -> task ready to send. Waiting for a connection or an answer is latency, not this."""
+    operations: list[Operation]
+    seconds: list[Second]
+    requests: bool = False
+    """Whether these are well-formed requests to the API, which count for availability."""
+    settings: dict[str, str] = {}
+    """Beside every figure: payload_bytes, durability, security, connections, ..."""
+
+
+class Failure(msgspec.Struct, frozen=True, kw_only=True):
+    """Requests of a load that did not succeed, with the instant of the intended send."""
+
+    at_ns: int
+    region: str
+    operation: str
+    outcome: Outcome
+    detail: str
+    count: int = 1
+
+
+class Write(msgspec.Struct, frozen=True, array_like=True):
+    """A line of the ledger (`evidence/ledger/<client>.jsonl`): written before the write is sent, with
+    outcome None, and again when its outcome is known. A write whose only line says None is unknown."""
+
+    id: str
+    """What the write can be found by at every hop: the id of the project that it creates."""
+    at_ns: int
+    outcome: Outcome | None
+    region: str
+
+
+class Span(msgspec.Struct, frozen=True, array_like=True):
+    """The ledger of a load whose writes are numbered without gaps by one publisher
+    (`evidence/ledger/<client>.spans.jsonl`): first..last, both included. `outcome` None, written first,
+    means that these numbers are about to be sent."""
+
+    publisher: int
+    first: int
+    last: int
+    outcome: Outcome | None
+    at_ns: int
+
+
+class Hop(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the ledger's writes were found at one hop after healing (`evidence/hops/<client>.<hop>.json`).
+
+    `found` maps the id of a write to how often its effect is there: postgres, outbox, stream, analytics,
+    cache-invalidator, replica. What is not in it was not found. For numbered writes, `spans` holds what was
+    found as [publisher, first, last] and `doubled_spans` what was found more than once.
+    """
+
+    client: str
+    """The ledger that this hop is checked against."""
+    hop: str
+    region: str | None = None
+    effect: bool = False
+    """Whether it is a consumer's effect (bus.exactly_once) or just a place that the write passes."""
+    found: dict[str, int] = {}
+    spans: list[tuple[int, int, int]] = []
+    doubled_spans: list[tuple[int, int, int]] = []
+    labels: dict[str, str] = {}
+    """Further names of a write, to name it with: id -> event id, partition and position."""
+    problem: str | None = None
+    """Why this hop could not be read; then it proves nothing."""
+
+
+class Probe(msgspec.Struct, frozen=True, array_like=True):
+    """One open-loop probe (a line of `evidence/chaos/<experiment>/probes.jsonl`)."""
+
+    at_ns: int
+    """Intended instant."""
+    region: str
+    operation: str
+    """read, write, publish, effect."""
+    latency_us: int
+    outcome: Outcome
+    detail: str = ""
+
+
+class Proof(msgspec.Struct, frozen=True, kw_only=True):
+    """What an independent probe saw of the fault: not the injector's own word."""
+
+    at_ns: int
+    what: str
+    expected: str
+    found: str
+    proven: bool
+
+
+class Experiment(msgspec.Struct, kw_only=True):
+    """What one repeat of an experiment did (`evidence/chaos/<experiment>/experiment.json`); its clocks and
+    counts are computed from `probes.jsonl`, the ledger and the hops of the same name."""
+
+    id: str
+    title: str
+    target: str
+    """What the fault hit, as it was found at that moment: `nats-iad-b, leader of COVENANT_PROJECTS`."""
+    begin_ns: int
+    end_ns: int
+    steady_before: bool | None = None
+    fault_ns: int | None = None
+    proofs: list[Proof] = []
+    undo_ns: int | None = None
+    redundancy_ns: int | None = None
+    """When everything that the fault took was there again (replicas streaming, stream replicas current)."""
+    healed: bool | None = None
+    steady_after: bool | None = None
+    slo: dict[str, int] = {}
+    """The latency in us within which a probe of an operation counts as within its SLO."""
+    chaos_status: str = ""
+    """What Chaos Toolkit's own journal says: completed, failed, interrupted, aborted."""
+    problems: list[str] = []
+
+
+class Count(msgspec.Struct, frozen=True, kw_only=True):
+    """A fact that was counted or checked once (`evidence/facts.jsonl`): a row, what was found, how."""
+
+    row: str
+    value: float
+    unit: str
+    how: str
+    ok: bool | None = None
+    """For facts that are not a number against a bound: whether it holds (totals reconcile)."""
+
+
+class BrowserTest(msgspec.Struct, frozen=True, kw_only=True):
+    """One browser test (a line of `evidence/e2e/tests.jsonl`); retries are off."""
+
+    id: str
+    outcome: Literal["passed", "failed", "skipped"]
+    duration_s: float
+    detail: str = ""
+    artifacts: list[str] = []
+    """Trace and screenshot, relative to the run folder."""

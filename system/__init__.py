@@ -1,0 +1,1 @@
+"""Covenant: the reference system under test. It knows nothing of the harness."""

@@ -1,0 +1,1 @@
+"""Where the system runs: topology, parts, fabrics."""

@@ -1,0 +1,389 @@
+"""The process fabric: every part a process on this machine, without root and without Docker.
+
+A system's state is on disk (`infra.site`, one pid file a part), not in the starter's memory: any process
+can attach to it, kill a part, start it again, or end the whole after its starter was killed.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+import psutil
+
+from infra import demote, ports, processes, site, target
+from infra.parts import PARTS
+from infra.parts import covenant as covenant_parts
+from infra.parts import nats as nats_part
+from infra.parts import postgres as postgres_part
+from infra.parts.base import Part
+from infra.topology import Topology
+from infra.topology import load as load_topology
+
+Progress = Callable[[float, str], None]
+"""Called with the fraction done, 0..1, and what is being done."""
+
+_STOP_WITHIN_S = 12.0
+_START_WITHIN_S = 120.0
+_POLL_S = 0.1
+
+
+class StartError(Exception):
+    """The system did not start: which part, what it waited for, the end of its log."""
+
+
+class System:
+    """A system on this machine, started by us or found."""
+
+    def __init__(self, where: site.Site, topology: Topology) -> None:
+        self.site = where
+        self.place = site.Place(where, topology)
+        self.parts: dict[str, Part] = {
+            node.name: PARTS[node.kind](self.place, node) for node in topology.nodes(where.size)
+        }
+        self._children: list[subprocess.Popen[bytes]] = []
+        self._block: ports.PortBlock | None = None
+
+    # Life.
+
+    @classmethod
+    def create(cls, home: Path, *, run_id: str, size: str, plant: Mapping[str, Mapping[str, str]]) -> System:
+        """Lay a system out in `home`, with ports and secrets of its own; nothing runs yet.
+
+        Raises infra.ports.NoPorts, infra.demote.CannotDemote, OSError.
+        """
+        topology = load_topology()
+        home.mkdir(parents=True, mode=0o700)
+        processes.write_record(home / "owner.json", processes.own_record())
+        block = ports.claim()
+        names = [f"{node.name}.{port}" for node in topology.nodes(size) for port in PARTS[node.kind].port_names]
+        where = site.create(
+            home, run_id=run_id, size=size, ports=block.assign(names), demote=demote.prefix(), plant=plant
+        )
+        system = cls(where, topology)
+        system._block = block
+        return system
+
+    @classmethod
+    def attach(cls, home: Path) -> System:
+        """The system whose home this is. FileNotFoundError if there is none."""
+        return cls(site.read(home), load_topology())
+
+    def start(self, progress: Progress) -> None:
+        """Start every part in order and wait until all are ready and redundant.
+
+        StartError names what it waited for; what was started stays until `stop`.
+        """
+        deadline = time.monotonic() + _START_WITHIN_S
+        for part in self.parts.values():
+            part.folder.mkdir(exist_ok=True)
+            part.prepare()
+        first = self._named("etcd", "nats", "valkey", "s3")
+        progress(0.02, "starting etcd, NATS, Valkey, S3")
+        for part in first:
+            self.start_part(part.name)
+        self.wait_ready(self._named("etcd"), deadline)
+        progress(0.15, "starting PostgreSQL's primary")
+        leader, *replicas = self._named("postgres")
+        self.start_part(leader.name)
+        self.wait_ready([leader], deadline)
+        self._wait("PostgreSQL's primary to take its lease", self._lacks_primary, deadline)
+        postgres_part.create_roles(self.place)
+        progress(0.4, "starting PostgreSQL's replicas, loading countries and projects")
+        for part in replicas:
+            self.start_part(part.name)
+        self.run_once("system.store.migrate", role="owner")
+        progress(0.6, "waiting for NATS, Valkey, S3; creating streams")
+        self.wait_ready(first, deadline)
+        self.run_once("system.events.streams", role="app")
+        progress(0.7, "starting the APIs, the relay and the consumers")
+        own = self._named("api", "relay", "analytics", "cache-invalidator")
+        for part in own:
+            self.start_part(part.name)
+        self.wait_ready([*replicas, *own], deadline)
+        progress(0.95, "waiting for full redundancy")
+        self._wait("PostgreSQL to be redundant", lambda: postgres_part.missing_redundancy(self.place), deadline)
+        postgres_part.checkpoint_all(self.place)
+        target.write(self.target(), self.site.path / "target.json")
+        progress(1.0, "the system is ready")
+
+    def stop(self) -> None:
+        """End every process of the system and remove what it left outside its home; never raises for a part
+        that is already gone. The home folder itself stays, for its logs: `remove` deletes it."""
+        for part in self.parts.values():
+            self._mark_unwanted(part.name)
+        # Clients first, then what they use; etcd last, so that Patroni can give its lease back.
+        for kinds in (
+            ("api", "relay", "analytics", "cache-invalidator"),
+            ("postgres", "nats", "valkey", "s3"),
+            ("etcd",),
+        ):
+            self._end(self._named(*kinds))
+        left = processes.of_home(self.site.path)
+        processes.send(left, signal.SIGKILL)
+        processes.wait_gone(left, 5)
+        for child in self._children:
+            with suppress(subprocess.TimeoutExpired):
+                child.wait(1)
+        for part in self.parts.values():
+            part.after_stop()
+        if self._block is not None:
+            self._block.close()
+
+    def remove(self) -> None:
+        """Delete the home folder."""
+        shutil.rmtree(self.site.path, ignore_errors=True)
+
+    # Parts.
+
+    def start_part(self, name: str) -> None:
+        """Start one part (again); does not wait for it. Nothing happens if it runs."""
+        part = self.parts[name]
+        if self.alive(name):
+            return
+        part.before_start()
+        command = [*(self.site.demote if part.refuses_root else []), *part.command()]
+        with (part.folder / "log").open("ab") as log:
+            child = processes.spawn(command, environment=self._environment(part), folder=part.folder, log=log)
+        self._children.append(child)
+        processes.write_record(self._record_path(name), processes.record(child.pid))
+
+    def kill(self, name: str) -> list[int]:
+        """SIGKILL a part with everything that it started; the pids that were hit."""
+        self._mark_unwanted(name)
+        hit: dict[int, None] = {}
+        deadline = time.monotonic() + 5
+        while True:
+            # Again until nothing is left: a parent may have forked between the look and the signal.
+            found = self._processes(name)
+            if not found or time.monotonic() > deadline:
+                return list(hit)
+            hit.update(dict.fromkeys(process.pid for process in found))
+            processes.send(found, signal.SIGKILL)
+            processes.wait_gone(found, 2)
+
+    def signal_part(self, name: str, number: signal.Signals) -> None:
+        """Send a signal to a part and everything that it started."""
+        processes.send(self._processes(name), number)
+
+    def alive(self, name: str) -> bool:
+        return processes.find(processes.read_record(self._record_path(name))) is not None
+
+    def wanted(self, name: str) -> bool:
+        """Whether the part is meant to run: False once somebody of ours killed it."""
+        record = processes.read_record(self._record_path(name))
+        return record is not None and record.wanted
+
+    def deaths(self) -> list[str]:
+        """Parts that are meant to run and do not."""
+        return [name for name in self.parts if self.wanted(name) and not self.alive(name)]
+
+    def pid(self, name: str) -> int | None:
+        process = processes.find(processes.read_record(self._record_path(name)))
+        return process.pid if process else None
+
+    def wait_ready(self, parts: Iterable[Part], deadline: float) -> None:
+        """Wait until every part is ready. StartError at the deadline (time.monotonic) or when one ends."""
+        waiting = list(parts)
+        if not waiting:
+            return
+        with ThreadPoolExecutor(len(waiting)) as pool:
+            list(pool.map(lambda part: self._wait_one(part, deadline), waiting))
+
+    def missing(self) -> list[str]:
+        """What the system lacks of full redundancy, one condition an entry; empty when it lacks nothing."""
+        names = [name for name in self.parts if not self.alive(name)]
+        lacks = [f"{name} to run" for name in names]
+        for name, part in self.parts.items():
+            if name not in names and (what := part.waiting_for()):
+                lacks.append(f"{name}: {what}")
+        if what := postgres_part.missing_redundancy(self.place):
+            lacks.append(what)
+        if what := nats_part.missing_redundancy(self.place):
+            lacks.append(what)
+        return lacks
+
+    # What others need to know.
+
+    def target(self) -> target.Target:
+        place, secret = self.place, self.site.secrets
+        regions = place.topology.running_regions(self.site.size)
+        apis = {node.region: f"http://{place.endpoint(node, 'http')}" for node in place.nodes("api")}
+        return target.Target(
+            run_id=self.site.run_id,
+            regions=regions,
+            api=apis,
+            web={region: f"http://{region}.localhost:{url.rpartition(':')[2]}" for region, url in apis.items()},
+            nats=[f"nats://{end}" for end in place.endpoints("nats", "client")],
+            nats_load=target.Login(user="load", password=secret["nats_load"]),
+            nats_observer=target.Login(user="observer", password=secret["nats_observer"]),
+            observer_dsn=postgres_part.dsn(place, "covenant_observer", secret["observer"]),
+            replica_dsn={
+                region: postgres_part.dsn(
+                    place, "covenant_observer", secret["observer"], node=covenant_parts.replica(place, region)
+                )
+                for region in regions
+            },
+            valkey={
+                node.region: f"redis://:{secret['valkey']}@{place.endpoint(node, 'client')}/0"
+                for node in place.nodes("valkey")
+            },
+            stream_replicas=covenant_parts.STREAM_REPLICAS,
+            durability=(
+                f"NATS R{covenant_parts.STREAM_REPLICAS}, file, sync_interval {nats_part.SYNC_INTERVAL}; "
+                "PostgreSQL: synchronous standby in the primary's region, asynchronous regional replicas"
+            ),
+            security=(
+                "passwords per role, generated per run; loopback only; no TLS, no encryption at rest "
+                "(these parts are not built yet)"
+            ),
+        )
+
+    def versions(self) -> dict[str, str]:
+        """Versions of the components, by kind."""
+        return {kind: PARTS[kind].version() for kind in dict.fromkeys(part.kind for part in self.parts.values())}
+
+    def keep_logs(self, folder: Path) -> None:
+        """Copy configuration and logs as they ran, without the secrets, for a run's evidence."""
+        folder.mkdir(parents=True, exist_ok=True)
+        hidden = [*self.site.secrets.values(), self.site.s3_access_key, self.site.s3_secret_key]
+        for part in self.parts.values():
+            for name in ("log", "nats.json", "patroni.yml", "valkey.conf"):
+                source = part.folder / name
+                if source.is_file():
+                    text = source.read_text(errors="replace")[-_LOG_KEPT:]
+                    for value in hidden:
+                        text = text.replace(value, "***")
+                    (folder / f"{part.name}.{name}").write_text(text)
+
+    # Inside.
+
+    def _named(self, *kinds: str) -> list[Part]:
+        return [part for part in self.parts.values() if part.kind in kinds]
+
+    def _record_path(self, name: str) -> Path:
+        return self.site.path / f"{name}.pid.json"
+
+    def _mark_unwanted(self, name: str) -> None:
+        record = processes.read_record(self._record_path(name))
+        if record is not None and record.wanted:
+            processes.write_record(self._record_path(name), msgspec.structs.replace(record, wanted=False))
+
+    def _environment(self, part: Part) -> dict[str, str]:
+        return {**self._common_environment(part.kind), "HOME": str(part.folder), **part.environment()}
+
+    def _common_environment(self, kind: str) -> dict[str, str]:
+        return {
+            "PATH": "/usr/local/bin:/usr/bin:/bin",
+            "LANG": "C.UTF-8",
+            "PYTHONUNBUFFERED": "1",
+            processes.HOME: str(self.site.path),
+            processes.RUN_ID: self.site.run_id,
+            processes.KIND: kind,
+        }
+
+    def run_once(self, module: str, *, role: str) -> None:
+        """Run a one-shot module of the system in the primary's region. StartError with the end of its log."""
+        region = self._named("postgres")[0].node.region
+        environment = {
+            **self._common_environment(module),
+            **covenant_parts.settings(self.place, region, role),
+        }
+        log = self.site.path / f"{module}.log"
+        with log.open("ab") as file:
+            try:
+                done = subprocess.run(
+                    [sys.executable, "-m", module], env=environment, cwd=self.site.path, timeout=60, check=False,
+                    stdin=subprocess.DEVNULL, stdout=file, stderr=file,
+                )  # fmt: skip
+            except subprocess.TimeoutExpired:
+                raise StartError(f"{module} did not end within 60 s\n{_tail(log)}") from None
+        if done.returncode != 0:
+            raise StartError(f"{module} ended with exit code {done.returncode}\n{_tail(log)}")
+
+    def _processes(self, name: str) -> list[psutil.Process]:
+        """A part's living processes, those too that it left to themselves when it died (a postmaster)."""
+        own = processes.tree(processes.find(processes.read_record(self._record_path(name))))
+        known = {process.pid for process in own}
+        folder = str(self.parts[name].folder)
+        for process in processes.of_home(self.site.path):
+            with suppress(psutil.Error):
+                if process.pid not in known and process.environ().get("HOME") == folder:
+                    own.extend(other for other in processes.tree(process) if other.pid not in known)
+                    known.update(other.pid for other in own)
+        return own
+
+    def _end(self, parts: Sequence[Part]) -> None:
+        found = {part.name: self._processes(part.name) for part in parts}
+        for part in parts:
+            part.stop(found[part.name])
+        left = processes.wait_gone([one for each in found.values() for one in each], _STOP_WITHIN_S)
+        processes.send(left, signal.SIGKILL)
+        processes.wait_gone(left, 5)
+
+    def _lacks_primary(self) -> str | None:
+        return None if postgres_part.primary(self.place) else "nobody has it"
+
+    def _wait(self, what: str, lacks: Callable[[], str | None], deadline: float) -> None:
+        while missing := lacks():
+            if time.monotonic() > deadline:
+                raise StartError(f"waited too long for {what}: it lacks {missing}")
+            time.sleep(_POLL_S)
+
+    def _wait_one(self, part: Part, deadline: float) -> None:
+        deadline = min(deadline, time.monotonic() + part.ready_within_s)
+        while missing := part.waiting_for():
+            if not self.alive(part.name):
+                raise StartError(f"{part.name} ended while it was waited for\n{_tail(part.folder / 'log')}")
+            if time.monotonic() > deadline:
+                raise StartError(f"{part.name} is not ready: waited for {missing}\n{_tail(part.folder / 'log')}")
+            time.sleep(_POLL_S)
+
+
+_LOG_KEPT = 200_000
+_TAIL_LINES = 12
+
+
+def _tail(log: Path) -> str:
+    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+    return "\n".join(f"    {line}" for line in lines[-_TAIL_LINES:])
+
+
+def homes(checkout: Path) -> list[Path]:
+    """The homes of this checkout's systems, whether they run or not."""
+    return sorted(path for path in (checkout / ".covenant").glob("*") if (path / "owner.json").exists())
+
+
+def owner_alive(home: Path) -> bool:
+    return processes.find(processes.read_record(home / "owner.json")) is not None
+
+
+def clean_up(checkout: Path) -> list[str]:
+    """End what systems of this checkout left whose owner is gone, and nobody else's; their names."""
+    cleaned = []
+    for home in homes(checkout):
+        if owner_alive(home):
+            continue
+        with suppress(FileNotFoundError, msgspec.MsgspecError):
+            System.attach(home).stop()
+        left = processes.of_home(home)
+        processes.send(left, signal.SIGKILL)
+        processes.wait_gone(left, 5)
+        shutil.rmtree(home, ignore_errors=True)
+        cleaned.append(home.name)
+    return cleaned
+
+
+def free_bytes(path: Path) -> int:
+    """Bytes that an ordinary user can still write where `path` lies."""
+    status = os.statvfs(path)
+    return status.f_bavail * status.f_frsize

@@ -1,0 +1,94 @@
+"""The system's own processes: the API of a region, the relay, the consumers. They get everything through the
+environment (`system.settings`), and say in a file that they are ready."""
+
+from __future__ import annotations
+
+import sys
+from typing import ClassVar
+
+from infra.parts.base import Part, http_get
+from infra.parts.postgres import DATABASE, Postgres
+from infra.site import Place
+from infra.topology import Node
+from system import wire
+from system.settings import variable
+
+STREAM_REPLICAS = 3
+
+
+class _Process(Part):
+    module: ClassVar[str]
+    package = "covenant-harness"
+
+    def command(self) -> list[str]:
+        return [sys.executable, "-m", self.module]
+
+    def environment(self) -> dict[str, str]:
+        return {
+            **settings(self.place, self.node.region),
+            **self.site.plant.get(self.kind, {}),
+            variable("ready_file"): str(self.folder / "ready"),
+        }
+
+    def before_start(self) -> None:
+        (self.folder / "ready").unlink(missing_ok=True)
+
+    def waiting_for(self) -> str | None:
+        return None if (self.folder / "ready").exists() else "its word that it works"
+
+
+class Api(_Process):
+    kind = "api"
+    module = "system.api"
+    port_names: ClassVar[tuple[str, ...]] = ("http",)
+
+    def environment(self) -> dict[str, str]:
+        return {
+            **super().environment(),
+            variable("host"): self.address,
+            variable("port"): str(self.port("http")),
+        }
+
+    def waiting_for(self) -> str | None:
+        status, body = http_get(f"http://{self.place.endpoint(self.node, 'http')}{wire.READY}", timeout_s=3)
+        return None if status == 200 else f"{wire.READY} ({status}: {body.decode(errors='replace')[:200]})"
+
+
+class Relay(_Process):
+    kind = "relay"
+    module = "system.events.relay"
+
+
+class Analytics(_Process):
+    kind = "analytics"
+    module = "system.events.consumers.analytics"
+
+
+class CacheInvalidator(_Process):
+    kind = "cache-invalidator"
+    module = "system.events.consumers.cache_invalidator"
+
+
+def settings(place: Place, region: str, role: str = "app") -> dict[str, str]:
+    """The environment of a process of the system in a region, as one of the database roles app, owner."""
+    cache = next(node for node in place.nodes("valkey") if node.region == region)
+    values = {
+        "region": region,
+        "database_hosts": ",".join(place.endpoints(Postgres.kind, "client")),
+        "replica": place.endpoint(replica(place, region), "client"),
+        "database": DATABASE,
+        "database_user": f"covenant_{role}",
+        "database_password": place.site.secrets[role],
+        "nats_urls": ",".join(f"nats://{end}" for end in place.endpoints("nats", "client", near=region)),
+        "nats_user": "system",
+        "nats_password": place.site.secrets["nats_system"],
+        "valkey": place.endpoint(cache, "client"),
+        "valkey_password": place.site.secrets["valkey"],
+        "stream_replicas": str(STREAM_REPLICAS),
+    }
+    return {variable(name): value for name, value in values.items()}
+
+
+def replica(place: Place, region: str) -> Node:
+    """The member that a region's reads go to: in the primary's region its standby."""
+    return next(node for node in reversed(place.nodes(Postgres.kind)) if node.region == region)

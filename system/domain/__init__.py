@@ -1,0 +1,1 @@
+"""Covenant's rules, pure: no I/O, no clock, no configuration."""

@@ -1,0 +1,98 @@
+"""What a project or a country may look like: the checks that a type alone cannot make.
+
+Each check returns a list of plain sentences, one a problem, so that a client learns everything at once.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from uuid import UUID
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from system.domain.geography import REGIONS
+from system.domain.money import LARGEST_GDP_USD_BILLIONS, LARGEST_USD_MILLIONS, has_at_most_digits
+from system.wire import NewProject, Region, Sector, Status
+
+NAME_LENGTH_MAX = 200
+SOURCE_LENGTH_MAX = 200
+
+
+class ProjectPatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A JSON merge patch of a project: what is absent stays as it is; nothing may be removed (null)."""
+
+    name: str | UnsetType = UNSET
+    region: Region | UnsetType = UNSET
+    country_code: str | UnsetType = UNSET
+    sector: Sector | UnsetType = UNSET
+    status: Status | UnsetType = UNSET
+    funding_usd_millions: Decimal | UnsetType = UNSET
+
+
+class CountryPatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A JSON merge patch of a country: its GDP, and where that figure is from."""
+
+    gdp_usd_billions: Decimal | UnsetType = UNSET
+    gdp_year: int | UnsetType = UNSET
+    gdp_source: str | UnsetType = UNSET
+    gdp_approximate: bool | UnsetType = UNSET
+
+
+def problems_of_project(project: NewProject | ProjectPatch) -> list[str]:
+    """What is wrong with the fields of a project that are given."""
+    problems: list[str] = []
+    if isinstance(project.name, str):
+        problems += _text("name", project.name, NAME_LENGTH_MAX)
+    if isinstance(project.country_code, str) and not is_country_code(project.country_code):
+        problems.append(f"country_code: expected three capital letters, found {project.country_code[:20]!r}")
+    if isinstance(project.funding_usd_millions, Decimal):
+        problems += _amount("funding_usd_millions", project.funding_usd_millions, LARGEST_USD_MILLIONS, 2)
+    if isinstance(project, NewProject) and project.id is not None and not is_uuid(project.id):
+        problems.append(f"id: expected a UUID in lower case with hyphens, found {project.id[:40]!r}")
+    return problems
+
+
+def problems_of_country(patch: CountryPatch) -> list[str]:
+    """What is wrong with the fields of a country that are given."""
+    problems: list[str] = []
+    if isinstance(patch.gdp_usd_billions, Decimal):
+        problems += _amount("gdp_usd_billions", patch.gdp_usd_billions, LARGEST_GDP_USD_BILLIONS, 3)
+    if isinstance(patch.gdp_year, int) and not 1900 <= patch.gdp_year <= 2200:
+        problems.append(f"gdp_year: expected a year from 1900 to 2200, found {patch.gdp_year}")
+    if isinstance(patch.gdp_source, str):
+        problems += _text("gdp_source", patch.gdp_source, SOURCE_LENGTH_MAX)
+    return problems
+
+
+def is_uuid(text: str) -> bool:
+    """Whether it is a UUID in its canonical form, so that equal ids are equal strings."""
+    try:
+        return str(UUID(text)) == text
+    except ValueError:
+        return False
+
+
+def is_country_code(text: str) -> bool:
+    """Whether it looks like an ISO 3166-1 alpha-3 code."""
+    return len(text) == 3 and text.isascii() and text.isalpha() and text.isupper()
+
+
+def is_region(text: str) -> bool:
+    return text in REGIONS
+
+
+def _text(field: str, text: str, length_max: int) -> list[str]:
+    if not 1 <= len(text) <= length_max:
+        return [f"{field}: expected 1 to {length_max} characters, found {len(text)}"]
+    if not text.isprintable() or text != text.strip():
+        return [f"{field}: expected printable characters without space around them"]
+    return []
+
+
+def _amount(field: str, amount: Decimal, largest: Decimal, digits: int) -> list[str]:
+    if not amount.is_finite() or not 0 <= amount <= largest:
+        return [f"{field}: expected 0 to {largest}, found {amount:.3g}"]
+    if not has_at_most_digits(amount, digits):
+        return [f"{field}: expected at most {digits} digits after the point, found {str(amount)[:40]}"]
+    return []

@@ -1,0 +1,82 @@
+"""`python -m system.store.migrate`: bring the primary's schema and first data up to date, then end.
+
+Runs as the role that owns the database. libpq finds the primary among the members; while there is none it
+tries again, for as long as a bootstrap or a failover may take.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import psycopg
+import sqlalchemy
+from alembic import command
+from alembic.config import Config
+
+from system import settings as settings_
+from system.process import make_ready, remove_stale
+from system.settings import Settings
+
+_DEADLINE_S = 120.0
+_PAUSE_S = 0.5
+
+
+def migrate(settings: Settings) -> None:
+    """Run every migration that the primary lacks. psycopg.OperationalError if none is found in 120 s."""
+    engine = sqlalchemy.create_engine(
+        "postgresql+psycopg://", creator=lambda: _connect(settings), poolclass=sqlalchemy.NullPool
+    )
+    with engine.connect() as connection:
+        config = Config()
+        config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+        connection.commit()
+
+
+def _connect(settings: Settings) -> psycopg.Connection[tuple[object, ...]]:
+    members = [member.rpartition(":") for member in settings.database_hosts.split(",")]
+    deadline = time.monotonic() + _DEADLINE_S
+    told = False
+    while True:
+        try:
+            return psycopg.connect(
+                host=",".join(host for host, _, _ in members),
+                port=",".join(port for _, _, port in members),
+                target_session_attrs="read-write",
+                dbname=settings.database,
+                user=settings.database_user,
+                password=settings.database_password,
+                connect_timeout=2,
+                application_name="covenant-migrate",
+            )
+        except psycopg.OperationalError as error:
+            if time.monotonic() > deadline:
+                raise
+            if not told:
+                print(f"migrate: waiting for a primary: {str(error).splitlines()[0]}", file=sys.stderr)
+                told = True
+            time.sleep(_PAUSE_S)
+
+
+def main() -> int:
+    """Exit code: 0 done, 1 no primary within the deadline, 2 settings are missing."""
+    try:
+        settings = settings_.load()
+    except settings_.SettingsError as error:
+        print(f"migrate: {error}", file=sys.stderr)
+        return 2
+    remove_stale(settings.ready_file)
+    try:
+        migrate(settings)
+    except psycopg.OperationalError as error:
+        print(f"migrate: no primary took a connection in {_DEADLINE_S:.0f} s: {error}", file=sys.stderr)
+        return 1
+    make_ready(settings.ready_file)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,519 @@
+"""The command line: every command on one page, and the only place that knows all parts.
+
+Answers go to stdout, progress to stderr. Exit codes: 0 PASS, 1 FAIL, 2 wrong usage, 3 INCONCLUSIVE,
+4 INVALID, 5 the system would not start or a part is missing, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shlex
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+import reports
+from chaos import journal, plants
+from chaos import runner as chaos_runner
+from e2e import browser as browsers
+from e2e import runner as e2e_runner
+from infra import demote, machine, ports, processes
+from infra.fabric import process as fabric
+from infra.parts.base import MissingPart
+from infra.progress import say, step
+from infra.session import FREE_TO_START_BYTES, Session, StepFailed
+from infra.status import status as system_status
+from loadtests import data_facts
+from loadtests import runner as load_runner
+from reports.evidence import Run, RunFolder
+
+CHECKOUT = Path(__file__).resolve().parent
+RUNS = CHECKOUT / "reports" / "runs"
+UP = CHECKOUT / ".covenant" / "up"
+EXIT_USAGE, EXIT_NOT_STARTED, EXIT_INTERRUPTED = 2, 5, 130
+
+# What `nightly` does, by profile: loads in order (scenario, offered per second, measured seconds), then
+# experiments. 600 requests/s for 56 s are the 30,000 that 99.99% needs, with some to spare.
+PROFILES: dict[str, tuple[tuple[tuple[str, float, float], ...], tuple[str, ...]]] = {
+    "smoke": (
+        (("api-browse", 600, 56), ("bus-ingest", 2000, 25)),
+        ("pg-primary-kill", "bus-leader-kill", "analytics-kill"),
+    )
+}
+
+
+class OneLine(click.Group):
+    """Wrong usage is answered in one line."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().main(*args, **{**kwargs, "standalone_mode": False})
+        except click.UsageError as error:
+            where = error.ctx.command_path if error.ctx else "./covenant"
+            fail(EXIT_USAGE, f"{error.format_message()} (see {where} --help)")
+        except click.Abort:
+            sys.exit(EXIT_INTERRUPTED)
+
+
+def fail(code: int, message: str) -> NoReturn:
+    say(f"covenant: {message}")
+    sys.exit(code)
+
+
+@click.group(cls=OneLine, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+def main() -> None:
+    """Put Covenant's claims to the test: load it, break it, browse it, and read the verdict.
+
+    \b
+    Start here:  ./covenant nightly --profile smoke    (everything, five minutes)
+    Then:        ./covenant report show                (the newest report again)
+    """
+
+
+# The main job.
+
+
+@main.command()
+@click.option("--profile", type=click.Choice(sorted(PROFILES)), default="smoke", show_default=True)
+@click.option("--seed", type=int, default=1, show_default=True, help="Seed of everything random in the load.")
+@click.option("--out", type=click.Path(path_type=Path), help="Where to write the run; default: reports/runs/<run id>.")
+@click.option(
+    "--only", type=click.Choice(["load", "chaos", "e2e"]), help="Only this part; the others are missing evidence."
+)
+@click.option("--release", help="Name of the release under test, for the report.")
+@click.option("--install-browser", is_flag=True, help="Install Chromium with apt if there is no browser (root).")
+def nightly(
+    profile: str, seed: int, out: Path | None, only: str | None, release: str | None, install_browser: bool
+) -> None:
+    """Start a system, load it, kill parts of it, browse it, report, stop everything.
+
+    \b
+    Example:  ./covenant nightly --profile smoke --release 2026.11
+    """
+    loads, experiments = PROFILES[profile]
+    browser: browsers.Browser | str | None = None
+    if only in (None, "e2e"):
+        browser = _browser(install_browser)
+    with _session(profile, seed=seed, out=out, release=release, experiments=experiments) as run:
+        run.start()
+        with run.phase("data"):
+            data_facts.record(run.system.target(), run.folder)
+        for scenario, rate, duration_s in loads if only in (None, "load") else ():
+            _load_phase(run, scenario, rate=rate, duration_s=duration_s)
+        for experiment in experiments if only in (None, "chaos") else ():
+            _chaos_phase(run, experiment)
+        if browser is not None:
+            _e2e_phase(run, browser, ["-m", "smoke"])
+
+
+# The running system.
+
+
+@main.command()
+@click.option("--fabric", "fabric_name", type=click.Choice(["process"]), default="process", show_default=True)
+@click.option("--size", type=click.Choice(["core"]), default="core", show_default=True)
+@click.option("--bus", type=click.Choice(["regional"]), default="regional", show_default=True)
+@click.option("--detach", is_flag=True, help="Come back when it is ready; end it with ./covenant down.")
+def up(fabric_name: str, size: str, bus: str, detach: bool) -> None:
+    """Start a system and keep it running: until Ctrl-C, or with --detach until `down`.
+
+    \b
+    Example:  ./covenant up --detach && ./covenant status
+    """
+    if UP.exists() and fabric.owner_alive(UP):
+        fail(EXIT_USAGE, "a system of this checkout is running already: ./covenant status, ./covenant down")
+    if detach:
+        _detach(["up", "--size", size])
+        return
+    system = _create_system("up", size=size, plant=None)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with step("system") as progress:
+            system.start(progress)
+        for region, url in system.target().web.items():
+            click.echo(f"{region}  {url}")
+        say("running; Ctrl-C or ./covenant down ends it")
+        while True:
+            signal.pause()
+    except fabric.StartError as error:
+        fail(EXIT_NOT_STARTED, str(error))
+    except KeyboardInterrupt:
+        pass
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        say("stopping the system")
+        system.stop()
+        system.remove()
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="The whole state, for programs (holds the observers' passwords).")
+def status(as_json: bool) -> None:
+    """Tell what is running in this checkout.
+
+    \b
+    Example:  ./covenant status --json | python3 -m json.tool
+    """
+    system = _running()
+    state = system_status(system, [fault.describe() for fault in journal.open_faults(system.site.path)])
+    if as_json:
+        click.echo(json.dumps(state, indent=1))
+        return
+    click.echo(f"{state['run_id']}: {'ready' if state['ready'] else 'lacks ' + '; '.join(state['missing'])}")
+    for name, region in state["regions"].items():
+        primary = "  primary" if region["primary"] else ""
+        click.echo(
+            f"{name}  api {region['api']}  web {region['web']}  replica lag {region['replica_lag_s']} s{primary}"
+        )
+    for stream, leader in state["nats"]["leader"].items():
+        click.echo(f"{stream}  led by {leader}")
+    for part in state["parts"]:
+        click.echo(f"{part['name']:<22} {part['state']:<9} pid {part['pid']}")
+
+
+@main.command()
+def down() -> None:
+    """End the system that `up` started in this checkout, and what crashed runs left.
+
+    \b
+    Example:  ./covenant down
+    """
+    owner = processes.find(processes.read_record(UP / "owner.json"))
+    if owner is not None:
+        processes.send([owner], signal.SIGTERM)
+        processes.wait_gone([owner], 60)
+    fabric.clean_up(CHECKOUT)
+    say("nothing of this checkout is running" if not UP.exists() else "the system did not end; run down again")
+
+
+# Parts of the main job, against the running system or one of their own.
+
+
+@main.group()
+def load() -> None:
+    """Put load on the system."""
+
+
+@load.command("list")
+def load_list() -> None:
+    """One scenario a line."""
+    for scenario in load_runner.scenarios():
+        click.echo(f"{scenario.name:<14} {scenario.title} (default {scenario.rate:g}/s for {scenario.duration_s:g} s)")
+
+
+@load.command("run")
+@click.argument("scenario")
+@click.option("--rate", type=float, help="Operations offered per second, all regions together.")
+@click.option("--duration", type=float, help="Seconds measured, after a short warm-up.")
+@click.option(
+    "--users", type=click.IntRange(1, 10_000), help="Connections (api-browse: a region; bus-ingest: publishers)."
+)
+@click.option("--web", is_flag=True, help="Show Locust's own page while it runs.")
+@click.option("--out", type=click.Path(path_type=Path), help="Where to write the run.")
+def load_run(
+    scenario: str, rate: float | None, duration: float | None, users: int | None, web: bool, out: Path | None
+) -> None:
+    """Run one scenario and report on the rows that it is evidence for.
+
+    \b
+    Example:  ./covenant load run bus-ingest --rate 10000 --duration 30
+    """
+    _run_load(scenario, rate=rate, duration=duration, users=users, web=web, out=out, plant=None)
+
+
+@main.group()
+def chaos() -> None:
+    """Break the system, measure how it comes back."""
+
+
+@chaos.command("list")
+def chaos_list() -> None:
+    """One experiment a line."""
+    for experiment in chaos_runner.experiments():
+        click.echo(f"{experiment.id:<18} {experiment.title}")
+
+
+@chaos.command("plan")
+@click.argument("experiment")
+def chaos_plan(experiment: str) -> None:
+    """Say what an experiment will do, before it does it."""
+    _known_experiments([experiment])
+    click.echo(chaos_runner.plan(experiment))
+
+
+@chaos.command("run")
+@click.argument("experiment", nargs=-1, required=True)
+@click.option("--repeat", type=click.IntRange(1, 100), default=1, show_default=True)
+@click.option("--dry", is_flag=True, help="Only say what would be done.")
+@click.option("--out", type=click.Path(path_type=Path), help="Where to write the run.")
+def chaos_run(experiment: tuple[str, ...], repeat: int, dry: bool, out: Path | None) -> None:
+    """Run experiments and report their recovery clocks and lost writes.
+
+    \b
+    Example:  ./covenant chaos run pg-primary-kill bus-leader-kill
+    """
+    _known_experiments(experiment)
+    if dry:
+        click.echo("\n\n".join(chaos_runner.plan(name) for name in experiment))
+        return
+    _run_chaos(experiment, repeat=repeat, out=out, plant=None)
+
+
+@chaos.command("heal")
+def chaos_heal() -> None:
+    """Undo every fault that is still open in the running system."""
+    healed = journal.heal(_running())
+    click.echo("\n".join(healed) if healed else "no fault is open")
+
+
+@main.command(context_settings={"ignore_unknown_options": True})
+@click.option("--install-browser", is_flag=True, help="Install Chromium with apt if there is no browser (root).")
+@click.argument("pytest_arguments", nargs=-1, type=click.UNPROCESSED)
+def e2e(install_browser: bool, pytest_arguments: tuple[str, ...]) -> None:
+    """Run the browser suites and report.
+
+    \b
+    Example:  ./covenant e2e -k region
+    """
+    browser = _browser(install_browser)
+    with _session("e2e") as run:
+        run.start()
+        _e2e_phase(run, browser, list(pytest_arguments))
+
+
+@main.command()
+@click.argument("bug")
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+def plant(bug: str, command: tuple[str, ...]) -> None:
+    """Run a command against a system with a planted bug; `plant list` lists the bugs.
+
+    Without a command, the bug's own cheapest one that catches it. The exit code is the command's.
+
+    \b
+    Example:  ./covenant plant api-stall-120ms
+              ./covenant plant analytics-no-guard -- chaos run analytics-kill
+    """
+    if bug == "list":
+        for known in plants.PLANTS.values():
+            red = " ".join(known.red) or "none: " + known.title
+            click.echo(f"{known.name:<22} must go red: {red}; caught by: {' '.join(known.command)}")
+        return
+    if bug not in plants.PLANTS:
+        fail(EXIT_USAGE, f"no planted bug is called {bug!r}; there are: {', '.join(plants.PLANTS)}")
+    words = list(command) or list(plants.PLANTS[bug].command)
+    match words[:2]:
+        case ["load", "run"]:
+            options = load_run.make_context("load run", words[2:]).params
+            _run_load(plant=bug, **options)
+        case ["chaos", "run"]:
+            options = chaos_run.make_context("chaos run", words[2:]).params
+            _known_experiments(options["experiment"])
+            _run_chaos(options["experiment"], repeat=options["repeat"], out=options["out"], plant=bug)
+        case _:
+            fail(EXIT_USAGE, f"plant takes `load run ...` or `chaos run ...`, found: {' '.join(words)}")
+
+
+@main.group()
+def report() -> None:
+    """Read the reports."""
+
+
+@report.command("show")
+@click.argument("run", required=False)
+def report_show(run: str | None) -> None:
+    """Compute a run's verdict again from its evidence; RUN is an id or a folder, default the newest.
+
+    \b
+    Example:  ./covenant report show
+    """
+    folder = _run_folder(run)
+    result = reports.assess(folder)
+    click.echo(reports.to_text(result))
+    sys.exit(reports.exit_code(result))
+
+
+# Inside.
+
+
+@contextmanager
+def _session(
+    profile: str,
+    *,
+    seed: int = 1,
+    out: Path | None = None,
+    release: str | None = None,
+    experiments: tuple[str, ...] = (),
+    plant: str | None = None,
+) -> Iterator[Session]:
+    """A run of a profile on the running system, or on one of its own; ends the process with its verdict."""
+    now = datetime.now(UTC)
+    run_id = f"{now:%Y%m%d-%H%M%S}-{profile.replace('.', '-')}-{secrets.token_hex(2)}"
+    try:
+        folder = RunFolder.create(out or RUNS / run_id)
+    except OSError as error:
+        fail(EXIT_USAGE, f"the run folder cannot be written: {error}; name another with --out")
+    if (folder.evidence / "run.json").exists():
+        fail(EXIT_USAGE, f"{folder.path} holds a run already; name another with --out")
+    own = profile in PROFILES or plant is not None or not (UP.exists() and fabric.owner_alive(UP))
+    system = _create_system(run_id, size="core", plant=plant) if own else _running()
+    os.environ.update({processes.RUN_ID: system.site.run_id, processes.KIND: "harness"})
+    facts = system.target()
+    run = Run(
+        run_id=run_id, profile=profile, command=shlex.join(["./covenant", *sys.argv[1:]]), seed=seed, release=release,
+        started_at=now.isoformat(timespec="seconds"), started_ns=time.monotonic_ns(), planted=plant, size="core",
+        regions=facts.regions, experiments=list(experiments), durability=facts.durability, security=facts.security,
+        fingerprint=machine.fingerprint(CHECKOUT, system.versions(), system.place.topology.sha256),
+    )  # fmt: skip
+    session = Session(
+        run, folder, system, owned=own, monitor=load_runner.monitor_command(system, folder), heal=journal.heal
+    )
+    with session:
+        yield session
+    with step("report") as progress:
+        progress(0.1, "computing the verdict from the evidence")
+        result = reports.assess(folder)
+        reports.publish(folder, result)
+    click.echo(reports.to_text(result))
+    click.echo(f"report: {folder.path / 'report.html'}")
+    sys.exit(reports.exit_code(result))
+
+
+def _create_system(name: str, *, size: str, plant: str | None) -> fabric.System:
+    """Lay out a system after clearing what crashed ones left; ends the process if that cannot be."""
+    for left in fabric.clean_up(CHECKOUT):
+        say(f"cleaned up after {left}, which ended without doing so")
+    free = fabric.free_bytes(CHECKOUT)
+    if free < FREE_TO_START_BYTES:
+        fail(
+            EXIT_NOT_STARTED,
+            f"disk: expected {FREE_TO_START_BYTES >> 30} GiB free at {CHECKOUT}, found {free >> 20} MiB",
+        )
+    environment = plants.environment(plant) if plant else {}
+    try:
+        return fabric.System.create(CHECKOUT / ".covenant" / name, run_id=name, size=size, plant=environment)
+    except (MissingPart, ports.NoPorts, demote.CannotDemote, OSError) as error:
+        fail(EXIT_NOT_STARTED, str(error))
+
+
+def _running() -> fabric.System:
+    if not (UP / "target.json").exists():
+        fail(EXIT_USAGE, "no system of this checkout is running: ./covenant up --detach")
+    return fabric.System.attach(UP)
+
+
+def _detach(arguments: list[str]) -> None:
+    """Start ourselves apart and show what it says until the system is ready."""
+    log = CHECKOUT / ".covenant" / "up.log"
+    log.parent.mkdir(exist_ok=True)
+    with log.open("wb") as file:
+        keeper = processes.spawn(
+            [sys.executable, "-m", "covenant", *arguments], environment=os.environ, folder=CHECKOUT, log=file
+        )
+    with log.open() as lines:
+        while keeper.poll() is None:
+            for line in lines:
+                (click.echo if " http" in line else say)(line.rstrip())
+                if line.startswith("running;"):
+                    return
+            time.sleep(0.1)
+        say(lines.read().rstrip())
+    sys.exit(keeper.returncode or EXIT_NOT_STARTED)
+
+
+def _known_experiments(names: tuple[str, ...] | list[str]) -> None:
+    known = [experiment.id for experiment in chaos_runner.experiments()]
+    for name in names:
+        if name not in known:
+            fail(EXIT_USAGE, f"no experiment is called {name!r}; there are: {', '.join(known)}")
+
+
+def _run_load(
+    scenario: str,
+    *,
+    rate: float | None,
+    duration: float | None,
+    users: int | None,
+    web: bool,
+    out: Path | None,
+    plant: str | None,
+) -> None:
+    try:
+        load_runner.check(scenario, rate=rate, duration_s=duration)
+    except ValueError as error:
+        fail(EXIT_USAGE, str(error))
+    with _session(f"load.{scenario}", out=out, plant=plant) as run:
+        run.start()
+        _load_phase(run, scenario, rate=rate, duration_s=duration, users=users, web=web)
+
+
+def _run_chaos(experiments: tuple[str, ...], *, repeat: int, out: Path | None, plant: str | None) -> None:
+    with _session("chaos", out=out, experiments=experiments, plant=plant) as run:
+        run.start()
+        for number in range(1, repeat + 1):
+            for experiment in experiments:
+                _chaos_phase(run, experiment, number)
+
+
+def _load_phase(run: Session, scenario: str, **options: Any) -> None:
+    with run.phase(scenario) as progress:
+        try:
+            load_runner.run(
+                scenario, folder=run.folder, target_path=run.system.site.path / "target.json", progress=progress,
+                seed=run.run.seed, **options,
+            )  # fmt: skip
+        except load_runner.LoadError as error:
+            raise StepFailed(str(error)) from error
+
+
+def _chaos_phase(run: Session, experiment: str, repeat: int = 1) -> None:
+    with run.phase(experiment) as progress:
+        try:
+            chaos_runner.run(experiment, folder=run.folder, home=run.system.site.path, progress=progress, repeat=repeat)
+        except chaos_runner.ExperimentError as error:
+            raise StepFailed(str(error)) from error
+
+
+def _browser(install: bool) -> browsers.Browser | str:
+    """The browser, or why there is none."""
+    try:
+        return browsers.find(install_with_apt=install or os.environ.get("CI") == "true", tell=say)
+    except browsers.NoBrowser as error:
+        return str(error)
+
+
+def _e2e_phase(run: Session, browser: browsers.Browser | str, arguments: list[str]) -> None:
+    if isinstance(browser, str):
+        run.skip("browser", browser)
+        return
+    with run.phase("browser") as progress:
+        progress(0.1, "running the suites")
+        try:
+            e2e_runner.run(browser, run.folder, run.system.site.path / "target.json", arguments)
+        except e2e_runner.SuiteError as error:
+            raise StepFailed(str(error)) from error
+
+
+def _run_folder(run: str | None) -> RunFolder:
+    if run is None:
+        found = [path.parent.parent for path in RUNS.glob("*/evidence/run.json")]
+        if not found:
+            fail(EXIT_USAGE, f"there is no run in {RUNS} yet: ./covenant nightly --profile smoke")
+        return RunFolder(max(found, key=lambda path: (path / "evidence" / "run.json").stat().st_mtime))
+    for path in (RUNS / run, Path(run)):
+        if (path / "evidence" / "run.json").exists():
+            return RunFolder(path)
+    fail(EXIT_USAGE, f"{run} is neither a run in {RUNS} nor a run's folder")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Browser suites: Playwright against the web app of a running system."""

@@ -121,13 +121,9 @@ class System:
         that is already gone. The home folder itself stays, for its logs: `remove` deletes it."""
         for part in self.parts.values():
             self._mark_unwanted(part.name)
-        # Clients first, then what they use; etcd last, so that Patroni can give its lease back.
-        for kinds in (
-            ("api", "relay", "analytics", "cache-invalidator"),
-            ("postgres", "nats", "valkey", "s3"),
-            ("etcd",),
-        ):
-            self._end(self._named(*kinds))
+        own = self._named("api", "relay", "analytics", "cache-invalidator")
+        self._end(own)
+        self._end([part for part in self.parts.values() if part not in own])
         left = processes.of_home(self.site.path)
         processes.send(left, signal.SIGKILL)
         processes.wait_gone(left, 5)

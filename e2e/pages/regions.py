@@ -1,0 +1,31 @@
+"""The page with the regions and their totals, as a person uses it: by roles and names, not by markup."""
+
+from __future__ import annotations
+
+import re
+
+from playwright.sync_api import Locator, Page, expect
+
+
+class RegionsPage:
+    def __init__(self, page: Page, origin: str) -> None:
+        self.page = page
+        self._origin = origin
+        self.table: Locator = page.get_by_role("table", name=re.compile("regions", re.IGNORECASE))
+        self.status: Locator = page.get_by_role("status")
+        self.retry: Locator = page.get_by_role("button", name=re.compile("again|retry", re.IGNORECASE))
+
+    def open(self) -> None:
+        """Open it and wait until it says that it shows figures."""
+        self.page.goto(self._origin)
+        expect(self.status).to_contain_text("Updated")
+
+    def row(self, city: str) -> Locator:
+        return self.table.get_by_role("row").filter(has=self.page.get_by_role("rowheader", name=city))
+
+    def number(self, city: str, column: str) -> str:
+        """The text of a region's cell, digits and point alone: `1,234.50` -> `1234.50`."""
+        headers = [text.strip() for text in self.table.get_by_role("columnheader").all_inner_texts()]
+        index = next(i for i, text in enumerate(headers) if column.lower() in text.lower())
+        cell = self.row(city).locator("th, td").nth(index)
+        return re.sub(r"[^0-9.]", "", cell.inner_text())

@@ -1,0 +1,49 @@
+"""Runs the browser suites in a process of their own, retries off, and keeps trace and screenshot of a failure."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from e2e.browser import VARIABLE, Browser
+from infra import target
+from reports.evidence import RunFolder
+
+RUN_FOLDER = "COVENANT_RUN_FOLDER"
+_WITHIN_S = 900
+_SUITES = Path(__file__).parent
+
+
+class SuiteError(Exception):
+    """The suites could not be run; says why."""
+
+
+def run(browser: Browser, folder: RunFolder, target_path: Path, arguments: list[str]) -> None:
+    """Run the suites with further pytest `arguments`; leaves `evidence/e2e/`. A failing test is evidence, not
+    an error; SuiteError if pytest itself could not run them."""
+    artifacts = folder.evidence / "e2e" / "artifacts"
+    log = folder.evidence / "e2e" / "pytest.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    environment = {
+        **os.environ,
+        target.VARIABLE: str(target_path),
+        RUN_FOLDER: str(folder.path),
+        VARIABLE: browser.executable or "",
+    }
+    command = [
+        sys.executable, "-m", "pytest", str(_SUITES), "--tracing=retain-on-failure", "--screenshot=only-on-failure",
+        f"--output={artifacts}", *arguments,
+    ]  # fmt: skip
+    with log.open("wb") as file:
+        try:
+            done = subprocess.run(
+                command, env=environment, cwd=_SUITES.parent, stdin=subprocess.DEVNULL, stdout=file, stderr=file,
+                timeout=_WITHIN_S, check=False,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            raise SuiteError(f"the suites did not end within {_WITHIN_S} s; see {log}") from None
+    if done.returncode not in (0, 1):
+        last = log.read_text(errors="replace").strip().splitlines()[-1:] or [""]
+        raise SuiteError(f"pytest ended with exit code {done.returncode}: {last[0]}; see {log}")

@@ -1,0 +1,72 @@
+"""The regions with their totals: what the page shows is what the API says, in every region."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+import uuid
+from decimal import Decimal
+
+import pytest
+from playwright.sync_api import Page, Route, expect
+
+from e2e.pages.regions import RegionsPage
+from infra.target import Target
+from system import wire
+
+pytestmark = pytest.mark.browser
+
+
+def api(url: str, body: dict[str, object] | None = None) -> dict[str, object]:
+    data = json.dumps(body).encode() if body is not None else None
+    request = urllib.request.Request(url, data=data, headers={"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        return json.loads(answer.read(), parse_float=Decimal)
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("region", ["iad", "ams", "syd"])
+def test_shows_every_region(page: Page, target: Target, region: str) -> None:
+    regions = RegionsPage(page, target.web[region])
+    regions.open()
+    for item in api(target.api[region] + wire.REGIONS)["items"]:
+        expect(regions.row(item["city"])).to_contain_text(item["aws_region"])
+        assert Decimal(regions.number(item["city"], "contribution")) == item["contribution_usd_millions"]
+
+
+@pytest.mark.smoke
+def test_shows_a_new_project(page: Page, target: Target) -> None:
+    regions = RegionsPage(page, target.web["ams"])
+    regions.open()
+    before = int(regions.number("Sydney", "projects"))
+    project = {
+        "id": str(uuid.uuid4()),
+        "name": "Browser suite",
+        "region": "syd",
+        "country_code": "AUS",
+        "sector": "Energy",
+        "status": "Active",
+        "funding_usd_millions": 1.25,
+    }
+    api(target.api["iad"] + wire.PROJECTS, project)
+    # Other suites may add projects meanwhile: at least ours must come to be seen, by loading the page anew.
+    for _ in range(50):
+        regions.open()
+        if int(regions.number("Sydney", "projects")) > before:
+            return
+    pytest.fail(f"50 times opened, and Sydney still shows {before} projects")
+
+
+@pytest.mark.smoke
+def test_says_when_figures_cannot_be_had(page: Page, target: Target) -> None:
+    def refuse(route: Route) -> None:
+        route.abort("connectionrefused")
+
+    page.context.route("**" + wire.REGIONS, refuse)
+    page.goto(target.web["iad"])
+    regions = RegionsPage(page, target.web["iad"])
+    expect(regions.status).not_to_contain_text("Updated")
+    expect(regions.retry).to_be_visible()
+    page.context.unroute("**" + wire.REGIONS, refuse)
+    regions.retry.click()
+    expect(regions.status).to_contain_text("Updated")

@@ -1,0 +1,60 @@
+"""Progress of long steps, on stderr: a bar on a terminal, plain lines otherwise."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+Report = Callable[[float, str], None]
+"""Takes the fraction done, 0..1, and what is being done."""
+
+_EVERY_S = 15.0
+"""Without a terminal, a step that only moves its fraction is told this often."""
+
+
+@contextmanager
+def step(name: str) -> Iterator[Report]:
+    """Show one step while the block runs."""
+    with _bar(name) if sys.stderr.isatty() else _lines(name) as report:
+        yield report
+
+
+@contextmanager
+def _bar(name: str) -> Iterator[Report]:
+    columns = (
+        TextColumn("{task.fields[title]:<22}"),
+        BarColumn(28),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}"),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task("", total=1.0, title=name)
+        yield lambda fraction, text: progress.update(task, completed=fraction, description=text)
+        progress.update(task, completed=1.0, description="done")
+
+
+@contextmanager
+def _lines(name: str) -> Iterator[Report]:
+    began = time.monotonic()
+    told_at, told = began, ""
+
+    def report(fraction: float, text: str) -> None:
+        nonlocal told_at, told
+        now = time.monotonic()
+        if text != told or now - told_at >= _EVERY_S:
+            say(f"{name}: {text} ({fraction:.0%}, {now - began:.0f} s)")
+            told_at, told = now, text
+
+    say(f"{name} ...")
+    yield report
+    say(f"{name}: done in {time.monotonic() - began:.0f} s")
+
+
+def say(text: str) -> None:
+    """One line for people, on stderr."""
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,78 @@
+"""What is running, as `status --json` answers it; other programs rely on its shape."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any
+
+import psycopg
+
+from infra.fabric.process import System
+from infra.parts import covenant as covenant_parts
+from infra.parts import nats, postgres
+from infra.topology import Node
+
+
+def status(system: System, faults: list[dict[str, Any]]) -> dict[str, Any]:
+    """The state of a running system; `faults` are the open entries of its undo journal."""
+    place, target = system.place, system.target()
+    leader = postgres.primary(place)
+    missing = system.missing()
+    observer = target.nats_observer
+    return {
+        "run_id": target.run_id,
+        "fabric": "process",
+        "size": system.site.size,
+        "bus": "regional",
+        "distance": "none",
+        "ready": not missing,
+        "missing": missing,
+        "ca_file": None,
+        "regions": {
+            region: {
+                "api": target.api[region],
+                "api_tls": None,
+                "web": target.web[region],
+                "primary": leader is not None and leader.region == region,
+                "replica_lag_s": _lag_s(system, covenant_parts.replica(place, region)),
+            }
+            for region in target.regions
+        },
+        "nats": {
+            "urls": target.nats,
+            "leader": {name: state["leader"] for name, state in nats.stream_states(place).items()},
+            "observer": {
+                "user": observer.user,
+                "password": observer.password,
+                "ca_file": None,
+                "cert_file": None,
+                "key_file": None,
+            },
+        },
+        "postgres": {
+            "primary": place.endpoint(leader, "client") if leader else None,
+            "observer_dsn": target.observer_dsn,
+        },
+        "links": [],
+        "parts": [{"name": name, "pid": system.pid(name), "state": _state(system, name)} for name in system.parts],
+        "faults": faults,
+    }
+
+
+def _state(system: System, name: str) -> str:
+    if not system.alive(name):
+        return "dead" if system.wanted(name) else "stopped"
+    return "starting" if system.parts[name].waiting_for() else "ready"
+
+
+def _lag_s(system: System, member: Node) -> float | None:
+    """Seconds since the last replayed commit if WAL is still to be replayed, else 0; None if nobody answers."""
+    query = (
+        "SELECT CASE WHEN NOT pg_is_in_recovery() OR pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn() THEN 0 "
+        "ELSE extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp()) END"
+    )
+    url = postgres.dsn(system.place, "covenant_observer", system.site.secrets["observer"], node=member)
+    with suppress(psycopg.Error), psycopg.connect(url) as link:
+        row = link.execute(query).fetchone()
+        return round(float(row[0]), 3) if row and row[0] is not None else None
+    return None

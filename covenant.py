@@ -10,7 +10,6 @@ import json
 import os
 import secrets
 import shlex
-import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -26,12 +25,13 @@ from chaos import journal, plants
 from chaos import runner as chaos_runner
 from e2e import browser as browsers
 from e2e import runner as e2e_runner
-from infra import demote, machine, ports, processes
+from infra import demote, keeper, machine, ports, processes
 from infra.fabric import process as fabric
 from infra.parts.base import MissingPart
 from infra.progress import say, step
 from infra.session import FREE_TO_START_BYTES, Session, StepFailed
 from infra.status import status as system_status
+from infra.status import to_text as status_text
 from loadtests import data_facts
 from loadtests import runner as load_runner
 from reports.evidence import Run, RunFolder
@@ -132,28 +132,13 @@ def up(fabric_name: str, size: str, bus: str, detach: bool) -> None:
     if UP.exists() and fabric.owner_alive(UP):
         fail(EXIT_USAGE, "a system of this checkout is running already: ./covenant status, ./covenant down")
     if detach:
-        _detach(["up", "--size", size])
-        return
+        ended = keeper.detach(["up", "--fabric", fabric_name, "--size", size, "--bus", bus], CHECKOUT, click.echo)
+        sys.exit(ended)
     system = _create_system("up", size=size, plant=None)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        with step("system") as progress:
-            system.start(progress)
-        for region, url in system.target().web.items():
-            click.echo(f"{region}  {url}")
-        say("running; Ctrl-C or ./covenant down ends it")
-        while True:
-            signal.pause()
+        keeper.keep(system, click.echo)
     except fabric.StartError as error:
         fail(EXIT_NOT_STARTED, str(error))
-    except KeyboardInterrupt:
-        pass
-    finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        say("stopping the system")
-        system.stop()
-        system.remove()
 
 
 @main.command()
@@ -166,19 +151,7 @@ def status(as_json: bool) -> None:
     """
     system = _running()
     state = system_status(system, [fault.describe() for fault in journal.open_faults(system.site.path)])
-    if as_json:
-        click.echo(json.dumps(state, indent=1))
-        return
-    click.echo(f"{state['run_id']}: {'ready' if state['ready'] else 'lacks ' + '; '.join(state['missing'])}")
-    for name, region in state["regions"].items():
-        primary = "  primary" if region["primary"] else ""
-        click.echo(
-            f"{name}  api {region['api']}  web {region['web']}  replica lag {region['replica_lag_s']} s{primary}"
-        )
-    for stream, leader in state["nats"]["leader"].items():
-        click.echo(f"{stream}  led by {leader}")
-    for part in state["parts"]:
-        click.echo(f"{part['name']:<22} {part['state']:<9} pid {part['pid']}")
+    click.echo(json.dumps(state, indent=1) if as_json else status_text(state))
 
 
 @main.command()
@@ -188,12 +161,8 @@ def down() -> None:
     \b
     Example:  ./covenant down
     """
-    owner = processes.find(processes.read_record(UP / "owner.json"))
-    if owner is not None:
-        processes.send([owner], signal.SIGTERM)
-        processes.wait_gone([owner], 60)
-    fabric.clean_up(CHECKOUT)
-    say("nothing of this checkout is running" if not UP.exists() else "the system did not end; run down again")
+    gone = keeper.down(UP, CHECKOUT)
+    say("nothing of this checkout is running" if gone else "the system did not end; run down again")
 
 
 # Parts of the main job, against the running system or one of their own.
@@ -409,25 +378,6 @@ def _running() -> fabric.System:
     if not (UP / "target.json").exists():
         fail(EXIT_USAGE, "no system of this checkout is running: ./covenant up --detach")
     return fabric.System.attach(UP)
-
-
-def _detach(arguments: list[str]) -> None:
-    """Start ourselves apart and show what it says until the system is ready."""
-    log = CHECKOUT / ".covenant" / "up.log"
-    log.parent.mkdir(exist_ok=True)
-    with log.open("wb") as file:
-        keeper = processes.spawn(
-            [sys.executable, "-m", "covenant", *arguments], environment=os.environ, folder=CHECKOUT, log=file
-        )
-    with log.open() as lines:
-        while keeper.poll() is None:
-            for line in lines:
-                (click.echo if " http" in line else say)(line.rstrip())
-                if line.startswith("running;"):
-                    return
-            time.sleep(0.1)
-        say(lines.read().rstrip())
-    sys.exit(keeper.returncode or EXIT_NOT_STARTED)
 
 
 def _known_experiments(names: tuple[str, ...] | list[str]) -> None:

@@ -6,6 +6,7 @@ import json
 import urllib.request
 import uuid
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from playwright.sync_api import Page, Route, expect
@@ -17,7 +18,7 @@ from system import wire
 pytestmark = pytest.mark.browser
 
 
-def api(url: str, body: dict[str, object] | None = None) -> dict[str, object]:
+def api(url: str, body: dict[str, object] | None = None) -> Any:
     data = json.dumps(body).encode() if body is not None else None
     request = urllib.request.Request(url, data=data, headers={"Content-Type": "application/json"})
     with urllib.request.urlopen(request, timeout=10) as answer:

@@ -59,6 +59,19 @@ def status(system: System, faults: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
+def to_text(state: dict[str, Any]) -> str:
+    """The same for people."""
+    lines = [f"{state['run_id']}: {'ready' if state['ready'] else 'lacks ' + '; '.join(state['missing'])}"]
+    for name, region in state["regions"].items():
+        lag = "unknown" if region["replica_lag_s"] is None else f"{region['replica_lag_s']:g} s"
+        primary = "  primary" if region["primary"] else ""
+        lines.append(f"{name}  api {region['api']}  web {region['web']}  replica lag {lag}{primary}")
+    lines += [f"{stream}  led by {leader}" for stream, leader in state["nats"]["leader"].items()]
+    lines += [f"{part['name']:<22} {part['state']:<9} pid {part['pid']}" for part in state["parts"]]
+    lines += [f"fault: {fault['experiment']} since {fault['since']}" for fault in state["faults"]]
+    return "\n".join(lines)
+
+
 def _state(system: System, name: str) -> str:
     if not system.alive(name):
         return "dead" if system.wanted(name) else "stopped"

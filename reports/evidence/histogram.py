@@ -81,9 +81,10 @@ def percentile_ms(latencies: Latencies, percent: float) -> float | None:
     total = latencies.samples + latencies.failed + latencies.unknown
     if total == 0:
         return None
-    rank = max(1, math.ceil(percent / 100 * total))
+    # Rounded first: 99.9% of 1,000 is rank 999, and 999.0000000000001 in binary fractions.
+    rank = max(1, math.ceil(round(percent * total / 100, 6)))
     if rank > latencies.samples:
         return math.inf
-    # The library takes a percentile of what is recorded: give it the one that has this rank there. Half a
-    # rank lower, so that rounding in its own arithmetic cannot step over to the next value.
-    return float(_decode(latencies).get_value_at_percentile((rank - 0.5) / latencies.samples * 100)) / 1000
+    # The library takes a percentile of what is recorded and rounds `percent * count` to the nearest rank: give it
+    # the share of exactly this rank, which is then half a rank away from either neighbour.
+    return float(_decode(latencies).get_value_at_percentile(rank / latencies.samples * 100)) / 1000

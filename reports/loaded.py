@@ -1,0 +1,101 @@
+"""Everything that a run left behind, in memory: what the verdict is computed from.
+
+A plain struct, so that a test writes it down literally. A file that is damaged (a disk that filled up in the
+middle of a line) does not take the others with it: its records count as missing, and `problems` names it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
+
+import msgspec
+
+from reports.evidence import (
+    BrowserTest,
+    Count,
+    Experiment,
+    Hop,
+    HostSample,
+    Load,
+    Moment,
+    Probe,
+    Run,
+    RunFolder,
+    Span,
+    Write,
+)
+from reports.evidence.folder import EvidenceError
+
+T = TypeVar("T")
+
+
+class Trial(msgspec.Struct, kw_only=True):
+    """One repeat of an experiment: `name` is its folder's, and that of its ledger."""
+
+    name: str
+    record: Experiment
+    probes: list[Probe] = []
+
+
+class Book(msgspec.Struct, kw_only=True):
+    """One client's ledger."""
+
+    writes: list[Write] = []
+    spans: list[Span] = []
+
+
+class Evidence(msgspec.Struct, kw_only=True):
+    """A run's evidence. Lists are empty where there is none."""
+
+    run: Run
+    moments: list[Moment] = []
+    host: list[HostSample] = []
+    loads: list[Load] = []
+    trials: list[Trial] = []
+    books: dict[str, Book] = {}
+    hops: list[Hop] = []
+    counts: list[Count] = []
+    browser: list[BrowserTest] = []
+    files: list[str] = []
+    """Paths below `evidence/`, relative to the run folder."""
+    problems: list[str] = []
+    """Evidence that could not be read."""
+
+
+def load(folder: RunFolder) -> Evidence:
+    """The evidence of a run. EvidenceError if even `run.json` cannot be read: then nothing can be said."""
+    problems: list[str] = []
+
+    def read(kind: Callable[[], list[T]]) -> list[T]:
+        try:
+            return kind()
+        except (EvidenceError, OSError) as error:
+            problems.append(str(error))
+            return []
+
+    trials = [
+        Trial(name=name, record=record, probes=read(partial(folder.probe_history, name)))
+        for name, record in read(folder.experiments)
+    ]
+    books = {
+        client: Book(
+            writes=read(partial(folder.write_history, client)),
+            spans=read(partial(folder.span_history, client)),
+        )
+        for client in folder.ledger_clients()
+    }
+    return Evidence(
+        run=folder.run(),
+        moments=read(folder.moments),
+        host=read(folder.host_samples),
+        loads=read(folder.loads),
+        trials=trials,
+        books=books,
+        hops=read(folder.hops),
+        counts=read(folder.counts),
+        browser=read(folder.browser_tests),
+        files=read(lambda: list(folder.files(""))),
+        problems=problems,
+    )

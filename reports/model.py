@@ -1,0 +1,287 @@
+"""The report as data: what the verdict computes and every document prints.
+
+`Document` is `report.json` field by field, and nothing more. `Report` adds what the readable documents say
+besides and what the exit code needs, so that no document has to compute anything again. A value that is not
+known is None, never zero; a percentile that falls among failed operations is infinite (null in JSON).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from reports.evidence import SCHEMA, Fingerprint, HostSample, Proof
+
+Verdict = Literal["PASS", "FAIL", "INVALID", "INCONCLUSIVE", "NOT_JUDGED"]
+Op = Literal["<", "<=", ">", ">=", "=="]
+
+WORST_FIRST: tuple[Verdict, ...] = ("FAIL", "INVALID", "INCONCLUSIVE", "PASS", "NOT_JUDGED")
+"""A miss on valid evidence outranks a harness that cannot be trusted, which outranks missing evidence."""
+
+
+class Bound(msgspec.Struct, frozen=True, kw_only=True):
+    """What a value must meet: `< 100 ms`."""
+
+    op: Op
+    value: float
+    unit: str
+
+    def met_by(self, value: float) -> bool:
+        match self.op:
+            case "<":
+                return value < self.value
+            case "<=":
+                return value <= self.value
+            case ">":
+                return value > self.value
+            case ">=":
+                return value >= self.value
+            case "==":
+                return value == self.value
+
+
+class Claim(msgspec.Struct, frozen=True, kw_only=True):
+    """What the seed says and whether the measured value alone bears it out; never touches the exit code.
+    Without a number, the bar is the project's own."""
+
+    text: str
+    op: Op | None
+    value: float | None
+    unit: str | None
+    verdict: Verdict
+
+
+class Ceiling(msgspec.Struct, frozen=True, kw_only=True):
+    """What the same machine was calibrated to give, and the share of it that was measured."""
+
+    value: float
+    ratio: float
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """One row. `verdict` is its gate's; `interval` is at 95% confidence, or the range where `why` says so;
+    `evidence` is relative to the run folder."""
+
+    id: str
+    claim: Claim
+    gate: Bound | None
+    measured: float | None
+    unit: str | None
+    interval: tuple[float | None, float | None] | None
+    samples: int
+    floor: float | None
+    ceiling: Ceiling | None
+    baseline: float | None
+    verdict: Verdict
+    why: str
+    durability: str
+    evidence: list[str]
+
+
+class Clocks(msgspec.Struct, frozen=True, kw_only=True):
+    """Seconds since the fault; None where it was never reached or never seen."""
+
+    detected: float | None
+    first_success: float | None
+    slo_stable: float | None
+    redundancy: float | None
+
+
+class Loss(msgspec.Struct, frozen=True, kw_only=True):
+    """Acknowledged writes; how many are lost from PostgreSQL and how old the oldest of them was at the fault
+    (seconds); effects that are there more than once; writes whose outcome the client never learnt."""
+
+    acked: int
+    lost: int | None
+    lost_seconds: float | None
+    duplicated: int | None
+    unknown: int
+
+
+class Worst(msgspec.Struct, frozen=True, kw_only=True):
+    """The region and operation that an experiment's clocks are those of."""
+
+    region: str
+    operation: str
+
+
+class ExperimentResult(msgspec.Struct, frozen=True, kw_only=True):
+    """All repeats of one experiment: the clocks are the worst repeat's, the counts are summed."""
+
+    id: str
+    verdict: Verdict
+    fault_proven: bool
+    healed: bool
+    repeats: int
+    rto_s: Clocks
+    rpo: Loss | None
+    worst: Worst | None
+    budget_s: float | None
+
+
+class BrowserResult(msgspec.Struct, frozen=True, kw_only=True):
+    """`flaky` is 0 while retries are off."""
+
+    passed: int
+    failed: int
+    flaky: int
+    skipped: int
+
+
+class Planted(msgspec.Struct, frozen=True, kw_only=True):
+    """How planted bugs fared."""
+
+    caught: int = 0
+    missed: int = 0
+    false_alarms: int = 0
+
+
+class Document(msgspec.Struct, kw_only=True):
+    """`report.json`."""
+
+    schema: int = SCHEMA
+    run_id: str
+    verdict: Verdict
+    profile: str
+    seed: int
+    release: str | None
+    started_at: str
+    finished_at: str | None
+    fingerprint: Fingerprint
+    slos: list[Row]
+    experiments: list[ExperimentResult]
+    e2e: BrowserResult
+    planted: Planted
+
+
+class Recovery(msgspec.Struct, frozen=True, kw_only=True):
+    """What the probes of one region and operation say about a fault. `state` tells how far the clocks can be
+    trusted: without enough probes after the fault nothing is known; `censored` means that it was not stable
+    again when the probing ended, `observed_s` after the fault."""
+
+    region: str
+    operation: str
+    state: Literal["no_evidence", "no_outage", "recovered", "censored"]
+    detected: float | None
+    first_success: float | None
+    slo_stable: float | None
+    probes: int
+    failed: int
+    unknown: int
+    slow: int
+    observed_s: float
+    budget_s: float
+
+
+class HopResult(msgspec.Struct, frozen=True, kw_only=True):
+    """The ledger of one client against one hop. Counts are None where the hop could not be read. `found`
+    counts acknowledged writes that are there, `unknown_found` unknown ones; examples name writes."""
+
+    client: str
+    hop: str
+    region: str | None
+    effect: bool
+    acked: int
+    unknown: int
+    found: int | None = None
+    lost: int | None = None
+    duplicated: int | None = None
+    unexpected: int | None = None
+    unknown_found: int | None = None
+    lost_examples: list[str] = []
+    duplicated_examples: list[str] = []
+    unexpected_examples: list[str] = []
+    problem: str | None = None
+
+
+class LedgerResult(msgspec.Struct, frozen=True, kw_only=True):
+    """One client's ledger. `first_lost` and `first_doubled` are the first hops, in the order in which a write
+    passes them, where one is missing or there twice. `lost_seconds` is the age at the fault of the oldest lost
+    acknowledged write in PostgreSQL, `lost_after_fault` how many of the lost were sent after it."""
+
+    client: str
+    acked: int
+    failed: int
+    unknown: int
+    hops: list[HopResult]
+    first_lost: str | None = None
+    first_doubled: str | None = None
+    lost_seconds: float | None = None
+    lost_after_fault: int = 0
+
+
+class Repeat(msgspec.Struct, frozen=True, kw_only=True):
+    """One repeat of an experiment, for the readable documents."""
+
+    name: str
+    """The name of its folder below `evidence/chaos/`."""
+    id: str
+    title: str
+    target: str
+    fault_s: float | None
+    """Seconds since the run began."""
+    proofs: list[Proof]
+    steady_before: bool | None
+    steady_after: bool | None
+    redundancy: float | None
+    recoveries: list[Recovery]
+    ledger: LedgerResult | None
+    problems: list[str]
+
+
+class LoadResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What a load offered and what came of it, in the measured window."""
+
+    scenario: str
+    duration_s: float
+    offered_per_s: float
+    offered: int
+    sent: int
+    ok: int
+    failed: int
+    unknown: int
+    schedule_lag_p99_ms: float | None
+    settings: dict[str, str]
+
+
+class HostResult(msgspec.Struct, frozen=True, kw_only=True):
+    """The machine over the whole run: shares of all cores (means), milliseconds (percentiles)."""
+
+    samples: int
+    busy: float
+    steal: float
+    foreign: float
+    timer_lag_p95_ms: float
+    fsync_p90_ms: float
+    worst: HostSample
+    """The interval with the most steal and foreign CPU."""
+
+
+class Report(Document, kw_only=True):
+    """The document, and what the readable ones tell besides."""
+
+    state: str
+    error: str | None
+    planted_bug: str | None
+    durability: str
+    security: str
+    command: str
+    size: str
+    bus: str
+    distance: str
+    regions: list[str]
+    duration_s: float | None
+    waived: dict[str, str]
+    """Judged row -> whose waiver covers its verdict, why, and until when."""
+    notes: list[str]
+    """What a reader must know before any number: parts that died, what was skipped, evidence that is damaged."""
+    repeats: list[Repeat]
+    ledgers: list[LedgerResult]
+    loads: list[LoadResult]
+    host: HostResult | None
+
+
+def document(report: Report) -> Document:
+    """The part of a report that is `report.json`."""
+    return Document(**{name: getattr(report, name) for name in Document.__struct_fields__})

@@ -1,0 +1,166 @@
+"""What a release must meet, read from `policy.yaml`: gates, minimum samples, profiles, waivers, limits.
+
+The policy is the one file that can turn a red run green, so it is read strictly: an unknown key, a pattern
+that matches no row or a waiver of a row that does not exist is an error, never ignored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import date
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import msgspec
+import yaml
+
+from reports.claims import RowClaim, load_claims
+from reports.model import Bound, Op
+
+
+class PolicyError(Exception):
+    """`policy.yaml` cannot be used; names the entry and what was expected."""
+
+
+class _Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    pass
+
+
+class Gate(_Strict, frozen=True, kw_only=True):
+    """A gate that is not the claim, with the reason."""
+
+    op: Op
+    value: float
+    unit: str
+    why: str
+
+
+class Minimum(_Strict, frozen=True, kw_only=True):
+    """The fewest samples on which a row is judged, with the reason."""
+
+    samples: int
+    why: str
+
+
+class Unbuilt(_Strict, frozen=True, kw_only=True):
+    """Rows that nothing measures yet."""
+
+    rows: list[str]
+    why: str
+
+
+class Honesty(_Strict, frozen=True, kw_only=True):
+    """Shares (0 to 1) beyond which a load is not to be believed."""
+
+    sent_ratio_min: float
+    lag_share_max: float
+
+
+class HostLimits(_Strict, frozen=True, kw_only=True):
+    """Shares (0 to 1) beyond which the machine was too disturbed for a miss to count."""
+
+    taken_mean_max: float
+    taken_peak: float
+    taken_peak_share_max: float
+    timer_lag_share_max: float
+    own_busy_max: float
+    fsync_share_max: float
+    fsync_rows: list[str]
+
+
+class Waiver(_Strict, frozen=True, kw_only=True):
+    """Lets one judged row not stop a release, up to and including `expires`."""
+
+    row: str
+    owner: str
+    reason: str
+    expires: date
+
+
+class Policy(_Strict, frozen=True, kw_only=True):
+    """`policy.yaml`. Rows in `gates` and `minimum` are named without their region."""
+
+    gates: dict[str, Gate]
+    minimum: dict[str, Minimum]
+    profiles: dict[str, list[str]]
+    unbuilt: list[Unbuilt]
+    honesty: Honesty
+    host: HostLimits
+    waivers: list[Waiver]
+
+    def gate(self, claim: RowClaim) -> Bound:
+        """The gate of a row: its own, else the claim."""
+        gate = self.gates.get(claim.family)
+        return Bound(op=gate.op, value=gate.value, unit=gate.unit) if gate else claim.bound
+
+    def minimum_samples(self, family: str) -> int:
+        return self.minimum[family].samples if family in self.minimum else 1
+
+    def judges(self, profile: str, row: str) -> bool:
+        """Whether the profile names the row. PolicyError for a profile that does not exist."""
+        if profile not in self.profiles:
+            raise PolicyError(f"unknown profile {profile!r}: expected one of {', '.join(sorted(self.profiles))}")
+        return matches(row, self.profiles[profile])
+
+    def unbuilt_why(self, row: str) -> str | None:
+        """Why nothing measures the row yet; None if something does."""
+        return next((entry.why for entry in self.unbuilt if matches(row, entry.rows)), None)
+
+    def waiver(self, row: str, day: date) -> Waiver | None:
+        """The waiver that covers the row on that day."""
+        return next((waiver for waiver in self.waivers if waiver.row == row and day <= waiver.expires), None)
+
+
+def matches(row: str, patterns: Iterable[str]) -> bool:
+    """Whether any of the patterns (`api.read_p99.*`) is the row's."""
+    return any(fnmatchcase(row, pattern) for pattern in patterns)
+
+
+def _check(policy: Policy, claims: list[RowClaim]) -> None:
+    rows = [claim.row for claim in claims]
+    families = {claim.family for claim in claims}
+
+    def pattern(where: str, entry: str) -> None:
+        if not any(fnmatchcase(row, entry) for row in rows):
+            raise PolicyError(f"policy.yaml, {where}: {entry!r} matches no row of slo.yaml")
+
+    for section, entries in (("gates", policy.gates), ("minimum", policy.minimum)):
+        for name in entries:
+            if name not in families:
+                raise PolicyError(f"policy.yaml, {section}: there is no row {name!r} in slo.yaml")
+    for name, minimum in policy.minimum.items():
+        if minimum.samples < 1:
+            raise PolicyError(f"policy.yaml, minimum, {name}: expected at least 1 sample, found {minimum.samples}")
+    for profile, patterns in policy.profiles.items():
+        for entry in patterns:
+            pattern(f"profiles, {profile}", entry)
+    for unbuilt in policy.unbuilt:
+        for entry in unbuilt.rows:
+            pattern("unbuilt", entry)
+    for entry in policy.host.fsync_rows:
+        pattern("host, fsync_rows", entry)
+    for waiver in policy.waivers:
+        if waiver.row not in rows:
+            raise PolicyError(f"policy.yaml, waivers: there is no row {waiver.row!r} in slo.yaml")
+    for section, limits in (("honesty", policy.honesty), ("host", policy.host)):
+        for name, value in msgspec.structs.asdict(limits).items():
+            if isinstance(value, float) and not 0 <= value <= 1:
+                raise PolicyError(f"policy.yaml, {section}, {name}: expected a share from 0 to 1, found {value}")
+
+
+def parse_policy(text: str, claims: list[RowClaim]) -> Policy:
+    """The policy, checked against the rows that exist. PolicyError names the entry that is wrong."""
+    try:
+        policy = msgspec.convert(yaml.safe_load(text), Policy)
+    except yaml.YAMLError as error:
+        raise PolicyError(f"policy.yaml is not YAML: {error}") from error
+    except msgspec.ValidationError as error:
+        raise PolicyError(f"policy.yaml: {error}") from error
+    _check(policy, claims)
+    return policy
+
+
+def load_policy(path: Path | None = None, claims: list[RowClaim] | None = None) -> Policy:
+    """The policy of `path`, by default the project's."""
+    text = (path or Path(__file__).with_name("policy.yaml")).read_text("utf-8")
+    return parse_policy(text, load_claims() if claims is None else claims)

@@ -1,0 +1,167 @@
+"""How long an outage lasted as clients saw it: from probe records alone, recomputed offline.
+
+A prober sends each operation from each region at fixed instants, whatever the answers do. Bad is a probe that
+failed, never answered, or was slower than its SLO; a stretch of 3 s without a bad one is stable, and what lies
+between is an episode. The clocks start at the fault: `detected` is the end of the first bad probe, `first_success`
+the end of the first successful probe that was sent after that, `slo_stable` the intended instant from which it
+is stable. Recovery time is `slo_stable`, for the worst region and operation: one answer between two failures is
+no recovery, and an outage that comes back has not ended.
+
+An episode of one or two slow probes is what a p99 allows: it is counted, but is no outage and no relapse. Where
+the probing ended before it was stable, the recovery is censored: it took at least as long as was watched.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from typing import Literal
+
+from reports.evidence import Experiment, Probe
+from reports.model import Clocks, Recovery, Worst
+
+_State = Literal["no_evidence", "no_outage", "recovered", "censored"]
+
+STABLE_NS = 3_000_000_000
+"""How long everything has to be good."""
+SLOT_NS = 50_000_000
+"""The distance of two probes (20 Hz)."""
+_GAP_NS = 10 * SLOT_NS
+"""Without a probe for this long nothing is known: no stable stretch reaches across."""
+_SLOW_ALLOWED = 2
+"""So many slow probes in an episode are no outage."""
+
+
+def _end_ns(probe: Probe) -> int:
+    return probe.at_ns + probe.latency_us * 1000
+
+
+def _is_slow(probe: Probe, slo_us: int | None) -> bool:
+    return probe.outcome == "ok" and slo_us is not None and probe.latency_us > slo_us
+
+
+def _stable_from(probes: Sequence[Probe], bad: Sequence[bool], start: int) -> int | None:
+    """The index at or after `start` from which 3 s of probes are good; None if there is none."""
+    begin: int | None = None
+    for index in range(start, len(probes)):
+        if bad[index]:
+            begin = None
+            continue
+        if begin is None or probes[index].at_ns - probes[index - 1].at_ns > _GAP_NS:
+            begin = index
+        if probes[index].at_ns + SLOT_NS - probes[begin].at_ns >= STABLE_NS:
+            return begin
+    return None
+
+
+def _outages(probes: Sequence[Probe], bad: Sequence[bool]) -> list[tuple[int, int | None]]:
+    """Episodes that are more than a slow probe or two: (index of the first bad probe, index from which it is
+    stable, None if it never is)."""
+    outages: list[tuple[int, int | None]] = []
+    position: int | None = 0
+    while position is not None:
+        first = next((index for index in range(position, len(bad)) if bad[index]), None)
+        if first is None:
+            break
+        position = _stable_from(probes, bad, first)
+        episode = [probes[index] for index in range(first, position or len(bad)) if bad[index]]
+        if len(episode) > _SLOW_ALLOWED or any(probe.outcome != "ok" for probe in episode):
+            outages.append((first, position))
+    return outages
+
+
+def _is_watched(probes: Sequence[Probe], fault_ns: int) -> bool:
+    """Whether there are probes from the fault on, without a gap, for at least 3 s."""
+    instants = [fault_ns, *(probe.at_ns for probe in probes if probe.at_ns >= fault_ns)]
+    if instants[-1] + SLOT_NS - fault_ns < STABLE_NS:
+        return False
+    return all(later - earlier <= _GAP_NS for earlier, later in pairwise(instants))
+
+
+def _budget_s(probes: Iterable[Probe], fault_ns: int) -> float:
+    """Seconds of error budget: the share of failed probes of each slot, times its length, summed."""
+    slots: defaultdict[int, list[bool]] = defaultdict(list)
+    for probe in probes:
+        slots[(probe.at_ns - fault_ns) // SLOT_NS].append(probe.outcome != "ok")
+    return sum(sum(failed) / len(failed) for failed in slots.values()) * SLOT_NS / 1e9
+
+
+def recovery(region: str, operation: str, probes: Iterable[Probe], fault_ns: int, slo_us: int | None) -> Recovery:
+    """The clocks of one region and operation. `probes` are its own, in any order; those that had ended when
+    the fault came (`fault_ns`) play no part. `slo_us` None: only failed and unknown probes are bad."""
+    after = sorted((probe for probe in probes if _end_ns(probe) > fault_ns), key=lambda probe: probe.at_ns)
+    slow = [_is_slow(probe, slo_us) for probe in after]
+    bad = [is_slow or probe.outcome != "ok" for is_slow, probe in zip(slow, after, strict=True)]
+    outages = _outages(after, bad)
+    detected = first_success = stable = None
+    state: _State = "no_outage" if _is_watched(after, fault_ns) else "no_evidence"
+    if outages:
+        seen_ns = min(_end_ns(after[index]) for index in range(outages[0][0], len(after)) if bad[index])
+        answers = [_end_ns(probe) for probe in after if probe.outcome == "ok" and probe.at_ns >= seen_ns]
+        detected = (seen_ns - fault_ns) / 1e9
+        first_success = (min(answers) - fault_ns) / 1e9 if answers else None
+        last = outages[-1][1]
+        state = "censored" if last is None else "recovered"
+        stable = None if last is None else max(0, after[last].at_ns - fault_ns) / 1e9
+    elif state == "no_outage":
+        detected = first_success = stable = 0.0
+    return Recovery(
+        region=region,
+        operation=operation,
+        state=state,
+        detected=detected,
+        first_success=first_success,
+        slo_stable=stable,
+        probes=len(after),
+        failed=sum(probe.outcome == "fail" for probe in after),
+        unknown=sum(probe.outcome == "unknown" for probe in after),
+        slow=sum(slow),
+        observed_s=max(0, after[-1].at_ns + SLOT_NS - fault_ns) / 1e9 if after else 0.0,
+        budget_s=_budget_s(after, fault_ns),
+    )
+
+
+def recoveries(experiment: Experiment, probes: Iterable[Probe]) -> list[Recovery]:
+    """The recovery of every region and operation that was probed; none without a fault."""
+    if experiment.fault_ns is None:
+        return []
+    by_key: defaultdict[tuple[str, str], list[Probe]] = defaultdict(list)
+    for probe in probes:
+        by_key[probe.region, probe.operation].append(probe)
+    return [
+        recovery(region, operation, own, experiment.fault_ns, experiment.slo.get(operation))
+        for (region, operation), own in sorted(by_key.items())
+    ]
+
+
+def worst(results: Iterable[Recovery]) -> Recovery | None:
+    """The one that took longest: one that never became stable before any other. None without evidence."""
+    known = [result for result in results if result.state != "no_evidence"]
+
+    def length(result: Recovery) -> tuple[bool, float, float]:
+        took = result.observed_s if result.slo_stable is None else result.slo_stable
+        return (result.state == "censored", took, result.first_success or 0.0)
+
+    return max(known, key=length, default=None)
+
+
+def redundancy_s(experiment: Experiment) -> float | None:
+    """Seconds from the fault until everything that it took was there again; None if that was not seen."""
+    if experiment.fault_ns is None or experiment.redundancy_ns is None:
+        return None
+    return max(0, experiment.redundancy_ns - experiment.fault_ns) / 1e9
+
+
+def clocks(experiment: Experiment, results: Iterable[Recovery]) -> tuple[Clocks, Worst | None]:
+    """The four clocks of an experiment: those of its worst region and operation, and which that is."""
+    slowest = worst(results)
+    return (
+        Clocks(
+            detected=slowest.detected if slowest else None,
+            first_success=slowest.first_success if slowest else None,
+            slo_stable=slowest.slo_stable if slowest else None,
+            redundancy=redundancy_s(experiment),
+        ),
+        Worst(region=slowest.region, operation=slowest.operation) if slowest else None,
+    )

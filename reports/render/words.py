@@ -1,0 +1,133 @@
+"""How numbers and verdicts are said, the same in every document.
+
+A number is never rounded onto the bound that it is compared with: 99.97 ms beside a gate of 100 ms is not
+printed as 100 ms.
+"""
+
+from __future__ import annotations
+
+import math
+
+from reports.model import WORST_FIRST, Bound, Report, Row, Verdict
+
+SYMBOLS: dict[Verdict, str] = {"PASS": "✓", "FAIL": "✕", "INVALID": "!", "INCONCLUSIVE": "?", "NOT_JUDGED": "–"}
+_MISSED = {"<": "≥", "<=": ">", ">": "≤", ">=": "<", "==": "≠"}
+_REASON_MAX = 160
+
+
+def number(value: float | None, beside: float | None = None) -> str:
+    """Three significant digits, more where that would print `beside` for another value; `–` for None."""
+    if value is None:
+        return "–"
+    if math.isinf(value):
+        return "∞"
+    if value == round(value) and abs(value) < 1e15:
+        return f"{value:,.0f}"
+    text = ""
+    for digits in range(3, 16):
+        text = f"{value:.{digits}g}"
+        short = abs(value) >= 10 ** (digits - 1)  # fewer digits than the whole part has
+        if not short and (beside is None or float(text) != beside) and (value < 99 or float(text) != 100):
+            break
+    return f"{float(text):,}" if abs(value) >= 1000 else text if "e" not in text else f"{float(text):.6f}".rstrip("0")
+
+
+def amount(value: float | None, unit: str | None, beside: float | None = None) -> str:
+    """A number with its unit: `99.99%`, `12.4 ms`; a ratio has none."""
+    if value is None:
+        return "–"
+    return number(value, beside) + ("" if unit in (None, "", "ratio") else "%" if unit == "%" else f" {unit}")
+
+
+def bound(gate: Bound | None) -> str:
+    """`< 100 ms`."""
+    return (
+        "–"
+        if gate is None
+        else f"{gate.op.replace('<=', '≤').replace('>=', '≥').replace('==', '=')} " + amount(gate.value, gate.unit)
+    )
+
+
+def measured(row: Row) -> str:
+    return amount(row.measured, row.unit, row.gate.value if row.gate else None)
+
+
+def interval(row: Row) -> str:
+    """`11.8 – 12.9`, in the row's unit."""
+    if row.interval is None:
+        return "–"
+    low, high = row.interval
+    beside = row.gate.value if row.gate else None
+    return f"{number(low, beside)} – {number(high, beside)}"
+
+
+def margin(row: Row) -> float | None:
+    """The share of the target that is left, negative where it is missed: 0.4 for 60 ms of 100 ms. Of a share
+    such as 99.99% it is the budget below 100% that is left. None where nothing was measured."""
+    if row.measured is None or row.gate is None:
+        return None
+    gate, value = row.gate, row.measured
+    if gate.op == "==" or gate.value == 0:
+        return 0.0 if gate.met_by(value) else -math.inf
+    if gate.op in ("<", "<="):
+        return (gate.value - value) / gate.value
+    if gate.unit == "%" and gate.value < 100:
+        return (value - gate.value) / (100 - gate.value)
+    return (value - gate.value) / gate.value
+
+
+def worst_first(rows: list[Row]) -> list[Row]:
+    """By verdict, then by margin; rows alike keep their order."""
+
+    def key(row: Row) -> tuple[int, float]:
+        left = margin(row)
+        return (WORST_FIRST.index(row.verdict), math.inf if left is None else left)
+
+    return sorted(rows, key=key)
+
+
+def judged(report: Report) -> list[Row]:
+    """The rows that count, worst first."""
+    return worst_first([row for row in report.slos if row.verdict != "NOT_JUDGED"])
+
+
+def not_judged(report: Report) -> list[Row]:
+    return [row for row in report.slos if row.verdict == "NOT_JUDGED"]
+
+
+def shortened(text: str, length: int = _REASON_MAX) -> str:
+    """The text, cut at a word with `…` where it is longer."""
+    return text if len(text) <= length else text[:length].rsplit(" ", 1)[0].rstrip(",;:") + " …"
+
+
+def _short(row: Row) -> str:
+    """`api.read_p99.syd 112 ms ≥ 100 ms`, or the row and why."""
+    gate, value = row.gate, row.measured
+    if row.verdict != "FAIL" or gate is None or value is None or math.isinf(value) or gate.met_by(value):
+        return f"{row.id}: {shortened(row.why)}"
+    sign = ">" if gate.op == "<" and value > gate.value else _MISSED[gate.op]
+    return f"{row.id} {measured(row)} {sign} {amount(gate.value, gate.unit)}"
+
+
+def headline(report: Report) -> str:
+    """The verdict in one sentence, with its first reason."""
+    counting = [row for row in judged(report) if row.id not in report.waived]
+    passed = sum(row.verdict == "PASS" for row in counting)
+    total, waived = len(counting) + len(report.waived), len(report.waived)
+    planted = f" (planted bug: {report.planted_bug})" if report.planted_bug else ""
+    aside = f", {waived} waived" if waived else ""
+    if report.verdict == "PASS":
+        return f"GO: {passed} of {total} judged gates pass{aside}{planted}"
+    worst = [row for row in counting if row.verdict == report.verdict]
+    reason = _short(worst[0]) if worst else ""
+    more = f" (and {len(worst) - 1} more)" if len(worst) > 1 else ""
+    unfinished = report.notes[0] if report.state != "finished" and report.notes else ""
+    if report.verdict == "FAIL":
+        ended = f"; {shortened(unfinished)}" if unfinished else ""
+        return f"NO-GO: {reason}{more}; {passed} of {total} pass{aside}{ended}{planted}"
+    if report.verdict == "INCONCLUSIVE" and unfinished:
+        reason, more = shortened(unfinished), ""
+    elif not reason:
+        damaged = [note for note in report.notes if note.startswith("damaged")]
+        reason = shortened(damaged[0]) if damaged else "no row is judged"
+    return f"NO VERDICT ({report.verdict}): {reason}{more}; {passed} of {total} pass{aside}{planted}"

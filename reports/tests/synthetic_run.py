@@ -1,0 +1,354 @@
+"""Complete run folders made of literal records, as a smoke run would leave them. For tests and screenshots."""
+
+from __future__ import annotations
+
+import random
+import zlib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from reports.evidence import (
+    BrowserTest,
+    Count,
+    Experiment,
+    Failure,
+    Fingerprint,
+    Hop,
+    HostSample,
+    Load,
+    Moment,
+    Operation,
+    Probe,
+    Proof,
+    Recorder,
+    Run,
+    RunFolder,
+    Second,
+    Span,
+    Write,
+)
+
+SECOND = 1_000_000_000
+START = 5_000 * SECOND
+REGIONS = ["iad", "ams", "syd"]
+EXPERIMENTS = ["pg-primary-kill", "bus-leader-kill", "analytics-kill"]
+DURABILITY = "R3, file, sync_interval always; one synchronous standby"
+SECURITY = "passwords; no TLS; not encrypted at rest"
+
+
+@dataclass
+class Story:
+    """What goes wrong in the run; by default nothing."""
+
+    profile: str = "smoke"
+    state: str = "finished"
+    error: str | None = None
+    planted: str | None = None
+    slow_ms: dict[str, float] = field(default_factory=dict)
+    """Region -> what every read there takes besides."""
+    steal: float = 0.01
+    lost: int = 0
+    """Acknowledged writes of pg-primary-kill that are not in PostgreSQL."""
+    doubled: int = 0
+    """Events that analytics applied twice in analytics-kill."""
+    proven: bool = True
+    healed: bool = True
+    outage_s: dict[str, float] = field(default_factory=lambda: {"pg-primary-kill": 4.3, "bus-leader-kill": 2.1})
+    died: str | None = None
+    browser: str = "passed"
+    requests: int = 45_000
+    schedule_lag_ms: float = 0.3
+    experiments: list[str] = field(default_factory=lambda: list(EXPERIMENTS))
+    seconds: int = 45
+
+
+def at(seconds: float) -> int:
+    return START + round(seconds * SECOND)
+
+
+def fingerprint() -> Fingerprint:
+    return Fingerprint(
+        cpu="AMD EPYC 7B13",
+        cores=2,
+        memory_gib=23.5,
+        kernel="6.1.0-28-amd64",
+        python="3.11.2",
+        components={"postgresql": "17.10", "nats-server": "2.15.1", "patroni": "4.1.5", "valkey": "9.1.2"},
+        topology_sha256="4f0c" * 16,
+        commit="3a511ac9d1f24e0f8f6f0b7f3c1f9a4b8d2e6c70",
+    )
+
+
+def run_record(story: Story) -> Run:
+    return Run(
+        run_id="2026-11-24T04-42-46-smoke",
+        profile=story.profile,
+        command="nightly --profile smoke --seed 7",
+        seed=7,
+        started_at="2026-11-24T04:42:46+00:00",
+        started_ns=START,
+        finished_at="2026-11-24T04:47:01+00:00",
+        state=story.state,  # type: ignore[arg-type]
+        error=story.error,
+        planted=story.planted,
+        regions=REGIONS,
+        experiments=story.experiments,
+        durability=DURABILITY,
+        security=SECURITY,
+        fingerprint=fingerprint(),
+    )
+
+
+def latencies(values_ms: list[float], failed: int = 0) -> Recorder:
+    recorder = Recorder()
+    for value in values_ms:
+        recorder.record_us(round(value * 1000))
+    recorder.failed = failed
+    return recorder
+
+
+def _spread(dice: random.Random, count: int, middle_ms: float) -> list[float]:
+    return [middle_ms * dice.lognormvariate(0, 0.45) for _ in range(count)]
+
+
+def _seconds(dice: random.Random, begin_s: float, count: int, rate: int, p99_ms: float) -> list[Second]:
+    return [
+        Second(
+            at_ns=at(begin_s + index),
+            ok=rate,
+            failed=0,
+            p50_ms=p99_ms / 3 * dice.uniform(0.9, 1.1),
+            p99_ms=p99_ms * dice.uniform(0.8, 1.25),
+        )
+        for index in range(count)
+    ]
+
+
+def _lag(story: Story) -> Recorder:
+    return latencies([0.05] * 900 + [story.schedule_lag_ms] * 100)
+
+
+def _api_browse(story: Story, dice: random.Random) -> Load:
+    each = story.requests // len(REGIONS)
+    operations = [
+        Operation(
+            name="api.read_p99",
+            region=region,
+            latencies=latencies(
+                [value + story.slow_ms.get(region, 0.0) for value in _spread(dice, each, 4.0 + index)]
+            ).close(),
+        )
+        for index, region in enumerate(REGIONS)
+    ]
+    extra = max(story.slow_ms.values(), default=0.0)
+    return Load(
+        scenario="api-browse",
+        begin_ns=at(20),
+        end_ns=at(20 + story.seconds),
+        warmup_s=5,
+        offered_per_s=story.requests / story.seconds,
+        offered=each * len(REGIONS),
+        sent=each * len(REGIONS),
+        ok=each * len(REGIONS),
+        failed=0,
+        unknown=0,
+        schedule_lag=_lag(story).close(),
+        operations=operations,
+        seconds=_seconds(dice, 20, story.seconds, story.requests // story.seconds, 14 + extra),
+        requests=True,
+        settings={"connections": "64 a region"},
+    )
+
+
+def _bus_ingest(story: Story, dice: random.Random) -> Load:
+    each = 20_000
+    names = {"bus.publish_p99": 4.0, "bus.delivery_p99": 0.9, "bus.end_to_end_p99": 5.1}
+    return Load(
+        scenario="bus-ingest",
+        begin_ns=at(70),
+        end_ns=at(100),
+        warmup_s=5,
+        offered_per_s=2000,
+        offered=60_000,
+        sent=60_000,
+        ok=60_000,
+        failed=0,
+        unknown=0,
+        schedule_lag=_lag(story).close(),
+        operations=[
+            Operation(name=name, latencies=latencies(_spread(dice, each, middle)).close())
+            for name, middle in names.items()
+        ],
+        seconds=_seconds(dice, 70, 30, 2000, 13),
+        settings={
+            "payload_bytes": "128",
+            "mode": "windowed singles",
+            "durability": "R3, file, sync_interval always",
+            "security": SECURITY,
+        },
+    )
+
+
+def _probes(name: str, story: Story, dice: random.Random, begin_s: float, fault_s: float, end_s: float) -> list[Probe]:
+    hit = {"pg-primary-kill": ("write", "effect"), "bus-leader-kill": ("publish", "effect")}.get(name, ("effect",))
+    outage_s = story.outage_s.get(name, 1.2)
+    probes: list[Probe] = []
+    keys = [(region, operation) for region in REGIONS for operation in ("read", "write")]
+    for region, operation in [*keys, ("bus", "publish"), ("bus", "effect")]:
+        count = round((end_s - begin_s) * 20)
+        for index in range(count):
+            seconds = begin_s + index / 20
+            down = operation in hit and fault_s <= seconds < fault_s + outage_s
+            unknown = down and seconds < fault_s + 0.4
+            probes.append(
+                Probe(
+                    at_ns=at(seconds),
+                    region=region,
+                    operation=operation,
+                    latency_us=2_000_000 if unknown else round(dice.lognormvariate(8.3, 0.3)),
+                    outcome="unknown" if unknown else "fail" if down else "ok",
+                    detail="timeout" if unknown else "503 no primary" if down else "",
+                )
+            )
+    return probes
+
+
+def _write_chaos(folder: RunFolder, name: str, number: int, story: Story, dice: random.Random) -> None:
+    begin_s = 110 + 45 * number
+    fault_s, end_s = begin_s + 10, begin_s + 40
+    slo = {"read": 100_000, "write": 100_000, "publish": 50_000, "effect": 1_000_000}
+    targets = {
+        "pg-primary-kill": "postgres-iad-a, primary",
+        "bus-leader-kill": "nats-iad-b, leader of COVENANT_PROJECTS",
+    }
+    found = {"pg-primary-kill": "iad-b leads on timeline 2", "bus-leader-kill": "nats-iad-a leads, term 5"}
+    folder.write_experiment(
+        Experiment(
+            id=name,
+            title=f"What happens when the {targets.get(name, 'analytics consumer')} dies",
+            target=targets.get(name, "analytics"),
+            begin_ns=at(begin_s),
+            end_ns=at(end_s),
+            steady_before=True,
+            fault_ns=at(fault_s),
+            proofs=[
+                Proof(
+                    at_ns=at(fault_s + 0.3),
+                    what="another leads, or the process is gone",
+                    expected="a change",
+                    found=found.get(name, "pid 4242 is gone") if story.proven else "the same leader as before",
+                    proven=story.proven,
+                )
+            ],
+            undo_ns=at(fault_s + 12),
+            redundancy_ns=at(fault_s + 17.5),
+            healed=story.healed,
+            steady_after=story.healed,
+            slo=slo,
+            chaos_status="completed",
+        )
+    )
+    with folder.probes(name) as probes:
+        probes.add(*_probes(name, story, dice, begin_s, fault_s, end_s))
+    _write_ledger(folder, name, story, begin_s, fault_s)
+
+
+def _write_ledger(folder: RunFolder, name: str, story: Story, begin_s: float, fault_s: float) -> None:
+    ids = [f"{zlib.crc32(f'{name}/{index}'.encode()):08x}-0000-4000-8000-{index:012d}" for index in range(600)]
+    lost = set(ids[200 - story.lost : 200]) if name == "pg-primary-kill" else set()
+    doubled = set(ids[300 : 300 + story.doubled]) if name == "analytics-kill" else set()
+    with folder.writes(name) as ledger:
+        for index, write in enumerate(ids):
+            sent_ns = at(begin_s + index / 20)
+            ledger.add(Write(write, sent_ns, None, REGIONS[index % 3]))
+            if index % 200 != 7:
+                ledger.add(Write(write, sent_ns, "ok", REGIONS[index % 3]))
+    labels = {
+        write: f"event {write[:8]}, projects.{index % 4} position {index // 4 + 1}" for index, write in enumerate(ids)
+    }
+    there = {write: 1 for write in ids if write not in lost}
+    for hop, effect in (("postgres", False), ("outbox", False), ("stream", False), ("analytics", True)):
+        times = {write: 2 if hop == "analytics" and write in doubled else 1 for write in there}
+        folder.write_hop(Hop(client=name, hop=hop, effect=effect, found=times, labels=labels))
+    for region in REGIONS:
+        folder.write_hop(
+            Hop(client=name, hop="cache-invalidator", region=region, effect=True, found=there, labels=labels)
+        )
+
+
+def _write_timeline(folder: RunFolder, story: Story) -> None:
+    phases = [("start", 0, 18), ("load api-browse", 18, 66), ("load bus-ingest", 66, 101), ("chaos", 108, 240)]
+    with folder.timeline() as timeline:
+        for name, begin, end in [*phases, ("e2e", 241, 250)]:
+            timeline.add(Moment(at_ns=at(begin), kind="phase_begin", name=name))
+            timeline.add(Moment(at_ns=at(end), kind="phase_end", name=name))
+        for number, name in enumerate(story.experiments):
+            fault_s = 120 + 45 * number
+            timeline.add(Moment(at_ns=at(fault_s), kind="fault", name=name))
+            timeline.add(Moment(at_ns=at(fault_s + 17.5), kind="healed", name=name))
+        if story.died:
+            timeline.add(Moment(at_ns=at(83), kind="part_died", name=story.died, detail="exit code -9"))
+        if story.browser == "skipped":
+            timeline.add(Moment(at_ns=at(241), kind="skipped", name="e2e", detail="no browser was found"))
+
+
+def _write_host(folder: RunFolder, story: Story, dice: random.Random) -> None:
+    with folder.host() as host:
+        for second in range(255):
+            used = 0.62 if 20 < second < 100 else 0.35
+            host.add(
+                HostSample(
+                    at_ns=at(second),
+                    interval_s=1.0,
+                    busy=used + story.steal + 0.03,
+                    steal=story.steal * dice.uniform(0.8, 1.2),
+                    foreign=0.03,
+                    timer_lag_ms=dice.uniform(0.05, 0.3),
+                    fsync_ms=dice.uniform(0.2, 0.6),
+                    by_kind={"nats": used / 2, "postgres": used / 4, "api": used / 8, "load": used / 8},
+                )
+            )
+
+
+def write_run(path: Path, story: Story | None = None) -> RunFolder:
+    """A run folder with all the evidence of a smoke run in which `story` happened."""
+    story = story or Story()
+    dice = random.Random(7)
+    folder = RunFolder.create(path)
+    folder.write_run(run_record(story))
+    _write_timeline(folder, story)
+    _write_host(folder, story, dice)
+    folder.write_load(_api_browse(story, dice))
+    folder.write_load(_bus_ingest(story, dice))
+    with folder.failures("api-browse") as failures:
+        failures.add(Failure(at_ns=at(17), region="iad", operation="list", outcome="unknown", detail="warm-up"))
+    with folder.spans("bus-ingest") as spans:
+        for first in range(0, 60_000, 1000):
+            for outcome in (None, "ok"):
+                spans.add(Span(1, first, first + 999, outcome, at(70 + first / 2000)))
+    folder.write_hop(Hop(client="bus-ingest", hop="stream", spans=[(1, 0, 59_999)]))
+    for number, name in enumerate(story.experiments):
+        _write_chaos(folder, name, number, story, dice)
+    with folder.facts() as facts:
+        facts.add(Count(row="data.countries", value=195, unit="countries", how="count of countries"))
+        facts.add(Count(row="data.projects", value=300, unit="projects", how="count of seeded projects"))
+        facts.add(Count(row="data.projects", value=1, unit="", how="totals reconcile", ok=True))
+    if story.browser != "skipped":
+        with folder.browser() as tests:
+            tests.add(BrowserTest(id="regions show their totals", outcome="passed", duration_s=1.4))
+            tests.add(
+                BrowserTest(
+                    id="the status says which region answered",
+                    outcome=story.browser,  # type: ignore[arg-type]
+                    duration_s=0.9,
+                    detail="" if story.browser == "passed" else "expected role=status to be visible",
+                    artifacts=["evidence/e2e/trace.zip"] if story.browser == "failed" else [],
+                )
+            )
+    return folder
+
+
+def copy(record: object, **changes: object) -> object:
+    return msgspec.structs.replace(record, **changes)

@@ -72,10 +72,14 @@ def make_ready(ready_file: str | None) -> None:
         Path(ready_file).touch()
 
 
-def run(name: str, main: Callable[[Settings, logging.Logger], Coroutine[Any, Any, None]]) -> int:
-    """Run one process until `main` ends or SIGTERM comes. The exit code: 0, or 2 if settings are missing."""
+def run(name: str, main: Callable[[Settings, logging.Logger], Coroutine[Any, Any, None]], *, once: bool = False) -> int:
+    """Run one process until SIGTERM comes, or one that does its work `once` and keeps its ready file.
+
+    The exit code: 0; 1 if a process that runs once did not get its work done in time; 2 if settings are
+    missing.
+    """
     logging.basicConfig(format=f"{name}: %(message)s", level=logging.WARNING, stream=sys.stderr)
-    # Expected outages are told by Surroundings, in one line; nats-py would add a traceback to each.
+    # Expected outages are told by Surroundings, in one line; the library would add a traceback to each.
     logging.getLogger("nats").setLevel(logging.CRITICAL)
     log = logging.getLogger(f"covenant.{name}")
     try:
@@ -84,8 +88,15 @@ def run(name: str, main: Callable[[Settings, logging.Logger], Coroutine[Any, Any
         log.error("%s", error)
         return 2
     remove_stale(settings.ready_file)
-    uvloop.run(_until_told_to_end(main(settings, log), log))
-    remove_stale(settings.ready_file)
+    try:
+        uvloop.run(_until_told_to_end(main(settings, log), log))
+    except TimeoutError:
+        if not once:
+            raise
+        log.error("gave up: what was away above did not come back in time; start it, then try again")
+        return 1
+    if not once:
+        remove_stale(settings.ready_file)
     return 0
 
 

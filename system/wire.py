@@ -112,11 +112,17 @@ class Stream(msgspec.Struct, frozen=True, kw_only=True):
 
 DAY_S = 86_400
 COUNTRIES_STREAM = Stream(
-    name="COVENANT_COUNTRIES", subjects=["covenant.countries.>"], max_msgs=1_000_000, max_age_s=30 * DAY_S,
+    name="COVENANT_COUNTRIES",
+    subjects=["covenant.countries.>"],
+    max_msgs=1_000_000,
+    max_age_s=30 * DAY_S,
     health_subject="covenant.countries.health",
 )
 PROJECTS_STREAM = Stream(
-    name="COVENANT_PROJECTS", subjects=["covenant.projects.>"], max_msgs=1_000_000, max_age_s=30 * DAY_S,
+    name="COVENANT_PROJECTS",
+    subjects=["covenant.projects.>"],
+    max_msgs=1_000_000,
+    max_age_s=30 * DAY_S,
     health_subject="covenant.projects.health",
 )
 STREAMS = (COUNTRIES_STREAM, PROJECTS_STREAM)

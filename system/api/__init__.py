@@ -1,0 +1,1 @@
+"""The HTTP API and the web app's files: Litestar on granian, one process, one worker."""

@@ -22,6 +22,4 @@ def countries() -> list[Country]:
 
 def _country(row: dict[str, str]) -> Country:
     contribution = contribution_usd_millions(Decimal(row["gdp_usd_billions"]))
-    return msgspec.convert(
-        {**row, "contribution_usd_millions": contribution, "version": 1}, Country, strict=False
-    )
+    return msgspec.convert({**row, "contribution_usd_millions": contribution, "version": 1}, Country, strict=False)

@@ -74,9 +74,7 @@ def region_totals(
     return [_totals_of(region, projects, countries.get(region, Sum()), as_of) for region in PLACES]
 
 
-def _totals_of(
-    region: Region, projects: Mapping[Cell, Sum], countries: Sum, as_of: Mapping[str, int]
-) -> RegionTotals:
+def _totals_of(region: Region, projects: Mapping[Cell, Sum], countries: Sum, as_of: Mapping[str, int]) -> RegionTotals:
     by_sector = dict.fromkeys(SECTORS, 0)
     by_status = dict.fromkeys(STATUSES, 0)
     total = Sum()

@@ -1,0 +1,1 @@
+"""Events on NATS JetStream: the streams, the relay from the outbox, the consumers."""

@@ -1,0 +1,50 @@
+"""`python -m system.api`: serve one region over HTTP until told to end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+
+from granian.constants import HTTPModes, Interfaces
+from granian.server.embed import Server
+
+from system import process
+from system.api.app import create_app
+from system.api.services import Services, open_services
+from system.settings import Settings
+
+_LOOK_EVERY_S = 0.2
+
+
+async def main(settings: Settings, log: logging.Logger) -> None:
+    """Serve at once; the ready file appears when everything that the API needs has answered."""
+    async with open_services(settings, log) as services:
+        server = Server(
+            create_app(services),
+            address=settings.host,
+            port=settings.port,
+            interface=Interfaces.ASGINL,
+            http=HTTPModes.http1,
+            websockets=False,
+            backlog=1024,
+            log_enabled=False,
+        )
+        serving = asyncio.ensure_future(server.serve())
+        readying = asyncio.ensure_future(_make_ready(services, settings))
+        try:
+            await asyncio.shield(serving)
+        finally:
+            readying.cancel()
+            server.stop()
+            await serving
+
+
+async def _make_ready(services: Services, settings: Settings) -> None:
+    while not (await services.health.readiness(settings.region)).ready:
+        await asyncio.sleep(_LOOK_EVERY_S)
+    process.make_ready(settings.ready_file)
+
+
+if __name__ == "__main__":
+    sys.exit(process.run("api", main))

@@ -1,0 +1,121 @@
+"""Whether this process can do its work: it reads, it writes, the bus takes messages.
+
+The bus is judged by a publish that is stored, because a NATS server calls itself healthy long after its
+cluster has lost its quorum. Valkey is only a note: without it answers come from the database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+from asyncpg import PostgresError
+from litestar import Request, get
+from nats.aio.client import Client
+from nats.errors import Error as NatsError
+from redis import RedisError
+
+from system import wire
+from system.api.messages import Json
+from system.events import bus
+from system.process import Surroundings
+from system.settings import Settings
+from system.store.primary import NotWritten, OutcomeUnknown, Primary
+from system.store.reader import NothingToRead, Reader
+from system.store.totals_cache import TotalsCache
+
+_WITHIN_S = 1.0
+_FRESH_FOR_S = 1.0
+_IS_PRIMARY = "select pg_is_in_recovery()"
+_REPLACE_LAST = {"Nats-Rollup": "sub"}
+_FAILURES = (NotWritten, OutcomeUnknown, NothingToRead, PostgresError, NatsError, RedisError, OSError)
+
+
+class Check(msgspec.Struct, frozen=True):
+    """One thing that was tried; `required` says whether the process is ready without it."""
+
+    name: str
+    ok: bool
+    required: bool
+    detail: str
+
+
+class Readiness(msgspec.Struct, frozen=True):
+    ready: bool
+    region: str
+    checks: list[Check]
+
+
+class Bus:
+    """This process's connection to the bus."""
+
+    def __init__(self, settings: Settings, surroundings: Surroundings, log: logging.Logger) -> None:
+        self._settings = settings
+        self._surroundings = surroundings
+        self._log = log
+        self._client: Client | None = None
+
+    async def run(self) -> None:
+        """Hold the connection until cancelled."""
+        self._client = await bus.connect(self._settings, "api", self._surroundings, self._log)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await self._client.close()
+
+    async def probe(self) -> None:
+        """Store one message in each stream; an error of nats or TimeoutError if that fails."""
+        if self._client is None or not self._client.is_connected:
+            raise ConnectionError("not connected to any NATS server")
+        js = self._client.jetstream(timeout=_WITHIN_S)
+        await asyncio.gather(*(
+            js.publish(stream.health_subject, b"", headers=dict(_REPLACE_LAST)) for stream in wire.STREAMS
+        ))  # fmt: skip
+
+
+class Health:
+    """Runs the checks, all at once, and keeps the outcome for a second."""
+
+    def __init__(self, reader: Reader, primary: Primary, cache: TotalsCache, bus: Bus) -> None:
+        self._probes: list[tuple[str, bool, Callable[[], Awaitable[object]]]] = [
+            ("database read", True, lambda: reader.fetch("select 1")),
+            ("primary database", True, lambda: primary.fetch(_IS_PRIMARY)),
+            ("bus", True, bus.probe),
+            ("valkey", False, cache.ping),
+        ]
+        self._lock = asyncio.Lock()
+        self._checks: list[Check] = []
+        self._fresh_until = float("-inf")
+
+    async def readiness(self, region: str) -> Readiness:
+        """Ready if everything required is there; never waits much longer than a second."""
+        async with self._lock:
+            if time.monotonic() >= self._fresh_until:
+                self._checks = list(await asyncio.gather(*(_check(*probe) for probe in self._probes)))
+                self._fresh_until = time.monotonic() + _FRESH_FOR_S
+        return Readiness(all(one.ok or not one.required for one in self._checks), region, self._checks)
+
+
+async def _check(name: str, required: bool, probe: Callable[[], Awaitable[object]]) -> Check:
+    try:
+        async with asyncio.timeout(_WITHIN_S):
+            await probe()
+    except _FAILURES as error:
+        return Check(name, False, required, str(error) or f"no answer within {_WITHIN_S} s")
+    return Check(name, True, required, "" if required else "optional")
+
+
+@get(wire.LIVE, summary="The process runs")
+async def live() -> dict[str, str]:
+    return {"status": "live"}
+
+
+@get(wire.READY, summary="The process can do its work, and what is away if it cannot")
+async def ready(request: Request[Any, Any, Any]) -> Json[Readiness]:
+    services = request.app.state.services
+    found = await services.health.readiness(services.region)
+    return Json(found, status_code=200 if found.ready else 503, headers={"cache-control": "no-store"})

@@ -1,0 +1,75 @@
+"""What Prometheus reads: requests by route and status, their latency in the process, memory.
+
+The latency here starts when the process got to the request. What a client waits for before that, a frozen
+process above all, is seen only from outside.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import lru_cache
+
+from litestar import Response, get
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+from system import wire
+
+disable_created_metrics()
+_REGISTRY = CollectorRegistry()
+ProcessCollector(registry=_REGISTRY)
+_REQUESTS = Counter("covenant_http_requests", "Requests answered.", ("method", "route", "status"), registry=_REGISTRY)
+_SECONDS = Histogram(
+    "covenant_http_request_duration_seconds",
+    "From the process getting to the request until its answer is sent.",
+    ("method", "route"),
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5),
+    registry=_REGISTRY,
+)
+_METHODS = ("GET", "POST", "PATCH", "DELETE", "OPTIONS", "HEAD", "PUT")
+
+
+@lru_cache(maxsize=1_000)
+def _meters(method: str, route: str, status: int) -> tuple[Callable[[], None], Callable[[float], None]]:
+    return _REQUESTS.labels(method, route, str(status)).inc, _SECONDS.labels(method, route).observe
+
+
+def measured(app: ASGIApp) -> ASGIApp:
+    """The application with its requests counted and timed."""
+
+    async def run(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await app(scope, receive, send)
+            return
+        begin = time.perf_counter()
+        status = 500
+
+        async def send_and_see(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await app(scope, receive, send_and_see)
+        finally:
+            method = scope["method"] if scope["method"] in _METHODS else "other"
+            count, observe = _meters(method, scope.get("path_template") or "none", status)
+            count()
+            observe(time.perf_counter() - begin)
+
+    return run
+
+
+@get(wire.METRICS, summary="Metrics for Prometheus")
+async def metrics() -> Response[bytes]:
+    return Response(generate_latest(_REGISTRY), headers={"content-type": CONTENT_TYPE_LATEST})

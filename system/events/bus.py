@@ -1,0 +1,70 @@
+"""One connection to NATS, that waits for the bus at the start and comes back by itself afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from nats.aio.client import Client
+from nats.errors import Error
+
+from system.process import Backoff, Surroundings
+from system.settings import Settings
+
+_CONNECT_WITHIN_S = 5.0
+_SERVER_WITHIN_S = 1
+_PING_EVERY_S = 2
+_PINGS_UNANSWERED_MAX = 2
+
+
+async def connect(settings: Settings, name: str, surroundings: Surroundings, log: logging.Logger) -> Client:
+    """A connected client, however long that takes. A frozen server is left after about four seconds."""
+    backoff = Backoff()
+    while True:
+        client = Client()
+        try:
+            async with asyncio.timeout(_CONNECT_WITHIN_S):
+                await _connect(client, settings, name, surroundings, log)
+        except (OSError, Error) as error:
+            surroundings.away("bus", error)
+            await client.close()
+            await backoff.wait()
+            continue
+        surroundings.back("bus")
+        return client
+
+
+async def _connect(
+    client: Client, settings: Settings, name: str, surroundings: Surroundings, log: logging.Logger
+) -> None:
+    told: set[str] = set()
+
+    async def on_error(error: Exception) -> None:
+        if not client.is_connected:
+            surroundings.away("bus", error)
+        elif str(error) not in told and len(told) < 100:
+            told.add(str(error))
+            log.error("bus: %s", error)
+
+    async def on_disconnected() -> None:
+        if not client.is_closed:
+            surroundings.away("bus", "the connection was lost")
+
+    async def on_reconnected() -> None:
+        surroundings.back("bus")
+
+    await client.connect(
+        settings.nats_urls.split(","),
+        user=settings.nats_user,
+        password=settings.nats_password,
+        name=f"covenant-{name}-{settings.region}",
+        connect_timeout=_SERVER_WITHIN_S,
+        reconnect_time_wait=1,
+        max_reconnect_attempts=-1,
+        ping_interval=_PING_EVERY_S,
+        max_outstanding_pings=_PINGS_UNANSWERED_MAX,
+        dont_randomize=True,
+        error_cb=on_error,
+        disconnected_cb=on_disconnected,
+        reconnected_cb=on_reconnected,
+    )

@@ -1,0 +1,99 @@
+"""Writes: always to the primary, whichever member that is now.
+
+A client must be able to trust what it is told about its write: done, certainly not done, or unknown.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import asyncpg
+
+from system.process import Backoff, Surroundings
+from system.settings import Settings
+from system.store.connect import Member, NoAnswer, NotSent, Record, connect_primary
+
+_CONNECTIONS = 4
+_FIND_WITHIN_S = 1.0
+_ANSWER_WITHIN_S = 2.0
+
+
+class NotWritten(Exception):
+    """The write certainly did not happen: it may be sent again."""
+
+
+class OutcomeUnknown(Exception):
+    """The write may have happened: look for it before it is sent again."""
+
+
+class Primary:
+    """Finds the primary, keeps a few connections to it, and looks again as soon as there is a doubt."""
+
+    def __init__(self, settings: Settings, surroundings: Surroundings) -> None:
+        self._settings = settings
+        self._surroundings = surroundings
+        self._member: Member | None = None
+        self._search: asyncio.Task[None] | None = None
+
+    async def fetch(self, query: str, *args: object) -> list[Record]:
+        """The rows that one writing statement returns; it is a transaction of its own. NotWritten,
+        OutcomeUnknown, or the PostgresError (of a constraint, say) that the primary answered with."""
+        for last in (False, True):
+            member = await self._found()
+            try:
+                return await member.fetch(
+                    query, args,
+                    connect_within_s=_FIND_WITHIN_S, answer_within_s=_ANSWER_WITHIN_S, drop=False,
+                )  # fmt: skip
+            except NoAnswer as error:
+                self._look_again(member, lost=False)
+                raise OutcomeUnknown(str(error)) from None
+            except (NotSent, asyncpg.ReadOnlySQLTransactionError) as error:
+                self._look_again(member, lost=True)
+                if last:
+                    raise NotWritten(str(error)) from None
+        raise AssertionError("unreachable")
+
+    def close(self) -> None:
+        if self._search is not None:
+            self._search.cancel()
+        if self._member is not None:
+            self._member.close()
+
+    async def _found(self) -> Member:
+        if self._member is None:
+            search = self._searching()
+            await asyncio.wait({search}, timeout=_FIND_WITHIN_S)
+        if self._member is None:
+            raise NotWritten(f"no primary was found within {_FIND_WITHIN_S} s")
+        return self._member
+
+    def _look_again(self, member: Member, *, lost: bool) -> None:
+        """After a doubt. A member that is lost is not asked any more; one that only did not answer in time
+        stays in use until another primary is found (it may be waiting for its standby)."""
+        if lost and member is self._member:
+            self._member = None
+            member.close()
+        self._searching()
+
+    def _searching(self) -> asyncio.Task[None]:
+        if self._search is None or self._search.done():
+            self._search = asyncio.create_task(self._find())
+        return self._search
+
+    async def _find(self) -> None:
+        backoff = Backoff()
+        while True:
+            try:
+                address, connection = await connect_primary(self._settings, "api-find")
+            except NotSent as error:
+                self._surroundings.away("primary database", error)
+                await backoff.wait()
+                continue
+            connection.terminate()
+            self._surroundings.back("primary database")
+            if self._member is None or self._member.address != address:
+                if self._member is not None:
+                    self._member.close()
+                self._member = Member(address, self._settings, "api-write", _CONNECTIONS)
+            return

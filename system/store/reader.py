@@ -1,0 +1,76 @@
+"""Reads: from the region's own member, or any other while that one is away."""
+
+from __future__ import annotations
+
+import asyncio
+
+import asyncpg
+
+from system.process import Surroundings
+from system.settings import Settings
+from system.store.connect import Member, NoAnswer, NotSent, Record, addresses
+
+_CONNECTIONS = 6
+_CONNECT_WITHIN_S = 1.0
+_ANSWER_WITHIN_S = 1.0
+_PROBE_EVERY_S = 0.5
+
+
+class NothingToRead(Exception):
+    """No member answered; says what each of them did."""
+
+
+class Reader:
+    """A member that fails is left alone until a probe in the background finds that it answers, so that
+    requests do not pay for finding out."""
+
+    def __init__(self, settings: Settings, surroundings: Surroundings) -> None:
+        others = [address for address in addresses(settings.database_hosts) if address != settings.replica]
+        self._members = [Member(address, settings, "api-read", _CONNECTIONS) for address in (settings.replica, *others)]
+        self._surroundings = surroundings
+        self._probes: dict[str, asyncio.Task[None]] = {}
+
+    async def fetch(self, query: str, *args: object) -> list[Record]:
+        """The rows of one reading statement. NothingToRead if every member is away."""
+        failures: list[str] = []
+        for member in self._members:
+            if member.address in self._probes:
+                continue
+            try:
+                return await self._ask(member, query, args)
+            except (NotSent, NoAnswer) as error:
+                failures.append(str(error))
+                self._leave_alone(member, error)
+        raise NothingToRead("; ".join(failures) or "every member is away")
+
+    def close(self) -> None:
+        for probe in self._probes.values():
+            probe.cancel()
+        for member in self._members:
+            member.close()
+
+    async def _ask(self, member: Member, query: str, args: tuple[object, ...]) -> list[Record]:
+        try:
+            return await member.fetch(
+                query, args,
+                connect_within_s=_CONNECT_WITHIN_S, answer_within_s=_ANSWER_WITHIN_S, drop=True,
+            )  # fmt: skip
+        except (asyncpg.QueryCanceledError, asyncpg.SerializationError) as error:
+            # The statement's own time limit, or a conflict of the standby with recovery.
+            raise NoAnswer(f"{member.address}: {error}") from None
+
+    def _leave_alone(self, member: Member, error: Exception) -> None:
+        self._surroundings.away(f"database member {member.address}", error)
+        if member.address not in self._probes:
+            self._probes[member.address] = asyncio.create_task(self._probe(member))
+
+    async def _probe(self, member: Member) -> None:
+        while True:
+            await asyncio.sleep(_PROBE_EVERY_S)
+            try:
+                await self._ask(member, "select 1", ())
+            except (NotSent, NoAnswer):
+                continue
+            self._surroundings.back(f"database member {member.address}")
+            del self._probes[member.address]
+            return

@@ -1,0 +1,71 @@
+"""Killing a process at an instant that lasts milliseconds, from outside and without its help.
+
+The process is stopped at a random moment, looked at, and killed if it stands in the gap that is wanted;
+otherwise it goes on, and the hunt with it. While it stands still nothing moves, so what is seen is still true
+when the kill comes. A short stop first lets work pile up, which makes the next gap longer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+from typing import Protocol, TypeVar
+
+import psutil
+
+PILE_UP_S = 0.5
+_LONGEST_RUN_S = 0.04
+_BREATHE_S = 0.1
+_SETTLED_AFTER_S = 0.05
+_SETTLE_WITHIN_S = 1.0
+
+
+class Stands(Protocol):
+    """How a process that does not move stands: `in_gap` is the event that is in the wanted gap, if any."""
+
+    @property
+    def in_gap(self) -> tuple[str, int] | None: ...
+
+
+S = TypeVar("S", bound=Stands)
+Look = Callable[[], Awaitable[S]]
+
+
+async def hunt(process: psutil.Process, look: Look[S], within_s: float) -> tuple[int, S]:
+    """Stop the process in its gap: (CLOCK_MONOTONIC ns just before the stop that lasted, how it stands).
+
+    If it is not caught within `within_s` it is left stopped wherever it is; `in_gap` of the answer tells. The
+    caller kills it. psutil.NoSuchProcess if it dies of itself; what `look` raises leaves the process stopped, too.
+    """
+    deadline = time.monotonic() + within_s
+    while True:
+        await _pile_up(process)
+        await asyncio.sleep(random.uniform(0, _LONGEST_RUN_S))
+        at_ns = time.monotonic_ns()
+        process.suspend()
+        stands = await _settled(look)
+        if stands.in_gap is not None or time.monotonic() > deadline:
+            return at_ns, stands
+        process.resume()
+        await asyncio.sleep(_BREATHE_S)
+
+
+async def _pile_up(process: psutil.Process) -> None:
+    process.suspend()
+    await asyncio.sleep(PILE_UP_S)
+    process.resume()
+
+
+async def _settled(look: Look[S]) -> S:
+    """How a stopped process stands once what it had sent before (a COMMIT, an acknowledgement) has arrived: two
+    looks in a row that agree on the gap, or the last one when they do not within a second."""
+    deadline = time.monotonic() + _SETTLE_WITHIN_S
+    before = await look()
+    while True:
+        await asyncio.sleep(_SETTLED_AFTER_S)
+        now = await look()
+        if now.in_gap == before.in_gap or time.monotonic() > deadline:
+            return now
+        before = now

@@ -1,0 +1,102 @@
+"""The two instants at which an event can be doubled, as they look from outside.
+
+A consumer commits an event's effect, then acknowledges it; killed in between it is given the event again. The
+relay has an event stored, then notes that; killed in between it publishes the event again. Whether a process
+stands in such a gap is read from PostgreSQL and from JetStream as an observer, without the process's help.
+What is read is true only while the process stands still: stopped, or dead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import psycopg
+from nats.aio.client import Client
+
+from chaos import bus
+from infra.target import Target
+from system import wire
+
+STREAM = wire.PROJECTS_STREAM.name
+EVENTS = wire.events_filter("projects")
+_READ_WITHIN_S = 5.0
+PARTITIONS = tuple(f"projects.{number}" for number in range(wire.PARTITIONS))
+
+
+class ConsumerStands(NamedTuple):
+    """A consumer between its database and its acknowledgements."""
+
+    committed: Mapping[str, int]
+    """Partition -> the last position whose effect is in the database."""
+    unacknowledged: tuple[str, int] | None
+    """(partition, position) of the first event that is not acknowledged; None if all are."""
+    state: bus.ConsumerState
+
+    @property
+    def in_gap(self) -> tuple[str, int] | None:
+        """(partition, position) of an event whose effect is committed and that will be delivered again."""
+        if self.unacknowledged is None:
+            return None
+        partition, position = self.unacknowledged
+        return self.unacknowledged if position <= self.committed.get(partition, 0) else None
+
+
+class RelayStands(NamedTuple):
+    """The relay between the stream and its own note of what the stream has."""
+
+    stored: Mapping[str, int]
+    """Partition -> the last position that the stream holds."""
+    confirmed: Mapping[str, int]
+    """Partition -> the last position that the relay has noted as stored."""
+
+    @property
+    def in_gap(self) -> tuple[str, int] | None:
+        """(partition, position) of an event that is stored and will be published again."""
+        for partition, position in self.stored.items():
+            if position > self.confirmed.get(partition, 0):
+                return partition, position
+        return None
+
+
+async def consumer_stands(
+    client: Client, link: psycopg.AsyncConnection[tuple[str, int]], durable: str
+) -> ConsumerStands:
+    """Read how a consumer of the project events stands. bus.BusError, psycopg.Error."""
+    state = await bus.consumer_state(client, STREAM, durable)
+    behind = await bus.event_behind(client, STREAM, state.ack_floor.stream_seq, EVENTS)
+    rows = await link.execute("select partition, position from consumer_position where consumer = %s", (durable,))
+    return ConsumerStands(
+        committed=dict(await rows.fetchall()),
+        unacknowledged=None if behind is None else (behind.event.partition, behind.event.position),
+        state=state,
+    )
+
+
+async def relay_stands(client: Client, link: psycopg.AsyncConnection[tuple[str, int]]) -> RelayStands:
+    """Read how the relay of the project events stands. bus.BusError, psycopg.Error."""
+    rows = await link.execute("select partition, confirmed_position from relay_partition")
+    confirmed = {partition: position for partition, position in await rows.fetchall() if partition in PARTITIONS}
+    stored: dict[str, int] = {}
+    for partition in PARTITIONS:
+        subject = wire.event_subject("projects", "*", partition)
+        last = await bus.last_event(client, STREAM, subject)
+        stored[partition] = 0 if last is None else last.event.position
+    return RelayStands(stored=stored, confirmed=confirmed)
+
+
+async def redelivered(client: Client, durable: str, since: bus.Cursor) -> int:
+    """How many deliveries since `since` were repeats: all deliveries, less the events that were new. bus.BusError."""
+    state = await bus.consumer_state(client, STREAM, durable)
+    last = await bus.last_event(client, STREAM, EVENTS)
+    first = since.stream_seq + 1
+    behind = await bus.events(client, STREAM, EVENTS, first, last.seq, within_s=_READ_WITHIN_S) if last else []
+    new = sum(stored.seq <= state.delivered.stream_seq for stored in behind)
+    return state.delivered.consumer_seq - since.consumer_seq - new
+
+
+async def connect(target: Target) -> psycopg.AsyncConnection[tuple[str, int]]:
+    """The primary, as the observer. psycopg.Error within 5 s if there is none."""
+    return await psycopg.AsyncConnection.connect(
+        target.observer_dsn, autocommit=True, options="-c statement_timeout=2000", connect_timeout=5
+    )

@@ -1,0 +1,245 @@
+"""Chaos Toolkit probes: the steady state, proof that a fault bit, and recovery.
+
+A proof is looked for in the components that the injector did not touch (another Patroni member, another NATS
+node, the observer's view of stream and tables) and is written down whether it holds or not. A proof that does
+not hold, or a wait that runs out, fails the activity with what was expected and what was found.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import psycopg
+from chaoslib.exceptions import ActivityFailed
+from chaoslib.types import Configuration, Secrets
+from nats.aio.client import Client
+
+from chaos import bus, instants, running
+from chaos.facts import Facts, Fault, Proved, Redundant
+from chaos.waiting import until
+from chaos.writes import Refused, create_project, delete_project
+from infra.fabric.process import System
+from infra.parts import nats, postgres
+from infra.parts.base import http_get
+from reports.evidence import Proof
+from system import wire
+
+__all__ = [
+    "another_node_leads_stream",
+    "another_primary_leads",
+    "apis_are_ready",
+    "committed_event_is_unacknowledged",
+    "dead_node_is_offline",
+    "event_goes_through",
+    "events_were_redelivered",
+    "port_refuses",
+    "process_is_gone",
+    "redundancy_is_complete",
+    "stored_event_is_unconfirmed",
+    "wait_for_redundancy",
+]
+
+T = TypeVar("T")
+Link = psycopg.AsyncConnection[tuple[str, int]]
+
+# The steady state. Each look is repeated for some seconds: one late answer of a busy machine is no deviation.
+
+
+def apis_are_ready(within_s: int = 5, configuration: Configuration = None, secrets: Secrets = None) -> bool:
+    """Whether the API of every region says that it can do its work (`/healthz/ready`)."""
+    urls = running.system().target().api.values()
+    return until(lambda: all(http_get(url + wire.READY, 2)[0] == 200 for url in urls) or None, within_s) is True
+
+
+def redundancy_is_complete(within_s: int = 5, configuration: Configuration = None, secrets: Secrets = None) -> bool:
+    """Whether every part runs, every PostgreSQL replica streams (one of them synchronous), every stream replica
+    is current."""
+    system = running.system()
+    return until(lambda: not system.missing() or None, within_s) is True
+
+
+def event_goes_through(within_s: int = 5, configuration: Configuration = None, secrets: Secrets = None) -> bool:
+    """Whether a write passes every hop: a project is created, its event reaches analytics, the project is deleted."""
+    target = running.system().target()
+    project = str(uuid.uuid4())
+    try:
+        base = target.api[target.regions[0]]
+        etag = create_project(base, project)
+        with psycopg.connect(target.observer_dsn, autocommit=True) as link:
+            applied = until(lambda: link.execute(_APPLIED, [project]).fetchone(), within_s)
+        delete_project(base, project, etag)
+    except (Refused, OSError, psycopg.Error) as error:
+        raise ActivityFailed(f"a write did not pass: {error!r}") from error
+    return applied is not None
+
+
+_APPLIED = """
+select 1 from outbox join consumer_position using (partition)
+where aggregate = 'projects' and aggregate_id = %s and consumer = 'analytics'
+and consumer_position.position >= outbox.position
+"""
+
+# Proof.
+
+
+def port_refuses(experiment: str, configuration: Configuration = None, secrets: Secrets = None) -> bool:
+    """Prove that nobody listens any more on the client port of the node that was killed."""
+    system, fault = _fault(experiment)
+    node = system.parts[fault.part].node
+    place = system.place.endpoint(node, "client")
+    host, _, port = place.rpartition(":")
+
+    def look() -> str | None:
+        try:
+            with socket.create_connection((host, int(port)), timeout=1):
+                return None
+        except ConnectionRefusedError:
+            return "connection refused"
+        except OSError as error:
+            return None if isinstance(error, TimeoutError) else str(error)
+
+    found = until(look, 5)
+    return _prove(system, experiment, f"{place}, client port of {fault.part}", "connection refused", found)
+
+
+def process_is_gone(experiment: str, configuration: Configuration = None, secrets: Secrets = None) -> bool:
+    """Prove that no process of the part that was killed is left."""
+    system, fault = _fault(experiment)
+    found = until(lambda: None if system.alive(fault.part) else "no process", 5)
+    return _prove(system, experiment, f"processes of {fault.part}", "no process", found)
+
+
+def another_primary_leads(
+    experiment: str, within_s: int, configuration: Configuration = None, secrets: Secrets = None
+) -> bool:
+    """Prove that another member leads PostgreSQL on a higher timeline, by its own Patroni's word."""
+    system, fault = _fault(experiment)
+    before = fault.before["timeline"]
+
+    def look() -> str | None:
+        for node in system.place.nodes(postgres.Postgres.kind):
+            if node.name != fault.part:
+                state = postgres.member_state(system.place, node)
+                if state.get("role") in ("primary", "master") and int(state.get("timeline", 0)) > before:
+                    return f"{node.name} on timeline {state['timeline']}"
+        return None
+
+    expected = f"a member other than {fault.part} on a timeline above {before}"
+    return _prove(system, experiment, "PostgreSQL's primary", expected, until(look, within_s))
+
+
+def another_node_leads_stream(
+    experiment: str, stream: str, within_s: int, configuration: Configuration = None, secrets: Secrets = None
+) -> bool:
+    """Prove that another NATS node leads the stream."""
+    system, fault = _fault(experiment)
+
+    def look() -> str | None:
+        leader = nats.stream_states(system.place).get(stream, {}).get("leader")
+        return leader if leader not in (None, fault.part) else None
+
+    return _prove(system, experiment, f"leader of {stream}", f"another than {fault.part}", until(look, within_s))
+
+
+def dead_node_is_offline(
+    experiment: str, stream: str, within_s: int, configuration: Configuration = None, secrets: Secrets = None
+) -> bool:
+    """Prove that the stream's leader misses the node that was killed."""
+    system, fault = _fault(experiment)
+
+    def look() -> str | None:
+        replicas = nats.stream_states(system.place).get(stream, {}).get("replicas", [])
+        state = next((peer for peer in replicas if peer["name"] == fault.part), None)
+        return "offline" if state is not None and state.get("offline") else None
+
+    what = f"{fault.part} as the leader of {stream} sees it"
+    return _prove(system, experiment, what, "offline", until(look, within_s))
+
+
+def committed_event_is_unacknowledged(
+    experiment: str, durable: str, configuration: Configuration = None, secrets: Secrets = None
+) -> bool:
+    """Prove, while the consumer is dead, that it left an event whose effect is committed and not acknowledged."""
+    system, _ = _fault(experiment)
+    stands = _observe(system, lambda client, link: instants.consumer_stands(client, link, durable))
+    return _prove(system, experiment, f"first event that {durable} has not acknowledged", "its effect is committed",
+                  _gap(stands.in_gap), "its effect is not committed: the instant was not caught")  # fmt: skip
+
+
+def stored_event_is_unconfirmed(experiment: str, configuration: Configuration = None, secrets: Secrets = None) -> bool:
+    """Prove, while the relay is dead, that the stream holds an event that the relay has not noted as stored."""
+    system, _ = _fault(experiment)
+    stands = _observe(system, instants.relay_stands)
+    return _prove(system, experiment, "last events of the stream", "one that the relay has not confirmed",
+                  _gap(stands.in_gap), "all are confirmed: the instant was not caught")  # fmt: skip
+
+
+def events_were_redelivered(
+    experiment: str, durable: str, within_s: int, configuration: Configuration = None, secrets: Secrets = None
+) -> bool:
+    """Prove, after the restart, that events which had been delivered were delivered again: all deliveries since
+    the kill, less the events that were new."""
+    system, fault = _fault(experiment)
+    since = bus.Cursor(fault.before["delivered_stream_seq"], fault.before["delivered_consumer_seq"])
+
+    def look() -> str | None:
+        count = _observe(system, lambda client, link: instants.redelivered(client, durable, since))
+        return f"{count} deliveries were repeats" if count > 0 else None
+
+    return _prove(
+        system, experiment, f"deliveries to {durable} since the kill", "repeats among them", until(look, within_s)
+    )
+
+
+# Recovery.
+
+
+def wait_for_redundancy(
+    experiment: str, within_s: int, configuration: Configuration = None, secrets: Secrets = None
+) -> bool:
+    """Wait until everything that the fault took is there again."""
+    system = running.system()
+    if until(lambda: not system.missing() or None, within_s) is None:
+        raise ActivityFailed(
+            f"expected full redundancy within {within_s} s, still missing: {'; '.join(system.missing())}"
+        )
+    Facts(system.site.path).add(Redundant(experiment=experiment, at_ns=time.monotonic_ns()))
+    return True
+
+
+# Inside.
+
+
+def _fault(experiment: str) -> tuple[System, Fault]:
+    system = running.system()
+    return system, Facts(system.site.path).fault(experiment)
+
+
+def _prove(
+    system: System, experiment: str, what: str, expected: str, found: str | None, otherwise: str = "nothing of the kind"
+) -> bool:
+    """Write the proof down; ActivityFailed if it does not hold."""
+    at_ns = time.monotonic_ns()
+    proof = Proof(at_ns=at_ns, what=what, expected=expected, found=found or otherwise, proven=found is not None)
+    Facts(system.site.path).add(Proved(experiment=experiment, at_ns=at_ns, proof=proof))
+    if found is None:
+        raise ActivityFailed(f"{what}: expected {expected}, found {otherwise}")
+    return True
+
+
+def _gap(in_gap: tuple[str, int] | None) -> str | None:
+    return None if in_gap is None else f"{in_gap[0]} position {in_gap[1]}"
+
+
+def _observe(system: System, look: Callable[[Client, Link], Awaitable[T]]) -> T:
+    async def observe() -> T:
+        target = system.target()
+        async with bus.observer(target) as client, await instants.connect(target) as link:
+            return await look(client, link)
+
+    return asyncio.run(observe())

@@ -1,0 +1,77 @@
+"""The load scenarios: one file each, found by being here.
+
+A scenario says which engine processes offer its load and which observe it; `loadtests/locustfile.py` makes a
+Locust user of it. A scenario's file has one `SCENARIO` and imports no Locust, so that listing them is quick and
+patches nothing. To add one: copy the file that is most like it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+import msgspec
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """One run of a scenario, as it was asked for."""
+
+    scenario: str
+    folder: str
+    """The run folder."""
+    work: str
+    """Where engines find their specifications and leave their parts."""
+    target: str
+    """The file of an `infra.target.Target`."""
+    run_id: str
+    rate: float
+    duration_s: float
+    warmup_s: float
+    users: int
+
+    def part(self, name: str) -> str:
+        return str(Path(self.work) / f"{name}.part.json")
+
+    def offset_s(self, user: int) -> float:
+        """By how much user `user` (from 0) begins later, so that all together offer an even rate."""
+        return user / self.rate
+
+
+class Engine(msgspec.Struct, frozen=True, kw_only=True):
+    """A process: `python -m <module> <spec as JSON>`."""
+
+    name: str
+    module: str
+    spec: msgspec.Struct
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scenario:
+    name: str
+    help: str
+    """One line."""
+    rows: tuple[str, ...]
+    """The rows that it is evidence for."""
+    unit: str
+    """What `rate` counts."""
+    rate: float
+    duration_s: float
+    warmup_s: float
+    generator: Callable[[Plan, int], Engine] = field(repr=False)
+    """The engine of user 0, 1, ...: each offers its share of the rate."""
+    observers: Callable[[Plan], list[Engine]] = field(repr=False, default=lambda plan: [])
+    """Engines that are ready before the load begins, and finish after it has ended."""
+    requests: bool = False
+    """Whether these are requests to the API, which count for availability."""
+
+
+@cache
+def scenarios() -> dict[str, Scenario]:
+    """Every scenario by name, in the order of their names."""
+    modules = (importlib.import_module(f"{__name__}.{m.name}") for m in pkgutil.iter_modules(__path__))
+    found: list[Scenario] = [module.SCENARIO for module in modules]
+    return {scenario.name: scenario for scenario in sorted(found, key=lambda each: each.name)}

@@ -1,0 +1,235 @@
+"""A bulk publisher to JetStream: an open-loop schedule of single messages, each with its own PubAck.
+
+What has been released and not yet acknowledged is bounded by a window; a message that waits for room in it is
+late by the bus's fault, so the wait is latency and not schedule lag. A connection that is lost makes what was
+in flight unknown, and the load goes on over the next server. The ledger has each number before it is sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from infra import target as targets
+from infra.target import Login
+from loadtests.engine import numbered
+from loadtests.engine.jetstream import ack_outcome
+from loadtests.engine.nats_client import NatsClient
+from loadtests.engine.nats_wire import subscribe
+from loadtests.engine.pacer import Pacer
+from loadtests.engine.process import Control, offer, run_engine
+from loadtests.engine.ranges import RangeSet
+from loadtests.engine.schedule import Schedule
+from loadtests.engine.tally import Tally
+from reports.evidence import Outcome, RunFolder, Span
+from reports.evidence.folder import Appender, write_record
+
+ROW = "bus.publish_p99"
+SUBJECTS = 300
+"""Subjects that a run's messages go to in turn, as many as there are projects."""
+_DRAIN_INTERVAL_S = 0.05
+_RESERVE_S = 0.1
+"""How much of the schedule one `about to be sent` record covers."""
+
+
+class BusPublisherSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """`rate` is what this publisher offers, in messages a second."""
+
+    scenario: str
+    folder: str
+    target: str
+    part: str
+    subject: str
+    """`load.<run>`; messages go to `<subject>.<number % 300>`."""
+    publisher: int
+    rate: float
+    warmup_s: float
+    duration_s: float
+    offset_s: float = 0.0
+    payload_bytes: int = 128
+    window: int = 4096
+    """Unacknowledged messages at most."""
+    ack_timeout_s: float = 5.0
+    drain_s: float = 15.0
+
+
+class Publisher:
+    """Sends what the pacer releases as soon as the window has room, and keeps the ledger."""
+
+    def __init__(self, spec: BusPublisherSpec, ledger: Appender[Span], urls: list[str], login: Login) -> None:
+        self._spec = spec
+        self._ledger = ledger
+        self._inbox = b"_INBOX.%b" % secrets.token_hex(8).encode()
+        self._subjects = [f"{spec.subject}.{n}".encode() for n in range(SUBJECTS)]
+        self._padding = b"." * (numbered.check_payload_bytes(spec.payload_bytes) - numbered.MIN_PAYLOAD_BYTES)
+        self._in_flight: dict[int, tuple[int, int]] = {}
+        """Number -> (intended, sent), in the order in which they were sent."""
+        self._released = 0
+        self._next = 0
+        self._reserved = 0
+        self._now_ns = 0
+        self._ended: dict[Outcome, RangeSet] = {"ok": RangeSet(), "fail": RangeSet(), "unknown": RangeSet()}
+        self.problems: list[str] = []
+        self.client = NatsClient(urls, login, self, name=f"load-publisher-{spec.publisher}")
+
+    def begin(self, schedule: Schedule, tally: Tally) -> None:
+        """To be called before anything is released."""
+        self._schedule = schedule
+        self._tally = tally
+        self._block = max(1, round(schedule.rate * _RESERVE_S))
+
+    @property
+    def idle(self) -> bool:
+        """Nothing waits to be sent or acknowledged."""
+        return self._next == self._released and not self._in_flight
+
+    def release(self, first: int, end: int, now_ns: int) -> None:
+        for n in range(first, end):
+            self._tally.ready(self._schedule.intended_ns(n), now_ns)
+        self._released = end
+        self._pump()
+
+    def _pump(self) -> None:
+        """Send as much of what was released as the window has room for."""
+        first = self._next
+        end = min(self._released, first + self._spec.window - len(self._in_flight))
+        if end <= first or not self.client.connected:
+            return
+        self._reserve(end)
+        now = time.monotonic_ns()
+        publisher, size = self._spec.publisher, self._spec.payload_bytes
+        subjects, inbox, padding = self._subjects, self._inbox, self._padding
+        lines = []
+        for n in range(first, end):
+            intended = self._schedule.intended_ns(n)
+            self._in_flight[n] = (intended, now)
+            subject, head = subjects[n % SUBJECTS], numbered.head(publisher, n, intended)
+            lines.append(b"PUB %b %b.%d %d\r\n%b%b\r\n" % (subject, inbox, n, size, head, padding))
+        self._next = end
+        self.client.write(b"".join(lines))
+
+    def _reserve(self, end: int) -> None:
+        """Have every number below `end` in the ledger before it can be sent."""
+        if end > self._reserved:
+            first = self._reserved
+            self._reserved = min(max(end, first + self._block), self._schedule.total)
+            self._add_span(first, self._reserved - 1, None)
+
+    def _add_span(self, first: int, last: int, outcome: Outcome | None) -> None:
+        self._ledger.add(Span(self._spec.publisher, first, last, outcome, time.monotonic_ns()))
+
+    def _end(self, number: int, intended: int, now_ns: int, outcome: Outcome, detail: str) -> None:
+        self._ended[outcome].add(number)
+        self._tally.ended(intended, now_ns, outcome, region=None, method="PUB", name="publish", detail=detail)
+
+    def sweep(self, now_ns: int) -> None:
+        """Give up what was not acknowledged in time, and bring the ledger up to date."""
+        oldest = now_ns - round(self._spec.ack_timeout_s * 1e9)
+        late = []
+        for number, (intended, sent) in self._in_flight.items():
+            if sent > oldest:
+                break
+            late.append((number, intended))
+        for number, intended in late:
+            del self._in_flight[number]
+            self._end(number, intended, now_ns, "unknown", "timeout: no PubAck in time")
+        for outcome, numbers in self._ended.items():
+            for first, last in numbers.take():
+                self._add_span(first, last, outcome)
+        self._pump()
+
+    def close(self, now_ns: int) -> None:
+        """End what is left: in flight is unknown, never sent is fail."""
+        for number, (intended, _) in self._in_flight.items():
+            self._end(number, intended, now_ns, "unknown", "no PubAck before the load ended")
+        self._in_flight.clear()
+        for number in range(self._next, self._released):
+            intended = self._schedule.intended_ns(number)
+            self._end(number, intended, now_ns, "fail", "never sent: the bus took no more")
+        if self._reserved > self._released:
+            self._add_span(self._released, self._reserved - 1, "fail")
+        self._released = self._next = self._reserved
+        self.sweep(now_ns)
+
+    # What the connection tells.
+
+    def on_connected(self) -> None:
+        self.client.write(subscribe(self._inbox + b".*", 1))
+        self._pump()
+
+    def on_lost(self, reason: str) -> None:
+        now = time.monotonic_ns()
+        for number, (intended, _) in self._in_flight.items():
+            self._end(number, intended, now, "unknown", "connection lost before the PubAck")
+        self._in_flight.clear()
+        self.problems.append(f"connection lost: {reason}")
+
+    def on_refused(self, what: str) -> None:
+        self.problems.append(what)
+
+    def on_batch(self) -> None:
+        self._now_ns = time.monotonic_ns()
+        if self._next < self._released:
+            # The acknowledgements in this batch make room; they are parsed before the loop gets to it.
+            asyncio.get_running_loop().call_soon(self._pump)
+
+    def on_message(self, subject: bytes, reply: bytes, headers: bytes, payload: bytes) -> None:
+        number = int(subject[len(self._inbox) + 1 :])
+        flight = self._in_flight.pop(number, None)
+        if flight is not None:  # else it came after it had been given up
+            outcome, detail = ack_outcome(headers, payload)
+            self._end(number, flight[0], self._now_ns, outcome, detail)
+
+
+async def work(spec: BusPublisherSpec, control: Control) -> None:
+    target = targets.read(Path(spec.target))
+    folder = RunFolder(Path(spec.folder))
+    with folder.spans(spec.scenario) as ledger, folder.failures(spec.scenario) as failures:
+        publisher = Publisher(spec, ledger, target.nats, target.nats_load)
+        await publisher.client.wait_connected()
+        begin_ns = await control.begin()
+        if begin_ns is None:
+            return
+        begin_ns += round(spec.offset_s * 1e9)
+        schedule = Schedule(begin_ns, spec.rate, spec.warmup_s, spec.duration_s)
+        tally = Tally(schedule, ROW)
+        publisher.begin(schedule, tally)
+
+        def report() -> None:
+            publisher.sweep(time.monotonic_ns())
+            failures.add(*tally.take_failures())
+            control.say_all(tally.live.take())
+
+        pacer = Pacer(schedule, publisher.release)
+        await offer(pacer, control, report)
+        await _drain(publisher, spec.drain_s, report)
+        publisher.close(time.monotonic_ns())
+        report()
+        write_record(Path(spec.part), tally.close(pacer.released, _settings(spec), publisher.problems))
+        await publisher.client.close()
+
+
+async def _drain(publisher: Publisher, drain_s: float, report: Callable[[], None]) -> None:
+    """Wait until everything that was released has ended, at most `drain_s`."""
+    deadline = time.monotonic() + drain_s
+    while not publisher.idle and time.monotonic() < deadline:
+        await asyncio.sleep(_DRAIN_INTERVAL_S)
+        report()
+
+
+def _settings(spec: BusPublisherSpec) -> dict[str, str]:
+    return {
+        "payload_bytes": str(spec.payload_bytes),
+        "mode": "windowed singles, a PubAck each",
+        "window": f"{spec.window} a publisher",
+        "connections": "1 a publisher",
+    }
+
+
+if __name__ == "__main__":
+    run_engine(BusPublisherSpec, work)

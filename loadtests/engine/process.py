@@ -1,0 +1,153 @@
+"""The shell of an engine process: its specification, when it begins and ends, what it says.
+
+An engine is a process of its own, started as `python -m loadtests.engine.<x> SPEC.json`, because Locust
+patches the process that it is imported into. It says `Ready` on stdout, begins when it reads the instant from
+stdin, and says `Stat` lines a few times a second. It ends when its work is done, or early, with what it has
+recorded, on SIGTERM, SIGINT, or the end of stdin: so it cannot outlive whoever started it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Iterable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+import uvloop
+
+from loadtests.engine.live import Stat
+from loadtests.engine.pacer import Pacer
+from loadtests.engine.scheduling import ask_for_short_slices
+
+START_DEADLINE_S = 60.0
+_REPORT_INTERVAL_S = 0.25
+
+
+class EngineError(Exception):
+    """An engine that cannot do its work: what was expected, what was found, what to do next."""
+
+
+class Ready(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The engine waits for the instant to begin at."""
+
+
+class Ended(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The engine has written what it measured. `error` says why it could not."""
+
+    error: str | None = None
+
+
+class Go(msgspec.Struct, frozen=True, kw_only=True):
+    """The line that an engine reads from stdin: its schedule begins at this instant of CLOCK_MONOTONIC."""
+
+    begin_ns: int
+
+
+Said = Ready | Ended | Stat
+
+SpecT = TypeVar("SpecT")
+
+
+class Control:
+    """What an engine knows of whoever started it."""
+
+    def __init__(self) -> None:
+        self.finish = asyncio.Event()
+        """Set when the engine is to stop offering load, and to end with what it has."""
+        self._begin: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    async def begin(self) -> int | None:
+        """Say that the engine is ready; the instant to begin at, None if it is to end at once."""
+        self.say(Ready())
+        stop = asyncio.ensure_future(self.finish.wait())
+        waits: set[asyncio.Future[Any]] = {self._begin, stop}
+        await asyncio.wait(waits, timeout=START_DEADLINE_S, return_when=asyncio.FIRST_COMPLETED)
+        ended = stop.done()
+        stop.cancel()
+        if self._begin.done():
+            return self._begin.result()
+        if ended:
+            return None
+        raise EngineError(f"expected to be told when to begin, waited {START_DEADLINE_S:.0f} s")
+
+    def say(self, what: Said) -> bool:
+        """One line on stdout; False if whoever reads it is behind, and then it was not said. The engine
+        must not wait for a reader: that would show as lateness of its schedule."""
+        try:
+            os.write(sys.stdout.fileno(), msgspec.json.encode(what) + b"\n")
+        except BlockingIOError:
+            return False
+        except BrokenPipeError:
+            self.finish.set()
+            return False
+        return True
+
+    def say_all(self, stats: Iterable[Stat]) -> None:
+        for stat in stats:
+            self.say(stat)
+
+    async def listen(self) -> None:
+        """Read stdin until its end."""
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader(limit=4096)
+        await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+        while line := await reader.readline():
+            if not self._begin.done():
+                self._begin.set_result(msgspec.json.decode(line, type=Go).begin_ns)
+        self.finish.set()
+
+
+async def offer(pacer: Pacer, control: Control, report: Callable[[], None]) -> None:
+    """Let the pacer run to its end, or until the engine is to finish; `report` a few times a second."""
+    stop = asyncio.ensure_future(control.finish.wait())
+    end = asyncio.ensure_future(pacer.done.wait())
+    while not (stop.done() or end.done()):
+        await asyncio.wait({stop, end}, timeout=_REPORT_INTERVAL_S, return_when=asyncio.FIRST_COMPLETED)
+        report()
+    stop.cancel()
+    pacer.stop()
+
+
+def run_engine(kind: type[SpecT], work: Callable[[SpecT, Control], Awaitable[None]]) -> None:
+    """`main` of an engine: exits 0 if it did its work, 1 with a line on stderr if it could not."""
+    sys.exit(uvloop.run(_run(read_spec(kind), work)))
+
+
+def read_spec(kind: type[SpecT]) -> SpecT:
+    """The specification that the command line names; ends the process with a plain line without one."""
+    if len(sys.argv) != 2:
+        sys.exit("expected one argument: the file of a specification (JSON)")
+    try:
+        return msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=kind)
+    except (OSError, msgspec.MsgspecError) as error:
+        sys.exit(f"{sys.argv[1]}: {error}")
+
+
+async def _run(spec: SpecT, work: Callable[[SpecT, Control], Awaitable[None]]) -> int:
+    ask_for_short_slices()
+    # The collector's pauses would be lateness; what is alive now stays, and cycles are rare later.
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 100)
+    os.set_blocking(sys.stdout.fileno(), False)
+    control = Control()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, control.finish.set)
+    listening = loop.create_task(control.listen())
+    error: str | None = None
+    try:
+        await work(spec, control)
+    except EngineError as found:
+        error = str(found)
+        print(error, file=sys.stderr, flush=True)
+    listening.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await listening
+    control.say(Ended(error=error))
+    return 1 if error else 0

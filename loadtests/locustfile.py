@@ -1,0 +1,260 @@
+"""What Locust runs: one user is one engine process, and Locust shows what the engines tell it.
+
+Started by `loadtests/runner.py` with the file of a `Plan` in COVENANT_LOAD_PLAN. Importing Locust patches the
+process with gevent, so no load is made in here: engines are clean processes, and their statistics are merged
+into Locust's a few times a second, for its web page, console and CSV. When every engine has ended, so does
+Locust. It also ends when its stdin does, so that it cannot outlive the runner.
+"""
+
+# Locust's decorators carry no types.
+# mypy: disallow-untyped-decorators=False
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import gevent
+import msgspec
+from gevent.event import Event
+from gevent.fileobject import FileObject
+from locust import User, events, task
+from locust.env import Environment
+from locust.exception import StopUser
+from locust.stats import StatsEntry, StatsError
+
+from loadtests.engine.live import Stat
+from loadtests.engine.process import START_DEADLINE_S, Ended, Go, Said
+from loadtests.progress import Progress
+from loadtests.scenarios import Engine, Plan, scenarios
+
+_LEAD_NS = 200_000_000
+"""From the word to begin until the first operation."""
+_END_DEADLINE_S = 120.0
+"""An engine drains and catches up with deadlines of its own, well below this."""
+_PROGRESS_INTERVAL_S = 1.0
+_POLL_S = 0.05
+_KILL_S = 10.0
+
+_log = logging.getLogger("covenant.load")
+_decode = msgspec.json.Decoder(Said).decode
+_plan = msgspec.json.decode(Path(os.environ["COVENANT_LOAD_PLAN"]).read_bytes(), type=Plan)
+_scenario = scenarios()[_plan.scenario]
+
+
+class EngineProcess:
+    """An engine that was started, and a greenlet that listens to it."""
+
+    def __init__(self, engine: Engine, environment: Environment) -> None:
+        spec = Path(_plan.work) / f"{engine.name}.spec.json"
+        spec.write_bytes(msgspec.json.encode(engine.spec))
+        self.name = engine.name
+        self.ready = Event()
+        self.error: str | None = None
+        self._environment = environment
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", engine.module, str(spec)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        self._listener = gevent.spawn(self._listen)
+
+    def begin(self, begin_ns: int) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(msgspec.json.encode(Go(begin_ns=begin_ns)) + b"\n")
+        self._process.stdin.flush()
+
+    def finish(self) -> None:
+        """Let it end with what it has."""
+        if self._process.stdin is not None and not self._process.stdin.closed:
+            self._process.stdin.close()
+
+    def wait(self, timeout_s: float) -> None:
+        """Until it has ended; it is killed if it does not in time."""
+        try:
+            code = self._process.wait(timeout=timeout_s)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait(timeout=_KILL_S)
+            self.error = f"did not end within {timeout_s:.0f} s and was killed"
+            return
+        self._listener.join(_KILL_S)
+        if code != 0 and self.error is None:
+            self.error = f"ended with exit code {code}"
+
+    def _listen(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            said = _decode(line)
+            if isinstance(said, Stat):
+                _merge(self._environment, said)
+            elif isinstance(said, Ended):
+                self.error = said.error
+            else:
+                self.ready.set()
+        self.ready.set()  # It has ended: nobody is to wait for it.
+
+
+def _merge(environment: Environment, stat: Stat) -> None:
+    """Add what ended to Locust's own statistics: its entry and the total are shipped and shown apart."""
+    stats = environment.stats
+    seen = StatsEntry(stats, stat.name, stat.method)
+    now = time.time()
+    count, failed = sum(stat.response_times_ms.values()), sum(stat.errors.values())
+    seen.num_requests, seen.num_failures = count, failed
+    seen.total_response_time = round(stat.total_ms)
+    seen.min_response_time, seen.max_response_time = round(stat.min_ms), round(stat.max_ms)
+    seen.response_times.update(stat.response_times_ms)
+    seen.num_reqs_per_sec[int(now)] = count
+    seen.num_fail_per_sec[int(now)] = failed
+    seen.last_request_timestamp = now
+    stats.get(stat.name, stat.method).extend(seen)
+    stats.total.extend(seen)
+    for text, occurrences in stat.errors.items():
+        key = StatsError.create_key(stat.method, stat.name, text)
+        error = stats.errors.setdefault(key, StatsError(stat.method, stat.name, text))
+        error.occurrences += occurrences
+
+
+class Fleet:
+    """All engines of the run: observers first, then one generator a user; all begin at the same instant."""
+
+    def __init__(self) -> None:
+        self.ended = Event()
+        self._observing = Event()
+        self._stopping = Event()
+        self._observers: list[EngineProcess] = []
+        self._generators: list[EngineProcess] = []
+        self._begin_ns: int | None = None
+
+    def offer(self, environment: Environment) -> None:
+        """One user: start a generator and see it end. More users than were planned offer nothing."""
+        user = len(self._generators)
+        if user >= _plan.users:
+            return
+        generator = EngineProcess(_scenario.generator(_plan, user), environment)
+        self._generators.append(generator)
+        self.ended.wait()
+
+    def drive(self, environment: Environment) -> None:
+        """The whole run, then the end of this process."""
+        try:
+            self._observers += [EngineProcess(each, environment) for each in _scenario.observers(_plan)]
+            if self._wait_ready(self._observers, len(self._observers)):
+                self._observing.set()
+                if self._wait_ready(self._generators, _plan.users):
+                    self._begin()
+            self._wait_ended()
+        finally:
+            self.ended.set()
+        environment.process_exit_code = 0 if self._told_of_errors() else 1
+        os.kill(os.getpid(), signal.SIGTERM)  # Locust's own way out, with its web page and without.
+
+    def stop(self) -> None:
+        """Have the generators stop offering; what is under way is still awaited."""
+        self._stopping.set()
+        for engine in self._generators or self._observers:
+            engine.finish()
+
+    def wait_observing(self) -> None:
+        """A generator has nothing to do before the observers watch."""
+        gevent.wait([self._observing, self._stopping, self.ended], count=1)
+
+    def _wait_ready(self, engines: list[EngineProcess], expected: int) -> bool:
+        with gevent.Timeout(START_DEADLINE_S, False):
+            while len(engines) < expected and not self._stopping.is_set():
+                gevent.sleep(_POLL_S)
+            for engine in engines:
+                engine.ready.wait()
+        ready = len(engines) == expected and all(each.ready.is_set() and not each.error for each in engines)
+        return ready and not self._stopping.is_set()
+
+    def _begin(self) -> None:
+        self._begin_ns = time.monotonic_ns() + _LEAD_NS
+        for engine in (*self._observers, *self._generators):
+            engine.begin(self._begin_ns)
+
+    def _wait_ended(self) -> None:
+        """The generators end by themselves, or at once if the load never began; then the observers."""
+        planned_s = 0.0
+        if self._begin_ns is None:
+            self.stop()
+        else:
+            planned_s = _plan.warmup_s + _plan.duration_s
+        for generator in self._generators:
+            generator.wait(planned_s + _END_DEADLINE_S)
+        for observer in self._observers:
+            observer.finish()
+        for observer in self._observers:
+            observer.wait(_END_DEADLINE_S)
+
+    def _told_of_errors(self) -> bool:
+        """Log what went wrong; True if nothing did."""
+        problems = [f"{each.name}: {each.error}" for each in self._observers + self._generators if each.error]
+        if self._begin_ns is None and not problems and not self._stopping.is_set():
+            problems.append(f"expected every engine to be ready within {START_DEADLINE_S:.0f} s")
+        for problem in problems:
+            _log.error("%s", problem)
+        return not problems
+
+    def progress(self, environment: Environment) -> None:
+        """Tell the runner how far it is, until the end."""
+        while not self.ended.wait(_PROGRESS_INTERVAL_S):
+            if self._begin_ns is None:
+                continue
+            planned_s = _plan.warmup_s + _plan.duration_s
+            fraction = min(1.0, max(0.0, (time.monotonic_ns() - self._begin_ns) / 1e9 / planned_s))
+            shown = [
+                f"{each.name} {each.current_rps:,.0f}/s, median {each.median_response_time} ms"
+                for each in environment.stats.entries.values()
+            ]
+            failed = environment.stats.total.num_failures
+            text = "; ".join(shown[:2]) + (f"; {failed:,} failed" if failed else "")
+            line = msgspec.json.encode(Progress(fraction=fraction, text=text)).decode()
+            print(line, flush=True)
+
+
+_fleet = Fleet()
+
+
+class EngineUser(User):
+    """One generator of the scenario."""
+
+    @task
+    def offer(self) -> None:
+        _fleet.wait_observing()
+        _fleet.offer(self.environment)
+        raise StopUser
+
+
+@events.test_start.add_listener
+def _on_start(environment: Environment, **_: Any) -> None:
+    gevent.spawn(_fleet.drive, environment)
+    gevent.spawn(_fleet.progress, environment)
+
+
+@events.test_stopping.add_listener
+def _on_stopping(environment: Environment, **_: Any) -> None:
+    """The stop button, or the end."""
+    _fleet.stop()
+
+
+@events.quitting.add_listener
+def _on_quitting(environment: Environment, **_: Any) -> None:
+    """Whatever makes Locust end: the engines first write what they have."""
+    _fleet.stop()
+    _fleet.ended.wait(2 * _END_DEADLINE_S)
+
+
+def _end_with_stdin() -> None:
+    FileObject(sys.stdin.fileno(), "rb").read()
+    _fleet.stop()
+
+
+@events.init.add_listener
+def _on_init(environment: Environment, **_: Any) -> None:
+    gevent.spawn(_end_with_stdin)

@@ -1,0 +1,35 @@
+"""Visitors who read: projects, regions and countries in every region, at a fixed arrival rate."""
+
+from __future__ import annotations
+
+from loadtests.engine.api_load import ROW, ApiLoadSpec
+from loadtests.scenarios import Engine, Plan, Scenario
+
+
+def _generator(plan: Plan, user: int) -> Engine:
+    name = f"reader-{user}"
+    spec = ApiLoadSpec(
+        scenario=plan.scenario,
+        folder=plan.folder,
+        target=plan.target,
+        part=plan.part(name),
+        rate=plan.rate / plan.users,
+        warmup_s=plan.warmup_s,
+        duration_s=plan.duration_s,
+        offset_s=plan.offset_s(user),
+        seed=user + 1,
+    )
+    return Engine(name=name, module="loadtests.engine.api_load", spec=spec)
+
+
+SCENARIO = Scenario(
+    name="api-browse",
+    help="read projects, regions and countries from every region at a fixed arrival rate",
+    rows=(ROW, "availability"),
+    unit="requests/s over all regions",
+    rate=300.0,
+    duration_s=60.0,
+    warmup_s=5.0,
+    generator=_generator,
+    requests=True,
+)

@@ -1,0 +1,57 @@
+"""Bulk messages into a replicated stream of their own, each acknowledged, each accounted for."""
+
+from __future__ import annotations
+
+import re
+
+from loadtests.engine.bus_publisher import ROW, BusPublisherSpec
+from loadtests.engine.bus_subscriber import DELIVERY_ROW, END_TO_END_ROW, BusSubscriberSpec
+from loadtests.scenarios import Engine, Plan, Scenario
+
+
+def _subject(plan: Plan) -> str:
+    # A subject's token may not hold dots, spaces or wildcards.
+    return "load." + re.sub(r"[^A-Za-z0-9_-]", "-", plan.run_id)
+
+
+def _generator(plan: Plan, user: int) -> Engine:
+    name = f"publisher-{user + 1}"
+    spec = BusPublisherSpec(
+        scenario=plan.scenario,
+        folder=plan.folder,
+        target=plan.target,
+        part=plan.part(name),
+        subject=_subject(plan),
+        publisher=user + 1,
+        rate=plan.rate / plan.users,
+        warmup_s=plan.warmup_s,
+        duration_s=plan.duration_s,
+        offset_s=plan.offset_s(user),
+    )
+    return Engine(name=name, module="loadtests.engine.bus_publisher", spec=spec)
+
+
+def _observers(plan: Plan) -> list[Engine]:
+    spec = BusSubscriberSpec(
+        scenario=plan.scenario,
+        folder=plan.folder,
+        target=plan.target,
+        part=plan.part("subscriber"),
+        subject=_subject(plan),
+        warmup_s=plan.warmup_s,
+        duration_s=plan.duration_s,
+    )
+    return [Engine(name="subscriber", module="loadtests.engine.bus_subscriber", spec=spec)]
+
+
+SCENARIO = Scenario(
+    name="bus-ingest",
+    help="publish numbered messages to an R3 file stream, each acknowledged, delivered and accounted for",
+    rows=(ROW, DELIVERY_ROW, END_TO_END_ROW, "bus.exactly_once"),
+    unit="messages/s",
+    rate=2000.0,
+    duration_s=30.0,
+    warmup_s=5.0,
+    generator=_generator,
+    observers=_observers,
+)

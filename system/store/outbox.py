@@ -19,6 +19,7 @@ from system.store.connect import Record
 from system.wire import Country, CountryEvent, Event, Project, ProjectEvent
 
 _TAKE = "update relay_partition set epoch = epoch + 1 where partition = any($1) returning partition, epoch"
+_ANYTHING = "select exists (select from outbox where position is null and aggregate = $1)"
 _HOLD = """
 select partition from relay_partition r join unnest($1::text[], $2::bigint[]) as l (partition, epoch)
 using (partition, epoch) order by partition for update of r"""
@@ -72,6 +73,8 @@ async def unconfirmed(connection: asyncpg.Connection, lease: Lease, limit: int) 
 
 async def assign(connection: asyncpg.Connection, lease: Lease, aggregate: Aggregate, limit: int) -> list[Event]:
     """Give the next outbox rows their positions; the events, in outbox order. LeaseLost if replaced."""
+    if not await connection.fetchval(_ANYTHING, aggregate):
+        return []
     async with connection.transaction():
         held = await connection.fetch(_HOLD, list(lease.epochs), list(lease.epochs.values()))
         if len(held) != len(lease.epochs):

@@ -1,0 +1,93 @@
+"""Messages of a durable pull consumer, as they arrive.
+
+nats-py's own `fetch` waits for a batch to fill; here one request stays open at the server, and whatever has
+arrived is taken at once. Heartbeats tell an idle stream from a request that was lost, with a leader say.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+_EXPIRES_S = 10.0
+_HEARTBEAT_S = 1.0
+_SILENCE_MAX_S = 2.5
+_REFUSED_WAIT_S = 0.2
+_NS = 10**9
+
+
+class Refused(Exception):
+    """The server has no such consumer for us, now at least."""
+
+
+class Puller:
+    """Use as an asynchronous context manager; `take` from one task only."""
+
+    def __init__(self, client: Client, stream: str, durable: str, batch_max: int) -> None:
+        self._client = client
+        self._subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{durable}"
+        self._inbox = client.new_inbox()
+        self._batch_max = batch_max
+        self._arrived: list[Msg] = []
+        self._something = asyncio.Event()
+        self._open = 0
+        """How many messages the server may still send on our request."""
+        self._heard_at = 0.0
+        self._refused: str | None = None
+
+    async def __aenter__(self) -> Puller:
+        self._subscription = await self._client.subscribe(self._inbox, cb=self._on_message)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if not self._client.is_closed:
+            await self._subscription.unsubscribe()
+
+    async def take(self) -> list[Msg]:
+        """All messages that have arrived, at least one; waits for them as long as it takes. Refused if the
+        server says that it has no such consumer, or nobody there to answer."""
+        while not self._arrived:
+            await self._keep_asking()
+            self._something.clear()
+            try:
+                async with asyncio.timeout(_HEARTBEAT_S):
+                    await self._something.wait()
+            except TimeoutError:
+                continue
+        taken, self._arrived = self._arrived, []
+        return taken
+
+    async def _keep_asking(self) -> None:
+        if self._refused is not None:
+            reason, self._refused = self._refused, None
+            await asyncio.sleep(_REFUSED_WAIT_S)
+            raise Refused(reason)
+        silent = time.monotonic() - self._heard_at > _SILENCE_MAX_S
+        if (self._open > 0 and not silent) or not self._client.is_connected:
+            return
+        self._open = self._batch_max
+        self._heard_at = time.monotonic()
+        request = {
+            "batch": self._batch_max,
+            "expires": int(_EXPIRES_S * _NS),
+            "idle_heartbeat": int(_HEARTBEAT_S * _NS),
+        }
+        await self._client.publish(self._subject, json.dumps(request).encode(), reply=self._inbox)
+
+    async def _on_message(self, message: Msg) -> None:
+        self._heard_at = time.monotonic()
+        status = (message.headers or {}).get("Status")
+        if status is None:
+            self._open -= 1
+            self._arrived.append(message)
+        elif status == "100":
+            return
+        else:
+            self._open = 0
+            if status not in ("404", "408"):
+                self._refused = (message.headers or {}).get("Description") or f"status {status}"
+        self._something.set()

@@ -1,0 +1,68 @@
+"""One connection to the primary for a process that works by itself (the relay, a consumer): it runs pieces of
+work, each with a deadline, and finds the primary again after a failure.
+
+A piece of work that fails may have been committed. Whoever uses this must be able to tell from what is stored.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import asyncpg
+
+from system.settings import Settings
+from system.store.connect import NotSent, connect_primary
+
+_WORK_WITHIN_S = 5.0
+
+T = TypeVar("T")
+
+
+class Unavailable(Exception):
+    """The work did not end well; it may or may not have been committed."""
+
+
+class Session:
+    """`on_connect` is called with each new connection, before any work."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        name: str,
+        on_connect: Callable[[asyncpg.Connection], Awaitable[None]] | None = None,
+    ) -> None:
+        self._settings = settings
+        self._name = name
+        self._on_connect = on_connect
+        self._connection: asyncpg.Connection | None = None
+
+    async def run(self, work: Callable[[asyncpg.Connection], Awaitable[T]]) -> T:
+        """What `work` returns. Unavailable after any error of the database; the next run connects anew."""
+        task = asyncio.ensure_future(self._connect_and(work))
+        try:
+            finished, _ = await asyncio.wait({task}, timeout=_WORK_WITHIN_S)
+            if not finished:
+                # Ended rather than cancelled: see system.store.connect.
+                self.close()
+            return await task
+        except (NotSent, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            self.close()
+            raise Unavailable(str(error) or f"no answer within {_WORK_WITHIN_S} s") from error
+        except asyncio.CancelledError:
+            self.close()
+            task.cancel()
+            raise
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.terminate()
+            self._connection = None
+
+    async def _connect_and(self, work: Callable[[asyncpg.Connection], Awaitable[T]]) -> T:
+        if self._connection is None or self._connection.is_closed():
+            _, self._connection = await connect_primary(self._settings, self._name)
+            if self._on_connect is not None:
+                await self._on_connect(self._connection)
+        return await work(self._connection)

@@ -192,7 +192,7 @@ def missing_redundancy(place: Place) -> str | None:
 def dsn(place: Place, role: str, secret: str, *, node: Node | None = None, database: str = DATABASE) -> str:
     """A libpq URL of one member, or of all members, where it finds the primary."""
     hosts = place.endpoint(node, "client") if node else ",".join(place.endpoints(Postgres.kind, "client"))
-    options = "connect_timeout=3" if node else "target_session_attrs=read-write&connect_timeout=3"
+    options = "connect_timeout=3" if node else "target_session_attrs=primary&connect_timeout=3"
     return f"postgresql://{role}:{secret}@{hosts}/{database}?{options}"
 
 

@@ -22,7 +22,7 @@ from loadtests.engine.process import EngineError
 NAME = "LOAD"
 SUBJECTS = "load.>"
 MAX_MSGS = 5_000_000
-MAX_BYTES = 4 * 1024**3
+MAX_BYTES = 3 * 1024**3 // 2
 MAX_AGE_S = 3600.0
 DUPLICATE_WINDOW_S = 120.0
 _CONNECT_TIMEOUT_S = 5.0

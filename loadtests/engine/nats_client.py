@@ -54,6 +54,7 @@ class NatsClient:
         self._owner = owner
         self._name = name
         self._stale_after_s = stale_after_s
+        self._connect_timeout_s = min(_CONNECT_TIMEOUT_S, stale_after_s)
         self._link: _Link | None = None
         self._task = asyncio.get_running_loop().create_task(self._keep_connected())
         self.last_problem = "not connected yet"
@@ -101,7 +102,7 @@ class NatsClient:
             turn += 1
             link = _Link(self._login, self._owner, self._name)
             try:
-                async with asyncio.timeout(_CONNECT_TIMEOUT_S):
+                async with asyncio.timeout(self._connect_timeout_s):
                     await asyncio.get_running_loop().create_connection(lambda link=link: link, host, port)  # type: ignore[misc]
                     await link.ready
             except (OSError, TimeoutError) as error:

@@ -1,0 +1,224 @@
+"""Watches the machine that a run shares with everything else on it, for a run's numbers to be believed.
+
+`python -m loadtests.engine.host SPEC.json` appends a HostSample a second to `evidence/host.jsonl` until SIGTERM.
+Processes of the system and of the harness carry COVENANT_RUN_ID and COVENANT_KIND in their environment; one that
+has overwritten it (PostgreSQL does) counts as what its parent is. The kernel's own threads work for
+all and are a kind of their own. CPU that is left over is foreign. It reads
+/proc itself: with psutil the watching took five times the CPU, and would disturb what it watches.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from loadtests.engine.process import read_spec
+from reports.evidence import HostSample, RunFolder
+
+_NAP_NS = 10_000_000
+_PF_KTHREAD = 0x0020_0000
+_WRITE = b"\0" * 4096
+
+
+class HostSpec(msgspec.Struct, frozen=True, kw_only=True):
+    folder: str
+    """The run folder."""
+    run_id: str
+    """COVENANT_RUN_ID of the processes that are not foreign."""
+    disk: str
+    """A folder beside the components' data, where fsync is timed."""
+    interval_s: float = 1.0
+
+
+class _Usage(msgspec.Struct, frozen=True):
+    """CPU in ticks: of a process itself, and of its children that have ended and been waited for."""
+
+    parent: int
+    kernel: bool
+    own: int
+    ended_children: int
+
+
+class Processes:
+    """CPU by kind, from one look to the next."""
+
+    def __init__(self, run_id: str, harness_pid: int | None = None, proc: Path = Path("/proc")) -> None:
+        """`harness_pid`: a process that is of the harness though its environment does not say so, since it
+        set the variables when it was already running."""
+        self._harness_pid = harness_pid
+        self._mark = f"COVENANT_RUN_ID={run_id}".encode()
+        self._proc = proc
+        self._kinds: dict[tuple[int, int], str | None] = {}
+        self._before: dict[tuple[int, int], _Usage] = {}
+
+    def look(self) -> dict[str, int]:
+        """Ticks that each kind used since the last look; the first look gives nothing."""
+        now = dict(self._usages())
+        first = not self._before
+        ticks: dict[str, int] = {}
+        alive = {pid: (pid, started) for pid, started in now}
+        self._kinds = {key: kind for key, kind in self._kinds.items() if key in now}
+        ended = self._ended_by_parent(now)
+        for key, usage in now.items():
+            kind = self._kind(key, now, alive)
+            if kind is None or first:
+                continue
+            before = self._before.get(key, _Usage(usage.parent, usage.kernel, 0, 0))
+            # A child that ended is in its parent's account whole; what was counted while it lived is not new.
+            from_children = usage.ended_children - before.ended_children - ended.get(key[0], 0)
+            ticks[kind] = ticks.get(kind, 0) + usage.own - before.own + max(0, from_children)
+        self._before = now
+        return ticks
+
+    def _ended_by_parent(self, now: dict[tuple[int, int], _Usage]) -> dict[int, int]:
+        """Parent -> ticks of children that have ended since, as far as they were counted before."""
+        ended: dict[int, int] = {}
+        for key, usage in self._before.items():
+            if key not in now:
+                ended[usage.parent] = ended.get(usage.parent, 0) + usage.own + usage.ended_children
+        return ended
+
+    def _usages(self) -> Iterator[tuple[tuple[int, int], _Usage]]:
+        for name in os.listdir(self._proc):  # noqa: PTH208 (a Path for each of hundreds, every second)
+            if not name.isdigit():
+                continue
+            try:
+                stat = (self._proc / name / "stat").read_bytes()
+            except (FileNotFoundError, ProcessLookupError):
+                continue  # It ended meanwhile.
+            # The command's name is in parentheses and may hold anything; the fields follow the last one.
+            fields = stat[stat.rindex(b")") + 2 :].split()
+            usage = _Usage(
+                parent=int(fields[1]),
+                kernel=bool(int(fields[6]) & _PF_KTHREAD),
+                own=int(fields[11]) + int(fields[12]),
+                ended_children=int(fields[13]) + int(fields[14]),
+            )
+            yield (int(name), int(fields[19])), usage
+
+    def _kind(
+        self, key: tuple[int, int], now: dict[tuple[int, int], _Usage], alive: dict[int, tuple[int, int]]
+    ) -> str | None:
+        """What a process is; None if it is not ours."""
+        if key in self._kinds:
+            return self._kinds[key]
+        kind = "kernel" if now[key].kernel else self._own_kind(key[0])
+        if kind is None:
+            parent = alive.get(now[key].parent)
+            if parent is not None and parent[0] != key[0]:
+                kind = self._kind(parent, now, alive)
+        self._kinds[key] = kind
+        return kind
+
+    def _own_kind(self, pid: int) -> str | None:
+        if pid == self._harness_pid:
+            return "harness"
+        try:
+            environment = (self._proc / str(pid) / "environ").read_bytes().split(b"\0")
+        except OSError:
+            return None
+        if self._mark not in environment:
+            return None
+        prefix = b"COVENANT_KIND="
+        return next((each[len(prefix) :].decode() for each in environment if each.startswith(prefix)), "harness")
+
+
+class _Total(msgspec.Struct, frozen=True):
+    """The machine's CPU in ticks, of all cores together."""
+
+    all: int
+    idle: int
+    steal: int
+    interrupts: int
+
+    @classmethod
+    def read(cls, text: str) -> _Total:
+        """From the first line of /proc/stat: user nice system idle iowait irq softirq steal ..."""
+        user, nice, system, idle, iowait, irq, softirq, steal = map(int, text.split("\n", 1)[0].split()[1:9])
+        return cls(
+            all=user + nice + system + idle + iowait + irq + softirq + steal,
+            idle=idle + iowait,
+            steal=steal,
+            interrupts=irq + softirq,
+        )
+
+
+def sample(
+    before: _Total, after: _Total, ticks: dict[str, int], *, at_ns: int, interval_s: float,
+    timer_lag_ms: float, fsync_ms: float,
+) -> HostSample:  # fmt: skip
+    """What happened between two readings. Interrupts belong to nobody: neither ours nor foreign."""
+    total = max(1, after.all - before.all)
+    steal = after.steal - before.steal
+    busy = total - (after.idle - before.idle) - steal
+    foreign = busy - (after.interrupts - before.interrupts) - sum(ticks.values())
+    return HostSample(
+        at_ns=at_ns,
+        interval_s=interval_s,
+        busy=busy / total,
+        steal=steal / total,
+        foreign=max(0, foreign) / total,
+        timer_lag_ms=timer_lag_ms,
+        fsync_ms=fsync_ms,
+        by_kind={kind: used / total for kind, used in sorted(ticks.items())},
+    )
+
+
+def _fsync_ms(descriptor: int) -> float:
+    begin = time.perf_counter()
+    os.pwrite(descriptor, _WRITE, 0)
+    os.fsync(descriptor)
+    return (time.perf_counter() - begin) * 1000
+
+
+def watch(spec: HostSpec, stopped: list[int]) -> None:
+    """Sample until a signal is in `stopped`."""
+    processes = Processes(spec.run_id, harness_pid=os.getppid() if os.getppid() != 1 else None)
+    processes.look()
+    stat = Path("/proc/stat")
+    before, begin_ns = _Total.read(stat.read_text()), time.monotonic_ns()
+    place = Path(spec.disk) / f".fsync-{os.getpid()}"
+    descriptor = os.open(place, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+    try:
+        with RunFolder(Path(spec.folder)).host() as samples:
+            while not stopped:
+                timer_lag_ms = _sleep_through(begin_ns + round(spec.interval_s * 1e9), stopped)
+                fsync_ms = _fsync_ms(descriptor)
+                after, ticks, now_ns = _Total.read(stat.read_text()), processes.look(), time.monotonic_ns()
+                interval_s = (now_ns - begin_ns) / 1e9
+                samples.add(
+                    sample(
+                        before, after, ticks, at_ns=now_ns, interval_s=interval_s, timer_lag_ms=timer_lag_ms,
+                        fsync_ms=fsync_ms,
+                    )
+                )  # fmt: skip
+                before, begin_ns = after, now_ns
+    finally:
+        os.close(descriptor)
+        place.unlink(missing_ok=True)
+
+
+def _sleep_through(until_ns: int, stopped: list[int]) -> float:
+    """Sleep in naps of 10 ms; by how many ms the worst of them was late."""
+    worst_ns = 0
+    while (now_ns := time.monotonic_ns()) < until_ns and not stopped:
+        time.sleep(_NAP_NS / 1e9)
+        worst_ns = max(worst_ns, time.monotonic_ns() - now_ns - _NAP_NS)
+    return worst_ns / 1e6
+
+
+def main() -> None:
+    spec = read_spec(HostSpec)
+    stopped: list[int] = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda received, frame: stopped.append(received))
+    watch(spec, stopped)
+
+
+if __name__ == "__main__":
+    main()

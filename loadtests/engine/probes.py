@@ -1,0 +1,265 @@
+"""The four operations that a prober tries: each says how one attempt ended, and never why it could not try.
+
+A probe keeps its own connections and mends them by itself, beside the schedule: whatever is dead, an attempt
+ends by its deadline. Fail means that nothing can have happened; unknown, that it may have.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+import uuid
+from decimal import Decimal
+from typing import Any, NamedTuple, Protocol
+
+import msgspec
+import psycopg
+
+from infra.target import Target
+from loadtests.engine.http_client import HttpClient, RequestError
+from loadtests.engine.jetstream import ack_outcome
+from loadtests.engine.nats_client import NatsClient
+from loadtests.engine.nats_wire import publish, subscribe
+from reports.evidence import Outcome, Write
+from reports.evidence.folder import Appender
+from system.wire import PROJECTS, PROJECTS_STREAM, NewProject, Region
+
+_CONNECTIONS = 64
+"""A region's probes that can be under way at once, with some to spare: 20 a second for 2 s are 40."""
+_FROZEN_AFTER_S = 1.0
+"""A NATS node on which nothing is heard for so long is left for the next one."""
+_DETAIL_CHARS = 200
+_RECONNECT_S = 0.1
+
+_Link = psycopg.AsyncConnection[tuple[Any, ...]]
+
+
+class Result(NamedTuple):
+    outcome: Outcome
+    detail: str = ""
+    latency_us: int | None = None
+    """Where the probe measures something else than the time from its intended instant to its end."""
+
+
+class ProbeOperation(Protocol):
+    async def attempt(self, intended_ns: int, deadline: float) -> Result:
+        """Try once, until `deadline` on the loop's clock."""
+
+    async def close(self) -> None: ...
+
+
+class Read:
+    """A read at the region's API. Anything but 200 is a failure to read."""
+
+    def __init__(self, base_url: str) -> None:
+        self._client = HttpClient(base_url, connections=_CONNECTIONS)
+
+    async def attempt(self, intended_ns: int, deadline: float) -> Result:
+        try:
+            response = await self._client.get(f"{PROJECTS}?limit=1", deadline=deadline)
+        except RequestError as error:
+            return Result(error.outcome, error.detail)
+        if response.status == 200:
+            return Result("ok")
+        return Result("fail", _answered(response.status, response.body))
+
+    async def close(self) -> None:
+        await self._client.close()
+
+
+class CreateProject:
+    """A write at the region's API, in the ledger before it is sent and again when it has ended.
+
+    Only a refusal of class 4xx says that nothing was done; 409 does not (the API itself may have tried twice),
+    and no 5xx does.
+    """
+
+    def __init__(self, base_url: str, region: str, country_code: str, ledger: Appender[Write]) -> None:
+        self._client = HttpClient(base_url, connections=_CONNECTIONS)
+        self._region: Region = msgspec.convert(region, Region)
+        self._country_code = country_code
+        self._ledger = ledger
+        self._encode = msgspec.json.Encoder(decimal_format="number").encode
+
+    async def attempt(self, intended_ns: int, deadline: float) -> Result:
+        project = NewProject(
+            id=str(uuid.uuid4()),
+            name="Probe",
+            region=self._region,
+            country_code=self._country_code,
+            sector="Energy",
+            status="Pending",
+            funding_usd_millions=Decimal("0.01"),
+        )
+        self._record(project, None)
+        result = await self._create(project, deadline)
+        self._record(project, result.outcome)
+        return result
+
+    async def _create(self, project: NewProject, deadline: float) -> Result:
+        try:
+            response = await self._client.request(b"POST", PROJECTS, deadline=deadline, body=self._encode(project))
+        except RequestError as error:
+            return Result(error.outcome, error.detail)
+        if 200 <= response.status < 300:
+            return Result("ok")
+        refused = 400 <= response.status < 500 and response.status not in (408, 409)
+        return Result("fail" if refused else "unknown", _answered(response.status, response.body))
+
+    def _record(self, project: NewProject, outcome: Outcome | None) -> None:
+        self._ledger.add(Write(str(project.id), time.monotonic_ns(), outcome, self._region))
+
+    async def close(self) -> None:
+        await self._client.close()
+
+
+def _answered(status: int, body: bytes) -> str:
+    return f"status {status} {body[:_DETAIL_CHARS].decode('utf-8', 'replace')}"
+
+
+class Publish:
+    """A publish with acknowledgement to the project stream's health subject, over whichever node answers."""
+
+    def __init__(self, target: Target) -> None:
+        self._inbox = b"_INBOX.%b" % secrets.token_hex(8).encode()
+        self._waiting: dict[bytes, asyncio.Future[Result]] = {}
+        self._count = 0
+        self._connected = asyncio.Event()
+        self._client = NatsClient(target.nats, target.nats_load, self, name="prober", stale_after_s=_FROZEN_AFTER_S)
+
+    async def attempt(self, intended_ns: int, deadline: float) -> Result:
+        try:
+            async with asyncio.timeout_at(deadline):
+                await self._connected.wait()
+        except TimeoutError:
+            return Result("fail", f"never sent, no server: {self._client.last_problem}")
+        self._count += 1
+        reply = b"%b.%d" % (self._inbox, self._count)
+        answer: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self._waiting[reply] = answer
+        self._client.write(publish(PROJECTS_STREAM.health_subject.encode(), b"probe", reply))
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await answer
+        except TimeoutError:
+            return Result("unknown", "timeout: no PubAck in time")
+        finally:
+            del self._waiting[reply]
+
+    async def close(self) -> None:
+        await self._client.close()
+
+    def on_connected(self) -> None:
+        self._client.write(subscribe(self._inbox + b".*", 1))
+        self._connected.set()
+
+    def on_lost(self, reason: str) -> None:
+        self._connected.clear()
+        self._answer_all(Result("unknown", f"connection lost before the PubAck: {reason}"))
+
+    def on_refused(self, what: str) -> None:
+        self._answer_all(Result("fail", what))
+
+    def on_batch(self) -> None:
+        """Nothing: a probe's end is when its answer has been read."""
+
+    def on_message(self, subject: bytes, reply: bytes, headers: bytes, payload: bytes) -> None:
+        answer = self._waiting.get(subject)
+        if answer is not None and not answer.done():
+            answer.set_result(Result(*ack_outcome(headers, payload)))
+
+    def _answer_all(self, result: Result) -> None:
+        for answer in self._waiting.values():
+            if not answer.done():
+                answer.set_result(result)
+
+
+_OLDEST_NOT_APPLIED = """
+select coalesce(extract(epoch from clock_timestamp() - min(created_at)), 0)::float8 from (
+    select created_at from outbox where position is null
+    union all
+    select next.created_at from consumer_position c cross join lateral (
+        select created_at from outbox where partition = c.partition and position > c.position
+        order by position limit 1
+    ) next where c.consumer = 'analytics'
+) waiting
+"""
+
+
+class Effect:
+    """How old the oldest event is that analytics has not applied: 0 if it has applied all.
+
+    Read from the primary as the observer. The attempt is ok if that can be read; its latency is that age.
+    """
+
+    def __init__(self, dsn: str) -> None:
+        self._dsn = dsn
+        self._turn = asyncio.Lock()
+        self._ready = asyncio.Event()
+        self._broken = asyncio.Event()
+        self._link: _Link | None = None
+        self._problem = "not connected yet"
+        self._keeper = asyncio.get_running_loop().create_task(self._keep_connected())
+
+    async def attempt(self, intended_ns: int, deadline: float) -> Result:
+        link: _Link | None = None
+        try:
+            async with asyncio.timeout_at(deadline), self._turn:
+                while (link := self._link) is None:
+                    await self._ready.wait()
+                return Result("ok", latency_us=max(0, round(await self._ask(link) * 1e6)))
+        except TimeoutError:
+            self._lose(link, f"no answer in time ({self._problem})" if link is None else "no answer in time")
+        except (psycopg.Error, OSError) as error:
+            self._lose(link, str(error).strip() or type(error).__name__)
+        return Result("unknown", f"the database could not be read: {self._problem}"[:_DETAIL_CHARS])
+
+    async def _ask(self, link: _Link) -> float:
+        # In a task of its own: psycopg answers a cancelled wait by asking the server to cancel, and waits for
+        # that in turn, which a frozen server would turn into a wait without an end.
+        query = asyncio.ensure_future(_oldest_not_applied_s(link))
+        query.add_done_callback(_heed)
+        return await asyncio.shield(query)
+
+    def _lose(self, link: _Link | None, problem: str) -> None:
+        """Give up the connection, if it is not another one already."""
+        self._problem = problem
+        if link is not None and link is self._link:
+            self._link = None
+            self._ready.clear()
+            self._broken.set()
+
+    async def _keep_connected(self) -> None:
+        while True:
+            try:
+                link = await psycopg.AsyncConnection.connect(
+                    self._dsn, autocommit=True, connect_timeout=2, application_name="prober"
+                )
+            except (psycopg.Error, OSError) as error:
+                self._problem = str(error).strip() or type(error).__name__
+                await asyncio.sleep(_RECONNECT_S)
+                continue
+            self._broken.clear()
+            self._link = link
+            self._ready.set()
+            await self._broken.wait()
+            await link.close()
+
+    async def close(self) -> None:
+        self._keeper.cancel()
+        await asyncio.wait([self._keeper], timeout=1.0)
+        if self._link is not None:
+            await self._link.close()
+
+
+async def _oldest_not_applied_s(link: _Link) -> float:
+    row = await (await link.execute(_OLDEST_NOT_APPLIED)).fetchone()
+    assert row is not None, "an aggregate always answers with a row"
+    return float(row[0])
+
+
+def _heed(query: asyncio.Future[float]) -> None:
+    """Take note of how an abandoned query ended, so that asyncio does not report it as forgotten."""
+    if not query.cancelled():
+        query.exception()

@@ -176,28 +176,26 @@ def load() -> None:
 @load.command("list")
 def load_list() -> None:
     """One scenario a line."""
-    for scenario in load_runner.scenarios():
-        click.echo(f"{scenario.name:<14} {scenario.title} (default {scenario.rate:g}/s for {scenario.duration_s:g} s)")
+    for name, scenario in load_runner.scenarios().items():
+        click.echo(
+            f"{name:<14} {scenario.help} (default: {scenario.rate:g} {scenario.unit}, {scenario.duration_s:g} s)"
+        )
 
 
 @load.command("run")
 @click.argument("scenario")
-@click.option("--rate", type=float, help="Operations offered per second, all regions together.")
-@click.option("--duration", type=float, help="Seconds measured, after a short warm-up.")
-@click.option(
-    "--users", type=click.IntRange(1, 10_000), help="Connections (api-browse: a region; bus-ingest: publishers)."
-)
+@click.option("--rate", type=float, help="Operations offered per second, in the scenario's unit.")
+@click.option("--duration", "duration_s", type=float, help="Seconds measured, after a short warm-up.")
+@click.option("--users", type=int, help="Generator processes that share the rate; default 1.")
 @click.option("--web", is_flag=True, help="Show Locust's own page while it runs.")
 @click.option("--out", type=click.Path(path_type=Path), help="Where to write the run.")
-def load_run(
-    scenario: str, rate: float | None, duration: float | None, users: int | None, web: bool, out: Path | None
-) -> None:
+def load_run(scenario: str, out: Path | None, **options: Any) -> None:
     """Run one scenario and report on the rows that it is evidence for.
 
     \b
     Example:  ./covenant load run bus-ingest --rate 10000 --duration 30
     """
-    _run_load(scenario, rate=rate, duration=duration, users=users, web=web, out=out, plant=None)
+    _run_load(scenario, plant=None, out=out, **options)
 
 
 @main.group()
@@ -282,8 +280,7 @@ def plant(bug: str, command: tuple[str, ...]) -> None:
     words = list(command) or list(plants.PLANTS[bug].command)
     match words[:2]:
         case ["load", "run"]:
-            options = load_run.make_context("load run", words[2:]).params
-            _run_load(plant=bug, **options)
+            _run_load(plant=bug, **load_run.make_context("load run", words[2:]).params)
         case ["chaos", "run"]:
             options = chaos_run.make_context("chaos run", words[2:]).params
             _known_experiments(options["experiment"])
@@ -363,10 +360,8 @@ def _create_system(name: str, *, size: str, plant: str | None) -> fabric.System:
         say(f"cleaned up after {left}, which ended without doing so")
     free = fabric.free_bytes(CHECKOUT)
     if free < FREE_TO_START_BYTES:
-        fail(
-            EXIT_NOT_STARTED,
-            f"disk: expected {FREE_TO_START_BYTES >> 30} GiB free at {CHECKOUT}, found {free >> 20} MiB",
-        )
+        expected = f"{FREE_TO_START_BYTES >> 30} GiB free at {CHECKOUT}"
+        fail(EXIT_NOT_STARTED, f"disk: expected {expected}, found {free >> 20} MiB; free some and run again")
     environment = plants.environment(plant) if plant else {}
     try:
         return fabric.System.create(CHECKOUT / ".covenant" / name, run_id=name, size=size, plant=environment)
@@ -387,23 +382,15 @@ def _known_experiments(names: tuple[str, ...] | list[str]) -> None:
             fail(EXIT_USAGE, f"no experiment is called {name!r}; there are: {', '.join(known)}")
 
 
-def _run_load(
-    scenario: str,
-    *,
-    rate: float | None,
-    duration: float | None,
-    users: int | None,
-    web: bool,
-    out: Path | None,
-    plant: str | None,
-) -> None:
+def _run_load(scenario: str, *, plant: str | None, out: Path | None, **options: Any) -> None:
+    checked = {name: options[name] for name in ("rate", "duration_s", "users")}
     try:
-        load_runner.check(scenario, rate=rate, duration_s=duration)
+        load_runner.check(scenario, **checked)
     except ValueError as error:
         fail(EXIT_USAGE, str(error))
     with _session(f"load.{scenario}", out=out, plant=plant) as run:
         run.start()
-        _load_phase(run, scenario, rate=rate, duration_s=duration, users=users, web=web)
+        _load_phase(run, scenario, **options)
 
 
 def _run_chaos(experiments: tuple[str, ...], *, repeat: int, out: Path | None, plant: str | None) -> None:
@@ -419,7 +406,7 @@ def _load_phase(run: Session, scenario: str, **options: Any) -> None:
         try:
             load_runner.run(
                 scenario, folder=run.folder, target_path=run.system.site.path / "target.json", progress=progress,
-                seed=run.run.seed, **options,
+                **options,
             )  # fmt: skip
         except load_runner.LoadError as error:
             raise StepFailed(str(error)) from error

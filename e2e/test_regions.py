@@ -32,7 +32,7 @@ def test_shows_every_region(page: Page, target: Target, region: str) -> None:
     regions.open()
     for item in api(target.api[region] + wire.REGIONS)["items"]:
         expect(regions.row(item["city"])).to_contain_text(item["aws_region"])
-        assert Decimal(regions.number(item["city"], "contribution")) == item["contribution_usd_millions"]
+        assert Decimal(regions.number(item["city"], "pledged")) == item["contribution_usd_millions"]
 
 
 @pytest.mark.smoke

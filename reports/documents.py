@@ -13,6 +13,7 @@ from reports.evidence.folder import write_record
 from reports.loaded import load
 from reports.model import Report, document
 from reports.policy import load_policy
+from reports.render.html import to_html
 from reports.render.junit import to_junit
 from reports.render.markdown import to_markdown
 from reports.verdict import judge
@@ -49,8 +50,9 @@ def _manifest(folder: RunFolder, report: Report) -> Manifest:
 
 
 def publish(folder: RunFolder, report: Report) -> None:
-    """Write report.json, report.html, junit.xml, summary.md, and last the manifest of everything there."""
+    """Write report.json, junit.xml, summary.md, report.html, and last the manifest of everything there."""
     write_record(folder.path / "report.json", document(report))
     (folder.path / "junit.xml").write_bytes(to_junit(report))
     (folder.path / "summary.md").write_text(to_markdown(report), "utf-8")
+    (folder.path / "report.html").write_text(to_html(report, load(folder)), "utf-8")
     write_record(folder.path / MANIFEST, _manifest(folder, report))

@@ -54,13 +54,13 @@ def disturbance(
     if not samples:
         return None
     causes: list[str] = []
+    bursts = sum(_taken(sample) > limits.taken_peak for sample in samples) / len(samples)
     taken = _mean([_taken(sample) for sample in samples])
     steal, foreign = (_mean([getattr(sample, name) for sample in samples]) for name in ("steal", "foreign"))
     if taken > limits.taken_mean_max:
-        causes.append(f"steal {steal:.0%} + other programs {foreign:.0%} of all cores on average")
-    bursts = sum(_taken(sample) > limits.taken_peak for sample in samples) / len(samples)
-    if bursts > limits.taken_peak_share_max:
-        causes.append(f"steal + other programs above {limits.taken_peak:.0%} of all cores {bursts:.0%} of the time")
+        causes.append(f"steal {steal:.0%}, other programs {foreign:.0%} of all cores")
+    elif bursts > limits.taken_peak_share_max:
+        causes.append(f"steal and other programs above {limits.taken_peak:.0%} of all cores {bursts:.0%} of the time")
     if target_ms is not None:
         lag_ms = percentile([sample.timer_lag_ms for sample in samples], 95)
         own = _mean([_own(sample) for sample in samples])

@@ -91,7 +91,7 @@ def load(folder: RunFolder) -> Evidence:
         moments=read(folder.moments),
         host=read(folder.host_samples),
         loads=read(folder.loads),
-        trials=trials,
+        trials=sorted(trials, key=lambda trial: trial.record.begin_ns),
         books=books,
         hops=read(folder.hops),
         counts=read(folder.counts),

@@ -69,7 +69,9 @@ def judge_part(
     if part.invalid is not None:
         return "INVALID", part.invalid + (f"; the host was disturbed: {disturbed}" if disturbed else "")
     if missed and part.samples >= minimum:
-        return ("INVALID", f"the host was disturbed: {disturbed}; {told}") if disturbed else ("FAIL", told)
+        if disturbed is None:
+            return "FAIL", told
+        return "INVALID", (f"{part.name}: " if part.name else "") + f"the host was disturbed: {disturbed}"
     if part.missing is not None or part.value is None:
         return "INCONCLUSIVE", "; ".join(filter(None, (part.missing or "not measured", unfinished)))
     if part.samples < minimum:

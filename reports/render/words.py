@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from reports.model import WORST_FIRST, Bound, Report, Row, Verdict
+from reports.model import WORST_FIRST, Bound, Claim, Report, Row, Verdict
 
 SYMBOLS: dict[Verdict, str] = {"PASS": "✓", "FAIL": "✕", "INVALID": "!", "INCONCLUSIVE": "?", "NOT_JUDGED": "–"}
 _MISSED = {"<": "≥", "<=": ">", ">": "≤", ">=": "<", "==": "≠"}
@@ -39,13 +39,16 @@ def amount(value: float | None, unit: str | None, beside: float | None = None) -
     return number(value, beside) + ("" if unit in (None, "", "ratio") else "%" if unit == "%" else f" {unit}")
 
 
-def bound(gate: Bound | None) -> str:
-    """`< 100 ms`."""
-    return (
-        "–"
-        if gate is None
-        else f"{gate.op.replace('<=', '≤').replace('>=', '≥').replace('==', '=')} " + amount(gate.value, gate.unit)
-    )
+_PRINTED_UNITS = ("ms", "s", "%", "MB", "USD", "msg/s", "events/s")
+"""Units that a bound repeats; what is counted is named once, beside the measured value."""
+_SIGNS = {"<=": "≤", ">=": "≥", "==": "="}
+
+
+def bound(gate: Bound | Claim | None) -> str:
+    """`< 100 ms`, `= 195`."""
+    if gate is None or gate.op is None:
+        return "–"
+    return f"{_SIGNS.get(gate.op, gate.op)} {amount(gate.value, gate.unit if gate.unit in _PRINTED_UNITS else None)}"
 
 
 def measured(row: Row) -> str:
@@ -63,12 +66,13 @@ def interval(row: Row) -> str:
 
 def margin(row: Row) -> float | None:
     """The share of the target that is left, negative where it is missed: 0.4 for 60 ms of 100 ms. Of a share
-    such as 99.99% it is the budget below 100% that is left. None where nothing was measured."""
+    such as 99.99% it is the budget below 100% that is left. Where there is nothing between met and missed (no
+    lost write, 195 countries) it is None if met; None, too, where nothing was measured."""
     if row.measured is None or row.gate is None:
         return None
     gate, value = row.gate, row.measured
-    if gate.op == "==" or gate.value == 0:
-        return 0.0 if gate.met_by(value) else -math.inf
+    if gate.op == "==" or gate.value == 0 or (gate.op == ">=" and gate.unit == "%" and gate.value == 100):
+        return None if gate.met_by(value) else -math.inf
     if gate.op in ("<", "<="):
         return (gate.value - value) / gate.value
     if gate.unit == "%" and gate.value < 100:
@@ -100,13 +104,13 @@ def shortened(text: str, length: int = _REASON_MAX) -> str:
     return text if len(text) <= length else text[:length].rsplit(" ", 1)[0].rstrip(",;:") + " …"
 
 
-def _short(row: Row) -> str:
-    """`api.read_p99.syd 112 ms ≥ 100 ms`, or the row and why."""
+def _missed(row: Row) -> str:
+    """`api.read_p99.syd 112 ms > 100 ms`, or the row and why."""
     gate, value = row.gate, row.measured
     if row.verdict != "FAIL" or gate is None or value is None or math.isinf(value) or gate.met_by(value):
         return f"{row.id}: {shortened(row.why)}"
     sign = ">" if gate.op == "<" and value > gate.value else _MISSED[gate.op]
-    return f"{row.id} {measured(row)} {sign} {amount(gate.value, gate.unit)}"
+    return f"{row.id} {measured(row)} {sign} {bound(gate).partition(' ')[2]}"
 
 
 def headline(report: Report) -> str:
@@ -119,15 +123,17 @@ def headline(report: Report) -> str:
     if report.verdict == "PASS":
         return f"GO: {passed} of {total} judged gates pass{aside}{planted}"
     worst = [row for row in counting if row.verdict == report.verdict]
-    reason = _short(worst[0]) if worst else ""
-    more = f" (and {len(worst) - 1} more)" if len(worst) > 1 else ""
-    unfinished = report.notes[0] if report.state != "finished" and report.notes else ""
+    more = f" and {len(worst) - 1} more" if len(worst) > 1 else ""
+    passing = f"; {passed} of {total} pass{aside}"
+    unfinished = shortened(report.notes[0]) if report.state != "finished" and report.notes else ""
     if report.verdict == "FAIL":
-        ended = f"; {shortened(unfinished)}" if unfinished else ""
-        return f"NO-GO: {reason}{more}; {passed} of {total} pass{aside}{ended}{planted}"
+        ended = f"; {unfinished}" if unfinished else ""
+        return f"NO-GO: {_missed(worst[0])}{more}{passing}{ended}{planted}"
     if report.verdict == "INCONCLUSIVE" and unfinished:
-        reason, more = shortened(unfinished), ""
-    elif not reason:
-        damaged = [note for note in report.notes if note.startswith("damaged")]
-        reason = shortened(damaged[0]) if damaged else "no row is judged"
-    return f"NO VERDICT ({report.verdict}): {reason}{more}; {passed} of {total} pass{aside}{planted}"
+        reason = unfinished
+    elif worst:
+        reason = f"{shortened(worst[0].why)} ({worst[0].id}{more})"
+    else:
+        damaged = (note for note in report.notes if note.startswith("damaged"))
+        reason = shortened(next(damaged, "no row is judged"))
+    return f"NO VERDICT ({report.verdict}): {reason}{passing}{planted}"

@@ -1,0 +1,27 @@
+"""How each row is measured. A row without an entry here is measured by nobody yet."""
+
+from __future__ import annotations
+
+from reports.measures import checks, faults, loads
+from reports.measures.parts import Measure, Measurement, Part
+
+MEASURES: dict[str, Measure] = {
+    "api.read_p99": loads.latency,
+    "api.write_p99": loads.latency,
+    "bus.publish_p99": loads.latency,
+    "bus.delivery_p99": loads.latency,
+    "bus.end_to_end_p99": loads.latency,
+    "realtime.p99": loads.latency,
+    "availability": loads.availability,
+    "recovery.rto": faults.rto,
+    "recovery.rpo_loss": faults.rpo,
+    "bus.exactly_once": faults.exactly_once,
+    "data.countries": checks.count,
+    "data.projects": checks.count,
+    "data.points": checks.count,
+    "web.e2e": checks.browser,
+    "harness.honesty": loads.honesty,
+}
+"""How each row is measured, by its name without the region."""
+
+__all__ = ["MEASURES", "Measure", "Measurement", "Part"]

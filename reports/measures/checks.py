@@ -1,0 +1,64 @@
+"""Rows that single checks are evidence for: facts that were counted, browser tests."""
+
+from __future__ import annotations
+
+from reports.claims import RowClaim
+from reports.findings import Findings
+from reports.intervals import share_interval
+from reports.measures.parts import Measurement, Part, nothing
+from reports.model import Bound
+
+
+def count(findings: Findings, claim: RowClaim, gate: Bound) -> Measurement:
+    counts = [count for count in findings.evidence.counts if count.row == claim.row]
+    if not counts:
+        return nothing("nobody counted it")
+    numbers = [count for count in counts if count.ok is None]
+    broken = [count for count in counts if count.ok is False]
+    worst = next((count for count in numbers if not gate.met_by(count.value)), numbers[0] if numbers else None)
+    value = None if worst is None else worst.value
+    says = "; ".join(
+        f"{count.how}: {count.value:g} {count.unit}"
+        if count.ok is None
+        else f"{count.how}: {'yes' if count.ok else 'no'}"
+        for count in counts
+    )
+    part = Part(
+        value=value,
+        samples=len(counts),
+        says=says,
+        missing=None if numbers else "it was checked, but not counted",
+        missed=f"does not hold: {'; '.join(count.how for count in broken)}" if broken else None,
+    )
+    return Measurement(value=value, samples=len(counts), says=says, parts=[part], evidence=["evidence/facts.jsonl"])
+
+
+def browser(findings: Findings, claim: RowClaim, gate: Bound) -> Measurement:
+    tests = findings.evidence.browser
+    if not tests:
+        return nothing(findings.skipped("e2e", "browser") or "no browser test was run")
+    passed = sum(test.outcome == "passed" for test in tests)
+    failed = [test for test in tests if test.outcome == "failed"]
+    skipped = [test for test in tests if test.outcome == "skipped"]
+    run = passed + len(failed)
+    interval = share_interval(passed, run)
+    value = 100 * passed / run if run else None
+    says = f"{passed} of {run} tests passed, retries off"
+    if interval is not None:
+        says += f"; at 95% at least {interval[0]:.0%} of such runs would"
+    if failed:
+        says += f"; failed: {', '.join(test.id for test in failed[:3])}"
+    part = Part(
+        value=value,
+        samples=run,
+        says=says,
+        missing=f"{len(skipped)} skipped: {skipped[0].detail or skipped[0].id}" if skipped and not failed else None,
+    )
+    return Measurement(
+        value=value,
+        interval=None if interval is None else (100 * interval[0], 100 * interval[1]),
+        samples=run,
+        says=says,
+        parts=[part],
+        evidence=["evidence/e2e/tests.jsonl"],
+    )

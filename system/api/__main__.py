@@ -36,7 +36,7 @@ async def main(settings: Settings, log: logging.Logger) -> None:
             await asyncio.shield(serving)
         finally:
             readying.cancel()
-            server.stop()
+            server.stop()  # type: ignore[no-untyped-call]
             await serving
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -36,18 +35,13 @@ class Json(Response[T]):
         return content if isinstance(content, bytes) else encode(content)
 
 
-@cache
-def _decoder(kind: type[T]) -> msgspec.json.Decoder[T]:
-    return msgspec.json.Decoder(kind)
-
-
 async def read_body(request: Request[Any, Any, Any], kind: type[T]) -> T:
     """The body as `kind`. ApiError 415 for another content type, 400 for what cannot be read as it."""
     content_type = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
     if content_type not in _JSON_TYPES:
         raise ApiError(415, f"expected a body of {' or '.join(_JSON_TYPES)}, found {content_type[:100]!r}")
     try:
-        return _decoder(kind).decode(await request.body())
+        return msgspec.json.decode(await request.body(), type=kind)
     except msgspec.ValidationError as error:
         raise ApiError(400, f"the body does not fit: {error}") from None
     except msgspec.DecodeError as error:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from functools import lru_cache
 
 from litestar import Response, get
+from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from prometheus_client import (
     CollectorRegistry,
@@ -24,7 +25,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from system import wire
 
-disable_created_metrics()
+disable_created_metrics()  # type: ignore[no-untyped-call]
 _REGISTRY = CollectorRegistry()
 ProcessCollector(registry=_REGISTRY)
 _REQUESTS = Counter("covenant_http_requests", "Requests answered.", ("method", "route", "status"), registry=_REGISTRY)
@@ -47,7 +48,7 @@ def measured(app: ASGIApp) -> ASGIApp:
     """The application with its requests counted and timed."""
 
     async def run(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] != ScopeType.HTTP:
             await app(scope, receive, send)
             return
         begin = time.perf_counter()

@@ -68,7 +68,7 @@ def _on_anything_else(_: Request[Any, Any, Any], error: Exception) -> Response[b
     return problem(500, "an error that was not expected; it is in the log of the API")
 
 
-HANDLERS: Mapping[type[Exception], Any] = {
+HANDLERS: dict[int | type[Exception], Any] = {
     ApiError: _on_api_error,
     HTTPException: _on_http_error,
     NotWritten: _on_not_written,

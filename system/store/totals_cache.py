@@ -94,7 +94,7 @@ class TotalsCache:
 
     async def fill(self, value: bytes, as_of: Mapping[str, int]) -> None:
         """Offer a value as of these positions; an older one than what was invalidated is refused."""
-        arguments = [value, msgspec.json.encode(as_of), _LIFE_S]
+        arguments: list[bytes | int] = [value, msgspec.json.encode(as_of), _LIFE_S]
         await self._try(lambda: self._fill(keys=[TOTALS, POSITIONS], args=arguments))
 
     async def close(self) -> None:

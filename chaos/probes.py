@@ -34,9 +34,9 @@ __all__ = [
     "another_primary_leads",
     "apis_are_ready",
     "committed_event_is_unacknowledged",
-    "dead_node_is_offline",
     "event_goes_through",
     "events_were_redelivered",
+    "leader_misses_dead_node",
     "port_refuses",
     "process_is_gone",
     "redundancy_is_complete",
@@ -146,19 +146,19 @@ def another_node_leads_stream(
     return _prove(system, experiment, f"leader of {stream}", f"another than {fault.part}", until(look, within_s))
 
 
-def dead_node_is_offline(
+def leader_misses_dead_node(
     experiment: str, stream: str, within_s: int, configuration: Configuration = None, secrets: Secrets = None
 ) -> bool:
-    """Prove that the stream's leader misses the node that was killed."""
+    """Prove that the stream's leader counts the copy of the node that was killed as not current."""
     system, fault = _fault(experiment)
 
     def look() -> str | None:
         replicas = nats.stream_states(system.place).get(stream, {}).get("replicas", [])
-        state = next((peer for peer in replicas if peer["name"] == fault.part), None)
-        return "offline" if state is not None and state.get("offline") else None
+        state = next((peer for peer in replicas if peer["name"] == fault.part), {"current": True})
+        return None if state.get("current") else f"not current, {state.get('lag', 0)} operations behind"
 
-    what = f"{fault.part} as the leader of {stream} sees it"
-    return _prove(system, experiment, what, "offline", until(look, within_s))
+    what = f"copy of {stream} on {fault.part}, as its leader sees it"
+    return _prove(system, experiment, what, "not current", until(look, within_s))
 
 
 def committed_event_is_unacknowledged(

@@ -63,7 +63,7 @@ async def get_country(request: Request[Any, Any, Any], country_id: str) -> Respo
 @patch(_ONE, summary="Correct a country's GDP (JSON merge patch)")
 async def update_country(request: Request[Any, Any, Any], country_id: str) -> Json[Country]:
     key = _key(country_id)
-    expected = if_match(request)
+    expected = if_match(request.headers.get("if-match"))
     change = await read_body(request, CountryPatch)
     if change == CountryPatch():
         raise ApiError(400, f"expected at least one of {', '.join(CountryPatch.__struct_fields__)}, found none")

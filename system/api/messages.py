@@ -63,10 +63,9 @@ def etag(version: int) -> str:
     return f'"{version}"'
 
 
-def if_match(request: Request[Any, Any, Any]) -> int | None:
-    """The version that the client expects to change; None for `*`, any. ApiError 428 without the header,
-    412 where what it holds can be no version of ours."""
-    header = request.headers.get("if-match")
+def if_match(header: str | None) -> int | None:
+    """The version that a client expects to change; None for `*`, any. ApiError 428 without the header, 412
+    where what it holds can be no version of ours."""
     if header is None:
         raise ApiError(428, "expected If-Match with the ETag of the version to change; GET the item first")
     tag = header.strip()
@@ -78,15 +77,20 @@ def if_match(request: Request[Any, Any, Any]) -> int | None:
     return int(digits)
 
 
+def none_match(header: str | None, tag: str) -> bool:
+    """Whether a client that sends this If-None-Match has the version with this ETag."""
+    if header is None:
+        return False
+    known = [one.strip().removeprefix("W/") for one in header.split(",")]
+    return tag in known or "*" in known
+
+
 def item(request: Request[Any, Any, Any], found: Project | Country) -> Response[Any]:
     """One item with its ETag, or 304 if the client has this version."""
     tag = etag(found.version)
     headers = {"etag": tag, "cache-control": "no-cache"}
-    asked = request.headers.get("if-none-match")
-    if asked is not None:
-        known = [one.strip().removeprefix("W/") for one in asked.split(",")]
-        if tag in known or "*" in known:
-            return Response(b"", status_code=304, headers=headers)
+    if none_match(request.headers.get("if-none-match"), tag):
+        return Response(b"", status_code=304, headers=headers)
     return Json(found, headers=headers)
 
 

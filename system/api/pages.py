@@ -10,6 +10,8 @@ from typing import Any
 from litestar import Request, Response, get
 from litestar.handlers import HTTPRouteHandler
 
+from system.api.messages import none_match
+
 _FOLDER = Path(__file__).parents[1] / "web"
 _FILES = {
     "/": ("index.html", "text/html; charset=utf-8"),
@@ -42,7 +44,7 @@ def _handler(path: str, name: str, media_type: str) -> HTTPRouteHandler:
 
     @get(path, include_in_schema=False, name=name)
     async def serve(request: Request[Any, Any, Any]) -> Response[bytes]:
-        if tag in request.headers.get("if-none-match", ""):
+        if none_match(request.headers.get("if-none-match"), tag):
             return Response(b"", status_code=304, headers=headers)
         return Response(content, headers=headers)
 

@@ -81,7 +81,7 @@ async def create_project(request: Request[Any, Any, Any]) -> Json[Project]:
 @patch(_ONE, summary="Change a project (JSON merge patch)")
 async def update_project(request: Request[Any, Any, Any], project_id: str) -> Json[Project]:
     key = _key(project_id)
-    expected = if_match(request)
+    expected = if_match(request.headers.get("if-match"))
     change = await read_body(request, ProjectPatch)
     if change == ProjectPatch():
         raise ApiError(400, f"expected at least one of {', '.join(ProjectPatch.__struct_fields__)}, found none")
@@ -97,7 +97,7 @@ async def update_project(request: Request[Any, Any, Any], project_id: str) -> Js
 @delete(_ONE, summary="Delete a project")
 async def delete_project(request: Request[Any, Any, Any], project_id: str) -> None:
     key = _key(project_id)
-    expected = if_match(request)
+    expected = if_match(request.headers.get("if-match"))
     services = services_of(request)
     if not await services.primary.fetch(rows.DELETE_PROJECT, key, expected):
         raise await _missing_or_stale(services, project_id)

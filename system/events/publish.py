@@ -47,12 +47,13 @@ async def publish(js: JetStreamContext, events: Sequence[Event], within_s: float
         failure = str(error) or f"no acknowledgement within {within_s} s"
     for one in waiting:
         one.cancel()  # Gives its place in the library's window back; an answer that comes later is ignored.
-    stored, refused = _stored(zip(events, waiting, strict=False))
+    stored, refused = stored_prefix(zip(events, waiting, strict=False))
     return Outcome(stored, failure or refused)
 
 
-def _stored(answers: Iterable[tuple[Event, asyncio.Future[PubAck]]]) -> tuple[dict[str, int], str | None]:
-    """Only what is stored without a hole before it counts: the rest is published again, in order."""
+def stored_prefix(answers: Iterable[tuple[Event, asyncio.Future[PubAck]]]) -> tuple[dict[str, int], str | None]:
+    """Up to which position each partition is stored, and the first refusal. Only what is stored without a hole
+    before it counts: the rest is published again, in order."""
     stored: dict[str, int] = {}
     broken: set[str] = set()
     failure: str | None = None

@@ -1,0 +1,222 @@
+"""The API of a running system: errors, conditions, pages, what it says of itself."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from infra.target import Target
+from system import wire
+from system.data.countries import countries
+from system.data.projects import projects
+
+pytestmark = pytest.mark.running
+DEADLINE_S = 20.0
+
+
+@pytest.fixture(params=[0, -1], ids=["first region", "last region"])
+def api(request: pytest.FixtureRequest, target: Target) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=target.api[target.regions[request.param]], timeout=10) as client:
+        yield client
+
+
+def new_project(**fields: object) -> dict[str, Any]:
+    return {
+        "id": str(uuid.uuid4()), "name": "Test project", "region": "ams", "country_code": "FRA",
+        "sector": "Energy", "status": "Active", "funding_usd_millions": 0.1, **fields,
+    }  # fmt: skip
+
+
+def eventually(condition: Callable[[], bool], what: str) -> None:
+    """The region's member follows the primary at its own pace."""
+    deadline = time.monotonic() + DEADLINE_S
+    while not condition():
+        assert time.monotonic() < deadline, f"{what} within {DEADLINE_S} s"
+        time.sleep(0.02)
+
+
+UNKNOWN = f"{wire.PROJECTS}/{uuid.UUID(int=1)}"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "body", "status", "said"),
+    [
+        ("GET", f"{wire.PROJECTS}?region=lhr", {}, None, 400, "region"),
+        ("GET", f"{wire.PROJECTS}?sector=Arms", {}, None, 400, "sector"),
+        ("GET", f"{wire.PROJECTS}?limit=0", {}, None, 400, "limit"),
+        ("GET", f"{wire.PROJECTS}?limit=101", {}, None, 400, "limit"),
+        ("GET", f"{wire.PROJECTS}?after=x", {}, None, 400, "after: expected the cursor"),
+        ("GET", f"{wire.COUNTRIES}?continent=Atlantis", {}, None, 400, "continent"),
+        ("GET", f"{wire.COUNTRIES}?after=france", {}, None, 400, "after: expected the cursor"),
+        ("GET", UNKNOWN, {}, None, 404, "there is no project"),
+        ("GET", f"{wire.PROJECTS}/x", {}, None, 404, "there is no project"),
+        ("GET", f"{wire.COUNTRIES}/QQQ", {}, None, 404, "there is no country"),
+        ("GET", f"{wire.REGIONS}/lhr", {}, None, 404, "there is no region"),
+        ("GET", "/api/v1/nothing", {}, None, 404, ""),
+        ("PUT", wire.PROJECTS, {}, {}, 405, ""),
+        ("POST", wire.PROJECTS, {"content-type": "text/plain"}, "x", 415, "expected a body of application/json"),
+        ("POST", wire.PROJECTS, {}, "{", 400, "expected a body of JSON"),
+        ("POST", wire.PROJECTS, {}, {}, 400, "missing required field"),
+        ("POST", wire.PROJECTS, {}, new_project(surprise=1), 400, "surprise"),
+        ("POST", wire.PROJECTS, {}, new_project(sector="Arms"), 400, "$.sector"),
+        ("POST", wire.PROJECTS, {}, new_project(name=""), 400, "name: expected 1 to 200"),
+        ("POST", wire.PROJECTS, {}, new_project(funding_usd_millions=0.001), 400, "at most 2 digits"),
+        ("POST", wire.PROJECTS, {}, new_project(country_code="QQQ"), 400, "country_code: expected the id"),
+        ("POST", wire.PROJECTS, {}, new_project(name="x" * 70_000), 413, ""),
+        ("PATCH", UNKNOWN, {}, {"name": "N"}, 428, "If-Match"),
+        ("PATCH", UNKNOWN, {"if-match": '"1"'}, {"name": "N"}, 404, "there is no project"),
+        ("PATCH", UNKNOWN, {"if-match": '"1"'}, {}, 400, "at least one of name, region"),
+        ("PATCH", UNKNOWN, {"if-match": '"1"'}, {"name": None}, 400, "$.name"),
+        ("PATCH", UNKNOWN, {"if-match": "1"}, {"name": "N"}, 412, "as it was given out"),
+        ("DELETE", UNKNOWN, {}, None, 428, "If-Match"),
+        ("DELETE", UNKNOWN, {"if-match": "*"}, None, 404, "there is no project"),
+        ("PATCH", f"{wire.COUNTRIES}/FRA", {"if-match": '"0"'}, {"gdp_year": 2020}, 412, "its ETag is now"),
+        ("PATCH", f"{wire.COUNTRIES}/FRA", {"if-match": "*"}, {"name": "Gaul"}, 400, "name"),
+    ],
+)
+def test_an_error_is_a_problem_that_says_what_was_expected(
+    api: httpx.Client, method: str, path: str, headers: dict[str, str], body: Any, status: int, said: str
+) -> None:
+    content = {"content": body} if isinstance(body, str) else {} if body is None else {"json": body}
+    headers = {"content-type": "application/json", **headers}
+    answer = api.request(method, path, headers=headers, **content)  # type: ignore[arg-type]
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    problem = answer.json()
+    assert set(problem) == {"type", "title", "status", "detail"}
+    assert problem["status"] == status
+    assert said in problem["detail"]
+
+
+def test_a_project_through_its_life(api: httpx.Client) -> None:
+    project = new_project()
+    path = f"{wire.PROJECTS}/{project['id']}"
+
+    created = api.post(wire.PROJECTS, json=project)
+    assert created.status_code == 201, created.text
+    assert created.headers["location"] == path
+    assert created.headers["etag"] == '"1"'
+    assert created.json() == {**project, "version": 1}
+    assert '"funding_usd_millions":0.10' in created.text
+
+    again = api.post(wire.PROJECTS, json=project)
+    assert (again.status_code, again.headers["etag"]) == (409, '"1"')
+
+    eventually(lambda: api.get(path).status_code == 200, "the new project is read")
+    read = api.get(path)
+    assert read.json() == created.json()
+    unchanged = api.get(path, headers={"if-none-match": read.headers["etag"]})
+    assert (unchanged.status_code, unchanged.content) == (304, b"")
+
+    changed = api.patch(path, json={"status": "Pending"}, headers={"if-match": read.headers["etag"]})
+    assert changed.json() == {**project, "status": "Pending", "version": 2}
+    stale = api.patch(path, json={"status": "Active"}, headers={"if-match": read.headers["etag"]})
+    assert (stale.status_code, stale.headers["etag"]) == (412, changed.headers["etag"])
+    assert api.delete(path, headers={"if-match": read.headers["etag"]}).status_code == 412
+
+    deleted = api.delete(path, headers={"if-match": changed.headers["etag"]})
+    assert (deleted.status_code, deleted.content) == (204, b"")
+    eventually(lambda: api.get(path).status_code == 404, "the deleted project is gone")
+
+
+def test_a_project_may_be_given_its_id_by_the_server(api: httpx.Client) -> None:
+    created = api.post(wire.PROJECTS, json={**new_project(), "id": None})
+    assert created.status_code == 201
+    path = created.headers["location"]
+    assert path == f"{wire.PROJECTS}/{uuid.UUID(created.json()['id'])}"
+    assert api.delete(path, headers={"if-match": "*"}).status_code == 204
+
+
+def test_a_corrected_gdp_changes_the_pledge(target: Target) -> None:
+    path = f"{target.api[target.regions[-1]]}{wire.COUNTRIES}/MCO"
+    before = httpx.get(path, timeout=10).json()
+    correction = {"gdp_usd_billions": 123.456, "gdp_source": "a test"}
+    corrected = httpx.patch(path, json=correction, headers={"if-match": "*"}, timeout=10)
+    try:
+        assert corrected.status_code == 200, corrected.text
+        assert corrected.json()["contribution_usd_millions"] == 1.23
+        assert corrected.json()["version"] > before["version"]
+    finally:
+        restored = {name: before[name] for name in ("gdp_usd_billions", "gdp_source")}
+        assert httpx.patch(path, json=restored, headers={"if-match": "*"}, timeout=10).status_code == 200
+
+
+def everything(api: httpx.Client, path: str, **parameters: object) -> list[dict[str, Any]]:
+    """All items, page by page."""
+    items: list[dict[str, Any]] = []
+    after: dict[str, object] = {}
+    while True:
+        page = api.get(path, params={**parameters, **after}).json()  # type: ignore[dict-item]
+        items += page["items"]
+        if page["next"] is None:
+            return items
+        after = {"after": page["next"]}
+
+
+@pytest.mark.parametrize("limit", [7, 100])
+def test_pages_show_every_project_exactly_once(api: httpx.Client, limit: int) -> None:
+    seen = [item["id"] for item in everything(api, wire.PROJECTS, limit=limit)]
+    assert seen == sorted(set(seen))
+    # Other tests create and delete theirs meanwhile; those that the system starts with stay.
+    assert {project.id for project in projects(countries())} <= set(seen)
+
+
+def test_pages_show_every_country_exactly_once(api: httpx.Client) -> None:
+    seen = [item["id"] for item in everything(api, wire.COUNTRIES, limit=50)]
+    assert seen == [country.id for country in countries()]
+
+
+def test_filters_combine(api: httpx.Client) -> None:
+    found = everything(api, wire.PROJECTS, region="syd", sector="Health", status="Active", limit=5)
+    expected = [
+        project.id
+        for project in projects(countries())
+        if (project.region, project.sector, project.status) == ("syd", "Health", "Active")
+    ]
+    assert expected
+    assert {item["id"] for item in found} >= set(expected)
+    assert {(item["region"], item["sector"], item["status"]) for item in found} == {("syd", "Health", "Active")}
+    oceania = everything(api, wire.COUNTRIES, continent="Oceania", region="syd")
+    assert {item["id"] for item in oceania} == {one.id for one in countries() if one.continent == "Oceania"}
+
+
+def test_the_process_says_how_it_is(api: httpx.Client) -> None:
+    assert api.get(wire.LIVE).json() == {"status": "live"}
+    readiness = api.get(wire.READY)
+    assert readiness.status_code == 200, readiness.text
+    assert {check["name"] for check in readiness.json()["checks"]} == {
+        "database read", "primary database", "bus", "valkey",
+    }  # fmt: skip
+
+
+def test_requests_and_memory_are_metered(api: httpx.Client) -> None:
+    api.get(f"{wire.COUNTRIES}/FRA")
+    text = api.get(wire.METRICS).text
+    metrics = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+    labels = f'{{method="GET",route="{wire.COUNTRIES}/{{country_id}}",status="200"}}'
+    assert float(metrics[f"covenant_http_requests_total{labels}"]) >= 1
+    assert 0 < float(metrics["process_resident_memory_bytes"]) < 150 * 1024**2
+
+
+def test_the_api_describes_itself(api: httpx.Client) -> None:
+    document = api.get(wire.OPENAPI).json()
+    assert {wire.PROJECTS, wire.COUNTRIES, wire.REGIONS, wire.READY} <= set(document["paths"])
+    body = document["paths"][wire.PROJECTS]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    fields = document["components"]["schemas"][body["$ref"].rpartition("/")[2]]["properties"]
+    assert fields["funding_usd_millions"] == {"type": "number"}
+
+
+def test_the_page_loads_from_its_own_origin_only(api: httpx.Client) -> None:
+    page = api.get("/")
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert "default-src 'none'; script-src 'self'" in page.headers["content-security-policy"]
+    assert "<script>" not in page.text
+    assert "style=" not in page.text
+    assert api.get("/", headers={"if-none-match": page.headers["etag"]}).status_code == 304
+    for path in ("/app.js", "/app.css", "/icon.svg"):
+        assert api.get(path).status_code == 200

@@ -22,9 +22,16 @@ _LOCK_WITHIN_MS = "1500"
 Record = Any
 """asyncpg.Record: values by name or index; the library ships no types."""
 
+BROKEN = (OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+"""Errors after which a connection is of no more use."""
+
 
 class NotSent(Exception):
     """No connection was there to send anything on: certainly nothing happened."""
+
+
+class Busy(NotSent):
+    """Nothing was sent because no connection became free, or none could be made, in time."""
 
 
 class NoAnswer(Exception):
@@ -58,7 +65,7 @@ async def connect(
         raise NotSent(f"{address} took no connection within {CONNECT_WITHIN_S} s") from None
     except asyncpg.TargetServerAttributeNotMatched:
         raise NotSent(f"{address} is not {target}") from None
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
+    except (asyncpg.PostgresError, *BROKEN) as error:
         raise NotSent(f"{address}: {error or type(error).__name__}") from None
 
 
@@ -150,11 +157,9 @@ class Member:
             raise NoAnswer(f"{self.address} did not answer within {answer_within_s} s")
         try:
             return list(task.result())
-        except (
-            asyncpg.AdminShutdownError, asyncpg.CrashShutdownError, asyncpg.PostgresConnectionError,
-            asyncpg.InterfaceError, OSError,
-        ) as error:  # fmt: skip
-            raise NoAnswer(f"{self.address}: {error or type(error).__name__}") from None
+        except (asyncpg.AdminShutdownError, asyncpg.CrashShutdownError, *BROKEN) as error:
+            reason = f"{self.address}: {error or type(error).__name__}"
+            raise (NotSent if _was_dead(error) else NoAnswer)(reason) from None
 
     async def _acquire(self, within_s: float) -> Any:
         try:
@@ -163,20 +168,31 @@ class Member:
                 self._opened = True
             return await self._pool.acquire(timeout=within_s)
         except TimeoutError:
-            raise NotSent(f"{self.address}: no free connection within {within_s} s") from None
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
+            raise Busy(f"{self.address}: no free connection within {within_s} s") from None
+        except (asyncpg.PostgresError, *BROKEN) as error:
             raise NotSent(f"{self.address}: {error or type(error).__name__}") from None
 
     def _give_back(self, connection: Any, done: asyncio.Future[Any]) -> None:
-        if not done.cancelled():
-            done.exception()  # Told to the caller, if it still waits; here it is only marked as seen.
+        if not done.cancelled() and isinstance(done.exception(), BROKEN):
+            connection.terminate()
         release = asyncio.ensure_future(self._pool.release(connection))
         self._releases.add(release)
-        release.add_done_callback(self._releases.discard)
+        release.add_done_callback(self._given_back)
+
+    def _given_back(self, release: asyncio.Future[None]) -> None:
+        self._releases.discard(release)
+        if not release.cancelled():
+            release.exception()  # Only marked as seen: a connection that fails here is gone, and replaced.
 
     def close(self) -> None:
         """End all connections at once; queries under way end in NoAnswer."""
-        self._pool.terminate()
+        if self._opened:
+            self._pool.terminate()
+
+
+def _was_dead(error: BaseException) -> bool:
+    """Whether asyncpg refused to send, because the server had said goodbye while the connection was idle."""
+    return isinstance(error, asyncpg.InternalClientError) and "cannot switch to state" in str(error)
 
 
 async def _leave_as_is(connection: asyncpg.Connection) -> None:

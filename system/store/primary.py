@@ -11,7 +11,7 @@ import asyncpg
 
 from system.process import Backoff, Surroundings
 from system.settings import Settings
-from system.store.connect import Member, NoAnswer, NotSent, Record, connect_primary
+from system.store.connect import Busy, Member, NoAnswer, NotSent, Record, connect_primary
 
 _CONNECTIONS = 4
 _FIND_WITHIN_S = 1.0
@@ -48,6 +48,9 @@ class Primary:
             except NoAnswer as error:
                 self._look_again(member, lost=False)
                 raise OutcomeUnknown(str(error)) from None
+            except Busy as error:
+                self._look_again(member, lost=False)
+                raise NotWritten(str(error)) from None
             except (NotSent, asyncpg.ReadOnlySQLTransactionError) as error:
                 self._look_again(member, lost=True)
                 if last:

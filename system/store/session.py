@@ -13,7 +13,7 @@ from typing import TypeVar
 import asyncpg
 
 from system.settings import Settings
-from system.store.connect import NotSent, connect_primary
+from system.store.connect import BROKEN, NotSent, connect_primary
 
 _WORK_WITHIN_S = 5.0
 
@@ -47,9 +47,11 @@ class Session:
                 # Ended rather than cancelled: see system.store.connect.
                 self.close()
             return await task
-        except (NotSent, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except (NotSent, asyncpg.PostgresError, *BROKEN) as error:
             self.close()
-            raise Unavailable(str(error) or f"no answer within {_WORK_WITHIN_S} s") from error
+            # A connection that ends inside a transaction is reported twice; the first report says why.
+            reason = error.__context__ or error
+            raise Unavailable(str(reason) or f"no answer within {_WORK_WITHIN_S} s") from error
         except asyncio.CancelledError:
             self.close()
             task.cancel()

@@ -89,5 +89,6 @@ class Puller:
         else:
             self._open = 0
             if status not in ("404", "408"):
-                self._refused = (message.headers or {}).get("Description") or f"status {status}"
+                description = (message.headers or {}).get("Description") or ""
+                self._refused = " ".join(f"status {status} {description}".split())
         self._something.set()

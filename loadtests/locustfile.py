@@ -129,11 +129,12 @@ class Fleet:
         self._stopping = Event()
         self._observers: list[EngineProcess] = []
         self._generators: list[EngineProcess] = []
+        self._users = 0
         self._begin_ns: int | None = None
 
     def offer(self, environment: Environment) -> None:
         """One user: start a generator and see it end. More users than were planned offer nothing."""
-        user = len(self._generators)
+        user, self._users = self._users, self._users + 1  # Before anything that lets another user run.
         if user >= _plan.users:
             return
         generator = EngineProcess(_scenario.generator(_plan, user), environment)

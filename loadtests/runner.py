@@ -170,6 +170,8 @@ def _follow(
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait(timeout=_KILL_S)
+        assert process.stdout is not None
+        process.stdout.close()
     progress(1.0, "done")
     return process.returncode
 

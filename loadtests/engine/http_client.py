@@ -25,6 +25,9 @@ _MAX_IDLE_S = 4.0
 """An idle connection older than this is not used again: servers close idle ones after 5 s and more, and a
 request that meets the closing is lost without the server being at fault."""
 
+_CLOSE_TURNS = 10
+"""Turns of the event loop that an aborted connection takes to be gone, with some to spare."""
+
 T = TypeVar("T")
 
 
@@ -97,7 +100,10 @@ class HttpClient:
     async def close(self) -> None:
         for connection in list(self._open):
             connection.abort("client closed")
-        await asyncio.sleep(0)
+        for _ in range(_CLOSE_TURNS):
+            await asyncio.sleep(0)
+            if not self._open:
+                return
 
     def _format(self, method: bytes, path: str, body: bytes | None, headers: dict[str, str] | None) -> bytes:
         lines = [b"%b %b HTTP/1.1\r\nHost: %b" % (method, path.encode("ascii"), self._host_header)]
@@ -191,9 +197,15 @@ class _Connection(asyncio.Protocol):
         return await self._answer
 
     def abort(self, why: str) -> None:
+        """Give the connection up; whoever waits for an answer is told at once, whatever else was received."""
         if not self.lost:
             self._why = why
+            self._fail(why)
             self._transport.abort()
+
+    def _fail(self, why: str) -> None:
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_exception(ConnectionResetError(why))
 
     # asyncio.Protocol
 
@@ -220,8 +232,7 @@ class _Connection(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         self.lost = True
         self.reusable = False
-        if self._answer is not None and not self._answer.done():
-            self._answer.set_exception(ConnectionResetError(str(error) if error else self._why))
+        self._fail(str(error) if error else self._why)
         self._client._forget(self)
 
     # httptools
@@ -250,3 +261,5 @@ class _Connection(asyncio.Protocol):
         self._reset()
         if self._answer is not None and not self._answer.done():
             self._answer.set_result(response)
+        else:
+            self.reusable = False  # It was given up: too late, or beyond a limit.

@@ -1,0 +1,236 @@
+"""The HTTP client against a real server on loopback: connections, limits, and how a request ends."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from contextlib import suppress
+
+import pytest
+import uvloop
+from load_servers import Api
+
+from loadtests.engine.http_client import HttpClient, RequestError, Response
+
+LONG_S = 20.0
+SHORT_S = 0.15
+
+
+class Scripted:
+    """A server that answers every request with the same bytes, as they are; None never answers."""
+
+    def __init__(self, answer: bytes | None, *, close: bool = False) -> None:
+        self._answer = answer
+        self._close = close
+        self._writers: list[asyncio.StreamWriter] = []
+        self.connections = 0
+        self.requests = 0
+        self.most_at_once = 0
+        self._at_once = 0
+        self.go_on = asyncio.Event()
+        self.go_on.set()
+
+    async def __aenter__(self) -> Scripted:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        self._server.close()
+        for writer in self._writers:
+            writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
+        await self._server.wait_closed()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        self._writers.append(writer)
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                await reader.readuntil(b"\r\n\r\n")
+                self.requests += 1
+                self._at_once += 1
+                self.most_at_once = max(self.most_at_once, self._at_once)
+                await self.go_on.wait()
+                self._at_once -= 1
+                if self._answer is not None:
+                    writer.write(self._answer)
+                    await writer.drain()
+                if self._close:
+                    break
+        writer.close()
+
+
+OK = b'HTTP/1.1 200 OK\r\nContent-Length: 2\r\nETag: "7"\r\n\r\nhi'
+
+
+async def _get(client: HttpClient, seconds: float = LONG_S) -> Response:
+    return await client.get("/x", deadline=asyncio.get_running_loop().time() + seconds)
+
+
+async def _error(client: HttpClient, seconds: float = LONG_S) -> RequestError:
+    with pytest.raises(RequestError) as caught:
+        await _get(client, seconds)
+    return caught.value
+
+
+def test_requests_share_a_connection_that_is_kept_alive() -> None:
+    async def run() -> None:
+        async with Scripted(OK) as server:
+            client = HttpClient(server.url)
+            for _ in range(20):
+                response = await _get(client)
+                assert (response.status, response.body, response.headers["etag"]) == (200, b"hi", '"7"')
+            assert (server.connections, server.requests) == (1, 20)
+            await client.close()
+
+    uvloop.run(run())
+
+
+def test_a_connection_that_the_server_closes_is_not_used_again() -> None:
+    async def run() -> None:
+        closing = OK.replace(b"ETag", b"Connection: close\r\nETag")
+        async with Scripted(closing, close=True) as server:
+            client = HttpClient(server.url)
+            assert [(await _get(client)).status for _ in range(3)] == [200] * 3
+            assert server.connections == 3
+            await client.close()
+
+    uvloop.run(run())
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "body"),
+    [
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n", 200, b"abcde"),
+        (b"HTTP/1.1 100 Continue\r\n\r\n" + OK, 200, b"hi"),
+        (b"HTTP/1.1 204 No Content\r\n\r\n", 204, b""),
+        (b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n", 503, b""),
+    ],
+    ids=["chunked", "after 100 Continue", "no content", "an error is an answer"],
+)
+def test_answers_are_read_whole(answer: bytes, status: int, body: bytes) -> None:
+    async def run() -> None:
+        async with Scripted(answer) as server:
+            client = HttpClient(server.url)
+            for _ in range(2):
+                response = await _get(client)
+                assert (response.status, response.body) == (status, body)
+            assert server.connections == 1
+            await client.close()
+
+    uvloop.run(run())
+
+
+def test_no_answer_in_time_is_unknown_and_ends_the_connection() -> None:
+    async def run() -> None:
+        async with Scripted(None) as server:
+            client = HttpClient(server.url)
+            for expected in (1, 2):
+                error = await _error(client, SHORT_S)
+                assert (error.outcome, server.connections) == ("unknown", expected)
+                assert "timeout" in error.detail
+            await client.close()
+
+    uvloop.run(run())
+
+
+def test_a_refused_connection_is_a_failure_for_nothing_was_sent() -> None:
+    async def run() -> None:
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))  # Bound, not listening: nobody else gets the port meanwhile.
+            client = HttpClient(f"http://127.0.0.1:{taken.getsockname()[1]}")
+            error = await _error(client)
+            assert (error.outcome, "never sent" in error.detail) == ("fail", True)
+            await client.close()
+
+    uvloop.run(run())
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf", b"what is this\r\n\r\n"],
+    ids=["before the answer", "in the answer", "not HTTP"],
+)
+def test_a_connection_lost_after_sending_is_unknown(answer: bytes) -> None:
+    async def run() -> None:
+        async with Scripted(answer, close=True) as server:
+            client = HttpClient(server.url)
+            assert (await _error(client)).outcome == "unknown"
+            await client.close()
+
+    uvloop.run(run())
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2000\r\n\r\n" + b"x" * 2000,
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"400\r\n" + b"x" * 1024 + b"\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX: " + b"x" * 100_000,
+    ],
+    ids=["body", "chunked body", "headers"],
+)
+def test_an_answer_beyond_the_limit_is_refused(answer: bytes) -> None:
+    async def run() -> None:
+        async with Scripted(answer) as server:
+            client = HttpClient(server.url, max_body_bytes=1000)
+            error = await _error(client)
+            assert (error.outcome, "at most" in error.detail or "not HTTP" in error.detail) == ("unknown", True)
+            await client.close()
+
+    uvloop.run(run())
+
+
+def test_requests_wait_for_a_free_connection_and_all_are_served() -> None:
+    async def run() -> None:
+        async with Scripted(OK) as server:
+            client = HttpClient(server.url, connections=2)
+            responses = await asyncio.gather(*(_get(client) for _ in range(9)))
+            assert [each.status for each in responses] == [200] * 9
+            assert (server.connections, server.requests) == (2, 9)
+            assert server.most_at_once <= 2
+            await client.close()
+
+    uvloop.run(run())
+
+
+def test_a_request_that_never_got_a_connection_was_never_sent_and_the_next_ones_are_served() -> None:
+    async def run() -> None:
+        async with Scripted(OK) as server:
+            server.go_on.clear()
+            client = HttpClient(server.url, connections=1)
+            first = asyncio.ensure_future(_get(client))
+            while server.requests == 0:
+                await asyncio.sleep(0)
+            error = await _error(client, SHORT_S)
+            assert (error.outcome, "never sent" in error.detail) == ("fail", True)
+            later = asyncio.ensure_future(_get(client))
+            server.go_on.set()
+            assert [(await first).status, (await later).status] == [200, 200]
+            assert server.requests == 2
+            await client.close()
+
+    uvloop.run(run())
+
+
+def test_a_body_is_sent_with_its_length(api: Api) -> None:
+    async def run() -> None:
+        client = HttpClient(api.url)
+        deadline = asyncio.get_running_loop().time() + LONG_S
+        response = await client.request(b"POST", "/api/v1/projects", deadline=deadline, body=b'{"id":"a"}')
+        assert (response.status, response.json(dict[str, str])) == (201, {"id": "a"})
+        assert api.created == ["a"]
+        await client.close()
+
+    uvloop.run(run())
+
+
+@pytest.mark.parametrize("url", ["https://127.0.0.1:1", "127.0.0.1:1", "http://127.0.0.1:1/path"])
+def test_only_a_plain_base_address_is_taken(url: str) -> None:
+    with pytest.raises(ValueError, match="expected http://host:port"):
+        HttpClient(url)

@@ -1,0 +1,238 @@
+"""Whole loads, as a user runs them: Locust, engines, a real nats-server or a real HTTP server, evidence."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+from load_servers import Api, NatsServer, wait_until
+
+from loadtests import runner
+from loadtests.scenarios import scenarios
+from reports.evidence import Hop, Load, RunFolder, percentile_ms
+from system.wire import COUNTRIES, PROJECTS, REGIONS
+
+Numbers = set[int]
+
+
+def _ignore(fraction: float, text: str) -> None:
+    """Progress that nobody watches."""
+
+
+def _numbers(spans: list[tuple[int, int]]) -> Numbers:
+    return {number for first, last in spans for number in range(first, last + 1)}
+
+
+def _ledger(folder: RunFolder) -> dict[str | None, Numbers]:
+    """Outcome -> the numbers of publisher 1 that have it."""
+    spans = folder.span_history("bus-ingest")
+    return {
+        outcome: _numbers([(span.first, span.last) for span in spans if span.outcome == outcome])
+        for outcome in (None, "ok", "fail", "unknown")
+    }
+
+
+def _results(folder: RunFolder) -> tuple[Load, Hop]:
+    (load,), (hop,) = folder.loads(), folder.hops()
+    assert hop.problem is None
+    return load, hop
+
+
+def _check_accounts(folder: RunFolder, total: int) -> tuple[Load, Hop]:
+    """The ledger, the counts and the stream tell the same story about every number."""
+    load, hop = _results(folder)
+    ledger = _ledger(folder)
+    found = _numbers([(first, last) for _, first, last in hop.spans])
+    assert ledger[None] >= ledger["ok"] | ledger["unknown"], "in the ledger before it was sent"
+    assert ledger["ok"] | ledger["fail"] | ledger["unknown"] == set(range(total))
+    assert len(ledger["ok"]) + len(ledger["fail"]) + len(ledger["unknown"]) == total, "one outcome a number"
+    assert ledger["ok"] <= found, "acknowledged and not in the stream"
+    assert not ledger["fail"] & found, "said to be refused, and in the stream"
+    assert hop.doubled_spans == []
+    assert load.sent == load.offered == load.ok + load.failed + load.unknown
+    return load, hop
+
+
+def _no_process_is_left(run_id: str) -> bool:
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get("COVENANT_RUN_ID") == run_id and process.status() != psutil.STATUS_ZOMBIE:
+                return False
+        except psutil.Error:
+            continue
+    return True
+
+
+def test_every_number_is_acknowledged_and_found(
+    nats_server: NatsServer, make_target: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder = RunFolder.create(tmp_path / "run")
+    told: list[tuple[float, str]] = []
+    runner.run(
+        "bus-ingest", folder=folder, target_path=make_target(nats=nats_server.url), rate=400, duration_s=1.5,
+        warmup_s=0.5, users=2, progress=lambda fraction, text: told.append((fraction, text)),
+    )  # fmt: skip
+    load, hop = _results(folder)
+    assert (load.offered, load.sent, load.ok, load.failed, load.unknown) == (600, 600, 600, 0, 0)
+    assert sum(second.ok for second in load.seconds) == 600
+    assert hop.spans == [(1, 0, 399), (2, 0, 399)]
+    assert hop.doubled_spans == []
+    samples = {operation.name: operation.latencies.samples for operation in load.operations}
+    assert samples == {"bus.publish_p99": 600, "bus.delivery_p99": 600, "bus.end_to_end_p99": 600}
+    assert load.settings["durability"] == "one replica, file, sync_interval always"
+    assert load.settings["payload_bytes"] == "128"
+    assert told[0][0] == 0.0
+    assert told[-1][0] == 1.0
+    shown = (folder.evidence / "load" / "bus-ingest.locust.log").read_text()
+    assert "publish" in shown, "Locust lists what the engines did"
+    assert "800     0(0.00%)" in shown.split("Shutting down")[1], "and how often"
+
+
+def test_a_server_that_is_killed_costs_no_number(
+    nats_server: NatsServer, make_target: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder = RunFolder.create(tmp_path / "run")
+    kills: list[float] = []
+
+    def kill_once(fraction: float, text: str) -> None:
+        if 0.2 < fraction < 1.0 and not kills:
+            kills.append(fraction)
+            nats_server.kill()
+            nats_server.start()
+
+    runner.run(
+        "bus-ingest", folder=folder, target_path=make_target(nats=nats_server.url), rate=1000, duration_s=4,
+        warmup_s=0, progress=kill_once,
+    )  # fmt: skip
+    assert kills, "killed while the load was on"
+    load, _ = _check_accounts(folder, total=4000)
+    assert "connection lost" in load.settings["notes"]
+    assert load.ok > 0
+
+
+def test_a_frozen_server_shows_as_latency_and_not_as_lag(
+    nats_server: NatsServer, make_target: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder = RunFolder.create(tmp_path / "run")
+    frozen: list[float] = []
+
+    def freeze_between_two_calls(fraction: float, text: str) -> None:
+        if 0.2 < fraction < 1.0 and not frozen:
+            frozen.append(time.monotonic())
+            nats_server.signal(signal.SIGSTOP)
+        elif len(frozen) == 1:
+            frozen.append(time.monotonic())
+            nats_server.signal(signal.SIGCONT)
+
+    runner.run(
+        "bus-ingest", folder=folder, target_path=make_target(nats=nats_server.url), rate=500, duration_s=4,
+        warmup_s=0, progress=freeze_between_two_calls,
+    )  # fmt: skip
+    load, _ = _check_accounts(folder, total=2000)
+    frozen_ms = (frozen[1] - frozen[0]) * 1000
+    publish = next(each.latencies for each in load.operations if each.name == "bus.publish_p99")
+    slowest_ms, lag_ms = percentile_ms(publish, 99), percentile_ms(load.schedule_lag, 99)
+    assert slowest_ms is not None
+    assert lag_ms is not None
+    assert slowest_ms > frozen_ms / 2
+    assert lag_ms < frozen_ms / 4
+
+
+def test_interrupted_it_keeps_its_evidence_and_leaves_no_process(
+    nats_server: NatsServer, make_target: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder = RunFolder.create(tmp_path / "run")
+    target = make_target(nats=nats_server.url)
+    run_id = runner.targets.read(target).run_id
+
+    def interrupt(fraction: float, text: str) -> None:
+        if 0.0 < fraction < 1.0:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        runner.run(
+            "bus-ingest", folder=folder, target_path=target, rate=200, duration_s=600, warmup_s=0,
+            progress=interrupt,
+        )  # fmt: skip
+    load, _ = _results(folder)
+    assert 0 < load.ok == load.offered < 200 * 600
+    assert load.end_ns - load.begin_ns < 600 * 1_000_000_000
+    wait_until(lambda: _no_process_is_left(run_id), "all processes of the load to end")
+
+
+def test_reads_go_to_every_region_in_the_stated_mix(api: Api, make_target: Callable[..., Path], tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path / "run")
+    runner.run(
+        "api-browse", folder=folder, target_path=make_target(api=api.url), rate=200, duration_s=1.5, warmup_s=0.5,
+        progress=_ignore,
+    )  # fmt: skip
+    (load,) = folder.loads()
+    assert (load.offered, load.sent, load.ok, load.requests) == (300, 300, 300, True)
+    assert {operation.region: operation.latencies.samples for operation in load.operations} == {"iad": 150, "ams": 150}
+    assert {operation.name for operation in load.operations} == {"api.read_p99"}
+    assert all(api.seen[f"GET {path}"] > 0 for path in (PROJECTS, f"{PROJECTS}/project-1", COUNTRIES, REGIONS))
+    assert folder.load_failures("api-browse") == []
+
+
+def test_reads_that_fail_are_counted_and_named(api: Api, make_target: Callable[..., Path], tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path / "run")
+    api.broken[REGIONS] = 503
+    runner.run(
+        "api-browse", folder=folder, target_path=make_target(api=api.url), rate=200, duration_s=1.0, warmup_s=0,
+        progress=_ignore,
+    )  # fmt: skip
+    (load,) = folder.loads()
+    failures = folder.load_failures("api-browse")
+    assert load.failed == sum(failure.count for failure in failures) > 0
+    assert {(failure.outcome, failure.detail) for failure in failures} == {("fail", "status 503")}
+    assert load.ok + load.failed == 200
+
+
+def test_a_load_that_cannot_be_made_says_why(make_target: Callable[..., Path], tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path / "run")
+    with pytest.raises(runner.LoadError, match="connection refused, never sent"):
+        runner.run(
+            "api-browse", folder=folder, target_path=make_target(), rate=10, duration_s=1, progress=_ignore
+        )  # fmt: skip
+    assert folder.loads() == []
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "said"),
+    [
+        ("no-such", {}, "scenario: expected one of api-browse, bus-ingest; found 'no-such'"),
+        ("api-browse", {"rate": 0.0}, "rate: expected"),
+        ("api-browse", {"rate": float("nan")}, "rate: expected"),
+        ("api-browse", {"duration_s": -1.0}, "duration: expected"),
+        ("api-browse", {"warmup_s": -1.0}, "warm-up: expected"),
+        ("api-browse", {"users": 0}, "users: expected"),
+        ("api-browse", {"users": runner.MAX_USERS + 1}, "users: expected"),
+    ],
+)
+def test_wrong_use_is_answered_in_one_line(name: str, options: dict[str, float], said: str) -> None:
+    with pytest.raises(runner.UsageError) as caught:
+        runner.check(name, **options)  # type: ignore[arg-type]
+    assert str(caught.value).startswith(said)
+    assert "\n" not in str(caught.value)
+
+
+def test_every_scenario_says_what_it_is_for() -> None:
+    for name, scenario in scenarios().items():
+        assert name == scenario.name == name.lower().replace("_", "-")
+        assert scenario.rows
+        assert scenario.help
+        assert runner.check(name) is scenario
+
+
+def test_listing_scenarios_imports_no_locust() -> None:
+    script = (
+        "import sys; from loadtests import runner; runner.scenarios();"
+        "sys.exit(len({'locust', 'gevent'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", script], timeout=60, check=False).returncode == 0

@@ -15,7 +15,7 @@ from typing import Protocol, TypeVar
 
 import psutil
 
-PILE_UP_S = 0.5
+_PILE_UP_S = 0.5
 _LONGEST_RUN_S = 0.04
 _BREATHE_S = 0.1
 _SETTLED_AFTER_S = 0.05
@@ -45,6 +45,7 @@ async def hunt(process: psutil.Process, look: Look[S], within_s: float) -> tuple
         await asyncio.sleep(random.uniform(0, _LONGEST_RUN_S))
         at_ns = time.monotonic_ns()
         process.suspend()
+        await _stopped(process)
         stands = await _settled(look)
         if stands.in_gap is not None or time.monotonic() > deadline:
             return at_ns, stands
@@ -54,8 +55,15 @@ async def hunt(process: psutil.Process, look: Look[S], within_s: float) -> tuple
 
 async def _pile_up(process: psutil.Process) -> None:
     process.suspend()
-    await asyncio.sleep(PILE_UP_S)
+    await asyncio.sleep(_PILE_UP_S)
     process.resume()
+
+
+async def _stopped(process: psutil.Process) -> None:
+    """The signal takes effect when the process is next scheduled, or a second has gone by."""
+    deadline = time.monotonic() + _SETTLE_WITHIN_S
+    while process.status() != psutil.STATUS_STOPPED and time.monotonic() < deadline:
+        await asyncio.sleep(0)
 
 
 async def _settled(look: Look[S]) -> S:

@@ -117,14 +117,15 @@ class _Trial:
         behind_seq = last_event_seq(self._target)
         with _Prober(self._spec(), self._place) as prober:
             self._progress(0.02, "probing, waiting for a calm baseline")
-            self._wait_calm(prober, _CALM_BEFORE_WITHIN_S, "before the fault")
+            self._wait_calm(prober, time.monotonic_ns(), _CALM_BEFORE_WITHIN_S, "before the fault")
             try:
                 self._break(prober)
             finally:
                 self._heal()
             self._wait_redundant()
             self._progress(0.8, "whole again; probing on until it is calm")
-            self._wait_calm(prober, _CALM_AFTER_WITHIN_S, "after healing")
+            whole_ns = self._record.redundancy_ns or time.monotonic_ns()
+            self._wait_calm(prober, whole_ns, _CALM_AFTER_WITHIN_S, "after healing")
         self._progress(0.88, "waiting until everything written has run through")
         if (late := drain(self._target, _DRAINED_WITHIN_S)) is not None:
             self._record.problems.append(f"waited {_DRAINED_WITHIN_S:.0f} s in vain for {late}")
@@ -221,18 +222,17 @@ class _Trial:
         with self._folder.timeline() as timeline:
             timeline.add(Moment(at_ns=self._record.redundancy_ns, kind="healed", name=self._experiment))
 
-    def _wait_calm(self, prober: _Prober, within_s: float, when: str) -> None:
-        """Wait for some seconds in which every probe was served; say so if there were none."""
+    def _wait_calm(self, prober: _Prober, since_ns: int, within_s: float, when: str) -> None:
+        """Wait for some seconds, all after `since_ns`, in which every probe was served; say so if there were none."""
         places = [(region, operation) for region in self._target.regions for operation in ("read", "write")]
         places += [(BUS, "publish"), (BUS, "effect")]
-        began_ns = time.monotonic_ns()
         found: list[str] = []
 
         def look() -> bool | None:
             prober.check()
             end_ns = time.monotonic_ns() - int(_SETTLE_S * 1e9)
             begin_ns = end_ns - int(_CALM_S * 1e9)
-            if begin_ns < began_ns:
+            if begin_ns < since_ns:
                 found[:] = ["too short a time"]
                 return None
             history = self._folder.probe_history(self._place.name)

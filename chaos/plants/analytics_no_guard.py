@@ -1,0 +1,27 @@
+"""The guard against duplicates does nothing: every event that arrives is applied, whether it was before or not.
+
+As if a consumer trusted the bus to deliver each event once. Nothing shows until one is delivered again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from chaos.plants.patching import replace
+
+
+def apply() -> None:
+    """Plant it into this process."""
+    replace("system.events.consumers.guard", "admit", ("position", "arrived"), _without)
+
+
+def _without(admit: Callable[..., Any]) -> Callable[..., Any]:
+    def admit_all(position: int, arrived: Iterable[Any]) -> Any:
+        events = sorted(arrived, key=lambda event: event.position)
+        # The real guard sorts nothing out if it is told that everything follows: ask it about none, and add all.
+        admission = admit(events[-1].position if events else position, [])
+        admission.applicable.extend(events)
+        return admission
+
+    return admit_all

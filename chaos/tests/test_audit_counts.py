@@ -1,0 +1,57 @@
+"""From ranges to counts: lost and doubled effects, against a model that counts one by one."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chaos.applied import Event, coverage, effects, parse_range
+from chaos.audit import messages_per_write
+from system import wire
+
+ranges = st.lists(
+    st.tuples(st.integers(1, 30), st.integers(0, 10)).map(lambda pair: (pair[0], pair[0] + pair[1])), max_size=12
+)
+
+
+@given(ranges, st.lists(st.integers(1, 45), max_size=20))
+def test_coverage_counts_the_ranges_around_each_position(known: list[tuple[int, int]], positions: list[int]) -> None:
+    expected = {at: sum(first <= at <= last for first, last in known) for at in positions}
+    assert coverage(known, positions) == expected
+
+
+def test_effects_tell_lost_and_doubled_events_from_those_applied_once() -> None:
+    events = {
+        "once": Event("e1", "projects.0", 3),
+        "doubled": Event("e2", "projects.0", 5),
+        "lost": Event("e3", "projects.0", 9),
+        "elsewhere": Event("e4", "projects.1", 5),
+        "waiting": Event("e5", "projects.1", None),
+    }
+    applied = {"projects.0": [(1, 5), (5, 8)], "projects.1": [(4, 6)]}
+    assert effects(events, applied) == {"once": 1, "doubled": 2, "elsewhere": 1}
+
+
+def test_a_label_names_event_partition_and_position() -> None:
+    assert Event("e1", "projects.2", 17).label() == "event e1, projects.2 position 17"
+    assert Event("e1", "projects.2", None).label() == "event e1, projects.2 no position yet"
+
+
+def test_a_trace_entry_is_first_and_last() -> None:
+    assert parse_range("17-20") == (17, 20)
+    for wrong in ("", "17", "20-17", "a-b"):
+        with pytest.raises(ValueError, match=r"expected first-last|invalid literal"):
+            parse_range(wrong)
+
+
+def event(aggregate_id: str, kind: str = "created") -> wire.Event:
+    return wire.Event(
+        id=f"event of {aggregate_id}", type=kind, aggregate="projects", aggregate_id=aggregate_id,  # type: ignore[arg-type]
+        partition="projects.0", position=1, region="iad", occurred_at="2026-01-01T00:00:00Z",
+    )  # fmt: skip
+
+
+def test_a_message_stored_twice_counts_two_and_others_messages_count_nothing() -> None:
+    stored = [event("a"), event("b"), event("a"), event("theirs"), event("b", "deleted")]
+    assert messages_per_write(stored, {"a", "b", "c"}) == {"a": 2, "b": 1}

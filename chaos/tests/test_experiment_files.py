@@ -1,0 +1,94 @@
+"""The experiments as files: Chaos Toolkit takes each, and the plan says what it does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from chaoslib.exceptions import InvalidActivity
+
+from chaos import actions, catalog, probes, toolkit
+from chaos.catalog import UnknownExperiment, experiments, plan, read
+from system import wire
+
+IDS = [info.id for info in experiments()]
+
+
+def activities(experiment: str) -> list[dict[str, Any]]:
+    content = read(experiment)
+    return [*content["steady-state-hypothesis"]["probes"], *content["method"], *content["rollbacks"]]
+
+
+def test_the_experiments_are_listed_with_their_titles() -> None:
+    assert IDS == ["analytics-kill", "bus-leader-kill", "pg-primary-kill", "relay-kill"]
+    assert all(info.title for info in experiments())
+
+
+@pytest.mark.parametrize("experiment", IDS)
+def test_chaos_toolkit_accepts_it(experiment: str) -> None:
+    toolkit.validate(experiment)
+
+
+def test_chaos_toolkit_refuses_an_argument_that_no_function_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    content = read(IDS[0])
+    content["method"][0]["provider"]["arguments"]["colour"] = "red"
+    monkeypatch.setattr(toolkit, "read", lambda experiment: content)
+    with pytest.raises(InvalidActivity, match="colour"):
+        toolkit.validate(IDS[0])
+
+
+@pytest.mark.parametrize("experiment", IDS)
+def test_every_activity_knows_which_experiment_it_belongs_to(experiment: str) -> None:
+    named = [
+        activity["provider"]["arguments"] for activity in activities(experiment) if "arguments" in activity["provider"]
+    ]
+    assert named
+    assert {arguments["experiment"] for arguments in named} == {experiment}
+
+
+@pytest.mark.parametrize("experiment", IDS)
+def test_it_proves_its_fault_before_it_undoes_it_and_undoes_it_in_any_case(experiment: str) -> None:
+    content = read(experiment)
+    functions = [activity["provider"]["func"] for activity in content["method"]]
+    undone = functions.index("restart_what_was_killed")
+    assert functions[0].startswith("kill_")
+    assert undone >= 2
+    assert "wait_for_redundancy" in functions[undone:]
+    assert [activity["provider"]["func"] for activity in content["rollbacks"]] == ["restart_what_was_killed"]
+    assert content["runtime"]["rollbacks"]["strategy"] == "always"
+
+
+@pytest.mark.parametrize("experiment", IDS)
+def test_every_function_is_published_by_its_module(experiment: str) -> None:
+    published = {"chaos.actions": actions.__all__, "chaos.probes": probes.__all__}
+    for activity in activities(experiment):
+        provider = activity["provider"]
+        assert provider["func"] in published[provider["module"]]
+
+
+def test_the_bus_experiment_is_about_the_stream_of_project_events() -> None:
+    streams = {
+        activity["provider"].get("arguments", {}).get("stream") for activity in activities("bus-leader-kill")
+    } - {None}
+    assert streams == {wire.PROJECTS_STREAM.name}
+
+
+@pytest.mark.parametrize("experiment", IDS)
+def test_the_plan_tells_every_activity(experiment: str) -> None:
+    text = plan(experiment)
+    assert text.startswith(f"{experiment}: {read(experiment)['title']}\n")
+    for activity in activities(experiment):
+        assert activity["name"] in text
+
+
+def test_the_plan_of_the_primary_kill() -> None:
+    assert "  1. do: kill the node of the primary\n  2. see: the dead primary's port refuses connections\n" in plan(
+        "pg-primary-kill"
+    )
+    assert "see: another member leads on a higher timeline (within 60 s)" in plan("pg-primary-kill")
+
+
+def test_an_unknown_experiment_is_refused_with_those_that_there_are() -> None:
+    for function in (plan, read, catalog.path_of, toolkit.validate):
+        with pytest.raises(UnknownExperiment, match=r"'nonsense'; there are: analytics-kill, bus-leader-kill"):
+            function("nonsense")

@@ -8,6 +8,7 @@ synchronous standby into a local commit, which others would then read and which 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -153,7 +154,7 @@ class Member:
         finished, _ = await asyncio.wait({task}, timeout=answer_within_s)
         if not finished:
             if drop:
-                connection.terminate()
+                _end(connection)
             raise NoAnswer(f"{self.address} did not answer within {answer_within_s} s")
         try:
             return list(task.result())
@@ -174,7 +175,7 @@ class Member:
 
     def _give_back(self, connection: Any, done: asyncio.Future[Any]) -> None:
         if not done.cancelled() and isinstance(done.exception(), BROKEN):
-            connection.terminate()
+            _end(connection)
         release = asyncio.ensure_future(self._pool.release(connection))
         self._releases.add(release)
         release.add_done_callback(self._given_back)
@@ -188,6 +189,11 @@ class Member:
         """End all connections at once; queries under way end in NoAnswer."""
         if self._opened:
             self._pool.terminate()
+
+
+def _end(connection: Any) -> None:
+    with contextlib.suppress(asyncpg.InterfaceError):  # It has ended by itself and left the pool.
+        connection.terminate()
 
 
 def _was_dead(error: BaseException) -> bool:

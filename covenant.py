@@ -19,13 +19,14 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import click
+import msgspec
 
 import reports
-from chaos import journal, plants
+from chaos import catalog, journal, plants
 from chaos import runner as chaos_runner
 from e2e import browser as browsers
 from e2e import runner as e2e_runner
-from infra import demote, keeper, machine, ports, processes
+from infra import checks, demote, keeper, machine, ports, processes, target
 from infra.fabric import process as fabric
 from infra.parts.base import MissingPart
 from infra.progress import say, step
@@ -34,6 +35,8 @@ from infra.status import status as system_status
 from infra.status import to_text as status_text
 from loadtests import data_facts
 from loadtests import runner as load_runner
+from loadtests.engine.host import HostSpec
+from loadtests.scenarios import scenarios
 from reports.evidence import Run, RunFolder
 
 CHECKOUT = Path(__file__).resolve().parent
@@ -115,6 +118,44 @@ def nightly(
             _e2e_phase(run, browser, ["-m", "smoke"])
 
 
+@main.command(context_settings={"ignore_unknown_options": True})
+@click.argument("pytest_arguments", nargs=-1, type=click.UNPROCESSED)
+def test(pytest_arguments: tuple[str, ...]) -> None:
+    """Check style, types and import rules, then run every test on a system of its own.
+
+    With pytest arguments only pytest runs, with these.
+
+    \b
+    Example:  ./covenant test
+              ./covenant test -k ledger
+    """
+    failed = [] if pytest_arguments else checks.static(CHECKOUT)
+    browser = _browser(install=False)
+    tally = checks.pytest(CHECKOUT, ["-n", "2", "-m", f"not ({checks.SHARED})", *pytest_arguments], {})
+    name = f"test-{secrets.token_hex(3)}"
+    system = _create_system(name, size="core", plant=None)
+    try:
+        with step("system") as progress:
+            system.start(progress)
+        environment = {target.VARIABLE: str(system.site.path / "target.json")}
+        if isinstance(browser, str):
+            say(f"browser tests: skipped: {browser}")
+            marks = "running and not browser"
+        else:
+            environment[browsers.VARIABLE] = browser.executable or ""
+            marks = checks.SHARED
+        tally += checks.pytest(CHECKOUT, ["-m", marks, *pytest_arguments], environment)
+    except fabric.StartError as error:
+        fail(EXIT_NOT_STARTED, str(error))
+    finally:
+        system.stop()
+        system.remove()
+    for name in failed:
+        click.echo(f"failed: {name}")
+    click.echo(str(tally))
+    sys.exit(1 if failed or tally.failed or tally.broken or not tally.passed else 0)
+
+
 # The running system.
 
 
@@ -176,7 +217,7 @@ def load() -> None:
 @load.command("list")
 def load_list() -> None:
     """One scenario a line."""
-    for name, scenario in load_runner.scenarios().items():
+    for name, scenario in scenarios().items():
         click.echo(
             f"{name:<14} {scenario.help} (default: {scenario.rate:g} {scenario.unit}, {scenario.duration_s:g} s)"
         )
@@ -206,7 +247,7 @@ def chaos() -> None:
 @chaos.command("list")
 def chaos_list() -> None:
     """One experiment a line."""
-    for experiment in chaos_runner.experiments():
+    for experiment in catalog.experiments():
         click.echo(f"{experiment.id:<18} {experiment.title}")
 
 
@@ -215,7 +256,7 @@ def chaos_list() -> None:
 def chaos_plan(experiment: str) -> None:
     """Say what an experiment will do, before it does it."""
     _known_experiments([experiment])
-    click.echo(chaos_runner.plan(experiment))
+    click.echo(catalog.plan(experiment))
 
 
 @chaos.command("run")
@@ -231,7 +272,7 @@ def chaos_run(experiment: tuple[str, ...], repeat: int, dry: bool, out: Path | N
     """
     _known_experiments(experiment)
     if dry:
-        click.echo("\n\n".join(chaos_runner.plan(name) for name in experiment))
+        click.echo("\n\n".join(catalog.plan(name) for name in experiment))
         return
     _run_chaos(experiment, repeat=repeat, out=out, plant=None)
 
@@ -340,9 +381,7 @@ def _session(
         regions=facts.regions, experiments=list(experiments), durability=facts.durability, security=facts.security,
         fingerprint=machine.fingerprint(CHECKOUT, system.versions(), system.place.topology.sha256),
     )  # fmt: skip
-    session = Session(
-        run, folder, system, owned=own, monitor=load_runner.monitor_command(system, folder), heal=journal.heal
-    )
+    session = Session(run, folder, system, owned=own, monitor=_monitor(system, folder), heal=_heal)
     with session:
         yield session
     with step("report") as progress:
@@ -352,6 +391,25 @@ def _session(
     click.echo(reports.to_text(result))
     click.echo(f"report: {folder.path / 'report.html'}")
     sys.exit(reports.exit_code(result))
+
+
+def _heal(system: fabric.System) -> None:
+    """Undo what is still open; what cannot be undone is said, and ends with the system."""
+    try:
+        for undone in journal.heal(system):
+            say(f"healed: {undone}")
+    except (journal.HealError, journal.JournalError) as error:
+        say(f"healing: {error}")
+
+
+def _monitor(system: fabric.System, folder: RunFolder) -> list[str]:
+    """The command of the process that watches the machine."""
+    spec = system.site.path / f"{folder.path.name}.monitor.json"
+    disk = str(system.site.path)
+    spec.write_bytes(
+        msgspec.json.encode(HostSpec(folder=str(folder.path.resolve()), run_id=system.site.run_id, disk=disk))
+    )
+    return [sys.executable, "-m", "loadtests.engine.host", str(spec)]
 
 
 def _create_system(name: str, *, size: str, plant: str | None) -> fabric.System:
@@ -376,7 +434,7 @@ def _running() -> fabric.System:
 
 
 def _known_experiments(names: tuple[str, ...] | list[str]) -> None:
-    known = [experiment.id for experiment in chaos_runner.experiments()]
+    known = [experiment.id for experiment in catalog.experiments()]
     for name in names:
         if name not in known:
             fail(EXIT_USAGE, f"no experiment is called {name!r}; there are: {', '.join(known)}")
@@ -453,4 +511,4 @@ def _run_folder(run: str | None) -> RunFolder:
 
 
 if __name__ == "__main__":
-    main()
+    main(prog_name="./covenant")

@@ -162,13 +162,15 @@ class Session:
             except subprocess.TimeoutExpired:
                 self._monitor.kill()
                 self._monitor.wait(5)
-        if self.run.state != "not_started":
-            self._heal(self.system)
-        self.system.keep_logs(self.folder.evidence / "components")
-        if self._owned:
-            say("stopping the system")
-            self.system.stop()
-            self.system.remove()
+        try:
+            if self.run.state != "not_started":
+                self._heal(self.system)
+            self.system.keep_logs(self.folder.evidence / "components")
+        finally:
+            if self._owned:
+                say("stopping the system")
+                self.system.stop()
+                self.system.remove()
 
     def _watch(self) -> None:
         told: set[str] = set()

@@ -7,6 +7,7 @@ is dropped when read; a torn line anywhere else is damage and raises.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -47,8 +48,12 @@ class Appender(Generic[T]):
 
     def add(self, *records: T) -> None:
         """Append the records with one write, so that lines of several processes do not mix."""
-        if records:
-            self._file.write(b"".join(self._encode(record) + b"\n" for record in records))
+        if not records:
+            return
+        lines = b"".join(self._encode(record) + b"\n" for record in records)
+        written = self._file.write(lines)
+        if written != len(lines):
+            raise OSError(errno.ENOSPC, f"only {written} of {len(lines)} bytes fitted", str(self._file.name))
 
     def close(self) -> None:
         self._file.close()

@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from reports.claims import RowClaim
+from reports.evidence import Count
 from reports.findings import Findings
 from reports.intervals import share_interval
 from reports.measures.parts import Measurement, Part, nothing
 from reports.model import Bound
+
+
+def told(count: Count) -> str:
+    """A fact in words: `count of countries: 195 countries`; of a check, whether it holds."""
+    value = f"{count.value:g} {count.unit}".rstrip()
+    if count.ok is None:
+        return f"{count.how}: {value}"
+    return f"{count.how}: holds" if count.ok else f"{count.how}: does not hold ({value})"
 
 
 def count(findings: Findings, claim: RowClaim, gate: Bound) -> Measurement:
@@ -17,18 +26,13 @@ def count(findings: Findings, claim: RowClaim, gate: Bound) -> Measurement:
     broken = [count for count in counts if count.ok is False]
     worst = next((count for count in numbers if not gate.met_by(count.value)), numbers[0] if numbers else None)
     value = None if worst is None else worst.value
-    says = "; ".join(
-        f"{count.how}: {count.value:g} {count.unit}"
-        if count.ok is None
-        else f"{count.how}: {'yes' if count.ok else 'no'}"
-        for count in counts
-    )
+    says = "; ".join(told(count) for count in counts)
     part = Part(
         value=value,
         samples=len(counts),
         says=says,
         missing=None if numbers else "it was checked, but not counted",
-        missed=f"does not hold: {'; '.join(count.how for count in broken)}" if broken else None,
+        missed="; ".join(told(count) for count in broken) or None,
     )
     return Measurement(value=value, samples=len(counts), says=says, parts=[part], evidence=["evidence/facts.jsonl"])
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 
 from reports.claims import RowClaim
+from reports.evidence import Count
 from reports.findings import Finding, Findings, Window
 from reports.intervals import bound_without_a_miss
 from reports.ledger import STORE, hop_name
+from reports.measures.checks import told
 from reports.measures.parts import Measurement, Part, nothing
 from reports.model import Bound, HopResult, LedgerResult
 
@@ -180,6 +182,11 @@ def _effect_part(client: str, book: LedgerResult | None, distrust: str | None, w
     )
 
 
+def _broken_total(count: Count) -> Part:
+    """Totals that do not add up are proof that an effect is lost or doubled, whoever wrote it."""
+    return Part(value=max(1.0, count.value), samples=1, missed=told(count), certain=True)
+
+
 def exactly_once(findings: Findings, claim: RowClaim, gate: Bound) -> Measurement:
     parts = [
         _effect_part(finding.name, finding.ledger, finding.distrust, finding.window) for finding in findings.experiments
@@ -193,10 +200,13 @@ def exactly_once(findings: Findings, claim: RowClaim, gate: Bound) -> Measuremen
     if not parts and not absent:
         return nothing("nothing was written that could be looked for")
     known = [part for part in parts if part.value is not None]
+    checks = [count for count in findings.evidence.counts if count.row == claim.row]
+    wrong = [_broken_total(count) for count in checks if count.ok is False]
+    paths = [path for path in findings.evidence.files if path.startswith(("evidence/hops/", "evidence/ledger/"))]
     return Measurement(
-        value=sum(part.value or 0 for part in known) if known else None,
+        value=sum(part.value or 0 for part in [*known, *wrong]) if known or wrong else None,
         samples=sum(part.samples for part in parts),
         says=f"{sum(part.samples for part in known):,} acknowledged writes of {len(known)} ledgers, each there once",
-        parts=parts + absent,
-        evidence=[path for path in findings.evidence.files if path.startswith(("evidence/hops/", "evidence/ledger/"))],
+        parts=parts + absent + wrong,
+        evidence=paths + (["evidence/facts.jsonl"] if checks else []),
     )

@@ -26,10 +26,12 @@ def number(value: float | None, beside: float | None = None) -> str:
     text = ""
     for digits in range(3, 16):
         text = f"{value:.{digits}g}"
-        short = abs(value) >= 10 ** (digits - 1)  # fewer digits than the whole part has
+        short = abs(value) >= 10**digits  # fewer digits than the whole part has
         if not short and (beside is None or float(text) != beside) and (value < 99 or float(text) != 100):
             break
-    return f"{float(text):,}" if abs(value) >= 1000 else text if "e" not in text else f"{float(text):.6f}".rstrip("0")
+    if abs(value) >= 1000:
+        return f"{float(text):,}".removesuffix(".0")
+    return f"{float(text):.6f}".rstrip("0") if "e" in text else text
 
 
 def amount(value: float | None, unit: str | None, beside: float | None = None) -> str:

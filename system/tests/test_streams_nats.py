@@ -1,0 +1,149 @@
+"""The streams on a real NATS server: what is published once, fetched, read again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+import pytest
+from nats.aio.client import Client
+from nats.js.errors import NotFoundError
+
+from system.events import bus
+from system.events.consumers.pull import Puller, Refused
+from system.events.consumers.recover import read_missing
+from system.events.publish import publish
+from system.events.streams import ensure_durable, ensure_stream
+from system.process import Surroundings
+from system.settings import Settings
+from system.wire import PROJECTS_STREAM, STREAMS, Event
+
+NAME = PROJECTS_STREAM.name
+decode = msgspec.json.Decoder(Event).decode
+
+
+def event(position: int, partition: int = 0) -> Event:
+    return Event(
+        id=f"{partition}.{position}", type="updated", aggregate="projects", aggregate_id="p",
+        partition=f"projects.{partition}", position=position, region="ams", occurred_at="2026-01-01T00:00:00Z",
+    )  # fmt: skip
+
+
+def on_streams(settings: Settings, work: Callable[[Client], Awaitable[Any]]) -> Any:
+    """Run `work` on new, empty streams."""
+
+    async def run() -> Any:
+        log = logging.getLogger("test")
+        client = await bus.connect(settings, "test", Surroundings(log), log)
+        js = client.jetstream()
+        try:
+            for stream in STREAMS:
+                with contextlib.suppress(NotFoundError):
+                    await js.delete_stream(stream.name)
+                await ensure_stream(js, stream, 1)
+            return await work(client)
+        finally:
+            await client.close()
+
+    return asyncio.run(run())
+
+
+@pytest.fixture
+def nats(nats_server: None, settings: Settings) -> Settings:
+    return settings
+
+
+def test_streams_are_created_with_the_limits_of_the_wire_and_may_be_ensured_again(nats: Settings) -> None:
+    async def work(client: Client) -> None:
+        js = client.jetstream()
+        for stream in STREAMS:
+            await ensure_stream(js, stream, 1)
+            await ensure_durable(js, stream, "analytics")
+            await ensure_durable(js, stream, "analytics")
+            config = (await js.stream_info(stream.name)).config
+            assert (config.max_msgs, config.max_age, config.duplicate_window) == (
+                stream.max_msgs, stream.max_age_s, 600,
+            )  # fmt: skip
+            assert config.max_msg_size == 8 * 1024 * 1024
+
+    on_streams(nats, work)
+
+
+def test_what_is_published_again_is_stored_once(nats: Settings) -> None:
+    async def work(client: Client) -> int:
+        js = client.jetstream()
+        batch = [event(position) for position in range(1, 6)]
+        assert (await publish(js, batch, 10)).stored == {"projects.0": 5}
+        again = await publish(js, batch, 10)
+        assert (again.stored, again.failure) == ({"projects.0": 5}, None)
+        return (await js.stream_info(NAME)).state.messages
+
+    assert on_streams(nats, work) == 5
+
+
+def test_a_stream_that_is_missing_stores_nothing_and_says_so(nats: Settings) -> None:
+    async def work(client: Client) -> Any:
+        await client.jetstream().delete_stream(NAME)
+        return await publish(client.jetstream(), [event(1)], 10)
+
+    outcome = on_streams(nats, work)
+    assert outcome.stored == {}
+    assert outcome.failure
+
+
+def test_messages_are_taken_as_they_arrive_and_come_again_if_not_acknowledged(nats: Settings) -> None:
+    async def work(client: Client) -> list[int]:
+        js = client.jetstream()
+        await ensure_durable(js, PROJECTS_STREAM, "test")
+        seen: list[int] = []
+        async with Puller(client, NAME, "test", 2) as puller:
+            await publish(js, [event(position) for position in range(1, 6)], 10)
+            while len(seen) < 5:
+                for message in await puller.take():
+                    seen.append(decode(message.data).position)
+                    if seen[-1] != 3:
+                        await message.ack_sync(timeout=10)
+            [again] = await puller.take()
+            assert again.metadata.num_delivered == 2
+            seen.append(decode(again.data).position)
+        return seen
+
+    assert on_streams(nats, work) == [1, 2, 3, 4, 5, 3]
+
+
+def test_a_consumer_that_does_not_exist_is_refused(nats: Settings) -> None:
+    async def work(client: Client) -> None:
+        async with Puller(client, NAME, "nobody", 10) as puller:
+            with pytest.raises(Refused, match="503"):
+                await puller.take()
+
+    on_streams(nats, work)
+
+
+def test_what_is_missing_before_a_held_event_is_read_from_the_stream(nats: Settings) -> None:
+    async def work(client: Client) -> list[int]:
+        js = client.jetstream()
+        batch = [event(position, position % 2) for position in range(1, 31)]
+        await publish(js, batch, 10)
+        # Of partition 0 the positions are 2, 4, ... 30; 20 is held, at sequence 20.
+        found = await read_missing(client, PROJECTS_STREAM, "projects.0", 5, (20, 20), decode)
+        nothing = await read_missing(client, PROJECTS_STREAM, "projects.3", 1, (9, 30), decode)
+        assert nothing == []
+        return [one.position for one in found]
+
+    assert on_streams(nats, work) == [6, 8, 10, 12, 14, 16, 18]
+
+
+def test_a_health_probe_replaces_the_one_before_it(nats: Settings) -> None:
+    async def work(client: Client) -> int:
+        js = client.jetstream()
+        await publish(js, [event(1)], 10)
+        for _ in range(5):
+            await js.publish(PROJECTS_STREAM.health_subject, b"", headers={"Nats-Rollup": "sub"})
+        return (await js.stream_info(NAME)).state.messages
+
+    assert on_streams(nats, work) == 2

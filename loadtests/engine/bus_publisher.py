@@ -88,6 +88,11 @@ class Publisher:
         """Nothing waits to be sent or acknowledged."""
         return self._next == self._released and not self._in_flight
 
+    @property
+    def backlog(self) -> int:
+        """Released messages that wait for room in the window."""
+        return self._released - self._next
+
     def release(self, first: int, end: int, now_ns: int) -> None:
         for n in range(first, end):
             self._tally.ready(self._schedule.intended_ns(n), now_ns)

@@ -67,6 +67,7 @@ class HttpClient:
         self._open: set[_Connection] = set()
         self._reserved = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
+        self._called = 0
 
     async def get(self, path: str, *, deadline: float) -> Response:
         """GET `path`. `deadline` is an instant of the loop's clock. RequestError without a response."""
@@ -114,8 +115,10 @@ class HttpClient:
 
     async def _acquire(self) -> _Connection:
         """An idle connection, a new one within the limit, or the next one that comes free."""
-        oldest = time.monotonic() - _MAX_IDLE_S
+        if self._waiting or self._called:
+            await self._queue()
         while True:
+            oldest = time.monotonic() - _MAX_IDLE_S
             while self._idle:
                 connection = self._idle.pop()
                 if not connection.lost and connection.idle_since > oldest:
@@ -123,14 +126,20 @@ class HttpClient:
                 connection.abort("idle for too long")
             if len(self._open) + self._reserved < self._limit:
                 return await self._connect()
-            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiting.append(turn)
-            try:
-                await turn
-            except asyncio.CancelledError:
-                if turn.done() and not turn.cancelled():
-                    self._wake_next()
-                raise
+            await self._queue(first=True)
+
+    async def _queue(self, *, first: bool = False) -> None:
+        """Wait to be called; whoever is called and does not come lets the next one be called."""
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        (self._waiting.appendleft if first else self._waiting.append)(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self._called -= 1
+                self._call_next()
+            raise
+        self._called -= 1
 
     async def _connect(self) -> _Connection:
         self._reserved += 1
@@ -139,7 +148,7 @@ class HttpClient:
                 lambda: _Connection(self), self._host, self._port
             )
         except BaseException:
-            self._wake_next()
+            self._call_next()
             raise
         finally:
             self._reserved -= 1
@@ -150,19 +159,20 @@ class HttpClient:
         if connection.reusable:
             connection.idle_since = time.monotonic()
             self._idle.append(connection)
-            self._wake_next()
+            self._call_next()
         else:
             connection.abort("not reusable")
 
     def _forget(self, connection: _Connection) -> None:
         self._open.discard(connection)
-        self._wake_next()
+        self._call_next()
 
-    def _wake_next(self) -> None:
-        """Let the first who waits look for a connection again."""
+    def _call_next(self) -> None:
+        """Let the first who waits look for a connection; those who come meanwhile stand behind."""
         while self._waiting:
             turn = self._waiting.popleft()
             if not turn.done():
+                self._called += 1
                 turn.set_result(None)
                 return
 

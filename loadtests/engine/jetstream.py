@@ -58,7 +58,6 @@ class Delivery(NamedTuple):
     consumer_seq: int
     stored_ns: int
     """When the stream's leader took it, in ns since 1970 by its clock."""
-    pending: int
 
 
 def delivery(reply: bytes) -> Delivery | None:
@@ -72,7 +71,7 @@ def delivery(reply: bytes) -> Delivery | None:
         return None
     at = 3 if len(words) == 9 else 5
     try:
-        stream_seq, consumer_seq, stored_ns, pending = map(int, words[at + 2 : at + 6])
-        return Delivery(words[at], stream_seq, consumer_seq, stored_ns, pending)
+        stream_seq, consumer_seq, stored_ns = map(int, words[at + 2 : at + 5])
+        return Delivery(words[at], stream_seq, consumer_seq, stored_ns)
     except ValueError:
         return None

@@ -83,11 +83,6 @@ class NatsClient:
         self._link.transport.write(data)
         return True
 
-    def drop(self, reason: str) -> None:
-        """Give this server up and connect to the next one."""
-        if self._link is not None:
-            self._link.lose(reason)
-
     async def close(self) -> None:
         """Flush what was written, then close. At most a second."""
         if self._link is not None:

@@ -65,6 +65,9 @@ class Prober:
         self._spec = spec
         self._places = list(places.items())
         self._probes = probes
+        self.failure: BaseException | None = None
+        """Why no more evidence can be kept (a full disk)."""
+        self.failed = asyncio.Event()
         self._pending: set[asyncio.Task[None]] = set()
         # The places take turns, so that they do not meet at the same instant.
         self.schedule = Schedule(time.monotonic_ns(), spec.rate_hz * len(places), 0.0, spec.at_most_s)
@@ -75,7 +78,13 @@ class Prober:
             place, operation = self._places[n % len(self._places)]
             task = loop.create_task(self._attempt(place, operation, self.schedule.intended_ns(n), now_ns))
             self._pending.add(task)
-            task.add_done_callback(self._pending.discard)
+            task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._pending.discard(task)
+        if not task.cancelled() and (failure := task.exception()) is not None:
+            self.failure = failure
+            self.failed.set()
 
     async def _attempt(self, place: Place, operation: ProbeOperation, intended_ns: int, now_ns: int) -> None:
         late_s = (now_ns - intended_ns) / 1e9
@@ -112,7 +121,8 @@ def _places(spec: ProberSpec, target: Target, ledger: Appender[Write]) -> dict[P
     return places
 
 
-async def _probe(spec: ProberSpec) -> None:
+async def _probe(spec: ProberSpec) -> BaseException | None:
+    """Probe until the end; None, or what made it end early."""
     ask_for_short_slices()
     gc.freeze()
     stop = asyncio.Event()
@@ -125,7 +135,7 @@ async def _probe(spec: ProberSpec) -> None:
         places = _places(spec, target, ledger)
         prober = Prober(spec, places, probes)
         pacer = Pacer(prober.schedule, prober.release)
-        ends = [asyncio.ensure_future(stop.wait()), asyncio.ensure_future(pacer.done.wait())]
+        ends = [asyncio.ensure_future(each.wait()) for each in (stop, pacer.done, prober.failed)]
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         pacer.stop()
         for end in ends:
@@ -133,6 +143,7 @@ async def _probe(spec: ProberSpec) -> None:
         await prober.drain()
         for operation in places.values():
             await operation.close()
+    return prober.failure
 
 
 def main() -> None:
@@ -140,9 +151,10 @@ def main() -> None:
     if not spec.operations:
         sys.exit("operations: expected at least one of read, write, publish, effect; found none")
     try:
-        uvloop.run(_probe(spec))
-    except targets.NoTarget as error:
-        sys.exit(str(error))
+        failure = uvloop.run(_probe(spec))
+    except (targets.NoTarget, OSError) as error:
+        failure = error
+    sys.exit(None if failure is None else str(failure))
 
 
 if __name__ == "__main__":

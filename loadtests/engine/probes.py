@@ -210,7 +210,8 @@ class Effect:
                     await self._ready.wait()
                 return Result("ok", latency_us=max(0, round(await self._ask(link) * 1e6)))
         except TimeoutError:
-            self._lose(link, f"no answer in time ({self._problem})" if link is None else "no answer in time")
+            if link is not None:
+                self._lose(link, "no answer in time")
         except (psycopg.Error, OSError) as error:
             self._lose(link, str(error).strip() or type(error).__name__)
         return Result("unknown", f"the database could not be read: {self._problem}"[:_DETAIL_CHARS])
@@ -225,7 +226,7 @@ class Effect:
     def _lose(self, link: _Link | None, problem: str) -> None:
         """Give up the connection, if it is not another one already."""
         self._problem = problem
-        if link is not None and link is self._link:
+        if link is self._link:
             self._link = None
             self._ready.clear()
             self._broken.set()

@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 import msgspec
 import uvloop
 
+from infra.target import NoTarget
 from loadtests.engine.live import Stat
 from loadtests.engine.pacer import Pacer
 from loadtests.engine.scheduling import ask_for_short_slices
@@ -60,7 +61,15 @@ class Control:
     def __init__(self) -> None:
         self.finish = asyncio.Event()
         """Set when the engine is to stop offering load, and to end with what it has."""
+        self.failure: str | None = None
+        """Why the engine cannot go on, found where nobody waits for it (a timer, a socket's callback)."""
         self._begin: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    def on_exception(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """The loop's handler for what a callback raised: end in order, with what there is (a full disk)."""
+        if self.failure is None:
+            self.failure = str(context.get("exception") or context["message"])
+        self.finish.set()
 
     async def begin(self) -> int | None:
         """Say that the engine is ready; the instant to begin at, None if it is to end at once."""
@@ -139,15 +148,16 @@ async def _run(spec: SpecT, work: Callable[[SpecT, Control], Awaitable[None]]) -
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, control.finish.set)
+    loop.set_exception_handler(control.on_exception)
     listening = loop.create_task(control.listen())
-    error: str | None = None
     try:
         await work(spec, control)
-    except EngineError as found:
-        error = str(found)
-        print(error, file=sys.stderr, flush=True)
+    except (EngineError, OSError, NoTarget) as error:
+        control.failure = control.failure or str(error)
     listening.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await listening
-    control.say(Ended(error=error))
-    return 1 if error else 0
+    if control.failure:
+        print(control.failure, file=sys.stderr, flush=True)
+    control.say(Ended(error=control.failure))
+    return 1 if control.failure else 0

@@ -94,6 +94,11 @@ class Tally:
             seen[0] = min(seen[0], intended_ns)
             seen[1] += 1
 
+    @property
+    def failed(self) -> int:
+        """Measured operations that did not succeed: failed or unknown."""
+        return self._counts["fail"] + self._counts["unknown"]
+
     def take_failures(self) -> list[Failure]:
         """What failed since last asked for; alike ones within a tenth of a second are one record."""
         taken = [

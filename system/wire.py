@@ -69,8 +69,8 @@ class NewProject(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class RegionTotals(msgspec.Struct, frozen=True, kw_only=True):
-    """What analytics has rolled up for a region, `as_of` the position of each partition of the project
-    stream; eventually equal to the sum over projects."""
+    """What analytics has rolled up for a region, `as_of` its position in each partition of both streams;
+    eventually equal to the sums over countries and projects."""
 
     id: Region
     city: str

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -53,7 +54,7 @@ class Services:
 
 
 @contextlib.asynccontextmanager
-async def open_services(settings: Settings, log: logging.Logger) -> Any:
+async def open_services(settings: Settings, log: logging.Logger) -> AsyncIterator[Services]:
     """The services for one process; they find and lose what is around them by themselves."""
     surroundings = Surroundings(log)
     reader = Reader(settings, surroundings)

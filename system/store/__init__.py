@@ -1,1 +1,2 @@
-"""PostgreSQL: the schema, finding the primary and the region's replica, and all SQL of the system."""
+"""What is stored: PostgreSQL (schema, finding the primary and the region's replica, all SQL of the system) and
+the region's cache in Valkey."""

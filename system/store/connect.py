@@ -32,7 +32,7 @@ class NotSent(Exception):
 
 
 class Busy(NotSent):
-    """Nothing was sent because no connection became free, or none could be made, in time."""
+    """Nothing was sent because every connection was in use: too much is asked, or answers take too long."""
 
 
 class NoAnswer(Exception):
@@ -121,6 +121,7 @@ class Member:
 
     def __init__(self, address: str, settings: Settings, name: str, size: int) -> None:
         self.address = address
+        self._size = size
         host, _, port = address.rpartition(":")
         self._pool = asyncpg.create_pool(
             host=host,
@@ -169,7 +170,9 @@ class Member:
                 self._opened = True
             return await self._pool.acquire(timeout=within_s)
         except TimeoutError:
-            raise Busy(f"{self.address}: no free connection within {within_s} s") from None
+            if self._pool.get_size() >= self._size:
+                raise Busy(f"{self.address}: all {self._size} connections were in use for {within_s} s") from None
+            raise NotSent(f"{self.address} took no connection within {within_s} s") from None
         except (asyncpg.PostgresError, *BROKEN) as error:
             raise NotSent(f"{self.address}: {error or type(error).__name__}") from None
 

@@ -8,7 +8,7 @@ import asyncpg
 
 from system.process import Surroundings
 from system.settings import Settings
-from system.store.connect import Member, NoAnswer, NotSent, Record, addresses
+from system.store.connect import Busy, Member, NoAnswer, NotSent, Record, addresses
 
 _CONNECTIONS = 6
 _CONNECT_WITHIN_S = 1.0
@@ -38,6 +38,8 @@ class Reader:
                 continue
             try:
                 return await self._ask(member, query, args)
+            except Busy as error:
+                failures.append(str(error))
             except (NotSent, NoAnswer) as error:
                 failures.append(str(error))
                 self._leave_alone(member, error)

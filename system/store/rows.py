@@ -11,7 +11,7 @@ from system.store.connect import Record
 from system.wire import Country, Project
 
 _COUNTRY = ", ".join(Country.__struct_fields__)
-_PROJECT = ", ".join(Project.__struct_fields__)
+_PROJECT = ", ".join("id::text" if name == "id" else name for name in Project.__struct_fields__)
 _COLUMNS: dict[Aggregate, str] = {"countries": _COUNTRY, "projects": _PROJECT}
 
 HINT_CHANNEL = "covenant_outbox"
@@ -53,14 +53,14 @@ def page(aggregate: Aggregate, filters: tuple[str, ...], *, first: bool) -> str:
     columns = [f"{name} = " for name in filters] + ([] if first else ["id > "])
     conditions = " and ".join(f"{column}${number}" for number, column in enumerate(columns, 2))
     where = f" where {conditions}" if conditions else ""
-    return f"select {_COLUMNS[aggregate]} from {aggregate}{where} order by id limit $1"
+    return f"select {_COLUMNS[aggregate]} from {aggregate}{where} order by {aggregate}.id limit $1"
 
 
 def to_project(row: Record) -> Project:
     """A row of `projects` as clients see it."""
     identity, name, region, country_code, sector, status, funding, version = row
     return Project(
-        id=str(identity), name=name, region=region, country_code=country_code, sector=sector, status=status,
+        id=identity, name=name, region=region, country_code=country_code, sector=sector, status=status,
         funding_usd_millions=funding, version=version,
     )  # fmt: skip
 

@@ -5,7 +5,7 @@ from system.store.rows import page
 
 def test_parameters_are_numbered_in_the_order_in_which_they_are_given() -> None:
     statement = page("projects", ("region", "status"), first=False)
-    assert "where region = $2 and status = $3 and id > $4 order by id limit $1" in statement
+    assert "where region = $2 and status = $3 and id > $4 order by projects.id limit $1" in statement
 
 
 def test_a_first_page_without_filters_has_no_condition() -> None:

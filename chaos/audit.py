@@ -27,6 +27,7 @@ from reports.evidence import Count, Hop, RunFolder
 from system import wire
 
 _WITHIN_S = 10.0
+_RECONCILED_WITHIN_S = 5.0
 _STATEMENT_TIMEOUT = "-c statement_timeout=5000"
 _CACHE_TIMEOUT_S = 3.0
 _TRACE = "covenant:trace:"
@@ -209,7 +210,7 @@ def _reconcile(target: Target) -> Count:
     def unequal() -> int:
         return int(_query(target.observer_dsn, _UNEQUAL_GROUPS)[0][0])
 
-    settled = until(lambda: None if unequal() else True, _WITHIN_S)
+    settled = until(lambda: None if unequal() else True, _RECONCILED_WITHIN_S)
     left = 0 if settled else unequal()
     return Count(
         row="bus.exactly_once",

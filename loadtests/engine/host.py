@@ -159,13 +159,13 @@ def sample(
     foreign = busy - (after.interrupts - before.interrupts) - sum(ticks.values())
     return HostSample(
         at_ns=at_ns,
-        interval_s=interval_s,
-        busy=busy / total,
-        steal=steal / total,
-        foreign=max(0, foreign) / total,
-        timer_lag_ms=timer_lag_ms,
-        fsync_ms=fsync_ms,
-        by_kind={kind: used / total for kind, used in sorted(ticks.items())},
+        interval_s=round(interval_s, 4),
+        busy=round(busy / total, 4),
+        steal=round(steal / total, 4),
+        foreign=round(max(0, foreign) / total, 4),
+        timer_lag_ms=round(timer_lag_ms, 3),
+        fsync_ms=round(fsync_ms, 3),
+        by_kind={kind: round(used / total, 4) for kind, used in sorted(ticks.items())},
     )
 
 

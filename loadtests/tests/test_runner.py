@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import re
 import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
-from load_servers import Api, NatsServer, wait_until
+from load_servers import DEADLINE_S, Api, NatsServer, wait_until
 
 from loadtests import runner
 from loadtests.scenarios import scenarios
@@ -164,6 +168,29 @@ def test_interrupted_it_keeps_its_evidence_and_leaves_no_process(
     assert 0 < load.ok == load.offered < 200 * 600
     assert load.end_ns - load.begin_ns < 600 * 1_000_000_000
     wait_until(lambda: _no_process_is_left(run_id), "all processes of the load to end")
+
+
+def test_locusts_page_shows_the_load_while_it_runs_and_ends_with_it(
+    api: Api, make_target: Callable[..., Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = RunFolder.create(tmp_path / "run")
+    shown: list[dict[str, Any]] = []
+
+    def look(fraction: float, text: str) -> None:
+        if 0.0 < fraction < 1.0 and not shown:
+            address = re.search(r"http://127\.0\.0\.1:\d+", capfd.readouterr().err)
+            assert address is not None
+            with urllib.request.urlopen(f"{address[0]}/stats/requests", timeout=DEADLINE_S) as answer:
+                shown.append(json.load(answer))
+
+    runner.run(
+        "api-browse", folder=folder, target_path=make_target(api=api.url), rate=50, duration_s=4, warmup_s=0, web=True,
+        progress=look,
+    )  # fmt: skip
+    (load,) = folder.loads()
+    assert load.ok == 200
+    assert {entry["method"] for entry in shown[0]["stats"] if entry["name"] != "Aggregated"} == {"GET"}
+    assert 0 < sum(entry["num_requests"] for entry in shown[0]["stats"] if entry["name"] != "Aggregated") <= 200
 
 
 def test_reads_go_to_every_region_in_the_stated_mix(api: Api, make_target: Callable[..., Path], tmp_path: Path) -> None:

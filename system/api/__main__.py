@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import sys
 
@@ -43,6 +44,9 @@ async def main(settings: Settings, log: logging.Logger) -> None:
 async def _make_ready(services: Services, settings: Settings) -> None:
     while not (await services.health.readiness(settings.region)).ready:
         await asyncio.sleep(_LOOK_EVERY_S)
+    # What there is now stays for good: the collector need not look through it again and again.
+    gc.collect()
+    gc.freeze()
     process.make_ready(settings.ready_file)
 
 

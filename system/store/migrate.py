@@ -24,7 +24,8 @@ _PAUSE_S = 0.5
 
 
 def migrate(settings: Settings) -> None:
-    """Run every migration that the primary lacks. psycopg.OperationalError if none is found in 120 s."""
+    """Run every migration that the primary lacks, all in one transaction. sqlalchemy.exc.DBAPIError if no
+    primary is found in 120 s, or if the database refuses."""
     engine = sqlalchemy.create_engine(
         "postgresql+psycopg://", creator=lambda: _connect(settings), poolclass=sqlalchemy.NullPool
     )
@@ -62,7 +63,7 @@ def _connect(settings: Settings) -> psycopg.Connection[tuple[object, ...]]:
 
 
 def main() -> int:
-    """Exit code: 0 done, 1 no primary within the deadline, 2 settings are missing."""
+    """Exit code: 0 done, 1 no primary within the deadline or it refused, 2 settings are missing."""
     try:
         settings = settings_.load()
     except settings_.SettingsError as error:
@@ -71,8 +72,9 @@ def main() -> int:
     remove_stale(settings.ready_file)
     try:
         migrate(settings)
-    except psycopg.OperationalError as error:
-        print(f"migrate: no primary took a connection in {_DEADLINE_S:.0f} s: {error}", file=sys.stderr)
+    except sqlalchemy.exc.DBAPIError as error:
+        reason = " ".join(str(error.orig).split())
+        print(f"migrate: nothing was changed: {reason}; mend that, then run it again", file=sys.stderr)
         return 1
     make_ready(settings.ready_file)
     return 0

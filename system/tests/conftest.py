@@ -40,7 +40,7 @@ def wait_until(condition: Callable[[], bool], what: str) -> None:
 def port() -> Iterator[Callable[[str], int]]:
     """A free port for each name."""
     block = ports.claim()
-    assigned = block.assign(["postgres", "nats", "valkey"])
+    assigned = block.assign(["postgres", "nats", "valkey", "http"])
     yield assigned.__getitem__
     block.close()
 

@@ -1,0 +1,86 @@
+"""Processes in empty surroundings: they wait, say so once a thing, and end when told to."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from system.settings import variable
+from system.store import migrate
+
+DEADLINE_S = 60.0
+SERVICES = [
+    "system.api",
+    "system.events.relay",
+    "system.events.consumers.analytics",
+    "system.events.consumers.cache_invalidator",
+]
+
+
+@pytest.fixture
+def environment(port: Callable[[str], int]) -> dict[str, str]:
+    """Settings for servers that nobody started: their ports refuse."""
+    settings = {
+        "region": "ams", "database_hosts": "127.0.0.1:1", "replica": "127.0.0.1:1", "database_user": "app",
+        "database_password": "s3cret", "nats_urls": "nats://127.0.0.1:1", "nats_user": "bus",
+        "nats_password": "s3cret", "valkey": "127.0.0.1:1", "valkey_password": "s3cret", "port": str(port("http")),
+    }  # fmt: skip
+    return {variable(name): value for name, value in settings.items()}
+
+
+@pytest.mark.parametrize("module", SERVICES)
+def test_a_process_waits_for_its_surroundings_and_ends_when_told_to(
+    module: str, environment: dict[str, str], tmp_path: Path
+) -> None:
+    ready = tmp_path / "ready"
+    ready.touch()  # As an earlier process would leave it.
+    process = subprocess.Popen(
+        [sys.executable, "-m", module],
+        env={**os.environ, **environment, variable("ready_file"): str(ready)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stderr is not None
+        said = process.stderr.readline()
+        assert " is away: " in said
+        assert process.poll() is None
+        assert not ready.exists()
+        process.terminate()
+        _, rest = process.communicate(timeout=DEADLINE_S)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 0
+    lines = [said, *rest.splitlines()]
+    assert len(lines) == len({line.partition(" is away")[0] for line in lines}), lines
+    assert "Traceback" not in rest
+    assert "s3cret" not in said + rest
+
+
+@pytest.mark.parametrize("module", ["system.api", "system.store.migrate", "system.events.streams"])
+def test_missing_settings_are_named_and_the_exit_code_is_2(module: str) -> None:
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("COVENANT_")}
+    command = [sys.executable, "-m", module]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
+    assert done.returncode == 2
+    assert "COVENANT_REGION is not set" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_migration_that_finds_no_primary_says_so_in_a_line(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(migrate, "_DEADLINE_S", 0.0)
+    assert migrate.main() == 1
+    said = capsys.readouterr().err
+    assert "migrate: nothing was changed" in said
+    assert "refused" in said
+    assert len(said.splitlines()) == 1

@@ -57,7 +57,7 @@ class Findings(msgspec.Struct, frozen=True, kw_only=True):
         """(experiment, why) of each that the run set out to do and that left no result."""
         done = {finding.trial.record.id for finding in self.experiments}
         return [
-            (name, self.skipped(name) or "it left no result")
+            (name, self.skipped(name) or "no result was left")
             for name in self.evidence.run.experiments
             if name not in done
         ]

@@ -58,10 +58,13 @@ def disturbance(
     taken = _mean([_taken(sample) for sample in samples])
     steal, foreign = (_mean([getattr(sample, name) for sample in samples]) for name in ("steal", "foreign"))
     if taken > limits.taken_mean_max:
-        causes.append(f"steal {steal:.0%}, other programs {foreign:.0%} of all cores")
+        takers = [
+            f"{who} {share:.0%}" for who, share in (("steal", steal), ("other programs", foreign)) if share >= 0.005
+        ]
+        causes.append(f"{', '.join(takers)} of all cores")
     elif bursts > limits.taken_peak_share_max:
         causes.append(f"steal and other programs above {limits.taken_peak:.0%} of all cores {bursts:.0%} of the time")
-    if target_ms is not None:
+    if target_ms is not None and not causes:
         lag_ms = percentile([sample.timer_lag_ms for sample in samples], 95)
         own = _mean([_own(sample) for sample in samples])
         if lag_ms > limits.timer_lag_share_max * target_ms and own < limits.own_busy_max:

@@ -39,7 +39,8 @@ def share_interval(good: int, total: int) -> tuple[float, float] | None:
     centre = share + _Z**2 / (2 * total)
     spread = _Z * math.sqrt(share * (1 - share) / total + _Z**2 / (4 * total**2))
     scale = 1 + _Z**2 / total
-    return (max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale))
+    # The ends are exact where nothing or everything is good; binary fractions would miss them by a hair.
+    return (0.0 if good == 0 else (centre - spread) / scale, 1.0 if good == total else (centre + spread) / scale)
 
 
 def bound_without_a_miss(runs: int) -> float:

@@ -57,26 +57,23 @@ def _disturbance(findings: Findings, claim: RowClaim, gate: Bound, part: Part) -
     return host.disturbance(samples, target_ms, matches(claim.row, limits.fsync_rows), limits)
 
 
-def judge_part(
-    part: Part, gate: Bound, minimum: int, disturbed: str | None, unfinished: str | None = None
-) -> tuple[Verdict, str]:
-    """The verdict of one part, and why. `disturbed` says what disturbed the machine in the part's window,
-    `unfinished` why the run did not end as planned."""
+def judge_part(part: Part, gate: Bound, minimum: int, disturbed: str | None) -> tuple[Verdict, str]:
+    """The verdict of one part, and why. `disturbed` says what disturbed the machine in the part's window."""
     missed = part.missed is not None or (part.value is not None and not gate.met_by(part.value))
     told = part.missed or part.says
     if missed and part.certain:
         return "FAIL", told
     if part.invalid is not None:
-        return "INVALID", part.invalid + (f"; the host was disturbed: {disturbed}" if disturbed else "")
+        return "INVALID", (f"the host was disturbed: {disturbed}; " if disturbed else "") + part.invalid
     if missed and part.samples >= minimum:
         if disturbed is None:
             return "FAIL", told
         return "INVALID", (f"{part.name}: " if part.name else "") + f"the host was disturbed: {disturbed}"
     if part.missing is not None or part.value is None:
-        return "INCONCLUSIVE", "; ".join(filter(None, (part.missing or "not measured", unfinished)))
+        return "INCONCLUSIVE", part.missing or "not measured"
     if part.samples < minimum:
         why = f"{part.samples:,} samples of the {minimum:,} that it takes"
-        return "INCONCLUSIVE", "; ".join(filter(None, (part.name, why, unfinished)))
+        return "INCONCLUSIVE", f"{part.name}: {why}" if part.name else why
     return "PASS", told
 
 
@@ -130,14 +127,16 @@ def _judge_row(findings: Findings, claim: RowClaim) -> _Judged:
     whys: dict[Verdict, list[str]] = {}
     for part in measurement.parts:
         disturbed = _disturbance(findings, claim, gate, part)
-        verdict, why = judge_part(part, gate, minimum, disturbed, _unfinished(run))
+        verdict, why = judge_part(part, gate, minimum, disturbed)
         parts.append((part, verdict))
         whys.setdefault(verdict, []).append(why)
     if claim.row in findings.judged:
         verdict = worst_verdict(verdict for _, verdict in parts)
-        why = measurement.says if verdict == "PASS" else "; ".join(whys[verdict])
-        deaths = [death for part, _ in parts if part.window for death in findings.deaths(part.window)]
-        why = "; ".join(dict.fromkeys([why, *deaths]))
+        reasons = [measurement.says] if verdict == "PASS" else whys[verdict]
+        if verdict == "INCONCLUSIVE" and (unfinished := _unfinished(run)):
+            reasons.append(unfinished)
+        reasons += [death for part, _ in parts if part.window for death in findings.deaths(part.window)]
+        why = "; ".join(dict.fromkeys(reasons))
     else:
         verdict, why = "NOT_JUDGED", _why_not_judged(findings, claim)
     row = Row(

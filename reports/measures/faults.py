@@ -21,7 +21,9 @@ def _chaos_path(finding: Finding, file: str) -> str:
 
 
 def _absent(findings: Findings) -> list[Part]:
-    return [Part(name=name, value=None, missing=f"{name}: {why}") for name, why in findings.without_result()]
+    absent = findings.without_result()
+    together = {why: ", ".join(name for name, other in absent if other == why) for _, why in absent}
+    return [Part(name=name, value=None, missing=f"{together[why]}: {why}") for name, why in absent]
 
 
 def _recovery_part(finding: Finding) -> Part:
@@ -68,6 +70,8 @@ def rto(findings: Findings, claim: RowClaim, gate: Bound) -> Measurement:
     absent = _absent(findings)
     if not parts and not absent:
         return nothing("no experiment was run")
+    states = (result.state for finding in findings.experiments for result in finding.recoveries)
+    censored = "censored" in states
     says = ", ".join(part.says for part in sorted(parts, key=lambda part: -(part.value or 0.0)))
     if values:
         bound = bound_without_a_miss(len(values))
@@ -77,8 +81,8 @@ def rto(findings: Findings, claim: RowClaim, gate: Bound) -> Measurement:
         )
     return Measurement(
         value=max(values, default=None),
-        claim_value=math.inf if any(part.missed for part in parts) else None,
-        interval=(min(values), max(values)) if values else None,
+        claim_value=math.inf if censored else None,
+        interval=(min(values), math.inf if censored else max(values)) if values else None,
         samples=len(values),
         says=says,
         parts=parts + absent,

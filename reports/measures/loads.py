@@ -84,7 +84,17 @@ def availability(findings: Findings, claim: RowClaim, gate: Bound) -> Measuremen
         interval=None if interval is None else (100 * interval[0], 100 * interval[1]),
         samples=total,
         says=says,
-        parts=[Part(value=value, samples=total, says=says, window=window)],
+        # A machine that is taken away makes requests time out: that is no proof against the system.
+        parts=[
+            Part(
+                value=value,
+                samples=total,
+                says=says,
+                invalid="; ".join(filter(None, (load_distrust(load, [], findings.policy) for load in loads))) or None,
+                timed=True,
+                window=window,
+            )
+        ],
         evidence=[_load_path(load) for load in loads],
     )
 
@@ -107,6 +117,7 @@ def honesty(findings: Findings, claim: RowClaim, gate: Bound) -> Measurement:
                 samples=load.offered,
                 says=f"{load.scenario}{told}",
                 invalid=load_distrust(load, gates, findings.policy),
+                timed=True,
                 window=(load.begin_ns, load.end_ns),
             )
         )

@@ -140,7 +140,7 @@ def _phases(evidence: Evidence, duration_s: float) -> Spec | None:
     }
 
 
-def _faults(evidence: Evidence) -> list[Spec]:
+def _faults(evidence: Evidence, duration_s: float) -> list[Spec]:
     """One band a fault: until everything was stable again, and until redundancy was back."""
     bands = []
     for trial in evidence.trials:
@@ -152,7 +152,15 @@ def _faults(evidence: Evidence) -> list[Spec]:
         ended = (record.end_ns - record.fault_ns) / 1e9
         until = max((ended if value is None else value for value in stable), default=ended)
         whole = max(until, redundancy_s(record) or ended)
-        bands.append({"name": trial.name, "begin": begin, "end": begin + until, "whole": begin + whole})
+        bands.append(
+            {
+                "name": trial.name,
+                "begin": begin,
+                "end": begin + until,
+                "whole": begin + whole,
+                "late": begin > 0.85 * duration_s,
+            }
+        )
     return bands
 
 
@@ -178,7 +186,14 @@ def _fault_layers(bands: list[Spec], *, named: bool) -> list[Spec]:
         layers.append(
             {
                 "data": data,
-                "mark": {"type": "text", "align": "left", "dx": 4, "dy": 8, "fontSize": 11, "fill": "var(--fail)"},
+                "mark": {
+                    "type": "text",
+                    "align": {"expr": "datum.late ? 'right' : 'left'"},
+                    "dx": {"expr": "datum.late ? -4 : 4"},
+                    "dy": 8,
+                    "fontSize": 11,
+                    "fill": "var(--fail)",
+                },
                 "encoding": {
                     "x": {"field": "begin", "type": "quantitative"},
                     "y": {"value": 0},
@@ -274,7 +289,7 @@ def timeline(evidence: Evidence, report: Report) -> str:
     duration_s = (last_ns - evidence.run.started_ns) / 1e9
     if duration_s <= 0:
         return ""
-    bands = _faults(evidence)
+    bands = _faults(evidence, duration_s)
     probes = _probe_panel(evidence, duration_s, bands)
     panels = [
         _phases(evidence, duration_s),

@@ -44,6 +44,10 @@ def _left(row: Row) -> str:
         return "–"
     if left is None or math.isinf(left):
         return "missed" if left else "met"
+    if left < -1:
+        return f"{words.number(float(f'{1 - left:.2g}'))}× " + (
+            "the target" if row.gate.op in ("<", "<=") else "the budget"
+        )
     if left < 0:
         return f"{-left:.0%} over" if row.gate.op in ("<", "<=") else f"{-left:.0%} short"
     return f"{left:.0%} left"

@@ -53,7 +53,17 @@ def bound(gate: Bound | Claim | None) -> str:
     return f"{_SIGNS.get(gate.op, gate.op)} {amount(gate.value, gate.unit if gate.unit in _PRINTED_UNITS else None)}"
 
 
+def _is_censored(row: Row) -> bool:
+    """Whether a duration was still going on when the watching ended: its range then has no upper end."""
+    return row.unit == "s" and row.interval is not None and row.interval[1] == math.inf
+
+
 def measured(row: Row) -> str:
+    """The measured value; a p99 that falls among operations that failed has none."""
+    if row.measured is not None and math.isinf(row.measured):
+        return "> 1% failed" if row.unit == "ms" else "∞"
+    if _is_censored(row):
+        return f"≥ {amount(row.measured, row.unit)}"
     return amount(row.measured, row.unit, row.gate.value if row.gate else None)
 
 
@@ -73,6 +83,8 @@ def margin(row: Row) -> float | None:
     if row.measured is None or row.gate is None:
         return None
     gate, value = row.gate, row.measured
+    if _is_censored(row):
+        return -math.inf
     if gate.op == "==" or gate.value == 0 or (gate.op == ">=" and gate.unit == "%" and gate.value == 100):
         return None if gate.met_by(value) else -math.inf
     if gate.op in ("<", "<="):

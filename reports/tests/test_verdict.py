@@ -16,7 +16,7 @@ from reports.evidence import BrowserTest, Count, Hop, HostSample, Moment, Operat
 from reports.loaded import Evidence, load
 from reports.model import Report, Row, Verdict
 from reports.policy import Waiver, load_policy
-from reports.render.words import headline
+from reports.render.words import headline, measured
 from reports.verdict import exit_code, judge, worst_verdict
 
 CLAIMS = load_claims()
@@ -68,6 +68,10 @@ def unproven(evidence: Evidence) -> None:
     evidence.trials[0].record.proofs = [proof]
 
 
+def unwatched(evidence: Evidence) -> None:
+    evidence.trials[0].record.proofs = []
+
+
 def unhealed(evidence: Evidence) -> None:
     evidence.trials[0].record.healed = False
 
@@ -113,6 +117,7 @@ Spoil = Callable[[Evidence], None]
         pytest.param([slow_reads, stolen], "api.read_p99.syd", "INVALID", "steal 30%", id="or is invalid if disturbed"),
         pytest.param([stolen], "api.read_p99.syd", "PASS", "p99 of", id="a pass on a disturbed machine stays a pass"),
         pytest.param([unproven], "recovery.rto", "INVALID", "not proven", id="without proof of the fault is invalid"),
+        pytest.param([unwatched], "recovery.rto", "INVALID", "not proven", id="and so is one that nobody looked at"),
         pytest.param([unhealed], "recovery.rto", "INVALID", "healing failed", id="without healing recovery is invalid"),
         pytest.param([unhealed], "recovery.rpo_loss", "INVALID", "healing failed", id="and so is the recovery point"),
         pytest.param([lost_write], "recovery.rpo_loss", "FAIL", "lost 5", id="a lost acknowledged write fails"),
@@ -201,6 +206,22 @@ def test_availability_leaves_out_the_seconds_of_a_fault(evidence: Evidence) -> N
     assert row.verdict == "PASS"
 
 
+def test_requests_that_time_out_on_a_machine_that_was_taken_away_are_no_proof(evidence: Evidence) -> None:
+    load_of(evidence, "api-browse", ok=30_000, unknown=6000)
+    assert row_of(report_of(evidence), "availability").verdict == "FAIL"
+    stolen(evidence)
+    assert row_of(report_of(evidence), "availability").verdict == "INVALID"
+
+
+def test_a_recovery_that_did_not_end_has_no_upper_bound(evidence: Evidence) -> None:
+    down_for_ever(evidence)
+    row = row_of(report_of(evidence), "recovery.rto")
+    assert row.interval is not None
+    assert row.interval[1] == math.inf
+    assert row.claim.verdict == "FAIL"
+    assert measured(row) == "≥ 30 s"
+
+
 def test_a_row_without_a_load_is_inconclusive(evidence: Evidence) -> None:
     evidence.loads = []
     report = report_of(evidence)
@@ -218,7 +239,7 @@ def test_an_experiment_without_a_result_is_inconclusive(evidence: Evidence) -> N
     for name in ("recovery.rto", "recovery.rpo_loss", "bus.exactly_once"):
         row = row_of(report, name)
         assert row.verdict == "INCONCLUSIVE"
-        assert "pg-primary-kill: it left no result" in row.why
+        assert "pg-primary-kill: no result was left" in row.why
     entry = next(entry for entry in report.experiments if entry.id == "pg-primary-kill")
     assert (entry.verdict, entry.repeats, entry.fault_proven) == ("INCONCLUSIVE", 0, False)
 

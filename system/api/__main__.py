@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import socket
 import sys
 
 from granian.constants import HTTPModes, Interfaces
@@ -20,6 +21,7 @@ _LOOK_EVERY_S = 0.2
 
 async def main(settings: Settings, log: logging.Logger) -> None:
     """Serve at once; the ready file appears when everything that the API needs has answered."""
+    await _port_of_our_own(settings, log)
     async with open_services(settings, log) as services:
         server = Server(
             create_app(services),
@@ -39,6 +41,23 @@ async def main(settings: Settings, log: logging.Logger) -> None:
             readying.cancel()
             server.stop()  # type: ignore[no-untyped-call]
             await serving
+
+
+async def _port_of_our_own(settings: Settings, log: logging.Logger) -> None:
+    """Wait until nobody else listens on our port. granian would share it, and an API that was left behind
+    would then answer half of the requests."""
+    told = False
+    while True:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((settings.host, settings.port))
+                return
+            except OSError as error:
+                if not told:
+                    log.error("cannot listen on %s:%d yet: %s", settings.host, settings.port, error)
+                    told = True
+        await asyncio.sleep(_LOOK_EVERY_S)
 
 
 async def _make_ready(services: Services, settings: Settings) -> None:

@@ -28,6 +28,8 @@ class Valkey(Part):
             "appendonly no\n"
             f"maxmemory {_MAX_MEMORY}\n"
             "maxmemory-policy noeviction\n"
+            # A title of its own would be written over its environment, by which it is known to be ours.
+            "set-proc-title no\n"
         )
         config.chmod(0o600)
 

@@ -1,0 +1,92 @@
+"""The running system: whole, told truly, and whole again after a part was killed and started anew."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from infra import processes, status
+from infra.fabric.process import System
+from infra.parts import nats, postgres
+
+pytestmark = pytest.mark.running
+
+
+def wait_whole(system: System) -> None:
+    deadline = time.monotonic() + 60
+    while missing := system.missing():
+        assert time.monotonic() < deadline, missing
+
+
+def test_nothing_is_missing_and_nobody_died(system: System) -> None:
+    wait_whole(system)
+    assert system.deaths() == []
+
+
+def test_killed_part_is_gone_with_all_that_it_started_and_comes_back(system: System) -> None:
+    name = "cache-invalidator-syd"
+    hit = system.kill(name)
+    assert hit
+    assert not system.alive(name)
+    assert system.deaths() == [], "we killed it ourselves: that is no surprise"
+    assert any(name in lack for lack in system.missing())
+    system.start_part(name)
+    wait_whole(system)
+
+
+def test_part_killed_by_somebody_else_is_a_death(system: System) -> None:
+    name = "cache-invalidator-ams"
+    process = processes.find(processes.read_record(system.site.path / f"{name}.pid.json"))
+    assert process is not None
+    process.kill()
+    processes.wait_gone([process], 10)
+    assert system.deaths() == [name]
+    system.start_part(name)
+    wait_whole(system)
+    assert system.deaths() == []
+
+
+def test_status_names_primary_leaders_and_every_part(system: System) -> None:
+    wait_whole(system)
+    state = status.status(system, [])
+    assert state["ready"] is True
+    assert [name for name, region in state["regions"].items() if region["primary"]] == ["iad"]
+    assert all(region["replica_lag_s"] is not None for region in state["regions"].values())
+    assert set(state["nats"]["leader"]) >= {"COVENANT_COUNTRIES", "COVENANT_PROJECTS"}
+    assert {part["name"]: part["state"] for part in state["parts"]} == dict.fromkeys(system.parts, "ready")
+    assert "lacks" not in status.to_text(state)
+
+
+def test_standby_of_the_primary_region_is_the_synchronous_one(system: System) -> None:
+    wait_whole(system)
+    roles = {name: member["role"] for name, member in postgres.cluster(system.place).items()}
+    assert {roles["postgres-iad-a"], roles["postgres-iad-b"]} == {"leader", "sync_standby"}
+    assert roles["postgres-ams"] == roles["postgres-syd"] == "replica"
+
+
+def test_every_stream_has_a_leader_and_two_current_replicas(system: System) -> None:
+    wait_whole(system)
+    for name, state in nats.stream_states(system.place).items():
+        if name.startswith("COVENANT_"):
+            assert sum(replica["current"] for replica in state["replicas"]) == 2, name
+
+
+def test_no_secret_is_on_a_command_line_or_in_a_kept_log(
+    system: System, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    secrets = [*system.site.secrets.values(), system.site.s3_access_key, system.site.s3_secret_key]
+    for process in processes.of_home(system.site.path):
+        line = " ".join(process.cmdline())
+        assert not any(secret in line for secret in secrets), line
+    kept = tmp_path_factory.mktemp("kept")
+    system.keep_logs(kept)
+    files = list(kept.iterdir())
+    assert any("***" in path.read_text() for path in files), "a configuration with a password should be among them"
+    for path in files:
+        assert not any(secret in path.read_text() for secret in secrets), path.name
+
+
+def test_site_with_the_secrets_is_for_its_owner_alone(system: System) -> None:
+    for name in ("site.json", "target.json"):
+        assert (system.site.path / name).stat().st_mode & 0o077 == 0

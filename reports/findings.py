@@ -10,7 +10,7 @@ from collections.abc import Iterable
 import msgspec
 
 from reports import ledger, recovery
-from reports.evidence import Experiment, Load, Moment, percentile_ms
+from reports.evidence import Experiment, Load, percentile_ms
 from reports.loaded import Book, Evidence, Trial
 from reports.model import Bound, Clocks, LedgerResult, LoadResult, Recovery, Repeat, Worst
 from reports.policy import Policy
@@ -189,7 +189,3 @@ def find(evidence: Evidence, policy: Policy, gates: dict[str, Bound], judged: fr
         experiments=[_finding(trial, ledgers) for trial in evidence.trials],
         ledgers=ledgers,
     )
-
-
-def first_moment(moments: Iterable[Moment], kind: str) -> Moment | None:
-    return next((moment for moment in moments if moment.kind == kind), None)

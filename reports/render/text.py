@@ -35,29 +35,41 @@ def _table(*columns: str) -> Table:
 
 
 def _rows(report: Report) -> Table:
-    table = _table("verdict", "row", ">measured", ">gate", ">95%", ">samples", "why")
+    table = _table("verdict", "row", ">measured", ">gate", ">95%", ">samples", "claim")
     for row in words.judged(report):
-        why = report.waived.get(row.id) or ("" if row.verdict == "PASS" else words.shortened(row.why, _WHY_MAX))
-        cells = [row.id, words.measured(row), words.bound(row.gate), words.interval(row), f"{row.samples:,}", why]
-        table.add_row(_verdict(row.verdict), *(Text(cell) for cell in cells))
+        verdict = _verdict(row.verdict)
+        if row.id in report.waived:
+            verdict.append(" (waived)", style="dim")
+        claim = "–" if row.claim.value is None else f"{words.SYMBOLS[row.claim.verdict]} {words.bound(row.claim)}"
+        cells = [row.id, words.measured(row), words.bound(row.gate), words.interval(row), f"{row.samples:,}", claim]
+        table.add_row(verdict, *(Text(cell) for cell in cells))
     return table
 
 
+def _whys(report: Report) -> list[Text]:
+    """Why each row is not green, below the table: beside it there would be no room."""
+    told = [(row, report.waived.get(row.id) or row.why) for row in words.judged(report) if row.verdict != "PASS"]
+    return [Text.assemble((row.id, _STYLES[row.verdict]), f": {words.shortened(why, _WHY_MAX)}") for row, why in told]
+
+
+def _joined(*values: float | None) -> str:
+    return " / ".join(words.number(value) for value in values)
+
+
 def _experiments(report: Report) -> Table:
-    table = _table("experiment", "verdict", "proven", "healed", ">detected", ">success", ">stable", ">redundancy")
-    for column in ("acked", "lost", "doubled", "unknown", "budget s"):
+    table = _table("experiment", "verdict", "proven", "healed", ">detected / success / stable / redundancy, s")
+    for column in ("acked / lost / doubled / unknown", "budget s"):
         table.add_column(column, justify="right")
     for experiment in report.experiments:
         clocks, loss = experiment.rto_s, experiment.rpo
-        times = (clocks.detected, clocks.first_success, clocks.slo_stable, clocks.redundancy)
-        counts = (loss.acked, loss.lost, loss.duplicated, loss.unknown) if loss else (None,) * 4
         table.add_row(
             experiment.id,
             _verdict(experiment.verdict),
             "yes" if experiment.fault_proven else "no",
             "yes" if experiment.healed else "no",
-            *(words.amount(value, "s") for value in times),
-            *(words.number(value) for value in (*counts, experiment.budget_s)),
+            _joined(clocks.detected, clocks.first_success, clocks.slo_stable, clocks.redundancy),
+            _joined(loss.acked, loss.lost, loss.duplicated, loss.unknown) if loss else "no ledger",
+            words.number(experiment.budget_s),
         )
     return table
 
@@ -72,6 +84,8 @@ def to_text(report: Report, *, width: int = _WIDTH, colour: bool = False) -> str
     for note in report.notes:
         console.print(Text(f"! {note}"))
     console.print(_rows(report))
+    for why in _whys(report):
+        console.print(why)
     if report.experiments:
         console.print(_experiments(report))
     left = len(words.not_judged(report))

@@ -51,6 +51,8 @@ class BusPublisherSpec(msgspec.Struct, frozen=True, kw_only=True):
     warmup_s: float
     duration_s: float
     offset_s: float = 0.0
+    burst: int = 1
+    """Messages that are due at the same instant."""
     payload_bytes: int = 128
     window: int = 4096
     """Unacknowledged messages at most."""
@@ -201,7 +203,7 @@ async def work(spec: BusPublisherSpec, control: Control) -> None:
         if begin_ns is None:
             return
         begin_ns += round(spec.offset_s * 1e9)
-        schedule = Schedule(begin_ns, spec.rate, spec.warmup_s, spec.duration_s)
+        schedule = Schedule(begin_ns, spec.rate, spec.warmup_s, spec.duration_s, spec.burst)
         tally = Tally(schedule, ROW)
         publisher.begin(schedule, tally)
 
@@ -231,6 +233,7 @@ def _settings(spec: BusPublisherSpec) -> dict[str, str]:
     return {
         "payload_bytes": str(spec.payload_bytes),
         "mode": "windowed singles, a PubAck each",
+        "arrivals": f"bursts of {spec.burst}, {spec.rate / spec.burst:,.0f} a second and publisher",
         "window": f"{spec.window} a publisher",
         "connections": "1 a publisher",
     }

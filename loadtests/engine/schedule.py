@@ -41,6 +41,8 @@ class Schedule:
     rate: float
     warmup_s: float
     duration_s: float
+    burst: int = 1
+    """Operations that share an instant: operation n is intended when the first of its burst would be."""
     # A rate is a float; as a ratio of integers it is exact, so that n / rate has no rounding to add up.
     _ratio: tuple[int, int] = field(init=False, repr=False, compare=False)
 
@@ -48,19 +50,25 @@ class Schedule:
         check_rate(self.rate)
         object.__setattr__(self, "_ratio", float(self.rate).as_integer_ratio())
         check_duration(self.duration_s)
+        if self.burst < 1:
+            raise ScheduleError(f"burst: expected at least one operation, found {self.burst}")
         if self.warmup_s != 0:
             check_duration(self.warmup_s, "warm-up")
 
     def intended_ns(self, n: int) -> int:
         """The instant of operation `n`, in ns of the clock that `begin_ns` was read from."""
         numerator, denominator = self._ratio
-        return self.begin_ns + n * _NS * denominator // numerator
+        return self.begin_ns + n // self.burst * self.burst * _NS * denominator // numerator
 
     def due(self, now_ns: int) -> int:
         """How many operations are intended at or before `now_ns`, at most `total`."""
-        return min(self._at_or_before(now_ns), self.total)
+        return min(self._whole_bursts(self._at_or_before(now_ns)), self.total)
+
+    def _whole_bursts(self, operations: int) -> int:
+        return -(-operations // self.burst) * self.burst
 
     def _at_or_before(self, now_ns: int) -> int:
+        """As `due`, if there were no bursts and no end."""
         elapsed = now_ns - self.begin_ns
         if elapsed < 0:
             return 0
@@ -76,7 +84,7 @@ class Schedule:
     @property
     def first_measured(self) -> int:
         """The first operation that is intended at or after `measured_ns`."""
-        return self._at_or_before(self.measured_ns - 1)
+        return min(self._whole_bursts(self._at_or_before(self.measured_ns - 1)), self.total)
 
     @property
     def measured_ns(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -24,6 +25,7 @@ schedules = st.builds(
     rate=rates,
     warmup_s=st.sampled_from([0.0, 0.5, 5.0]),
     duration_s=st.floats(min_value=0.001, max_value=3600.0),
+    burst=st.sampled_from([1, 2, 7, 40]),
 )
 
 
@@ -39,14 +41,22 @@ def test_an_operation_is_due_at_its_instant_and_not_a_nanosecond_before(schedule
 def test_the_total_is_what_is_due_at_the_end(schedule: Schedule) -> None:
     assert schedule.due(schedule.end_ns + 10**18) == schedule.total
     assert schedule.total >= 1
-    assert schedule.intended_ns(schedule.total - 1) < schedule.end_ns <= schedule.intended_ns(schedule.total)
+    assert schedule.intended_ns(schedule.total - 1) < schedule.end_ns
+    assert replace(schedule, burst=1).intended_ns(schedule.total) >= schedule.end_ns
 
 
 @given(schedules)
 def test_the_measured_window_begins_after_the_warm_up(schedule: Schedule) -> None:
     first = schedule.first_measured
-    assert schedule.intended_ns(first) >= schedule.measured_ns
+    assert first == schedule.total or schedule.intended_ns(first) >= schedule.measured_ns
     assert first == 0 or schedule.intended_ns(first - 1) < schedule.measured_ns
+
+
+@given(schedules, st.integers(0, 10_000_000))
+def test_a_burst_shares_the_instant_of_its_first_operation_and_changes_no_total(schedule: Schedule, n: int) -> None:
+    even = replace(schedule, burst=1)
+    assert schedule.total == even.total
+    assert schedule.intended_ns(n) == even.intended_ns(n - n % schedule.burst)
 
 
 @given(rates, st.integers(1, 10**9))
@@ -77,3 +87,8 @@ def test_a_duration_that_cannot_be_is_refused_in_one_line(duration_s: float) -> 
         check_duration(duration_s)
     with pytest.raises(ScheduleError):
         Schedule(0, 1.0, 0.0, duration_s)
+
+
+def test_a_burst_of_nothing_is_refused() -> None:
+    with pytest.raises(ScheduleError, match=r"^burst: expected .* found 0$"):
+        Schedule(0, 1.0, 0.0, 1.0, burst=0)

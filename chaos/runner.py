@@ -7,6 +7,7 @@ write of the probes is looked for at every hop. Nothing here decides whether tha
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -24,6 +25,7 @@ from chaos.drain import drain
 from chaos.facts import Fact, Facts, Fault, Proved, Redundant, Undone
 from chaos.journal import HealError, JournalError, heal, open_faults
 from chaos.waiting import until
+from infra import processes
 from infra.fabric.process import System
 from loadtests.engine.prober import BUS, ProberSpec
 from reports.evidence import Experiment, Moment, RunFolder
@@ -48,7 +50,7 @@ SLO_US = {
 _RATE_HZ = 20.0
 _CALM_S = 4.0
 """Of calm probes before the fault, and after redundancy: a recovery counts as stable after 3 s of them."""
-_CALM_BEFORE_WITHIN_S = 15.0
+_CALM_BEFORE_WITHIN_S = 10.0
 _CALM_AFTER_WITHIN_S = 12.0
 _SETTLE_S = 0.3
 """Probes of the last moment may still be under way."""
@@ -56,6 +58,8 @@ _CHAOS_WITHIN_S = 180.0
 _REDUNDANT_WITHIN_S = 90.0
 _DRAINED_WITHIN_S = 30.0
 _PROBER_ENDS_WITHIN_S = 8.0
+_PROBED_AT_MOST_S = 400.0
+"""Longer than all of the above together; bounds a prober whose runner was killed."""
 
 
 class ExperimentError(Exception):
@@ -115,7 +119,7 @@ class _Trial:
             told = ", ".join(fault.undo.in_words() for fault in faults)
             raise ExperimentError(f"the system carries faults already ({told}): run ./covenant chaos heal first")
         behind_seq = last_event_seq(self._target)
-        with _Prober(self._spec(), self._place) as prober:
+        with _Prober(self._spec(), self._place, home) as prober:
             self._progress(0.02, "probing, waiting for a calm baseline")
             self._wait_calm(prober, time.monotonic_ns(), _CALM_BEFORE_WITHIN_S, "before the fault")
             try:
@@ -155,6 +159,7 @@ class _Trial:
             target=str(self._system.site.path / "target.json"),
             operations=["read", "write", "publish", "effect"],
             rate_hz=_RATE_HZ,
+            at_most_s=_PROBED_AT_MOST_S,
         )
 
     def _break(self, prober: _Prober) -> None:
@@ -173,10 +178,10 @@ class _Trial:
                 time.sleep(0.2)
         finally:
             chaos.end()
-        verdict = chaos.verdict()
-        self._record.chaos_status = verdict.status
-        self._record.steady_before, self._record.steady_after = verdict.steady_before, verdict.steady_after
-        self._record.problems += verdict.problems
+            verdict = chaos.verdict()
+            self._record.chaos_status = verdict.status
+            self._record.steady_before, self._record.steady_after = verdict.steady_before, verdict.steady_after
+            self._record.problems += verdict.problems
 
     def _tell(self) -> None:
         """Progress by what has happened so far."""
@@ -260,7 +265,8 @@ def _moment(fact: Fact) -> Moment | None:
 class _Prober:
     """The prober's process, for as long as the block runs."""
 
-    def __init__(self, spec: ProberSpec, place: Path) -> None:
+    def __init__(self, spec: ProberSpec, place: Path, home: Path) -> None:
+        self._home = home
         self._spec_path = place / "prober.json"
         self._spec_path.write_bytes(msgspec.json.encode(spec))
         self._log_path = place / "prober.log"
@@ -269,6 +275,7 @@ class _Prober:
         self._log: IO[bytes] = self._log_path.open("ab")
         self._process = subprocess.Popen(
             [sys.executable, "-m", "loadtests.engine.prober", str(self._spec_path)],
+            env={**os.environ, processes.HOME: str(self._home)},  # So it is ended with the system if we are killed.
             stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log, start_new_session=True,
         )  # fmt: skip
         return self

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from chaos import running
 from chaos.catalog import path_of, read
+from infra import processes
 
 _SETTINGS = Path(__file__).with_name("settings.yaml")
 _END_WITHIN_S = 8.0
@@ -50,18 +51,23 @@ class Toolkit:
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "chaostoolkit", *options, *run],
-                env={**os.environ, running.VARIABLE: str(home)}, cwd=folder, stdin=subprocess.DEVNULL,
-                stdout=log, stderr=log, start_new_session=True,
+                # The second, so that it is ended with the system if we are killed.
+                env={**os.environ, running.VARIABLE: str(home), processes.HOME: str(home)},
+                cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
 
     def ended(self) -> bool:
         return self._process.poll() is not None
 
     def end(self) -> None:
-        """End it if it runs: ask first, so that it rolls back; kill it after 8 s."""
+        """End it if it runs: ask first, so that it rolls back; kill it after 8 s.
+
+        By SIGUSR1, which it turns into SystemExit: what SIGTERM raises is taken for an activity that failed, and
+        the method goes on.
+        """
         if self.ended():
             return
-        self._process.send_signal(signal.SIGTERM)
+        self._process.send_signal(signal.SIGUSR1)
         try:
             self._process.wait(_END_WITHIN_S)
         except subprocess.TimeoutExpired:

@@ -30,6 +30,11 @@ class Plant(NamedTuple):
     command: tuple[str, ...]
     """Its cheapest catching command, as arguments of ./covenant."""
 
+    def __str__(self) -> str:
+        """One line: name, the rows that must go red, the command that catches it."""
+        red = " ".join(self.red) or f"none ({self.title})"
+        return f"{self.name:<22} must go red: {red}; caught by: {' '.join(self.command)}"
+
     @property
     def module(self) -> str:
         return f"chaos.plants.{self.name.replace('-', '_')}"

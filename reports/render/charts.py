@@ -1,85 +1,19 @@
-"""The report's pictures: plain Vega-Lite specifications, drawn to inline SVG without a browser or a network.
-
-Colours are CSS variables of the page, so that one drawing is readable on light and on dark paper; series also
-differ by dash and are named in a legend, so that nothing rests on colour alone.
-"""
+"""The report's pictures: a run on one clock, latency by percentile, and the machine."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from typing import Any
-
-import vl_convert
 
 from reports.evidence import HostSample, Latencies, percentile_ms
 from reports.loaded import Evidence, Trial
 from reports.model import Report
 from reports.recovery import recoveries, redundancy_s
+from reports.render.vega import WIDTH, Spec, colour, seconds_axis, svg
 
-Spec = dict[str, Any]
-
-_WIDTH = 1080
-_SERIES = [f"var(--s{number})" for number in range(1, 9)]
-_DASHES = [[1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [1, 0], [6, 3], [2, 2], [8, 3, 2, 3]]
-_CONFIG: Spec = {
-    "aria": False,
-    "background": None,
-    "font": "system-ui, sans-serif",
-    "padding": {"left": 14, "right": 14, "top": 2, "bottom": 2},
-    "axisY": {"minExtent": 84, "maxExtent": 84, "titleX": -62},
-    "view": {"stroke": None},
-    "axis": {
-        "labelColor": "var(--muted)",
-        "titleColor": "var(--muted)",
-        "gridColor": "var(--line)",
-        "domainColor": "var(--line)",
-        "tickColor": "var(--line)",
-        "labelFontSize": 11,
-        "titleFontSize": 11,
-        "titleFontWeight": "normal",
-        "gridOpacity": 0.7,
-    },
-    "legend": {
-        "labelColor": "var(--ink)",
-        "titleColor": "var(--muted)",
-        "labelFontSize": 11,
-        "orient": "top",
-        "title": None,
-        "symbolType": "stroke",
-        "symbolSize": 200,
-        "symbolStrokeWidth": 2,
-        "columnPadding": 16,
-        "labelLimit": 260,
-    },
-    "concat": {"spacing": 10},
-}
 _PERCENTS = [0, 10, 25, 50, 60, 70, 75, 80, 85, 90, 92, 94, 95, 96, 97, 98, 98.5, 99]
 _PERCENTS += [99.2, 99.4, 99.5, 99.6, 99.7, 99.8, 99.9, 99.93, 99.95, 99.97, 99.98, 99.99, 99.995, 99.999]
 _CHARACTER_PX = 6.4
 _BIN_S = 0.25
-
-
-def _svg(spec: Spec, label: str) -> str:
-    """The drawing, with a label for those who cannot see it. Nothing is fetched."""
-    svg = str(vl_convert.vegalite_to_svg({"config": _CONFIG, **spec}, allowed_base_urls=[]))
-    head = f'<svg role="img" aria-label="{label}" '
-    return head + svg.removeprefix("<svg ")
-
-
-def _colour(field: str, names: Iterable[str]) -> Spec:
-    domain = list(names)
-    return {
-        "color": {"field": field, "type": "nominal", "scale": {"domain": domain, "range": _SERIES}},
-        "strokeDash": {"field": field, "type": "nominal", "scale": {"domain": domain, "range": _DASHES}},
-    }
-
-
-def _seconds_axis(duration_s: float, *, labelled: bool) -> Spec:
-    axis: Spec = {"grid": False, "title": "seconds since the run began", "tickCount": 12}
-    if not labelled:
-        axis = {"grid": False, "title": None, "labels": False, "ticks": False}
-    return {"type": "quantitative", "scale": {"domain": [0, duration_s], "nice": False}, "axis": axis}
 
 
 def _lanes(spans: list[tuple[str, float, float]]) -> list[tuple[int, str, float, float]]:
@@ -111,13 +45,13 @@ def _phases(evidence: Evidence, duration_s: float) -> Spec | None:
         return None
     values = []
     for lane, name, begin, end in placed:
-        room = int((end - begin) / duration_s * _WIDTH / _CHARACTER_PX) - 1
+        room = int((end - begin) / duration_s * WIDTH / _CHARACTER_PX) - 1
         label = name if len(name) <= room else name[: room - 1] + "…" if room > 3 else ""
         values.append({"lane": lane, "begin": begin, "end": end, "label": label})
     y = {"field": "lane", "type": "ordinal", "axis": None}
-    x = {"field": "begin", **_seconds_axis(duration_s, labelled=False)}
+    x = {"field": "begin", **seconds_axis(duration_s, labelled=False)}
     return {
-        "width": _WIDTH,
+        "width": WIDTH,
         "height": 20 * (1 + max(lane for lane, *_ in placed)),
         "data": {"values": values},
         "encoding": {"x": x, "y": y},
@@ -216,17 +150,17 @@ def _load_panel(evidence: Evidence, duration_s: float, bands: list[Spec], *, lab
         "data": {"values": values},
         "mark": {"type": "line", "strokeWidth": 1.6},
         "encoding": {
-            "x": {"field": "t", **_seconds_axis(duration_s, labelled=labelled)},
+            "x": {"field": "t", **seconds_axis(duration_s, labelled=labelled)},
             "y": {
                 "field": "p99",
                 "type": "quantitative",
                 "scale": {"type": "log", "nice": False, "domain": [min(around) / 1.5, max(around) * 2]},
                 "axis": {"title": "p99 a second, ms", "tickCount": 4},
             },
-            **_colour("scenario", [load.scenario for load in evidence.loads]),
+            **colour("scenario", [load.scenario for load in evidence.loads]),
         },
     }
-    return {"width": _WIDTH, "height": 150, "layer": [*_fault_layers(bands, named=True), line]}
+    return {"width": WIDTH, "height": 150, "layer": [*_fault_layers(bands, named=True), line]}
 
 
 def _bad_probes(trial: Trial, begin_ns: int) -> list[Spec]:
@@ -259,7 +193,7 @@ def _probe_panel(evidence: Evidence, duration_s: float, bands: list[Spec]) -> Sp
         "data": {"values": values},
         "mark": {"type": "rect", "height": {"band": 0.7}},
         "encoding": {
-            "x": {"field": "t", **_seconds_axis(duration_s, labelled=True)},
+            "x": {"field": "t", **seconds_axis(duration_s, labelled=True)},
             "x2": {"field": "end"},
             "y": {
                 "field": "key",
@@ -275,7 +209,7 @@ def _probe_panel(evidence: Evidence, duration_s: float, bands: list[Spec]) -> Sp
             },
         },
     }
-    return {"width": _WIDTH, "height": 18 * len(keys), "layer": [*_fault_layers(bands, named=False), marks]}
+    return {"width": WIDTH, "height": 18 * len(keys), "layer": [*_fault_layers(bands, named=False), marks]}
 
 
 def timeline(evidence: Evidence, report: Report) -> str:
@@ -300,7 +234,7 @@ def timeline(evidence: Evidence, report: Report) -> str:
     if not drawn:
         return ""
     spec = {"vconcat": drawn, "resolve": {"scale": {"color": "independent", "strokeDash": "independent"}}}
-    return _svg(spec, "Timeline: phases, faults, p99 a second, and probes that went wrong")
+    return svg(spec, "Timeline: phases, faults, p99 a second, and probes that went wrong")
 
 
 def _curve(name: str, latencies: Latencies) -> list[Spec]:
@@ -357,9 +291,9 @@ def curves(evidence: Evidence, report: Report) -> str:
     line: Spec = {
         "data": {"values": values},
         "mark": {"type": "line", "strokeWidth": 1.8},
-        "encoding": {"x": x, "y": y, **_colour("row", names)},
+        "encoding": {"x": x, "y": y, **colour("row", names)},
     }
-    return _svg({"width": _WIDTH, "height": 260, "layer": [*gate_marks, line]}, "Latency by percentile, with the gates")
+    return svg({"width": WIDTH, "height": 260, "layer": [*gate_marks, line]}, "Latency by percentile, with the gates")
 
 
 def _host_values(samples: list[HostSample], start_ns: int) -> tuple[list[Spec], list[Spec]]:
@@ -382,12 +316,12 @@ def host(evidence: Evidence) -> str:
     cpu, waits = _host_values(evidence.host, evidence.run.started_ns)
     last = max(value["t"] for value in cpu)
     shares: Spec = {
-        "width": _WIDTH,
+        "width": WIDTH,
         "height": 110,
         "data": {"values": cpu},
         "mark": {"type": "area", "interpolate": "step-before", "opacity": 0.75, "line": False},
         "encoding": {
-            "x": {"field": "t", **_seconds_axis(last, labelled=False)},
+            "x": {"field": "t", **seconds_axis(last, labelled=False)},
             "y": {
                 "field": "share",
                 "type": "quantitative",
@@ -407,20 +341,20 @@ def host(evidence: Evidence) -> str:
         },
     }
     delays: Spec = {
-        "width": _WIDTH,
+        "width": WIDTH,
         "height": 80,
         "data": {"values": waits},
         "mark": {"type": "line", "strokeWidth": 1.4},
         "encoding": {
-            "x": {"field": "t", **_seconds_axis(last, labelled=True)},
+            "x": {"field": "t", **seconds_axis(last, labelled=True)},
             "y": {
                 "field": "ms",
                 "type": "quantitative",
                 "scale": {"type": "log"},
                 "axis": {"title": "ms", "tickCount": 4},
             },
-            **_colour("what", ["late timer", "fsync"]),
+            **colour("what", ["late timer", "fsync"]),
         },
     }
     resolve = {"scale": {"color": "independent", "strokeDash": "independent"}}
-    return _svg({"vconcat": [shares, delays], "resolve": resolve}, "The machine: CPU by user, late timers, fsync")
+    return svg({"vconcat": [shares, delays], "resolve": resolve}, "The machine: CPU by user, late timers, fsync")

@@ -19,29 +19,30 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import click
-import msgspec
 
 import reports
 from chaos import catalog, journal, plants
 from chaos import runner as chaos_runner
 from e2e import browser as browsers
 from e2e import runner as e2e_runner
-from infra import checks, demote, keeper, machine, ports, processes, target
+from infra import checks, keeper, machine, processes, target
+from infra.create import CannotStart, create
 from infra.fabric import process as fabric
-from infra.parts.base import MissingPart
 from infra.progress import say, step
-from infra.session import FREE_TO_START_BYTES, Session, StepFailed
+from infra.session import Session, StepFailed
 from infra.status import status as system_status
 from infra.status import to_text as status_text
 from loadtests import data_facts
 from loadtests import runner as load_runner
-from loadtests.engine.host import HostSpec
+from loadtests.engine import host
 from loadtests.scenarios import scenarios
 from reports.evidence import Run, RunFolder
+from reports.evidence.folder import EvidenceError, find_run
 
 CHECKOUT = Path(__file__).resolve().parent
 RUNS = CHECKOUT / "reports" / "runs"
 UP = CHECKOUT / ".covenant" / "up"
+SIZE = "core"
 EXIT_USAGE, EXIT_NOT_STARTED, EXIT_INTERRUPTED = 2, 5, 130
 
 # What `nightly` does, by profile: loads in order (scenario, offered per second, measured seconds), then
@@ -133,7 +134,7 @@ def test(pytest_arguments: tuple[str, ...]) -> None:
     browser = _browser(install=False)
     tally = checks.pytest(CHECKOUT, ["-n", "2", "-m", f"not ({checks.SHARED})", *pytest_arguments], {})
     name = f"test-{secrets.token_hex(3)}"
-    system = _create_system(name, size="core", plant=None)
+    system = _create_system(name)
     try:
         with step("system") as progress:
             system.start(progress)
@@ -175,7 +176,7 @@ def up(fabric_name: str, size: str, bus: str, detach: bool) -> None:
     if detach:
         ended = keeper.detach(["up", "--fabric", fabric_name, "--size", size, "--bus", bus], CHECKOUT, click.echo)
         sys.exit(ended)
-    system = _create_system("up", size=size, plant=None)
+    system = _create_system("up")
     try:
         keeper.keep(system, click.echo)
     except fabric.StartError as error:
@@ -312,9 +313,7 @@ def plant(bug: str, command: tuple[str, ...]) -> None:
               ./covenant plant analytics-no-guard -- chaos run analytics-kill
     """
     if bug == "list":
-        for known in plants.PLANTS.values():
-            red = " ".join(known.red) or "none: " + known.title
-            click.echo(f"{known.name:<22} must go red: {red}; caught by: {' '.join(known.command)}")
+        click.echo("\n".join(map(str, plants.PLANTS.values())))
         return
     if bug not in plants.PLANTS:
         fail(EXIT_USAGE, f"no planted bug is called {bug!r}; there are: {', '.join(plants.PLANTS)}")
@@ -343,8 +342,10 @@ def report_show(run: str | None) -> None:
     \b
     Example:  ./covenant report show
     """
-    folder = _run_folder(run)
-    result = reports.assess(folder)
+    try:
+        result = reports.assess(find_run(RUNS, run))
+    except EvidenceError as error:
+        fail(EXIT_USAGE, str(error))
     click.echo(reports.to_text(result))
     sys.exit(reports.exit_code(result))
 
@@ -372,16 +373,18 @@ def _session(
     if (folder.evidence / "run.json").exists():
         fail(EXIT_USAGE, f"{folder.path} holds a run already; name another with --out")
     own = profile in PROFILES or plant is not None or not (UP.exists() and fabric.owner_alive(UP))
-    system = _create_system(run_id, size="core", plant=plant) if own else _running()
+    system = _create_system(run_id, plant=plant) if own else _running()
     os.environ.update({processes.RUN_ID: system.site.run_id, processes.KIND: "harness"})
     facts = system.target()
     run = Run(
         run_id=run_id, profile=profile, command=shlex.join(["./covenant", *sys.argv[1:]]), seed=seed, release=release,
-        started_at=now.isoformat(timespec="seconds"), started_ns=time.monotonic_ns(), planted=plant, size="core",
+        started_at=now.isoformat(timespec="seconds"), started_ns=time.monotonic_ns(), planted=plant, size=SIZE,
         regions=facts.regions, experiments=list(experiments), durability=facts.durability, security=facts.security,
         fingerprint=machine.fingerprint(CHECKOUT, system.versions(), system.place.topology.sha256),
     )  # fmt: skip
-    session = Session(run, folder, system, owned=own, monitor=_monitor(system, folder), heal=_heal)
+    session = Session(
+        run, folder, system, owned=own, monitor=host.command(folder, system.site.run_id, system.site.path), heal=_heal
+    )
     with session:
         yield session
     with step("report") as progress:
@@ -402,28 +405,11 @@ def _heal(system: fabric.System) -> None:
         say(f"healing: {error}")
 
 
-def _monitor(system: fabric.System, folder: RunFolder) -> list[str]:
-    """The command of the process that watches the machine."""
-    spec = system.site.path / f"{folder.path.name}.monitor.json"
-    disk = str(system.site.path)
-    spec.write_bytes(
-        msgspec.json.encode(HostSpec(folder=str(folder.path.resolve()), run_id=system.site.run_id, disk=disk))
-    )
-    return [sys.executable, "-m", "loadtests.engine.host", str(spec)]
-
-
-def _create_system(name: str, *, size: str, plant: str | None) -> fabric.System:
-    """Lay out a system after clearing what crashed ones left; ends the process if that cannot be."""
-    for left in fabric.clean_up(CHECKOUT):
-        say(f"cleaned up after {left}, which ended without doing so")
-    free = fabric.free_bytes(CHECKOUT)
-    if free < FREE_TO_START_BYTES:
-        expected = f"{FREE_TO_START_BYTES >> 30} GiB free at {CHECKOUT}"
-        fail(EXIT_NOT_STARTED, f"disk: expected {expected}, found {free >> 20} MiB; free some and run again")
-    environment = plants.environment(plant) if plant else {}
+def _create_system(name: str, *, plant: str | None = None) -> fabric.System:
+    """A system to be started, laid out in a home of that name; ends the process if it cannot be."""
     try:
-        return fabric.System.create(CHECKOUT / ".covenant" / name, run_id=name, size=size, plant=environment)
-    except (MissingPart, ports.NoPorts, demote.CannotDemote, OSError) as error:
+        return create(CHECKOUT, name, size=SIZE, plant=plants.environment(plant) if plant else {})
+    except CannotStart as error:
         fail(EXIT_NOT_STARTED, str(error))
 
 
@@ -496,18 +482,6 @@ def _e2e_phase(run: Session, browser: browsers.Browser | str, arguments: list[st
             e2e_runner.run(browser, run.folder, run.system.site.path / "target.json", arguments)
         except e2e_runner.SuiteError as error:
             raise StepFailed(str(error)) from error
-
-
-def _run_folder(run: str | None) -> RunFolder:
-    if run is None:
-        found = [path.parent.parent for path in RUNS.glob("*/evidence/run.json")]
-        if not found:
-            fail(EXIT_USAGE, f"there is no run in {RUNS} yet: ./covenant nightly --profile smoke")
-        return RunFolder(max(found, key=lambda path: (path / "evidence" / "run.json").stat().st_mtime))
-    for path in (RUNS / run, Path(run)):
-        if (path / "evidence" / "run.json").exists():
-            return RunFolder(path)
-    fail(EXIT_USAGE, f"{run} is neither a run in {RUNS} nor a run's folder")
 
 
 if __name__ == "__main__":

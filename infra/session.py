@@ -23,7 +23,6 @@ from infra.fabric.process import StartError, System, free_bytes
 from infra.progress import Report, say, step
 from reports.evidence import Moment, Run, RunFolder
 
-FREE_TO_START_BYTES = 2 * 1024**3
 _FREE_TO_GO_ON_BYTES = 256 * 1024**2
 _BALLAST_BYTES = 16 * 1024**2
 _WATCH_EVERY_S = 0.5

@@ -68,6 +68,12 @@ class NewProject(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     id: str | None = None
 
 
+class SectorName(msgspec.Struct, frozen=True, kw_only=True):
+    """What a project's `sector` may be."""
+
+    id: Sector
+
+
 class RegionTotals(msgspec.Struct, frozen=True, kw_only=True):
     """What analytics has rolled up for a region, `as_of` its position in each partition of both streams;
     eventually equal to the sums over countries and projects."""

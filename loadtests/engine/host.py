@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,6 +34,14 @@ class HostSpec(msgspec.Struct, frozen=True, kw_only=True):
     disk: str
     """A folder beside the components' data, where fsync is timed."""
     interval_s: float = 1.0
+
+
+def command(folder: RunFolder, run_id: str, disk: Path) -> list[str]:
+    """The command that watches the machine for a run; its specification is left in the run's evidence."""
+    place = folder.evidence / "host.spec.json"
+    spec = HostSpec(folder=str(folder.path.resolve()), run_id=run_id, disk=str(disk))
+    place.write_bytes(msgspec.json.encode(spec))
+    return [sys.executable, "-m", "loadtests.engine.host", str(place)]
 
 
 class _Usage(msgspec.Struct, frozen=True):

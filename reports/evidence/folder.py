@@ -216,3 +216,17 @@ class RunFolder:
         root = self.evidence / under
         paths = root.rglob("*") if root.is_dir() else []
         return sorted(str(path.relative_to(self.path)) for path in paths if path.is_file())
+
+
+def find_run(runs: Path, name: str | None) -> RunFolder:
+    """The run of that id below `runs`, or the run's own folder, or without a name the newest below `runs`.
+    EvidenceError if there is none."""
+    if name is None:
+        found = list(runs.glob("*/evidence/run.json"))
+        if not found:
+            raise EvidenceError(f"there is no run in {runs} yet: ./covenant nightly --profile smoke")
+        return RunFolder(max(found, key=lambda path: path.stat().st_mtime).parents[1])
+    for path in (runs / name, Path(name)):
+        if (path / "evidence" / "run.json").exists():
+            return RunFolder(path)
+    raise EvidenceError(f"{name} is neither a run in {runs} nor a run's folder")

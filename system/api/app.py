@@ -7,7 +7,7 @@ from litestar.datastructures import State
 from litestar.openapi import OpenAPIConfig
 from litestar.types import ASGIApp
 
-from system.api import countries, health, pages, problems, projects, regions
+from system.api import countries, health, pages, problems, projects, regions, sectors
 from system.api.messages import BODY_BYTES_MAX
 from system.api.metrics import measured, metrics
 from system.api.openapi import openapi
@@ -18,7 +18,7 @@ def create_app(services: Services) -> ASGIApp:
     """The ASGI application on these services; it opens and closes nothing by itself."""
     app = Litestar(
         [
-            *projects.HANDLERS, *countries.HANDLERS, *regions.HANDLERS, *pages.handlers(),
+            *projects.HANDLERS, *countries.HANDLERS, *regions.HANDLERS, *sectors.HANDLERS, *pages.handlers(),
             health.live, health.ready, metrics, openapi,
         ],
         state=State({"services": services}),

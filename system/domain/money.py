@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from decimal import ROUND_HALF_EVEN, Decimal
+from decimal import ROUND_HALF_UP, Decimal
 
 CENT = Decimal("0.01")
 """The smallest amount: a hundredth of a million USD."""
@@ -12,8 +12,8 @@ LARGEST_GDP_USD_BILLIONS = Decimal("9999999.999")
 
 def contribution_usd_millions(gdp_usd_billions: Decimal) -> Decimal:
     """What a country pledges: 0.001% of its GDP, which is GDP in billions times 0.01, in millions, rounded
-    half to even."""
-    return (gdp_usd_billions * CENT).quantize(CENT, rounding=ROUND_HALF_EVEN)
+    half up, as PostgreSQL's round() does."""
+    return (gdp_usd_billions * CENT).quantize(CENT, rounding=ROUND_HALF_UP)
 
 
 def has_at_most_digits(amount: Decimal, digits: int) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, get_args
 
 import httpx
 import pytest
@@ -183,6 +183,12 @@ def test_filters_combine(api: httpx.Client) -> None:
     assert {(item["region"], item["sector"], item["status"]) for item in found} == {("syd", "Health", "Active")}
     oceania = everything(api, wire.COUNTRIES, continent="Oceania", region="syd")
     assert {item["id"] for item in oceania} == {one.id for one in countries() if one.continent == "Oceania"}
+
+
+def test_sectors_are_the_six_of_the_contract(api: httpx.Client) -> None:
+    answer = api.get(wire.SECTORS).json()
+    assert answer["next"] is None
+    assert [item["id"] for item in answer["items"]] == list(get_args(wire.Sector))
 
 
 def test_the_process_says_how_it_is(api: httpx.Client) -> None:

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chaos.applied import Event, coverage, effects, parse_range
-from chaos.audit import messages_per_write
+from chaos.audit import doubt, messages_per_write
+from reports.evidence import Hop
 from system import wire
 
 ranges = st.lists(
@@ -55,3 +56,17 @@ def event(aggregate_id: str, kind: str = "created") -> wire.Event:
 def test_a_message_stored_twice_counts_two_and_others_messages_count_nothing() -> None:
     stored = [event("a"), event("b"), event("a"), event("theirs"), event("b", "deleted")]
     assert messages_per_write(stored, {"a", "b", "c"}) == {"a": 2, "b": 1}
+
+
+def hop(**found: int) -> Hop:
+    return Hop(client="x", hop="analytics", effect=True, found=found)
+
+
+def test_a_write_that_is_missing_while_events_are_under_way_may_be_late() -> None:
+    doubted = doubt(hop(a=1), {"a", "b"}, "3 events to be published")
+    assert doubted.problem == "1 writes may be late, not lost: waited in vain for 3 events to be published"
+    assert doubted.found == {"a": 1}
+
+
+def test_a_hop_that_has_every_acknowledged_write_is_not_doubted() -> None:
+    assert doubt(hop(a=2, b=1, unknown=1), {"a", "b"}, "3 events to be published").problem is None

@@ -7,9 +7,12 @@ from typing import Any
 import pytest
 from chaoslib.exceptions import InvalidActivity
 
-from chaos import actions, catalog, probes, toolkit
+from chaos import actions, audit, catalog, probes, toolkit
 from chaos.catalog import UnknownExperiment, experiments, plan, read
+from infra import topology
 from system import wire
+from system.events.streams import ANALYTICS
+from system.store import totals_cache
 
 IDS = [info.id for info in experiments()]
 
@@ -71,6 +74,20 @@ def test_the_bus_experiment_is_about_the_stream_of_project_events() -> None:
         activity["provider"].get("arguments", {}).get("stream") for activity in activities("bus-leader-kill")
     } - {None}
     assert streams == {wire.PROJECTS_STREAM.name}
+
+
+def test_parts_and_durables_are_called_what_the_system_calls_them() -> None:
+    nodes = {node.name for node in topology.load().nodes("core")}
+    arguments = [activity["provider"].get("arguments", {}) for name in IDS for activity in activities(name)]
+    parts = {known["part"] for known in arguments if "part" in known}
+    assert parts == {"analytics-iad", "relay-iad"}
+    assert parts <= nodes
+    assert {known["durable"] for known in arguments if "durable" in known} == {ANALYTICS}
+
+
+def test_the_audit_reads_the_trace_where_the_cache_invalidator_writes_it() -> None:
+    assert audit._TRACE == totals_cache.TRACE
+    assert audit._TRACE_LENGTH_MAX == totals_cache._TRACE_LENGTH_MAX
 
 
 @pytest.mark.parametrize("experiment", IDS)

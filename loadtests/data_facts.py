@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import LiteralString
 
 import psycopg
 
@@ -32,9 +33,9 @@ def record(target: Target, folder: RunFolder) -> None:
     """
     with psycopg.connect(target.observer_dsn, options=f"-c statement_timeout={_ANSWER_WITHIN_MS}") as link:
 
-        def number(query: str) -> Decimal:
-            row = link.execute(query).fetchone()  # type: ignore[call-overload]
-            return Decimal(row[0])
+        def number(query: LiteralString) -> Decimal:
+            row = link.execute(query).fetchone()
+            return Decimal(row[0]) if row else Decimal("NaN")
 
         countries = number("SELECT count(*) FROM countries")
         projects = number("SELECT count(*) FROM projects")

@@ -24,7 +24,7 @@ def number(value: float | None, beside: float | None = None) -> str:
     if value == round(value) and abs(value) < 1e15:
         return f"{value:,.0f}"
     text = ""
-    for digits in range(3, 16):
+    for digits in range(3, 18):  # 17 tell any two apart
         text = f"{value:.{digits}g}"
         short = abs(value) >= 10**digits  # fewer digits than the whole part has
         if not short and (beside is None or float(text) != beside) and (value < 99 or float(text) != 100):

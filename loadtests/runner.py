@@ -21,6 +21,7 @@ from typing import BinaryIO
 
 import msgspec
 
+from infra import processes
 from infra import target as targets
 from infra.fabric.process import System
 from infra.target import Target
@@ -141,8 +142,8 @@ def _start_locust(planned: Plan, work: Path, *, web: bool) -> subprocess.Popen[b
     # Locust takes options from its environment and from the current folder as well: only ours shall count.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("LOCUST_")}
     environment["COVENANT_LOAD_PLAN"] = str(plan_file)
-    environment["COVENANT_KIND"] = "load"
-    environment["COVENANT_RUN_ID"] = planned.run_id
+    environment[processes.KIND] = "load"
+    environment[processes.RUN_ID] = planned.run_id
     root = str(Path(__file__).parents[1])
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, (root, environment.get("PYTHONPATH"))))
     return subprocess.Popen(

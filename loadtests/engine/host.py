@@ -18,6 +18,7 @@ from pathlib import Path
 
 import msgspec
 
+from infra.processes import KIND, RUN_ID
 from loadtests.engine.process import read_spec
 from reports.evidence import HostSample, RunFolder
 
@@ -60,7 +61,7 @@ class Processes:
         """`harness_pid`: a process that is of the harness though its environment does not say so, since it
         set the variables when it was already running."""
         self._harness_pid = harness_pid
-        self._mark = f"COVENANT_RUN_ID={run_id}".encode()
+        self._mark = f"{RUN_ID}={run_id}".encode()
         self._proc = proc
         self._kinds: dict[tuple[int, int], str | None] = {}
         self._before: dict[tuple[int, int], _Usage] = {}
@@ -133,7 +134,7 @@ class Processes:
             return None
         if self._mark not in environment:
             return None
-        prefix = b"COVENANT_KIND="
+        prefix = f"{KIND}=".encode()
         return next((each[len(prefix) :].decode() for each in environment if each.startswith(prefix)), "harness")
 
 

@@ -7,10 +7,6 @@ import signal
 from pathlib import Path
 from typing import ClassVar
 
-import boto3
-from botocore.client import Config
-from botocore.exceptions import BotoCoreError, ClientError
-
 from infra.parts.base import Part, binary
 
 BUCKET = "covenant"
@@ -40,6 +36,11 @@ class S3(Part):
         }
 
     def waiting_for(self) -> str | None:
+        # Half of every command's start would go into importing these, and few start an S3.
+        import boto3
+        from botocore.client import Config
+        from botocore.exceptions import BotoCoreError, ClientError
+
         client = boto3.client(
             "s3",
             endpoint_url=f"http://{self.place.endpoint(self.node, 's3')}",

@@ -23,9 +23,7 @@ import msgspec
 
 from infra import processes
 from infra import target as targets
-from infra.fabric.process import System
 from infra.target import Target
-from loadtests.engine.host import HostSpec
 from loadtests.engine.schedule import check_duration, check_rate
 from loadtests.engine.tally import merge_parts, read_parts
 from loadtests.progress import Progress
@@ -117,14 +115,6 @@ def run(
             collected = _collect(planned, target, folder)
         if code != 0 or not collected:
             raise LoadError(f"{name}: the load could not be made (exit code {code})\n{_tail(log)}")
-
-
-def monitor_command(system: System, folder: RunFolder) -> list[str]:
-    """The command of the process that watches the machine for a run, until SIGTERM."""
-    spec = HostSpec(folder=str(folder.path.resolve()), run_id=system.site.run_id, disk=str(system.site.path))
-    file = folder.evidence / "host.spec.json"
-    file.write_bytes(msgspec.json.encode(spec))
-    return [sys.executable, "-m", "loadtests.engine.host", str(file)]
 
 
 def _start_locust(planned: Plan, work: Path, *, web: bool) -> subprocess.Popen[bytes]:

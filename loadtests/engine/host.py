@@ -2,9 +2,9 @@
 
 `python -m loadtests.engine.host SPEC.json` appends a HostSample a second to `evidence/host.jsonl` until SIGTERM.
 Processes of the system and of the harness carry COVENANT_RUN_ID and COVENANT_KIND in their environment; one that
-has overwritten it (PostgreSQL does) counts as what its parent is. The kernel's own threads work for
-all and are a kind of their own. CPU that is left over is foreign. It reads
-/proc itself: psutil took 2.6 times the CPU for the same figures, and watching must not disturb what it watches.
+has overwritten it (PostgreSQL does) counts as what its parent is. The kernel's own threads work for all and are a
+kind of their own; CPU that is left over is foreign. It reads /proc itself: psutil took 2.6 times the CPU for the
+same figures, and watching must not disturb what it watches.
 """
 
 from __future__ import annotations

@@ -3,9 +3,9 @@
 A prober sends each operation from each region at fixed instants, whatever the answers do. Bad is a probe that
 failed, never answered, or was slower than its SLO; a stretch of 3 s without a bad one is stable, and what lies
 between is an episode. The clocks start at the fault: `detected` is the end of the first bad probe, `first_success`
-the end of the first successful probe that was sent after that, `slo_stable` the intended instant from which it
-is stable. Recovery time is `slo_stable`, for the worst region and operation: one answer between two failures is
-no recovery, and an outage that comes back has not ended.
+the end of the first successful probe that was sent after that, `slo_stable` the end of the first probe of the
+stable stretch. Recovery time is `slo_stable`, for the worst region and operation: one answer between two failures
+is no recovery, and an outage that comes back has not ended.
 
 An episode of one or two slow probes is what a p99 allows: it is counted, but is no outage and no relapse. Where
 the probing ended before it was stable, the recovery is censored: it took at least as long as was watched.
@@ -29,11 +29,16 @@ SLOT_NS = 50_000_000
 """The distance of two probes (20 Hz)."""
 _GAP_NS = 10 * SLOT_NS
 """Without a probe for this long nothing is known: no stable stretch reaches across."""
+EFFECT = "effect"
+"""The operation whose latency is the age of the oldest event that has had no effect yet."""
 _SLOW_ALLOWED = 2
 """So many slow probes in an episode are no outage."""
 
 
 def _end_ns(probe: Probe) -> int:
+    """When the prober knew. What an effect probe measures is an age, which it learns at once."""
+    if probe.operation == EFFECT and probe.outcome == "ok":
+        return probe.at_ns
     return probe.at_ns + probe.latency_us * 1000
 
 
@@ -103,7 +108,7 @@ def recovery(region: str, operation: str, probes: Iterable[Probe], fault_ns: int
         first_success = (min(answers) - fault_ns) / 1e9 if answers else None
         last = outages[-1][1]
         state = "censored" if last is None else "recovered"
-        stable = None if last is None else max(0, after[last].at_ns - fault_ns) / 1e9
+        stable = None if last is None else max(0, _end_ns(after[last]) - fault_ns) / 1e9
     elif state == "no_outage":
         detected = first_success = stable = 0.0
     return Recovery(
@@ -154,14 +159,32 @@ def redundancy_s(experiment: Experiment) -> float | None:
 
 
 def clocks(experiment: Experiment, results: Iterable[Recovery]) -> tuple[Clocks, Worst | None]:
-    """The four clocks of an experiment: those of its worst region and operation, and which that is."""
-    slowest = worst(results)
+    """The four clocks of an experiment, and the region and operation that took longest to be stable.
+
+    `detected` is the first that any client noticed; `first_success` and `slo_stable` are the last that any
+    client waited for, None while one still waits.
+    """
+    known = list(results)
+    slowest = worst(known)
+    hit = [result for result in known if result.state in ("recovered", "censored")]
     return (
         Clocks(
-            detected=slowest.detected if slowest else None,
-            first_success=slowest.first_success if slowest else None,
+            detected=min((result.detected for result in hit if result.detected is not None), default=_calm(slowest)),
+            first_success=_last([result.first_success for result in hit], _calm(slowest)),
             slo_stable=slowest.slo_stable if slowest else None,
             redundancy=redundancy_s(experiment),
         ),
         Worst(region=slowest.region, operation=slowest.operation) if slowest else None,
     )
+
+
+def _calm(slowest: Recovery | None) -> float | None:
+    """What a clock says when nobody noticed anything: 0, or nothing without evidence."""
+    return 0.0 if slowest else None
+
+
+def _last(instants: Sequence[float | None], otherwise: float | None) -> float | None:
+    known = [instant for instant in instants if instant is not None]
+    if len(known) < len(instants):
+        return None
+    return max(known, default=otherwise)

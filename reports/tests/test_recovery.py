@@ -14,6 +14,8 @@ from reports.recovery import clocks, recoveries, recovery, redundancy_s, worst
 SLOT = 50_000_000
 FAULT = 1_000 * SLOT
 SLO_US = 100_000
+ANSWER_S = 0.005
+"""How long a probe takes that is well."""
 
 
 @dataclass(frozen=True)
@@ -63,35 +65,35 @@ def test_an_outage_is_timed_from_the_fault_to_the_first_stable_probe() -> None:
     assert state == "recovered"
     assert detected == pytest.approx(0.101)
     assert first_success == pytest.approx(42 * 0.05 + 0.005)
-    assert stable == pytest.approx(42 * 0.05)
+    assert stable == pytest.approx(42 * 0.05 + ANSWER_S)
 
 
 def test_one_answer_between_failures_is_a_success_but_no_recovery() -> None:
     state, _, first_success, stable = clock(history((10, FAIL), (1, OK), (10, FAIL), (80, OK)))
     assert state == "recovered"
     assert first_success == pytest.approx(0.505)
-    assert stable == pytest.approx(21 * 0.05)
+    assert stable == pytest.approx(21 * 0.05 + ANSWER_S)
 
 
 def test_an_outage_that_comes_back_after_a_stable_stretch_has_not_ended() -> None:
     _, _, _, stable = clock(history((10, FAIL), (80, OK), (1, FAIL), (80, OK)))
-    assert stable == pytest.approx(91 * 0.05)
+    assert stable == pytest.approx(91 * 0.05 + ANSWER_S)
 
 
 def test_one_or_two_slow_probes_after_a_stable_stretch_are_no_relapse() -> None:
     result = recovery("syd", "write", history((10, FAIL), (80, OK), (2, SLOW), (80, OK)), FAULT, SLO_US)
-    assert result.slo_stable == pytest.approx(0.5)
+    assert result.slo_stable == pytest.approx(0.5 + ANSWER_S)
     assert result.slow == 2
 
 
 def test_three_slow_probes_are_a_relapse() -> None:
     _, _, _, stable = clock(history((10, FAIL), (80, OK), (3, SLOW), (80, OK)))
-    assert stable == pytest.approx(93 * 0.05)
+    assert stable == pytest.approx(93 * 0.05 + ANSWER_S)
 
 
 def test_slow_probes_near_the_end_do_not_undo_a_recovery() -> None:
     state, _, _, stable = clock(history((10, FAIL), (80, OK), (1, SLOW), (10, OK)))
-    assert (state, stable) == ("recovered", pytest.approx(0.5))
+    assert (state, stable) == ("recovered", pytest.approx(0.5 + ANSWER_S))
 
 
 def test_a_failed_probe_near_the_end_does() -> None:
@@ -112,7 +114,7 @@ def test_answers_that_are_too_slow_are_an_outage() -> None:
     state, detected, _, stable = clock(history((30, SLOW), (80, OK)))
     assert state == "recovered"
     assert detected == pytest.approx(0.25)
-    assert stable == pytest.approx(1.5)
+    assert stable == pytest.approx(1.5 + ANSWER_S)
 
 
 def test_without_an_slo_slow_answers_are_good() -> None:
@@ -133,14 +135,14 @@ def test_a_probe_sent_before_the_fault_that_timed_out_after_it_was_hit_by_it() -
     assert state == "recovered"
     assert detected == pytest.approx(1.95)
     assert first_success == pytest.approx(1.955)
-    assert stable == 0.0
+    assert stable == pytest.approx(ANSWER_S)
 
 
 def test_a_timeout_is_seen_when_it_ends_not_when_it_was_sent() -> None:
     _, detected, first_success, stable = clock(history((4, UNKNOWN), (100, OK)))
     assert detected == pytest.approx(2.0)
     assert first_success == pytest.approx(2.005)
-    assert stable == pytest.approx(0.2)
+    assert stable == pytest.approx(0.2 + ANSWER_S)
 
 
 def test_without_probes_nothing_is_known() -> None:
@@ -161,7 +163,7 @@ def test_good_probes_on_both_sides_of_a_hole_do_not_show_that_there_was_no_outag
 
 def test_a_stable_stretch_does_not_reach_across_a_hole() -> None:
     _, _, _, stable = clock(history((10, FAIL), (20, OK)) + history((100, OK), first=60))
-    assert stable == pytest.approx(60 * 0.05)
+    assert stable == pytest.approx(60 * 0.05 + ANSWER_S)
 
 
 def test_the_budget_is_the_failed_share_of_each_slot() -> None:
@@ -180,8 +182,33 @@ def test_the_worst_region_and_operation_gives_the_clocks() -> None:
     found, where = clocks(record, recoveries(record, probes))
     assert where is not None
     assert (where.region, where.operation) == ("ams", "write")
-    assert found.slo_stable == pytest.approx(1.5)
+    assert found.slo_stable == pytest.approx(1.5 + ANSWER_S)
     assert found.redundancy == 9.0
+
+
+def test_detected_is_the_first_that_any_client_noticed_and_success_the_last_that_any_waited_for() -> None:
+    probes = [
+        *history((30, FAIL), (100, OK), region="iad", operation="write"),
+        *history((31, OK), (2, FAIL), (100, OK), region="ams", operation="read"),
+    ]
+    found, where = clocks(experiment(), recoveries(experiment(), probes))
+    assert where is not None
+    assert (where.region, where.operation) == ("ams", "read")
+    early, late = recovery("iad", "write", probes[:130], FAULT, SLO_US), found
+    assert late.detected == early.detected
+    assert late.first_success is not None
+    assert early.first_success is not None
+    assert late.first_success > early.first_success
+    assert late.detected is not None
+    assert late.slo_stable is not None
+    assert late.detected < late.first_success <= late.slo_stable + 0.05
+
+
+def test_age_of_an_effect_is_known_at_once() -> None:
+    aged = history((30, SLOW), (100, OK), operation="effect")
+    result = recovery("bus", "effect", aged, FAULT, SLO_US)
+    assert result.detected == 0.05
+    assert result.slo_stable == pytest.approx(1.5)
 
 
 def test_one_that_never_became_stable_is_worse_than_any_that_did() -> None:

@@ -86,11 +86,17 @@ class Processes:
         return ticks
 
     def _ended_by_parent(self, now: dict[tuple[int, int], _Usage]) -> dict[int, int]:
-        """Parent -> ticks of children that have ended since, as far as they were counted before."""
+        """Parent -> ticks of descendants that have ended since, as far as they were counted before. Where a
+        parent has ended, too, the account went on to its own parent."""
+        gone = {key[0]: usage for key, usage in self._before.items() if key not in now}
         ended: dict[int, int] = {}
-        for key, usage in self._before.items():
-            if key not in now:
-                ended[usage.parent] = ended.get(usage.parent, 0) + usage.own + usage.ended_children
+        for usage in gone.values():
+            heir, seen = usage.parent, {usage.parent}
+            while heir in gone and gone[heir].parent not in seen:
+                heir = gone[heir].parent
+                seen.add(heir)
+            counted = usage.own + usage.ended_children
+            ended[heir] = ended.get(heir, 0) + counted
         return ended
 
     def _usages(self) -> Iterator[tuple[tuple[int, int], _Usage]]:

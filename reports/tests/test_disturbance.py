@@ -45,18 +45,18 @@ def test_bursts_count_although_the_mean_is_low() -> None:
 
 
 def test_late_timers_count_by_the_target_of_the_row() -> None:
-    late = [sample(timer_lag_ms=4)] * 30
+    late = [sample(timer_lag_ms=6)] * 30
     assert disturbance(late, 10, False, LIMITS)
     assert disturbance(late, 100, False, LIMITS) is None
     assert disturbance(late, None, False, LIMITS) is None
 
 
 def test_timers_that_are_late_because_the_run_itself_used_the_machine_are_no_excuse() -> None:
-    assert disturbance([sample(timer_lag_ms=4, busy=0.95)] * 30, 10, False, LIMITS) is None
+    assert disturbance([sample(timer_lag_ms=6, busy=0.95)] * 30, 10, False, LIMITS) is None
     others = {"nats": 0.5}
     by_kind = [
         HostSample(
-            at_ns=SECOND, interval_s=1, busy=0.95, steal=0, foreign=0.05, timer_lag_ms=4, fsync_ms=0.1, by_kind=others
+            at_ns=SECOND, interval_s=1, busy=0.95, steal=0, foreign=0.05, timer_lag_ms=6, fsync_ms=0.1, by_kind=others
         )
     ]
     assert disturbance(by_kind, 10, False, LIMITS)

@@ -12,6 +12,7 @@ import secrets
 import shlex
 import sys
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -43,7 +44,7 @@ CHECKOUT = Path(__file__).resolve().parent
 RUNS = CHECKOUT / "reports" / "runs"
 UP = CHECKOUT / ".covenant" / "up"
 SIZE = "core"
-EXIT_USAGE, EXIT_NOT_STARTED, EXIT_INTERRUPTED = 2, 5, 130
+EXIT_USAGE, EXIT_UNTRUSTED, EXIT_NOT_STARTED, EXIT_INTERRUPTED = 2, 4, 5, 130
 
 # What `nightly` does, by profile: loads in order (scenario, offered per second, measured seconds), then
 # experiments. 600 requests/s for 56 s are the 30,000 that 99.99% needs, with some to spare.
@@ -64,8 +65,13 @@ class OneLine(click.Group):
         except click.UsageError as error:
             where = error.ctx.command_path if error.ctx else "./covenant"
             fail(EXIT_USAGE, f"{error.format_message()} (see {where} --help)")
-        except click.Abort:
+        except (click.Abort, KeyboardInterrupt):
             sys.exit(EXIT_INTERRUPTED)
+        except Exception as error:  # noqa: BLE001 - a bug of ours must not end with the code of a missed gate
+            crash = CHECKOUT / ".covenant" / "crash.log"
+            crash.parent.mkdir(exist_ok=True)
+            crash.write_text(traceback.format_exc())
+            fail(EXIT_UNTRUSTED, f"the harness failed: {type(error).__name__}: {error} (more in {crash})")
 
 
 def fail(code: int, message: str) -> NoReturn:

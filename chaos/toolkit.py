@@ -83,14 +83,20 @@ class Toolkit:
             return Verdict(
                 "", None, None, [f"chaos run ended with exit code {code} and left no journal: see {self._log.name}"]
             )
-        states = journal["steady_states"]
-        activities = [*_probes(states["before"]), *journal["run"], *_probes(states["after"]), *journal["rollbacks"]]
-        return Verdict(
-            status=journal["status"],
-            steady_before=_met(states["before"]),
-            steady_after=_met(states["after"]),
-            problems=[_problem(activity) for activity in activities if activity["status"] == "failed"],
-        )
+        return verdict_of(journal)
+
+
+def verdict_of(journal: dict[str, Any]) -> Verdict:
+    """What Chaos Toolkit's own journal says."""
+    states = journal["steady_states"]
+    activities = [*_probes(states["before"]), *journal["run"], *_probes(states["after"]), *journal["rollbacks"]]
+    return Verdict(
+        status=journal["status"],
+        steady_before=_met(states["before"]),
+        steady_after=_met(states["after"]),
+        # An activity that was interrupted has no status.
+        problems=[_problem(activity) for activity in activities if activity.get("status") == "failed"],
+    )
 
 
 def _probes(state: dict[str, Any] | None) -> list[dict[str, Any]]:

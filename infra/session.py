@@ -13,6 +13,7 @@ import signal
 import subprocess
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -137,17 +138,21 @@ class Session:
                 self.run.state = "finished"
             case KeyboardInterrupt():
                 self.run.state, self.run.error = "interrupted", "interrupted by a signal"
-                say("interrupted: healing, stopping what was started, keeping the evidence")
             case StartError():
                 self.run.state, self.run.error = "not_started", str(error)
             case Aborted():
                 self.run.state, self.run.error = "broken", str(error)
             case OSError() if error.errno == errno.ENOSPC:
                 self.run.state, self.run.error = "broken", f"the disk is full ({error.filename or 'no file named'})"
+            case Exception():
+                place = self.folder.evidence / "traceback.txt"
+                place.write_text("".join(traceback.format_exception(error)))
+                self.run.state = "broken"
+                self.run.error = f"the harness failed: {type(error).__name__}: {error} ({place.name})"
             case _:
-                self.run.state, self.run.error = "broken", f"{type(error).__name__}: {error}"
                 return False
         if error is not None:
+            say(f"{self.run.error}: healing what is broken, keeping the evidence")
             self.note("error", "run", self.run.error or "")
         return True
 

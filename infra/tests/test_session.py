@@ -1,0 +1,133 @@
+"""However a run ends, it says how, heals, and stops the system that it started."""
+
+from __future__ import annotations
+
+import errno
+import signal
+import sys
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from infra.fabric.process import StartError, System
+from infra.session import Session, StepFailed
+from reports.evidence import Fingerprint, Run, RunFolder
+
+SLEEPER = [sys.executable, "-c", "import signal; signal.sigwait([signal.SIGTERM])"]
+
+
+class Pretended:
+    """A system that starts nothing: what a session asks of one, and what it was asked."""
+
+    def __init__(self, *, starts: bool = True) -> None:
+        self.starts = starts
+        self.calls: list[str] = []
+
+    def start(self, progress: Any) -> None:
+        self.calls.append("start")
+        if not self.starts:
+            raise StartError("postgres-iad-a is not ready")
+
+    def deaths(self) -> list[str]:
+        return []
+
+    def keep_logs(self, folder: Path) -> None:
+        self.calls.append("logs")
+
+    def stop(self) -> None:
+        self.calls.append("stop")
+
+    def remove(self) -> None:
+        self.calls.append("remove")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    return RunFolder.create(tmp_path / "run")
+
+
+def session(folder: RunFolder, system: Pretended, *, owned: bool = True) -> Session:
+    fingerprint = Fingerprint(
+        cpu="", cores=2, memory_gib=1, kernel="", python="", components={}, topology_sha256="", commit=""
+    )
+    run = Run(run_id="r", profile="smoke", command="", seed=1, started_at="", started_ns=0, fingerprint=fingerprint)
+    return Session(
+        run, folder, cast(System, system), owned=owned, monitor=SLEEPER, heal=lambda _: system.calls.append("heal")
+    )
+
+
+def end_with(folder: RunFolder, error: BaseException | None, system: Pretended | None = None) -> Run:
+    with session(folder, system or Pretended()) as run:
+        run.start()
+        if error is not None:
+            raise error
+    return folder.run()
+
+
+def test_finished_run_healed_and_stopped_what_it_started(folder: RunFolder) -> None:
+    system = Pretended()
+    assert end_with(folder, None, system).state == "finished"
+    assert system.calls == ["start", "heal", "logs", "stop", "remove"]
+
+
+def test_running_system_is_left_running(folder: RunFolder) -> None:
+    system = Pretended()
+    with session(folder, system, owned=False) as run:
+        run.start()
+    assert system.calls == ["heal", "logs"]
+
+
+def test_system_that_does_not_start_is_stopped_all_the_same(folder: RunFolder) -> None:
+    system = Pretended(starts=False)
+    ended = end_with(folder, None, system)
+    assert (ended.state, ended.error) == ("not_started", "postgres-iad-a is not ready")
+    assert system.calls == ["start", "logs", "stop", "remove"]
+
+
+@pytest.mark.parametrize(
+    ("error", "state", "said"),
+    [
+        (KeyboardInterrupt(), "interrupted", "interrupted by a signal"),
+        (OSError(errno.ENOSPC, "No space left on device", "ledger"), "broken", "the disk is full (ledger)"),
+        (ValueError("a bug of ours"), "broken", "the harness failed: ValueError: a bug of ours"),
+    ],
+)
+def test_run_says_what_ended_it(folder: RunFolder, error: BaseException, state: str, said: str) -> None:
+    system = Pretended()
+    ended = end_with(folder, error, system)
+    assert ended.state == state
+    assert said in (ended.error or "")
+    assert system.calls[-2:] == ["stop", "remove"]
+    assert any(moment.kind == "error" for moment in folder.moments())
+
+
+def test_signal_interrupts_the_run(folder: RunFolder) -> None:
+    with session(folder, Pretended()) as run:
+        run.start()
+        signal.raise_signal(signal.SIGTERM)
+    assert folder.run().state == "interrupted"
+
+
+def test_failed_step_is_noted_and_the_run_goes_on(folder: RunFolder) -> None:
+    with session(folder, Pretended()) as run:
+        run.start()
+        with run.phase("first"):
+            raise StepFailed("no evidence")
+        with run.phase("second"):
+            pass
+    assert folder.run().state == "finished"
+    told = [(moment.kind, moment.name) for moment in folder.moments() if moment.name in ("first", "second")]
+    assert told == [
+        ("phase_begin", "first"),
+        ("error", "first"),
+        ("phase_end", "first"),
+        ("phase_begin", "second"),
+        ("phase_end", "second"),
+    ]
+
+
+def test_room_for_the_report_is_kept_while_it_runs_and_given_back(folder: RunFolder) -> None:
+    with session(folder, Pretended()):
+        assert (folder.path / ".ballast").stat().st_size > 1_000_000
+    assert not (folder.path / ".ballast").exists()

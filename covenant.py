@@ -456,7 +456,7 @@ def _load_phase(run: Session, scenario: str, **options: Any) -> None:
         try:
             load_runner.run(
                 scenario, folder=run.folder, target_path=run.system.site.path / "target.json", progress=progress,
-                **options,
+                seed=run.run.seed, **options,
             )  # fmt: skip
         except load_runner.LoadError as error:
             raise StepFailed(str(error)) from error

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 
+from infra.demote import Demotion
 from infra.topology import Node, Topology
 
 _SECRETS = (
@@ -31,8 +32,8 @@ class Site(msgspec.Struct, kw_only=True):
     secrets: dict[str, str]
     s3_access_key: str
     s3_secret_key: str
-    demote: list[str]
-    """What stands before the command of a part that refuses to run as root."""
+    demotion: Demotion
+    """How a part that refuses to run as root is started."""
     plant: dict[str, dict[str, str]] = {}
     """Kind of part -> further environment, with which a planted bug is patched in at its start."""
 
@@ -66,7 +67,7 @@ def create(
     run_id: str,
     size: str,
     ports: dict[str, int],
-    demote: Iterable[str],
+    demotion: Demotion,
     plant: Mapping[str, Mapping[str, str]],
 ) -> Site:
     """A new site with secrets of its own, written to `home`."""
@@ -78,7 +79,7 @@ def create(
         secrets={name: secrets.token_urlsafe(18) for name in _SECRETS},
         s3_access_key=secrets.token_hex(10),
         s3_secret_key=secrets.token_urlsafe(30),
-        demote=list(demote),
+        demotion=demotion,
         plant={kind: dict(environment) for kind, environment in plant.items()},
     )
     site.write()

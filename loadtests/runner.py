@@ -27,10 +27,9 @@ from infra.target import Target
 from loadtests.engine.schedule import check_duration, check_rate
 from loadtests.engine.tally import merge_parts, read_parts
 from loadtests.progress import Progress
-from loadtests.scenarios import Plan, Scenario, scenarios
+from loadtests.scenarios import MAX_USERS, Plan, Scenario, scenarios
 from reports.evidence import RunFolder
 
-MAX_USERS = 16
 _OVERHEAD_S = 300.0
 """Beyond the planned length: start, drain, catching up. Each has a shorter deadline of its own."""
 _KILL_S = 10.0
@@ -47,7 +46,7 @@ class LoadError(Exception):
 
 def plan(
     name: str, *, folder: RunFolder, target_path: Path, work: Path, rate: float | None = None,
-    duration_s: float | None = None, warmup_s: float | None = None, users: int | None = None,
+    duration_s: float | None = None, warmup_s: float | None = None, users: int | None = None, seed: int = 1,
 ) -> Plan:  # fmt: skip
     """What `run` will do; None takes the scenario's own. UsageError for what cannot be."""
     scenario = check(name, rate=rate, duration_s=duration_s, warmup_s=warmup_s, users=users)
@@ -61,6 +60,7 @@ def plan(
         duration_s=scenario.duration_s if duration_s is None else duration_s,
         warmup_s=scenario.warmup_s if warmup_s is None else warmup_s,
         users=users or 1,
+        seed=seed,
     )
 
 
@@ -88,7 +88,7 @@ def check(
 
 def run(
     name: str, *, folder: RunFolder, target_path: Path, rate: float | None = None, duration_s: float | None = None,
-    warmup_s: float | None = None, users: int | None = None, web: bool = False,
+    warmup_s: float | None = None, users: int | None = None, seed: int = 1, web: bool = False,
     progress: Callable[[float, str], None],
 ) -> None:  # fmt: skip
     """Run a scenario and leave its evidence in `folder`; `progress(fraction, text)` about once a second.
@@ -102,7 +102,7 @@ def run(
         work = Path(scratch)
         planned = plan(
             name, folder=folder, target_path=target_path, work=work, rate=rate, duration_s=duration_s,
-            warmup_s=warmup_s, users=users,
+            warmup_s=warmup_s, users=users, seed=seed,
         )  # fmt: skip
         target = targets.read(target_path)
         log = folder.evidence / "load" / f"{name}.locust.log"

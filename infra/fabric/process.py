@@ -67,7 +67,7 @@ class System:
         block = ports.claim()
         names = [f"{node.name}.{port}" for node in topology.nodes(size) for port in PARTS[node.kind].port_names]
         where = site.create(
-            home, run_id=run_id, size=size, ports=block.assign(names), demote=demote.prefix(), plant=plant
+            home, run_id=run_id, size=size, ports=block.assign(names), demotion=demote.find(home), plant=plant
         )
         system = cls(where, topology)
         system._block = block
@@ -147,7 +147,11 @@ class System:
         if self.alive(name):
             return
         part.before_start()
-        command = [*(self.site.demote if part.refuses_root else []), *part.command()]
+        command = part.command()
+        if part.refuses_root:
+            command = [*self.site.demotion.prefix, *command]
+            if self.site.demotion.owner is not None:
+                _give(part.folder, self.site.demotion.owner)
         with (part.folder / "log").open("ab") as log:
             child = processes.spawn(command, environment=self._environment(part), folder=part.folder, log=log)
         self._children.append(child)
@@ -343,6 +347,11 @@ class System:
             if time.monotonic() > deadline:
                 raise StartError(f"{part.name} is not ready: waited for {missing}\n{_tail(part.folder / 'log')}")
             time.sleep(_POLL_S)
+
+
+def _give(folder: Path, owner: int) -> None:
+    for path in (folder, *folder.rglob("*")):
+        os.chown(path, owner, owner, follow_symlinks=False)
 
 
 _LOG_KEPT = 200_000

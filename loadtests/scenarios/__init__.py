@@ -16,6 +16,9 @@ from pathlib import Path
 
 import msgspec
 
+MAX_USERS = 16
+"""Generator processes of one run."""
+
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """One run of a scenario, as it was asked for."""
@@ -32,6 +35,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     duration_s: float
     warmup_s: float
     users: int
+    seed: int = 1
+    """Of everything random in it."""
 
     def part(self, name: str) -> str:
         return str(Path(self.work) / f"{name}.part.json")

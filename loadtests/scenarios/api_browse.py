@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from loadtests.engine.api_load import ROW, ApiLoadSpec
-from loadtests.scenarios import Engine, Plan, Scenario
+from loadtests.scenarios import MAX_USERS, Engine, Plan, Scenario
 
 
 def _generator(plan: Plan, user: int) -> Engine:
@@ -17,7 +17,7 @@ def _generator(plan: Plan, user: int) -> Engine:
         warmup_s=plan.warmup_s,
         duration_s=plan.duration_s,
         offset_s=plan.offset_s(user),
-        seed=user + 1,
+        seed=plan.seed * MAX_USERS + user,
     )
     return Engine(name=name, module="loadtests.engine.api_load", spec=spec)
 

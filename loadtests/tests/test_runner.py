@@ -18,7 +18,7 @@ import pytest
 from load_servers import DEADLINE_S, Api, NatsServer, wait_until
 
 from loadtests import runner
-from loadtests.scenarios import scenarios
+from loadtests.scenarios import MAX_USERS, scenarios
 from reports.evidence import Hop, Load, RunFolder, percentile_ms
 from system.wire import COUNTRIES, PROJECTS, REGIONS
 
@@ -239,7 +239,7 @@ def test_a_load_that_cannot_be_made_says_why(make_target: Callable[..., Path], t
         ("api-browse", {"duration_s": -1.0}, "duration: expected"),
         ("api-browse", {"warmup_s": -1.0}, "warm-up: expected"),
         ("api-browse", {"users": 0}, "users: expected"),
-        ("api-browse", {"users": runner.MAX_USERS + 1}, "users: expected"),
+        ("api-browse", {"users": MAX_USERS + 1}, "users: expected"),
     ],
 )
 def test_wrong_use_is_answered_in_one_line(name: str, options: dict[str, float], said: str) -> None:

@@ -42,6 +42,8 @@ _PARAMETERS = {
     "wal_keep_size": "64MB",
     "max_wal_size": "256MB",
     "jit": "off",
+    # In files of its own folder: a killed postmaster that is not started again would leave them in /dev/shm.
+    "dynamic_shared_memory_type": "mmap",
     "hot_standby_feedback": "off",
     "password_encryption": "scram-sha-256",
 }

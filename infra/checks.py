@@ -20,7 +20,7 @@ _STATIC = (
     ("style", ("ruff", "check", "--quiet")),
     ("format", ("ruff", "format", "--check", "--quiet")),
     ("types", ("mypy", "--no-error-summary")),
-    ("import rules", ("lint-imports", "--quiet")),
+    ("import rules", ("lint-imports", "--no-logo")),
 )
 _NO_TESTS = 5
 SHARED = "running or browser"

@@ -199,7 +199,7 @@ class _Connection(asyncio.Protocol):
 
     async def exchange(self, request: bytes) -> Response:
         """Send and wait. OSError if the connection is lost; a cancelled wait makes it unusable."""
-        if self.lost:
+        if self.lost or self._transport.is_closing():
             raise ConnectionResetError(self._why)
         self.reusable = False
         self._answer = asyncio.get_running_loop().create_future()

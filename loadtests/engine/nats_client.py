@@ -78,10 +78,7 @@ class NatsClient:
 
     def write(self, data: bytes) -> bool:
         """Send protocol bytes; False if there is no connection, and then nothing was sent."""
-        if self._link is None:
-            return False
-        self._link.transport.write(data)
-        return True
+        return self._link is not None and self._link.write(data)
 
     async def close(self) -> None:
         """Flush what was written, then close. At most a second."""
@@ -121,7 +118,7 @@ class NatsClient:
         """Return when the link is lost; ping it meanwhile, and lose it if nothing comes back."""
         interval = self._stale_after_s / 4
         while not link.lost.done():
-            link.transport.write(b"PING\r\n")
+            link.write(b"PING\r\n")
             await asyncio.wait([link.lost], timeout=interval)
             silent_s = time.monotonic() - link.heard
             if silent_s > self._stale_after_s:
@@ -160,6 +157,13 @@ class _Link(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
 
+    def write(self, data: bytes) -> bool:
+        """Send; False if the connection has ended and we are only about to be told: uvloop refuses to write then."""
+        if self.transport.is_closing():
+            return False
+        self.transport.write(data)
+        return True
+
     def data_received(self, data: bytes) -> None:
         self.heard = time.monotonic()
         self._owner.on_batch()
@@ -187,7 +191,7 @@ class _Link(asyncio.Protocol):
 
     def on_control(self, verb: bytes, argument: bytes) -> None:
         if verb == b"PING":
-            self.transport.write(b"PONG\r\n")
+            self.write(b"PONG\r\n")
         elif verb == b"PONG":
             if not self.ready.done():
                 self.ready.set_result(None)
@@ -211,7 +215,7 @@ class _Link(asyncio.Protocol):
             return
         login = self._login
         hello = nats_wire.connect(user=login.user, password=login.password, name=self._name)
-        self.transport.write(hello + b"PING\r\n")
+        self.write(hello + b"PING\r\n")
 
     def _refused(self, what: str) -> None:
         """-ERR: a permission that is missing leaves the connection as it is; all else ends it."""

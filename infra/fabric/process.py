@@ -50,7 +50,6 @@ class System:
         self.parts: dict[str, Part] = {
             node.name: PARTS[node.kind](self.place, node) for node in topology.nodes(where.size)
         }
-        self._children: list[subprocess.Popen[bytes]] = []
         self._block: ports.PortBlock | None = None
 
     # Life.
@@ -127,9 +126,6 @@ class System:
         left = processes.of_home(self.site.path)
         processes.send(left, signal.SIGKILL)
         processes.wait_gone(left, 5)
-        for child in self._children:
-            with suppress(subprocess.TimeoutExpired):
-                child.wait(1)
         for part in self.parts.values():
             part.after_stop()
         if self._block is not None:
@@ -154,8 +150,9 @@ class System:
                 _give(part.folder, self.site.demotion.owner)
         with (part.folder / "log").open("ab") as log:
             child = processes.spawn(command, environment=self._environment(part), folder=part.folder, log=log)
-        self._children.append(child)
         processes.write_record(self._record_path(name), processes.record(child.pid))
+        # From here on it is known by its record, to any process, and may outlive this one: not Popen's to wait for.
+        child.returncode = 0
 
     def kill(self, name: str) -> list[int]:
         """SIGKILL a part with everything that it started; the pids that were hit."""

@@ -33,10 +33,14 @@ def create(checkout: Path, name: str, *, size: str, plant: Mapping[str, Mapping[
     home = checkout / ".covenant" / name
     try:
         system = System.create(home, run_id=name, size=size, plant=plant)
+    except (NoPorts, CannotDemote, OSError) as error:
+        shutil.rmtree(home, ignore_errors=True)
+        raise CannotStart(str(error)) from error
+    try:
         for part in system.parts.values():
             part.folder.mkdir()
             part.command()  # Looks for its program: better missed now than in the middle of the start.
-    except (MissingPart, NoPorts, CannotDemote, OSError) as error:
-        shutil.rmtree(home, ignore_errors=True)
+    except (MissingPart, OSError) as error:
+        system.discard()
         raise CannotStart(str(error)) from error
     return system

@@ -131,6 +131,12 @@ class System:
         if self._block is not None:
             self._block.close()
 
+    def discard(self) -> None:
+        """Give back what a system has that was never started: its ports and its home."""
+        if self._block is not None:
+            self._block.close()
+        self.remove()
+
     def remove(self) -> None:
         """Delete the home folder."""
         shutil.rmtree(self.site.path, ignore_errors=True)

@@ -27,6 +27,8 @@ def test_ports_can_be_listened_on_and_stay_clear_of_outgoing_ones() -> None:
         for port in block.assign(["a", "b"]).values():
             assert port + 10_000 < lowest_outgoing
             with socket.socket() as server:
+                # As every server does: connections of an earlier system may still be in TIME_WAIT there.
+                server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 server.bind(("127.0.0.1", port))
     finally:
         block.close()

@@ -33,6 +33,7 @@ from infra.progress import say, step
 from infra.session import Session, StepFailed
 from infra.status import status as system_status
 from infra.status import to_text as status_text
+from infra.target import UP
 from loadtests import data_facts
 from loadtests import runner as load_runner
 from loadtests.engine import host
@@ -42,7 +43,6 @@ from reports.evidence.folder import EvidenceError, find_run
 
 CHECKOUT = Path(__file__).resolve().parent
 RUNS = CHECKOUT / "reports" / "runs"
-UP = CHECKOUT / ".covenant" / "up"
 SIZE = "core"
 EXIT_USAGE, EXIT_UNTRUSTED, EXIT_NOT_STARTED, EXIT_INTERRUPTED = 2, 4, 5, 130
 
@@ -144,7 +144,7 @@ def test(pytest_arguments: tuple[str, ...]) -> None:
     try:
         with step("system") as progress:
             system.start(progress)
-        environment = {target.VARIABLE: str(system.site.path / "target.json")}
+        environment = {target.VARIABLE: str(system.target_path)}
         if isinstance(browser, str):
             say(f"browser tests: skipped: {browser}")
             marks = "running and not browser"
@@ -420,7 +420,7 @@ def _create_system(name: str, *, plant: str | None = None) -> fabric.System:
 
 
 def _running() -> fabric.System:
-    if not (UP / "target.json").exists():
+    if not (UP / target.FILE).exists():
         fail(EXIT_USAGE, "no system of this checkout is running: ./covenant up --detach")
     return fabric.System.attach(UP)
 
@@ -455,7 +455,7 @@ def _load_phase(run: Session, scenario: str, **options: Any) -> None:
     with run.phase(scenario) as progress:
         try:
             load_runner.run(
-                scenario, folder=run.folder, target_path=run.system.site.path / "target.json", progress=progress,
+                scenario, folder=run.folder, target_path=run.system.target_path, progress=progress,
                 seed=run.run.seed, **options,
             )  # fmt: skip
         except load_runner.LoadError as error:
@@ -485,7 +485,7 @@ def _e2e_phase(run: Session, browser: browsers.Browser | str, arguments: list[st
     with run.phase("browser") as progress:
         progress(0.1, "running the suites")
         try:
-            e2e_runner.run(browser, run.folder, run.system.site.path / "target.json", arguments)
+            e2e_runner.run(browser, run.folder, run.system.target_path, arguments)
         except e2e_runner.SuiteError as error:
             raise StepFailed(str(error)) from error
 

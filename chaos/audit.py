@@ -24,6 +24,7 @@ from chaos.applied import Event, Range, effects, parse_range
 from chaos.instants import EVENTS, PARTITIONS, STREAM
 from chaos.waiting import until
 from infra.target import Target
+from loadtests.engine.rollups import HOW, UNEQUAL_GROUPS
 from reports.evidence import Count, Hop, RunFolder
 from system import wire
 
@@ -45,15 +46,6 @@ where aggregate = 'projects' and type = 'created' and aggregate_id = any(%s) ord
 _APPLIED = """
 select partition, first, last from consumer_applied
 where consumer = 'analytics' and partition = any(%s) and last >= %s
-"""
-# One statement, so both sides are of one instant.
-_UNEQUAL_GROUPS = """
-select count(*) from rollup r full join (
-    select region, sector, status, count(*) as projects, sum(funding_usd_millions) as funding
-    from projects group by region, sector, status
-) p using (region, sector, status)
-where coalesce(r.projects, 0) <> coalesce(p.projects, 0)
-or coalesce(r.funding_usd_millions, 0) <> coalesce(p.funding, 0)
 """
 
 
@@ -222,7 +214,7 @@ def _reconcile(target: Target) -> Count:
     others may be writing, and a lost or doubled effect stays."""
 
     def unequal() -> int:
-        return int(_query(target.observer_dsn, _UNEQUAL_GROUPS)[0][0])
+        return int(_query(target.observer_dsn, UNEQUAL_GROUPS)[0][0])
 
     settled = until(lambda: None if unequal() else True, _RECONCILED_WITHIN_S)
     left = 0 if settled else unequal()
@@ -230,6 +222,6 @@ def _reconcile(target: Target) -> Count:
         row="bus.exactly_once",
         value=float(left),
         unit="groups",
-        how="groups (region, sector, status) whose roll-up by analytics differs from the sum over the projects",
+        how=HOW,
         ok=left == 0,
     )

@@ -11,7 +11,6 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
@@ -27,13 +26,11 @@ from chaos.journal import HealError, JournalError, heal, open_faults
 from chaos.waiting import until
 from infra import processes
 from infra.fabric.process import System
+from infra.progress import Report
 from loadtests.engine.prober import BUS, ProberSpec
 from reports.evidence import Experiment, Moment, RunFolder
 
 __all__ = ["SLO_US", "ExperimentError", "Info", "UnknownExperiment", "experiments", "plan", "run"]
-
-Progress = Callable[[float, str], None]
-"""Called with the fraction done, 0..1, and what is being done."""
 
 SLO_US = {
     # The claim's bound of a read. It needs nothing but the region's own replica or cache.
@@ -67,7 +64,7 @@ class ExperimentError(Exception):
 
 
 def run(
-    experiment: str, *, folder: RunFolder, home: Path, progress: Progress, repeat: int = 1, dry: bool = False
+    experiment: str, *, folder: RunFolder, home: Path, progress: Report, repeat: int = 1, dry: bool = False
 ) -> None:
     """Run an experiment on the system that lives in `home`; `repeat` counts from 1 which repeat this is.
 
@@ -93,7 +90,7 @@ def run(
 class _Trial:
     """One repeat of one experiment."""
 
-    def __init__(self, experiment: str, folder: RunFolder, system: System, progress: Progress, repeat: int) -> None:
+    def __init__(self, experiment: str, folder: RunFolder, system: System, progress: Report, repeat: int) -> None:
         self._experiment = experiment
         self._folder = folder
         self._system = system
@@ -157,7 +154,7 @@ class _Trial:
         return ProberSpec(
             folder=str(self._folder.path),
             experiment=self._place.name,
-            target=str(self._system.site.path / "target.json"),
+            target=str(self._system.target_path),
             operations=["read", "write", "publish", "effect"],
             rate_hz=_RATE_HZ,
             at_most_s=_PROBED_AT_MOST_S,

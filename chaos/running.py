@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from infra.fabric.process import System
+from infra.target import UP
 
 VARIABLE = "COVENANT_HOME_DIR"
 
@@ -22,7 +23,7 @@ class NoSystem(Exception):
 
 def system() -> System:
     """The system to act on. NoSystem if there is none."""
-    home = Path(os.environ.get(VARIABLE) or Path(__file__).parents[1] / ".covenant" / "up")
+    home = Path(os.environ.get(VARIABLE) or UP)
     try:
         return System.attach(home)
     except FileNotFoundError:

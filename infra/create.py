@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -30,17 +29,7 @@ def create(checkout: Path, name: str, *, size: str, plant: Mapping[str, Mapping[
     if free < _FREE_BYTES:
         expected = f"{_FREE_BYTES >> 30} GiB free at {checkout}"
         raise CannotStart(f"disk: expected {expected}, found {free >> 20} MiB; free some and run again")
-    home = checkout / ".covenant" / name
     try:
-        system = System.create(home, run_id=name, size=size, plant=plant)
-    except (NoPorts, CannotDemote, OSError) as error:
-        shutil.rmtree(home, ignore_errors=True)
+        return System.create(checkout / ".covenant" / name, run_id=name, size=size, plant=plant)
+    except (MissingPart, NoPorts, CannotDemote, OSError) as error:
         raise CannotStart(str(error)) from error
-    try:
-        for part in system.parts.values():
-            part.folder.mkdir()
-            part.command()  # Looks for its program: better missed now than in the middle of the start.
-    except (MissingPart, OSError) as error:
-        system.discard()
-        raise CannotStart(str(error)) from error
-    return system

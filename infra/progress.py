@@ -7,9 +7,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
 Report = Callable[[float, str], None]
 """Takes the fraction done, 0..1, and what is being done."""
 
@@ -26,6 +23,10 @@ def step(name: str) -> Iterator[Report]:
 
 @contextmanager
 def _bar(name: str) -> Iterator[Report]:
+    # Only a terminal needs it; many a child process imports this module for its type.
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
     columns = (
         TextColumn("{task.fields[title]:<22}"),
         BarColumn(28),

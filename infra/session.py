@@ -106,7 +106,7 @@ class Session:
         with log:
             self._monitor = processes.spawn(
                 self._monitor_command,
-                environment={**os.environ, processes.KIND: "harness"},
+                environment=os.environ,
                 folder=self.folder.path,
                 log=log,
             )

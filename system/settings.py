@@ -1,11 +1,13 @@
 """Every environment variable that the system reads, typed, with its default. Secrets come only from here
-or from the files that these name, and are never logged: `repr` leaves them out."""
+or from the files that these name (`COVENANT_X_FILE` in place of `COVENANT_X`), and are never logged: `repr`
+leaves them out."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 
 class SettingsError(Exception):
@@ -44,15 +46,41 @@ class Settings:
     """COVENANT_PORT."""
     stream_replicas: int = 3
     """COVENANT_STREAM_REPLICAS: R of every stream."""
+    duplicate_window_s: float = 600.0
+    """COVENANT_DUPLICATE_WINDOW_S: how long a stream knows a message id again."""
     ready_file: str | None = None
     """COVENANT_READY_FILE: made when the process is ready to do its work, so that a supervisor can wait."""
+    metrics_port: int = 0
+    """COVENANT_METRICS_PORT: where relay and consumers serve their metrics on `host`; 0: nowhere."""
+    token_keys: str = field(default="", repr=False)
+    """COVENANT_TOKEN_KEYS: `id:secret,id:secret`, the secrets at least 32 characters. The first one signs the
+    tokens of the API, all of them are believed; so a key is changed by putting a new one in front."""
+    projects: int = 300
+    """COVENANT_PROJECTS: how many projects a new database starts with, 300 to 58,500."""
+    users_file: str | None = None
+    """COVENANT_USERS_FILE: JSON, a list of `wire.NewUser`: the machine clients that a new database starts with."""
+    s3_endpoint: str | None = None
+    """COVENANT_S3_ENDPOINT: `http://host:port`; without it nothing is exported."""
+    s3_bucket: str = "covenant"
+    """COVENANT_S3_BUCKET."""
+    s3_access_key: str = ""
+    """COVENANT_S3_ACCESS_KEY."""
+    s3_secret_key: str = field(default="", repr=False)
+    """COVENANT_S3_SECRET_KEY."""
+    push_url: str | None = None
+    """COVENANT_PUSH_URL: where notifications are posted to; without it they wait until they expire."""
 
 
 _REQUIRED = (
     "region", "database_hosts", "replica", "database_user", "database_password", "nats_urls", "nats_user",
     "nats_password", "valkey", "valkey_password",
 )  # fmt: skip
-_OPTIONAL = {"database": str, "host": str, "port": int, "stream_replicas": int, "ready_file": str}
+_OPTIONAL = {
+    "database": str, "host": str, "port": int, "stream_replicas": int, "duplicate_window_s": float,
+    "ready_file": str, "metrics_port": int, "token_keys": str, "projects": int, "users_file": str,
+    "s3_endpoint": str, "s3_bucket": str, "s3_access_key": str, "s3_secret_key": str, "push_url": str,
+}  # fmt: skip
+_SECRET = ("database_password", "nats_password", "valkey_password", "token_keys", "s3_secret_key")
 
 
 def variable(name: str) -> str:
@@ -64,15 +92,17 @@ def load(environment: Mapping[str, str] = os.environ) -> Settings:
     """The settings of this process. SettingsError names every variable that is missing or malformed."""
     values: dict[str, object] = {}
     problems: list[str] = []
-    for name in _REQUIRED:
-        value = environment.get(variable(name))
-        if not value:
-            problems.append(f"{variable(name)} is not set")
-        values[name] = value
-    for name, kind in _OPTIONAL.items():
-        value = environment.get(variable(name))
-        if value is None:
+    for name in (*_REQUIRED, *_OPTIONAL):
+        try:
+            value = _value(name, environment)
+        except OSError as error:
+            problems.append(f"{variable(name)}_FILE: {error}")
             continue
+        if value is None or (name in _REQUIRED and not value):
+            if name in _REQUIRED:
+                problems.append(f"{variable(name)} is not set")
+            continue
+        kind = _OPTIONAL.get(name, str)
         try:
             values[name] = kind(value)
         except ValueError:
@@ -80,3 +110,9 @@ def load(environment: Mapping[str, str] = os.environ) -> Settings:
     if problems:
         raise SettingsError("; ".join(problems))
     return Settings(**values)  # type: ignore[arg-type]
+
+
+def _value(name: str, environment: Mapping[str, str]) -> str | None:
+    """A secret may stand in a file of its own, whose last line break is not part of it."""
+    file = environment.get(f"{variable(name)}_FILE") if name in _SECRET else None
+    return Path(file).read_text().removesuffix("\n") if file else environment.get(variable(name))

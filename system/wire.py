@@ -17,7 +17,15 @@ COUNTRIES = "/api/v1/countries"
 PROJECTS = "/api/v1/projects"
 REGIONS = "/api/v1/regions"
 SECTORS = "/api/v1/sectors"
+INCIDENTS = "/api/v1/incidents"
+USERS = "/api/v1/users"
+TOKENS = "/api/v1/tokens"
+EVENTS = "/api/v1/events"
+"""Server-sent events: one for each change, `id` the positions up to it (see `event_positions`)."""
+WAKE = "/api/v1/sync/wake"
+"""Long poll: answers as soon as there is a change behind the positions that a device holds."""
 OPENAPI = "/openapi.json"
+ASYNCAPI = "/asyncapi.json"
 LIVE = "/healthz/live"
 READY = "/healthz/ready"
 METRICS = "/metrics"
@@ -25,6 +33,19 @@ METRICS = "/metrics"
 Region = Literal["ams", "iad", "syd", "sin", "sfo", "jnb"]
 Sector = Literal["Agriculture", "Minerals", "Energy", "Technology", "Health", "Education"]
 Status = Literal["Active", "Pending", "Completed"]
+Role = Literal["reader", "steward", "operator", "admin"]
+IncidentKind = Literal["reported", "consumer-lag", "failover", "dead-letter"]
+Severity = Literal["info", "warning", "critical"]
+IncidentStatus = Literal["open", "closed"]
+
+# Headers of requests and answers, beside the standard ones.
+IDEMPOTENCY_KEY = "Idempotency-Key"
+"""On a write: a retry with the same key and the same request gets the first one's answer and changes nothing."""
+IDEMPOTENCY_REPLAYED = "Idempotency-Replayed"
+"""`true` on an answer that an earlier request with the same key had got."""
+WRITTEN = "Covenant-Written"
+"""On the answer to a write; a reader that sends it back as READ_AFTER sees that write, in any region."""
+READ_AFTER = "Covenant-Read-After"
 
 
 class Country(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,6 +89,89 @@ class NewProject(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     id: str | None = None
 
 
+class NewUser(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Body of POST. The client makes its own secret, at least 32 random bytes, and only its hash leaves it."""
+
+    id: str
+    role: Role
+    secret_sha256: str
+    """64 hexadecimal digits, lower case."""
+    region: Region | None = None
+    """Where a steward may write; null for every other role."""
+    rate_per_s: int = 1_000
+
+
+class User(msgspec.Struct, frozen=True, kw_only=True):
+    """A machine client and what it may do. `rate_per_s` is how many requests a second each API process takes
+    from it before it answers 429."""
+
+    id: str
+    role: Role
+    region: Region | None
+    rate_per_s: int
+    disabled: bool
+    version: int
+
+
+class SignIn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Body of POST to TOKENS; names as in RFC 6749, section 4.4."""
+
+    client_id: str
+    client_secret: str
+    grant_type: Literal["client_credentials"] = "client_credentials"
+
+
+class Token(msgspec.Struct, frozen=True, kw_only=True):
+    """A bearer token and how long it is valid (RFC 6749, section 5.1)."""
+
+    access_token: str
+    token_type: Literal["Bearer"]
+    expires_in: int
+
+
+class NewIncident(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Body of POST by an operator. As with projects, the client may choose the `id`."""
+
+    region: Region
+    severity: Severity
+    title: str
+    detail: str = ""
+    id: str | None = None
+
+
+class Incident(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that somebody should know of. `subject` is what it is about (`analytics`, `postgres`); the system
+    itself keeps at most one open incident of a kind and subject. Instants are ISO 8601, UTC."""
+
+    id: str
+    region: Region
+    kind: IncidentKind
+    severity: Severity
+    status: IncidentStatus
+    subject: str
+    title: str
+    detail: str
+    raised_by: str
+    """A user's id, or `system`."""
+    opened_at: str
+    closed_at: str | None
+    version: int
+
+
+class Refusal(msgspec.Struct, frozen=True, kw_only=True):
+    """Requests that were refused for the same reason within a moment, as the audit trail keeps them."""
+
+    client_id: str
+    """Who it was, as far as that was proven; `anonymous` otherwise."""
+    region: Region
+    method: str
+    route: str
+    status: int
+    reason: str
+    count: int
+    last_at: str
+
+
 class SectorName(msgspec.Struct, frozen=True, kw_only=True):
     """What a project's `sector` may be."""
 
@@ -100,15 +204,25 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
 
 
 # Events on the bus.
-EVENT_ID_HEADER = "Nats-Msg-Id"
+MESSAGE_ID_HEADER = "Nats-Msg-Id"
+POSITIONS_HEADER = "Covenant-Positions"
+"""`first-last`: the positions of the events in a message, so that one which cannot be read still tells them."""
 PARTITIONS = 4
 """Partitions a stream: an aggregate's events always go to the same one, and are in order there."""
+EVENTS_A_MESSAGE_MAX = 500
+MESSAGE_BYTES_MAX = 512 * 1024
+"""How much the relay puts into one message; a single event that is larger has a message to itself."""
+
+Aggregate = Literal["countries", "projects", "users", "incidents"]
+EventType = Literal["created", "updated", "deleted", "refused"]
 
 
 class Stream(msgspec.Struct, frozen=True, kw_only=True):
-    """A JetStream stream: limits are the seed's."""
+    """A JetStream stream: limits are the seed's. A message is a JSON array of events of one partition, with
+    positions that follow on one another."""
 
     name: str
+    aggregate: Aggregate
     subjects: list[str]
     max_msgs: int
     max_age_s: int
@@ -116,32 +230,54 @@ class Stream(msgspec.Struct, frozen=True, kw_only=True):
     """A publish here proves that the stream takes messages; consumers of events do not see it."""
 
 
-DAY_S = 86_400
-COUNTRIES_STREAM = Stream(
-    name="COVENANT_COUNTRIES",
-    subjects=["covenant.countries.>"],
-    max_msgs=1_000_000,
-    max_age_s=30 * DAY_S,
-    health_subject="covenant.countries.health",
-)
-PROJECTS_STREAM = Stream(
-    name="COVENANT_PROJECTS",
-    subjects=["covenant.projects.>"],
-    max_msgs=1_000_000,
-    max_age_s=30 * DAY_S,
-    health_subject="covenant.projects.health",
-)
-STREAMS = (COUNTRIES_STREAM, PROJECTS_STREAM)
+def _stream(aggregate: Aggregate, prefix: str, max_msgs: int, days: int) -> Stream:
+    return Stream(
+        name=prefix.upper().replace(".", "_"),
+        aggregate=aggregate,
+        subjects=[f"{prefix}.>"],
+        max_msgs=max_msgs,
+        max_age_s=days * 86_400,
+        health_subject=f"{prefix}.health",
+    )
 
 
-def event_subject(aggregate: str, region: str, partition: str) -> str:
-    """`covenant.projects.events.ams.2`: what an event of that region and partition is published on."""
-    return f"covenant.{aggregate}.events.{region}.{partition.rpartition('.')[2]}"
+COUNTRIES_STREAM = _stream("countries", "covenant.countries", 1_000_000, 30)
+PROJECTS_STREAM = _stream("projects", "covenant.projects", 1_000_000, 30)
+USERS_STREAM = _stream("users", "covenant.users", 100_000, 7)
+INCIDENTS_STREAM = _stream("incidents", "alerts.incidents", 10_000, 1)
+STREAMS = (COUNTRIES_STREAM, PROJECTS_STREAM, USERS_STREAM, INCIDENTS_STREAM)
+_BY_AGGREGATE = {stream.aggregate: stream for stream in STREAMS}
+
+DEAD_LETTERS = "COVENANT_DEAD_LETTERS"
+"""The stream of what a consumer could not apply; each message is a DeadLetter."""
+DEAD_LETTERS_SUBJECTS = "covenant.dead-letters.>"
+DEAD_LETTERS_MSGS_MAX = 100_000
+DEAD_LETTERS_AGE_S = 30 * 86_400
 
 
-def events_filter(aggregate: str) -> str:
+def stream_of(aggregate: Aggregate) -> Stream:
+    """The stream that carries the events of an aggregate."""
+    return _BY_AGGREGATE[aggregate]
+
+
+def event_subject(partition: str) -> str:
+    """`covenant.projects.events.2`: what the events of a partition (`projects.2`) are published on."""
+    aggregate, _, number = partition.partition(".")
+    return f"{_prefix(aggregate)}.events.{number}"
+
+
+def events_filter(aggregate: Aggregate) -> str:
     """All events of an aggregate, without health probes."""
-    return f"covenant.{aggregate}.events.>"
+    return f"{_prefix(aggregate)}.events.>"
+
+
+def dead_letter_subject(consumer: str, partition: str) -> str:
+    """`covenant.dead-letters.analytics.projects.2`."""
+    return f"covenant.dead-letters.{consumer}.{partition}"
+
+
+def _prefix(aggregate: str) -> str:
+    return _BY_AGGREGATE[msgspec.convert(aggregate, Aggregate)].health_subject.removesuffix(".health")
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
@@ -151,13 +287,14 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     before anything above n + 1."""
 
     id: str
-    type: Literal["created", "updated", "deleted"]
-    aggregate: Literal["countries", "projects"]
+    type: EventType
+    aggregate: Aggregate
     aggregate_id: str
     partition: str
     """`projects.0` ... `projects.3`."""
     position: int
-    region: Region
+    region: Region | None
+    """Where the aggregate belongs; null for users that belong to none."""
     occurred_at: str
     """ISO 8601, UTC: the transaction's time."""
 
@@ -174,3 +311,49 @@ class CountryEvent(Event, frozen=True, kw_only=True):
 
     before: Country
     after: Country
+
+
+class UserEvent(Event, frozen=True, kw_only=True):
+    """A machine client was created, changed or deleted; or requests were `refused`: then `refusal` says which,
+    and `aggregate_id` is its `client_id`."""
+
+    before: User | None
+    after: User | None
+    refusal: Refusal | None = None
+
+
+class IncidentEvent(Event, frozen=True, kw_only=True):
+    """`before` is null for a new incident; they are never deleted."""
+
+    before: Incident | None
+    after: Incident
+
+
+EVENT_KINDS: dict[Aggregate, type[Event]] = {
+    "countries": CountryEvent,
+    "projects": ProjectEvent,
+    "users": UserEvent,
+    "incidents": IncidentEvent,
+}
+
+
+class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
+    """What a consumer put aside, and why. `first` and `last` are the positions that it moved past, null for a
+    message that is none of the relay's; `payload` is the message or the event as it was (base64 in JSON)."""
+
+    consumer: str
+    region: Region
+    stream: str
+    sequence: int
+    partition: str
+    first: int | None
+    last: int | None
+    reason: str
+    failed_at: str
+    payload: bytes
+
+
+def event_positions(positions: dict[str, int]) -> str:
+    """The `id` of a server-sent event, and what Last-Event-ID and `since` hold: the position in each partition,
+    `countries.0:3,projects.2:17`; partitions at 0 are left out."""
+    return ",".join(f"{partition}:{position}" for partition, position in sorted(positions.items()) if position)

@@ -1,4 +1,5 @@
-"""The projects, generated: the same 300 on every machine, 50 a region.
+"""The projects, generated: the same 300 on every machine, 50 a region; and as many more as a test of scale wants,
+up to the seed's 58,500 points (195 countries x 50 projects x 6 regions).
 
 The seed gives the count, the sectors and the statuses and no list of projects, so these are invented and say
 so in no other way than by being here. A generator of our own arithmetic (SHA-256 of a label), because
@@ -7,7 +8,8 @@ so in no other way than by being here. A generator of our own arithmetic (SHA-25
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from hashlib import sha256
 from typing import TypeVar
@@ -31,20 +33,43 @@ _KINDS: dict[Sector, tuple[str, ...]] = {
 _T = TypeVar("_T")
 
 
-def projects(countries: Sequence[Country], seed: int = 1) -> list[Project]:
-    """50 projects a region, each in a country of its region; sectors evenly, six in ten Active, three
-    Pending, one Completed, funding from 0.50 to 250.00 million USD with small ones more frequent."""
-    return [
-        _project(region, number, [country for country in countries if country.region == region], seed)
+def projects(countries: Sequence[Country], seed: int = 1, *, count: int = PER_REGION * len(PLACES)) -> list[Project]:
+    """`count` projects: first 50 a region, each in a country of its region; then, up to the most that there can be
+    (`most`), until every country has 50 in every region. Sectors evenly, six in ten Active, three Pending, one
+    Completed, funding from 0.50 to 250.00 million USD with small ones more frequent. ValueError for another count."""
+    fewest = PER_REGION * len(PLACES)
+    if not fewest <= count <= most(countries):
+        raise ValueError(f"expected {fewest} to {most(countries):,} projects, found {count:,}")
+    at_home = {region: [country for country in countries if country.region == region] for region in PLACES}
+    first = [
+        _project(label, region, number, _pick(f"{label}/country", at_home[region]))
         for region in PLACES
         for number in range(PER_REGION)
+        for label in [f"{seed}/{region}/{number}"]
+    ]
+    return first + [
+        _project(f"{seed}/{region}/{country.id}/{number}", region, number, country)
+        for (region, country, number), _ in zip(_further(countries, first), range(count - fewest), strict=False)
     ]
 
 
-def _project(region: Region, number: int, countries: Sequence[Country], seed: int) -> Project:
-    label = f"{seed}/{region}/{number}"
+def most(countries: Sequence[Country]) -> int:
+    """50 projects in every region for every country."""
+    return len(countries) * PER_REGION * len(PLACES)
+
+
+def _further(countries: Sequence[Country], first: Sequence[Project]) -> Iterator[tuple[Region, Country, int]]:
+    """Round by round one more for each region and country that does not have as many yet."""
+    have = Counter((project.region, project.country_code) for project in first)
+    for number in range(PER_REGION):
+        for region in PLACES:
+            for country in countries:
+                if number >= have[region, country.id]:
+                    yield region, country, number
+
+
+def _project(label: str, region: Region, number: int, country: Country) -> Project:
     sector = SECTORS[number % len(SECTORS)]
-    country = _pick(f"{label}/country", countries)
     # The square of an even spread, so that most are small and a few are large.
     share = _number(f"{label}/funding", 1_000_000)
     cents = 50 + 24_950 * share * share // 1_000_000**2

@@ -7,12 +7,10 @@ migrations); this is its definition, and a test compares the two.
 from __future__ import annotations
 
 from hashlib import sha256
-from typing import Literal
 
-from system.wire import PARTITIONS
+from system.wire import PARTITIONS, STREAMS, Aggregate
 
-Aggregate = Literal["countries", "projects"]
-AGGREGATES: tuple[Aggregate, ...] = ("countries", "projects")
+AGGREGATES: tuple[Aggregate, ...] = tuple(stream.aggregate for stream in STREAMS)
 
 
 def partitions_of(aggregate: Aggregate) -> tuple[str, ...]:

@@ -33,6 +33,7 @@ def migrate(settings: Settings) -> None:
         config = Config()
         config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
         config.attributes["connection"] = connection
+        config.attributes["settings"] = settings
         command.upgrade(config, "head")
         connection.commit()
 

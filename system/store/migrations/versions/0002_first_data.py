@@ -4,7 +4,7 @@ The roll-ups start as what the events of these rows would have added up to.
 """
 
 import msgspec
-from alembic import op
+from alembic import context, op
 from sqlalchemy import text
 
 from system.data.countries import countries
@@ -32,7 +32,7 @@ create trigger outbox after insert or update or delete on projects
 def upgrade() -> None:
     first = countries()
     _insert("countries", first)
-    _insert("projects", projects(first))
+    _insert("projects", projects(first, count=context.config.attributes["settings"].projects))
     op.execute(ROLLUPS)
     op.execute(TRIGGERS)
 

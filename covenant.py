@@ -7,53 +7,30 @@ Answers go to stdout, progress to stderr. Exit codes: 0 PASS, 1 FAIL, 2 wrong us
 from __future__ import annotations
 
 import json
-import os
 import secrets
-import shlex
 import sys
-import time
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, get_args
 
 import click
 
 import reports
+import runs
 from chaos import catalog, journal, plants
-from chaos import runner as chaos_runner
 from e2e import browser as browsers
-from e2e import runner as e2e_runner
-from infra import checks, keeper, machine, processes, target
-from infra.create import CannotStart, create
-from infra.fabric import process as fabric
+from infra import checks, clients, keeper, target
+from infra.fabric.process import StartError
 from infra.progress import say, step
-from infra.session import Session, StepFailed
 from infra.status import status as system_status
 from infra.status import to_text as status_text
 from infra.target import UP
-from loadtests import data_facts
 from loadtests import runner as load_runner
-from loadtests.engine import host
 from loadtests.scenarios import scenarios
-from reports.evidence import Run, RunFolder
 from reports.evidence.folder import EvidenceError, find_run
-
-CHECKOUT = Path(__file__).resolve().parent
-RUNS = CHECKOUT / "reports" / "runs"
-SIZE = "core"
-EXIT_USAGE, EXIT_UNTRUSTED, EXIT_NOT_STARTED, EXIT_INTERRUPTED = 2, 4, 5, 130
-
-# What `nightly` does, by profile: loads in order (scenario, offered per second, measured seconds), then
-# experiments. 600 requests/s for 56 s are the 30,000 that 99.99% needs, with some to spare.
-PROFILES: dict[str, tuple[tuple[tuple[str, float, float], ...], tuple[str, ...]]] = {
-    "smoke": (
-        (("api-browse", 600, 56), ("bus-ingest", 2000, 25)),
-        ("pg-primary-kill", "bus-leader-kill", "analytics-kill"),
-    )
-}
+from runs import CHECKOUT, EXIT_INTERRUPTED, EXIT_NOT_STARTED, EXIT_UNTRUSTED, EXIT_USAGE, PROFILES, RUNS, fail
+from system.wire import Region, Role
 
 
 class OneLine(click.Group):
@@ -72,11 +49,6 @@ class OneLine(click.Group):
             crash.parent.mkdir(exist_ok=True)
             crash.write_text(traceback.format_exc())
             fail(EXIT_UNTRUSTED, f"the harness failed: {type(error).__name__}: {error} (more in {crash})")
-
-
-def fail(code: int, message: str) -> NoReturn:
-    say(f"covenant: {message}")
-    sys.exit(code)
 
 
 @click.group(cls=OneLine, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -112,22 +84,22 @@ def nightly(
     loads, experiments = PROFILES[profile]
     browser: browsers.Browser | str | None = None
     if only in (None, "e2e"):
-        browser = _browser(install_browser)
-    with _session(profile, seed=seed, out=out, release=release, experiments=experiments) as run:
+        browser = runs.find_browser(install_browser)
+    with runs.session(profile, seed=seed, out=out, release=release, experiments=experiments) as run:
         run.start()
-        with run.phase("data"):
-            data_facts.record(run.system.target(), run.folder)
+        runs.data(run)
         for scenario, rate, duration_s in loads if only in (None, "load") else ():
-            _load_phase(run, scenario, rate=rate, duration_s=duration_s)
+            runs.load(run, scenario, rate=rate, duration_s=duration_s)
         for experiment in experiments if only in (None, "chaos") else ():
-            _chaos_phase(run, experiment)
+            runs.chaos(run, experiment)
         if browser is not None:
-            _e2e_phase(run, browser, ["-m", "smoke"])
+            runs.browse(run, browser, ["-m", "smoke"])
 
 
 @main.command(context_settings={"ignore_unknown_options": True})
+@click.option("--full", is_flag=True, help="The slow acceptance tests, too: up to two hours.")
 @click.argument("pytest_arguments", nargs=-1, type=click.UNPROCESSED)
-def test(pytest_arguments: tuple[str, ...]) -> None:
+def test(full: bool, pytest_arguments: tuple[str, ...]) -> None:
     """Check style, types and import rules, then run every test on a system of its own.
 
     With pytest arguments only pytest runs, with these.
@@ -137,10 +109,11 @@ def test(pytest_arguments: tuple[str, ...]) -> None:
               ./covenant test -k ledger
     """
     failed = [] if pytest_arguments else checks.static(CHECKOUT)
-    browser = _browser(install=False)
-    tally = checks.pytest(CHECKOUT, ["-n", "2", "-m", f"not ({checks.SHARED})", *pytest_arguments], {})
+    slow = "" if full else " and not full"
+    browser = runs.find_browser(install=False)
+    tally = checks.pytest(CHECKOUT, ["-n", "2", "-m", f"not ({checks.SHARED}){slow}", *pytest_arguments], {})
     name = f"test-{secrets.token_hex(3)}"
-    system = _create_system(name)
+    system = runs.create_system(name)
     try:
         with step("system") as progress:
             system.start(progress)
@@ -151,8 +124,8 @@ def test(pytest_arguments: tuple[str, ...]) -> None:
         else:
             environment[browsers.VARIABLE] = browser.executable or ""
             marks = checks.SHARED
-        tally += checks.pytest(CHECKOUT, ["-m", marks, *pytest_arguments], environment)
-    except fabric.StartError as error:
+        tally += checks.pytest(CHECKOUT, ["-m", f"({marks}){slow}", *pytest_arguments], environment)
+    except StartError as error:
         fail(EXIT_NOT_STARTED, str(error))
     finally:
         system.stop()
@@ -170,22 +143,25 @@ def test(pytest_arguments: tuple[str, ...]) -> None:
 @click.option("--fabric", "fabric_name", type=click.Choice(["process"]), default="process", show_default=True)
 @click.option("--size", type=click.Choice(["core"]), default="core", show_default=True)
 @click.option("--bus", type=click.Choice(["regional"]), default="regional", show_default=True)
+@click.option(
+    "--scale", type=click.IntRange(300, 58_500), default=300, show_default=True, help="Projects to start with."
+)
 @click.option("--detach", is_flag=True, help="Come back when it is ready; end it with ./covenant down.")
-def up(fabric_name: str, size: str, bus: str, detach: bool) -> None:
+def up(fabric_name: str, size: str, bus: str, scale: int, detach: bool) -> None:
     """Start a system and keep it running: until Ctrl-C, or with --detach until `down`.
 
     \b
     Example:  ./covenant up --detach && ./covenant status
     """
-    if UP.exists() and fabric.owner_alive(UP):
+    if runs.is_up():
         fail(EXIT_USAGE, "a system of this checkout is running already: ./covenant status, ./covenant down")
     if detach:
-        ended = keeper.detach(["up", "--fabric", fabric_name, "--size", size, "--bus", bus], CHECKOUT, click.echo)
-        sys.exit(ended)
-    system = _create_system("up")
+        options = ["--fabric", fabric_name, "--size", size, "--bus", bus, "--scale", str(scale)]
+        sys.exit(keeper.detach(["up", *options], CHECKOUT, click.echo))
+    system = runs.create_system("up", projects=scale)
     try:
         keeper.keep(system, click.echo)
-    except fabric.StartError as error:
+    except StartError as error:
         fail(EXIT_NOT_STARTED, str(error))
 
 
@@ -197,7 +173,7 @@ def status(as_json: bool) -> None:
     \b
     Example:  ./covenant status --json | python3 -m json.tool
     """
-    system = _running()
+    system = runs.running()
     state = system_status(system, [fault.describe() for fault in journal.open_faults(system.site.path)])
     click.echo(json.dumps(state, indent=1) if as_json else status_text(state))
 
@@ -211,6 +187,44 @@ def down() -> None:
     """
     gone = keeper.down(UP, CHECKOUT)
     say("nothing of this checkout is running" if gone else "the system did not end; run down again")
+
+
+@main.command()
+@click.argument("role", type=click.Choice(get_args(Role)))
+@click.option("--region", type=click.Choice(get_args(Region)), help="A steward's region; for others, whose API signs.")
+def token(role: str, region: str | None) -> None:
+    """Print a bearer token of the running system, valid for 15 minutes.
+
+    \b
+    Example:  curl -H "Authorization: Bearer $(./covenant token reader)" URL/api/v1/countries
+    """
+    try:
+        click.echo(clients.token(runs.running().target(), role, region))
+    except clients.NoToken as error:
+        fail(EXIT_USAGE, str(error))
+
+
+@main.command(context_settings={"ignore_unknown_options": True})
+@click.argument("arguments", nargs=-1, required=True, type=click.UNPROCESSED)
+def audit(arguments: tuple[str, ...]) -> None:
+    """Check or export the running system's audit trail: verify, export, list.
+
+    \b
+    Example:  ./covenant audit verify
+    """
+    sys.exit(runs.running().run_tool("system.audit", arguments))
+
+
+@main.command("dead-letters", context_settings={"ignore_unknown_options": True})
+@click.argument("arguments", nargs=-1, required=True, type=click.UNPROCESSED)
+def dead_letters(arguments: tuple[str, ...]) -> None:
+    """Events that a consumer of the running system could not apply: list them, replay them.
+
+    \b
+    Example:  ./covenant dead-letters list
+              ./covenant dead-letters replay --consumer analytics
+    """
+    sys.exit(runs.running().run_tool("system.events.consumers.dead_letters", arguments))
 
 
 # Parts of the main job, against the running system or one of their own.
@@ -287,7 +301,7 @@ def chaos_run(experiment: tuple[str, ...], repeat: int, dry: bool, out: Path | N
 @chaos.command("heal")
 def chaos_heal() -> None:
     """Undo every fault that is still open in the running system."""
-    healed = journal.heal(_running())
+    healed = journal.heal(runs.running())
     click.echo("\n".join(healed) if healed else "no fault is open")
 
 
@@ -300,10 +314,10 @@ def e2e(install_browser: bool, pytest_arguments: tuple[str, ...]) -> None:
     \b
     Example:  ./covenant e2e -k region
     """
-    browser = _browser(install_browser)
-    with _session("e2e") as run:
+    browser = runs.find_browser(install_browser)
+    with runs.session("e2e") as run:
         run.start()
-        _e2e_phase(run, browser, list(pytest_arguments))
+        runs.browse(run, browser, pytest_arguments)
 
 
 @main.command()
@@ -359,73 +373,7 @@ def report_show(run: str | None) -> None:
 # Inside.
 
 
-@contextmanager
-def _session(
-    profile: str,
-    *,
-    seed: int = 1,
-    out: Path | None = None,
-    release: str | None = None,
-    experiments: tuple[str, ...] = (),
-    plant: str | None = None,
-) -> Iterator[Session]:
-    """A run of a profile on the running system, or on one of its own; ends the process with its verdict."""
-    now = datetime.now(UTC)
-    run_id = f"{now:%Y%m%d-%H%M%S}-{profile.replace('.', '-')}-{secrets.token_hex(2)}"
-    try:
-        folder = RunFolder.create(out or RUNS / run_id)
-    except OSError as error:
-        fail(EXIT_USAGE, f"the run folder cannot be written: {error}; name another with --out")
-    if (folder.evidence / "run.json").exists():
-        fail(EXIT_USAGE, f"{folder.path} holds a run already; name another with --out")
-    own = profile in PROFILES or plant is not None or not (UP.exists() and fabric.owner_alive(UP))
-    system = _create_system(run_id, plant=plant) if own else _running()
-    os.environ.update({processes.RUN_ID: system.site.run_id, processes.KIND: "harness"})
-    facts = system.target()
-    run = Run(
-        run_id=run_id, profile=profile, command=shlex.join(["./covenant", *sys.argv[1:]]), seed=seed, release=release,
-        started_at=now.isoformat(timespec="seconds"), started_ns=time.monotonic_ns(), planted=plant, size=SIZE,
-        regions=facts.regions, experiments=list(experiments), durability=facts.durability, security=facts.security,
-        fingerprint=machine.fingerprint(CHECKOUT, system.versions(), system.place.topology.sha256),
-    )  # fmt: skip
-    session = Session(
-        run, folder, system, owned=own, monitor=host.command(folder, system.site.run_id, system.site.path), heal=_heal
-    )
-    with session:
-        yield session
-    with step("report") as progress:
-        progress(0.1, "computing the verdict from the evidence")
-        result = reports.assess(folder)
-        reports.publish(folder, result)
-    click.echo(reports.to_text(result))
-    click.echo(f"report: {folder.path / 'report.html'}")
-    sys.exit(reports.exit_code(result))
-
-
-def _heal(system: fabric.System) -> None:
-    """Undo what is still open; what cannot be undone is said, and ends with the system."""
-    try:
-        for undone in journal.heal(system):
-            say(f"healed: {undone}")
-    except (journal.HealError, journal.JournalError) as error:
-        say(f"healing: {error}")
-
-
-def _create_system(name: str, *, plant: str | None = None) -> fabric.System:
-    """A system to be started, laid out in a home of that name; ends the process if it cannot be."""
-    try:
-        return create(CHECKOUT, name, size=SIZE, plant=plants.environment(plant) if plant else {})
-    except CannotStart as error:
-        fail(EXIT_NOT_STARTED, str(error))
-
-
-def _running() -> fabric.System:
-    if not (UP / target.FILE).exists():
-        fail(EXIT_USAGE, "no system of this checkout is running: ./covenant up --detach")
-    return fabric.System.attach(UP)
-
-
-def _known_experiments(names: tuple[str, ...] | list[str]) -> None:
+def _known_experiments(names: Sequence[str]) -> None:
     known = [experiment.id for experiment in catalog.experiments()]
     for name in names:
         if name not in known:
@@ -438,56 +386,17 @@ def _run_load(scenario: str, *, plant: str | None, out: Path | None, **options: 
         load_runner.check(scenario, **checked)
     except ValueError as error:
         fail(EXIT_USAGE, str(error))
-    with _session(f"load.{scenario}", out=out, plant=plant) as run:
+    with runs.session(f"load.{scenario}", out=out, plant=plant) as run:
         run.start()
-        _load_phase(run, scenario, **options)
+        runs.load(run, scenario, **options)
 
 
 def _run_chaos(experiments: tuple[str, ...], *, repeat: int, out: Path | None, plant: str | None) -> None:
-    with _session("chaos", out=out, experiments=experiments, plant=plant) as run:
+    with runs.session("chaos", out=out, experiments=experiments, plant=plant) as run:
         run.start()
         for number in range(1, repeat + 1):
             for experiment in experiments:
-                _chaos_phase(run, experiment, number)
-
-
-def _load_phase(run: Session, scenario: str, **options: Any) -> None:
-    with run.phase(scenario) as progress:
-        try:
-            load_runner.run(
-                scenario, folder=run.folder, target_path=run.system.target_path, progress=progress,
-                seed=run.run.seed, **options,
-            )  # fmt: skip
-        except load_runner.LoadError as error:
-            raise StepFailed(str(error)) from error
-
-
-def _chaos_phase(run: Session, experiment: str, repeat: int = 1) -> None:
-    with run.phase(experiment) as progress:
-        try:
-            chaos_runner.run(experiment, folder=run.folder, home=run.system.site.path, progress=progress, repeat=repeat)
-        except chaos_runner.ExperimentError as error:
-            raise StepFailed(str(error)) from error
-
-
-def _browser(install: bool) -> browsers.Browser | str:
-    """The browser, or why there is none."""
-    try:
-        return browsers.find(install_with_apt=install or os.environ.get("CI") == "true", tell=say)
-    except browsers.NoBrowser as error:
-        return str(error)
-
-
-def _e2e_phase(run: Session, browser: browsers.Browser | str, arguments: list[str]) -> None:
-    if isinstance(browser, str):
-        run.skip("browser", browser)
-        return
-    with run.phase("browser") as progress:
-        progress(0.1, "running the suites")
-        try:
-            e2e_runner.run(browser, run.folder, run.system.target_path, arguments)
-        except e2e_runner.SuiteError as error:
-            raise StepFailed(str(error)) from error
+                runs.chaos(run, experiment, number)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from infra.demote import CannotDemote
-from infra.fabric.process import System, clean_up, free_bytes
+from infra.fabric.process import System
+from infra.homes import clean_up, free_bytes
 from infra.parts.base import MissingPart
 from infra.ports import NoPorts
 from infra.progress import say
@@ -18,7 +19,9 @@ class CannotStart(Exception):
     """Something that a system needs is not on this machine; says what, and how to get it."""
 
 
-def create(checkout: Path, name: str, *, size: str, plant: Mapping[str, Mapping[str, str]]) -> System:
+def create(
+    checkout: Path, name: str, *, size: str, plant: Mapping[str, Mapping[str, str]], projects: int = 300
+) -> System:
     """A system with the home `.covenant/<name>`; what crashed ones of the checkout left is ended first.
 
     `plant`: kind of part -> further environment, with which a planted bug is patched in. Raises CannotStart.
@@ -30,6 +33,6 @@ def create(checkout: Path, name: str, *, size: str, plant: Mapping[str, Mapping[
         expected = f"{_FREE_BYTES >> 30} GiB free at {checkout}"
         raise CannotStart(f"disk: expected {expected}, found {free >> 20} MiB; free some and run again")
     try:
-        return System.create(checkout / ".covenant" / name, run_id=name, size=size, plant=plant)
+        return System.create(checkout / ".covenant" / name, run_id=name, size=size, plant=plant, projects=projects)
     except (MissingPart, NoPorts, CannotDemote, OSError) as error:
         raise CannotStart(str(error)) from error

@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from infra import processes
-from infra.fabric.process import System, clean_up
+from infra.fabric.process import System
+from infra.homes import clean_up
 from infra.progress import say, step
 
 _READY = "running;"

@@ -20,7 +20,8 @@ from datetime import UTC, datetime
 from types import FrameType
 
 from infra import processes
-from infra.fabric.process import StartError, System, free_bytes
+from infra.fabric.process import StartError, System
+from infra.homes import free_bytes
 from infra.progress import Report, say, step
 from reports.evidence import Moment, Run, RunFolder
 

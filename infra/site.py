@@ -19,7 +19,7 @@ from infra.topology import Node, Topology
 
 _SECRETS = (
     "postgres", "replication", "owner", "app", "observer", "nats_system", "nats_load", "nats_observer",
-    "nats_cluster", "valkey", "patroni",
+    "nats_cluster", "valkey", "patroni", "token_key",
 )  # fmt: skip
 
 
@@ -30,16 +30,29 @@ class Site(msgspec.Struct, kw_only=True):
     ports: dict[str, int]
     """`<node name>.<port name>` -> port."""
     secrets: dict[str, str]
+    clients: dict[str, str]
+    """Machine client of the system -> its secret."""
     s3_access_key: str
     s3_secret_key: str
     demotion: Demotion
     """How a part that refuses to run as root is started."""
     plant: dict[str, dict[str, str]] = {}
     """Kind of part -> further environment, with which a planted bug is patched in at its start."""
+    projects: int = 300
+    """How many projects its database starts with."""
 
     @property
     def path(self) -> Path:
         return Path(self.home)
+
+    @property
+    def users_file(self) -> Path:
+        """The machine clients that its database starts with."""
+        return self.path / "users.json"
+
+    def hidden(self) -> list[str]:
+        """Everything that may stand in no log and no report."""
+        return [*self.secrets.values(), *self.clients.values(), self.s3_access_key, self.s3_secret_key]
 
     def port(self, node: Node, name: str) -> int:
         return self.ports[f"{node.name}.{name}"]
@@ -68,7 +81,9 @@ def create(
     size: str,
     ports: dict[str, int],
     demotion: Demotion,
+    clients: Mapping[str, str],
     plant: Mapping[str, Mapping[str, str]],
+    projects: int,
 ) -> Site:
     """A new site with secrets of its own, written to `home`."""
     site = Site(
@@ -76,11 +91,13 @@ def create(
         home=str(home),
         size=size,
         ports=ports,
-        secrets={name: secrets.token_urlsafe(18) for name in _SECRETS},
+        secrets={name: secrets.token_urlsafe(32) for name in _SECRETS},
+        clients=dict(clients),
         s3_access_key=secrets.token_hex(10),
         s3_secret_key=secrets.token_urlsafe(30),
         demotion=demotion,
         plant={kind: dict(environment) for kind, environment in plant.items()},
+        projects=projects,
     )
     site.write()
     return site

@@ -35,6 +35,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     """Region -> `http://host:port`."""
     web: dict[str, str]
     """Region -> the origin of its web app, `http://<region>.localhost:port`."""
+    clients: dict[str, Login]
+    """Machine client of the API -> id and secret to sign in with: `reader`, `operator`, `admin`, `steward-<region>`."""
     nats: list[str]
     """`nats://host:port` of every node."""
     nats_load: Login

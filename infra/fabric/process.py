@@ -20,7 +20,7 @@ from pathlib import Path
 import msgspec
 import psutil
 
-from infra import demote, ports, processes, site, target
+from infra import clients, demote, ports, processes, site, target
 from infra.parts import PARTS
 from infra.parts import covenant as covenant_parts
 from infra.parts import nats as nats_part
@@ -33,6 +33,8 @@ from infra.topology import load as load_topology
 _STOP_WITHIN_S = 12.0
 _START_WITHIN_S = 120.0
 _POLL_S = 0.1
+_OWN = tuple(part.kind for part in covenant_parts.COVENANT)
+"""Kinds that are the system's own processes: they start last and end first."""
 
 
 class StartError(Exception):
@@ -53,7 +55,9 @@ class System:
     # Life.
 
     @classmethod
-    def create(cls, home: Path, *, run_id: str, size: str, plant: Mapping[str, Mapping[str, str]]) -> System:
+    def create(
+        cls, home: Path, *, run_id: str, size: str, plant: Mapping[str, Mapping[str, str]], projects: int = 300
+    ) -> System:
         """Lay a system out in `home`, with ports and secrets of its own; nothing runs yet, and nothing is left if
         it cannot be.
 
@@ -68,8 +72,10 @@ class System:
             block = ports.claim()
             undo.callback(block.close)
             where = site.create(
-                home, run_id=run_id, size=size, ports=block.assign(names), demotion=demote.find(home), plant=plant
-            )
+                home, run_id=run_id, size=size, ports=block.assign(names), demotion=demote.find(home),
+                clients=clients.new_secrets(topology.regions), plant=plant, projects=projects,
+            )  # fmt: skip
+            clients.write_users(where.users_file, where.clients)
             system = cls(where, topology)
             for part in system.parts.values():
                 part.command()  # Looks for its program: better missed now than in the middle of the start.
@@ -110,7 +116,7 @@ class System:
         self.wait_ready(first, deadline)
         self.run_once("system.events.streams", role="app")
         progress(0.7, "starting the APIs, the relay and the consumers")
-        own = self._named("api", "relay", "analytics", "cache-invalidator")
+        own = self._named(*_OWN)
         for part in own:
             self.start_part(part.name)
         self.wait_ready([*replicas, *own], deadline)
@@ -125,7 +131,7 @@ class System:
         that is already gone. The home folder itself stays, for its logs: `remove` deletes it."""
         for part in self.parts.values():
             self._mark_unwanted(part.name)
-        own = self._named("api", "relay", "analytics", "cache-invalidator")
+        own = self._named(*_OWN)
         self._end(own)
         self._end([part for part in self.parts.values() if part not in own])
         left = processes.of_home(self.site.path)
@@ -227,6 +233,7 @@ class System:
             regions=regions,
             api=apis,
             web={region: f"http://{region}.localhost:{url.rpartition(':')[2]}" for region, url in apis.items()},
+            clients={name: target.Login(user=name, password=key) for name, key in self.site.clients.items()},
             nats=[f"nats://{end}" for end in place.endpoints("nats", "client")],
             nats_load=target.Login(user="load", password=secret["nats_load"]),
             nats_observer=target.Login(user="observer", password=secret["nats_observer"]),
@@ -259,7 +266,7 @@ class System:
     def keep_logs(self, folder: Path) -> None:
         """Copy configuration and logs as they ran, without the secrets, for a run's evidence."""
         folder.mkdir(parents=True, exist_ok=True)
-        hidden = [*self.site.secrets.values(), self.site.s3_access_key, self.site.s3_secret_key]
+        hidden = self.site.hidden()
         for part in self.parts.values():
             for name in ("log", "nats.json", "patroni.yml", "valkey.conf"):
                 source = part.folder / name
@@ -314,6 +321,17 @@ class System:
         if done.returncode != 0:
             raise StartError(f"{module} ended with exit code {done.returncode}\n{_tail(log)}")
 
+    def run_tool(self, module: str, arguments: Sequence[str]) -> int:
+        """Run a command of the system in the primary's region, its output passed through; its exit code."""
+        region = self._named("postgres")[0].node.region
+        environment = {
+            **self._common_environment(module),
+            **covenant_parts.settings(self.place, region),
+            **covenant_parts.s3_settings(self.place),
+        }
+        command = [sys.executable, "-m", module, *arguments]
+        return subprocess.run(command, env=environment, cwd=self.site.path, check=False).returncode
+
     def _processes(self, name: str) -> list[psutil.Process]:
         """A part's living processes, those too that it left to themselves when it died (a postmaster)."""
         own = processes.tree(processes.find(processes.read_record(self._record_path(name))))
@@ -365,34 +383,3 @@ _TAIL_LINES = 12
 def _tail(log: Path) -> str:
     lines = log.read_text(errors="replace").splitlines() if log.exists() else []
     return "\n".join(f"    {line}" for line in lines[-_TAIL_LINES:])
-
-
-def homes(checkout: Path) -> list[Path]:
-    """The homes of this checkout's systems, whether they run or not."""
-    return sorted(path for path in (checkout / ".covenant").glob("*") if (path / "owner.json").exists())
-
-
-def owner_alive(home: Path) -> bool:
-    return processes.find(processes.read_record(home / "owner.json")) is not None
-
-
-def clean_up(checkout: Path) -> list[str]:
-    """End what systems of this checkout left whose owner is gone, and nobody else's; their names."""
-    cleaned = []
-    for home in homes(checkout):
-        if owner_alive(home):
-            continue
-        with suppress(FileNotFoundError, msgspec.MsgspecError):
-            System.attach(home).stop()
-        left = processes.of_home(home)
-        processes.send(left, signal.SIGKILL)
-        processes.wait_gone(left, 5)
-        shutil.rmtree(home, ignore_errors=True)
-        cleaned.append(home.name)
-    return cleaned
-
-
-def free_bytes(path: Path) -> int:
-    """Bytes that an ordinary user can still write where `path` lies."""
-    status = os.statvfs(path)
-    return status.f_bavail * status.f_frsize

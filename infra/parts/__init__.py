@@ -1,14 +1,13 @@
 """The parts, one file each."""
 
 from infra.parts.base import Part
-from infra.parts.covenant import Analytics, Api, CacheInvalidator, Relay
+from infra.parts.covenant import COVENANT
 from infra.parts.etcd import Etcd
 from infra.parts.nats import Nats
 from infra.parts.postgres import Postgres
 from infra.parts.s3 import S3
 from infra.parts.valkey import Valkey
 
-PARTS: dict[str, type[Part]] = {
-    part.kind: part for part in (Etcd, Postgres, Nats, Valkey, S3, Api, Relay, Analytics, CacheInvalidator)
-}
+_ALL: tuple[type[Part], ...] = (Etcd, Postgres, Nats, Valkey, S3, *COVENANT)
+PARTS = {part.kind: part for part in _ALL}
 """Kind of node in the topology -> what runs there."""

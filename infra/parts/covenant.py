@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from infra.parts.base import Part, http_get
 from infra.parts.postgres import DATABASE, Postgres
+from infra.parts.s3 import BUCKET, S3
 from infra.site import Place
 from infra.topology import Node
 from system import wire
@@ -27,6 +28,7 @@ class _Process(Part):
         return {
             **settings(self.place, self.node.region),
             **self.site.plant.get(self.kind, {}),
+            variable("host"): self.address,
             variable("ready_file"): str(self.folder / "ready"),
         }
 
@@ -45,8 +47,8 @@ class Api(_Process):
     def environment(self) -> dict[str, str]:
         return {
             **super().environment(),
-            variable("host"): self.address,
             variable("port"): str(self.port("http")),
+            variable("token_keys"): f"{self.site.run_id}:{self.site.secrets['token_key']}",
         }
 
     def waiting_for(self) -> str | None:
@@ -54,19 +56,67 @@ class Api(_Process):
         return None if status == 200 else f"{wire.READY} ({status}: {body.decode(errors='replace')[:200]})"
 
 
-class Relay(_Process):
+class _Worker(_Process):
+    """Relay and consumers: nothing but their metrics to listen with."""
+
+    port_names: ClassVar[tuple[str, ...]] = ("metrics",)
+
+    def environment(self) -> dict[str, str]:
+        return {**super().environment(), variable("metrics_port"): str(self.port("metrics"))}
+
+
+class Relay(_Worker):
     kind = "relay"
     module = "system.events.relay"
 
 
-class Analytics(_Process):
+class Analytics(_Worker):
     kind = "analytics"
     module = "system.events.consumers.analytics"
 
 
-class CacheInvalidator(_Process):
+class AuditLogger(_Worker):
+    kind = "audit-logger"
+    module = "system.events.consumers.audit_logger"
+
+    def environment(self) -> dict[str, str]:
+        return {**super().environment(), **s3_settings(self.place)}
+
+
+class Notifications(_Worker):
+    kind = "notifications"
+    module = "system.events.consumers.notifications"
+
+
+class CacheInvalidator(_Worker):
     kind = "cache-invalidator"
     module = "system.events.consumers.cache_invalidator"
+
+
+class MobileSync(_Worker):
+    kind = "mobile-sync"
+    module = "system.events.consumers.mobile_sync"
+
+
+class FrontendRealtime(_Worker):
+    kind = "frontend-realtime"
+    module = "system.events.consumers.frontend_realtime"
+
+
+COVENANT: tuple[type[_Process], ...] = (
+    Api, Relay, Analytics, AuditLogger, Notifications, CacheInvalidator, MobileSync, FrontendRealtime,
+)  # fmt: skip
+
+
+def s3_settings(place: Place) -> dict[str, str]:
+    """The part of the environment that lets a process export to S3."""
+    values = {
+        "s3_endpoint": f"http://{place.endpoints(S3.kind, 's3')[0]}",
+        "s3_bucket": BUCKET,
+        "s3_access_key": place.site.s3_access_key,
+        "s3_secret_key": place.site.s3_secret_key,
+    }
+    return {variable(name): value for name, value in values.items()}
 
 
 def settings(place: Place, region: str, role: str = "app") -> dict[str, str]:
@@ -85,6 +135,8 @@ def settings(place: Place, region: str, role: str = "app") -> dict[str, str]:
         "valkey": place.endpoint(cache, "client"),
         "valkey_password": place.site.secrets["valkey"],
         "stream_replicas": str(STREAM_REPLICAS),
+        "projects": str(place.site.projects),
+        "users_file": str(place.site.users_file),
     }
     return {variable(name): value for name, value in values.items()}
 

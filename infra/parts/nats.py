@@ -22,7 +22,8 @@ _STORE_MAX_BYTES = 4 * 1024**3
 
 # What a load generator needs: its own stream, and the health subjects of the system's.
 _LOAD_PUBLISH = (
-    "load.>", "covenant.*.health", "$JS.API.INFO", "$JS.API.STREAM.NAMES", "$JS.API.STREAM.*.LOAD",
+    "load.>", *(stream.health_subject for stream in wire.STREAMS),
+    "$JS.API.INFO", "$JS.API.STREAM.NAMES", "$JS.API.STREAM.*.LOAD",
     "$JS.API.STREAM.MSG.GET.LOAD", "$JS.API.DIRECT.GET.LOAD", "$JS.API.DIRECT.GET.LOAD.>",
     "$JS.API.CONSUMER.*.LOAD", "$JS.API.CONSUMER.*.LOAD.>", "$JS.API.CONSUMER.*.*.LOAD.>",
     "$JS.ACK.LOAD.>", "$JS.FC.>", "_INBOX.>",

@@ -37,7 +37,7 @@ _DCS = {
 }
 _PARAMETERS = {
     "shared_buffers": "32MB",
-    "max_connections": 80,
+    "max_connections": 120,
     "wal_log_hints": "on",
     "wal_keep_size": "64MB",
     "max_wal_size": "256MB",

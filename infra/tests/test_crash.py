@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from infra import processes
-from infra.fabric import process as fabric
+from infra.homes import clean_up
 
 # Starts what needs no PostgreSQL, says so, and is then killed like any harness may be.
 STARTER = """
@@ -55,12 +55,12 @@ def test_leftovers_of_a_killed_starter_are_ended_and_no_others(tmp_path: Path) -
         end(dead)
         assert len(processes.of_home(homes["dead"])) >= 3
 
-        assert fabric.clean_up(tmp_path) == ["dead"]
+        assert clean_up(tmp_path) == ["dead"]
 
         assert processes.of_home(homes["dead"]) == []
         assert not homes["dead"].exists()
         assert len(processes.of_home(homes["living"])) >= 3
     finally:
         end(living)
-        fabric.clean_up(tmp_path)
+        clean_up(tmp_path)
     assert processes.of_home(homes["living"]) == []

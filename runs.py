@@ -1,0 +1,179 @@
+"""A run of any profile, from its system to its verdict, and the steps that it is made of.
+
+Beside the command line the only place that knows all parts.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shlex
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+import reports
+from chaos import journal, plants
+from chaos import runner as chaos_runner
+from e2e import browser as browsers
+from e2e import runner as e2e_runner
+from infra import homes, machine, processes, target
+from infra.create import CannotStart, create
+from infra.fabric.process import System
+from infra.progress import say, step
+from infra.session import Session, StepFailed
+from infra.target import UP
+from loadtests import data_facts
+from loadtests import runner as load_runner
+from loadtests.engine import host
+from reports.evidence import Run, RunFolder
+
+CHECKOUT = Path(__file__).resolve().parent
+RUNS = CHECKOUT / "reports" / "runs"
+SIZE = "core"
+EXIT_USAGE, EXIT_UNTRUSTED, EXIT_NOT_STARTED, EXIT_INTERRUPTED = 2, 4, 5, 130
+
+# What `nightly` does, by profile: loads in order (scenario, offered per second, measured seconds), then
+# experiments. 600 requests/s for 56 s are the 30,000 that 99.99% needs, with some to spare.
+PROFILES: dict[str, tuple[tuple[tuple[str, float, float], ...], tuple[str, ...]]] = {
+    "smoke": (
+        (("api-browse", 600, 56), ("bus-ingest", 2000, 25)),
+        ("pg-primary-kill", "bus-leader-kill", "analytics-kill"),
+    )
+}
+
+
+def fail(code: int, message: str) -> NoReturn:
+    """End the process with one line that says why."""
+    say(f"covenant: {message}")
+    sys.exit(code)
+
+
+@contextmanager
+def session(
+    profile: str,
+    *,
+    seed: int = 1,
+    out: Path | None = None,
+    release: str | None = None,
+    experiments: tuple[str, ...] = (),
+    plant: str | None = None,
+) -> Iterator[Session]:
+    """A run of a profile on the running system, or on one of its own; ends the process with its verdict."""
+    now = datetime.now(UTC)
+    run_id = f"{now:%Y%m%d-%H%M%S}-{profile.replace('.', '-')}-{secrets.token_hex(2)}"
+    try:
+        folder = RunFolder.create(out or RUNS / run_id)
+    except OSError as error:
+        fail(EXIT_USAGE, f"the run folder cannot be written: {error}; name another with --out")
+    if (folder.evidence / "run.json").exists():
+        fail(EXIT_USAGE, f"{folder.path} holds a run already; name another with --out")
+    own = profile in PROFILES or plant is not None or not is_up()
+    system = create_system(run_id, plant=plant) if own else running()
+    os.environ.update({processes.RUN_ID: system.site.run_id, processes.KIND: "harness"})
+    facts = system.target()
+    run = Run(
+        run_id=run_id, profile=profile, command=shlex.join(["./covenant", *sys.argv[1:]]), seed=seed, release=release,
+        started_at=now.isoformat(timespec="seconds"), started_ns=time.monotonic_ns(), planted=plant, size=SIZE,
+        regions=facts.regions, experiments=list(experiments), durability=facts.durability, security=facts.security,
+        fingerprint=machine.fingerprint(CHECKOUT, system.versions(), system.place.topology.sha256),
+    )  # fmt: skip
+    steps = Session(
+        run, folder, system, owned=own, monitor=host.command(folder, system.site.run_id, system.site.path), heal=_heal
+    )
+    with steps:
+        yield steps
+    with step("report") as progress:
+        progress(0.1, "computing the verdict from the evidence")
+        result = reports.assess(folder)
+        reports.publish(folder, result)
+    click.echo(reports.to_text(result))
+    click.echo(f"report: {folder.path / 'report.html'}")
+    sys.exit(reports.exit_code(result))
+
+
+def _heal(system: System) -> None:
+    """Undo what is still open; what cannot be undone is said, and ends with the system."""
+    try:
+        for undone in journal.heal(system):
+            say(f"healed: {undone}")
+    except (journal.HealError, journal.JournalError) as error:
+        say(f"healing: {error}")
+
+
+# The system that a run is about.
+
+
+def create_system(name: str, *, plant: str | None = None, projects: int = 300) -> System:
+    """A system to be started, laid out in a home of that name; ends the process if it cannot be."""
+    try:
+        environment = plants.environment(plant) if plant else {}
+        return create(CHECKOUT, name, size=SIZE, plant=environment, projects=projects)
+    except CannotStart as error:
+        fail(EXIT_NOT_STARTED, str(error))
+
+
+def is_up() -> bool:
+    """Whether a system of this checkout is kept running by `up`."""
+    return UP.exists() and homes.owner_alive(UP)
+
+
+def running() -> System:
+    """The system that `up` keeps running; ends the process if there is none."""
+    if not (UP / target.FILE).exists():
+        fail(EXIT_USAGE, "no system of this checkout is running: ./covenant up --detach")
+    return System.attach(UP)
+
+
+# Its steps.
+
+
+def data(run: Session) -> None:
+    """Count and reconcile what the database holds."""
+    with run.phase("data"):
+        data_facts.record(run.system.target(), run.folder)
+
+
+def load(run: Session, scenario: str, **options: Any) -> None:
+    with run.phase(scenario) as progress:
+        try:
+            load_runner.run(
+                scenario, folder=run.folder, target_path=run.system.target_path, progress=progress,
+                seed=run.run.seed, **options,
+            )  # fmt: skip
+        except load_runner.LoadError as error:
+            raise StepFailed(str(error)) from error
+
+
+def chaos(run: Session, experiment: str, repeat: int = 1) -> None:
+    with run.phase(experiment) as progress:
+        try:
+            chaos_runner.run(experiment, folder=run.folder, home=run.system.site.path, progress=progress, repeat=repeat)
+        except chaos_runner.ExperimentError as error:
+            raise StepFailed(str(error)) from error
+
+
+def find_browser(install: bool) -> browsers.Browser | str:
+    """The browser, or why there is none."""
+    try:
+        return browsers.find(install_with_apt=install or os.environ.get("CI") == "true", tell=say)
+    except browsers.NoBrowser as error:
+        return str(error)
+
+
+def browse(run: Session, browser: browsers.Browser | str, arguments: Sequence[str]) -> None:
+    if isinstance(browser, str):
+        run.skip("browser", browser)
+        return
+    with run.phase("browser") as progress:
+        progress(0.1, "running the suites")
+        try:
+            e2e_runner.run(browser, run.folder, run.system.target_path, list(arguments))
+        except e2e_runner.SuiteError as error:
+            raise StepFailed(str(error)) from error

@@ -1,5 +1,8 @@
 // The regions and their totals. The page keeps what it showed last when the API cannot be reached, and says
 // so: an old figure with its time is worth more than an empty table.
+//
+// The API wants a bearer token. It comes in the address's fragment, which no server ever sees, or is pasted in;
+// it lives in this tab alone.
 
 const FETCH_WITHIN_MS = 5000;
 const REFRESH_EVERY_MS = 15000;
@@ -7,9 +10,28 @@ const REFRESH_EVERY_MS = 15000;
 const table = document.querySelector("#regions");
 const statusLine = document.querySelector("#status");
 const retry = document.querySelector("#retry");
+const signIn = document.querySelector("#sign-in");
+const tokenField = document.querySelector("#token");
 const whole = new Intl.NumberFormat("en");
 
 let shownAt = null;
+
+class SignedOut extends Error {}
+
+function takeTokenFromAddress() {
+  const given = new URLSearchParams(location.hash.slice(1)).get("token");
+  if (!given) return;
+  sessionStorage.setItem("token", given);
+  history.replaceState(null, "", location.pathname + location.search);
+}
+
+function askForToken(reason) {
+  sessionStorage.removeItem("token");
+  signIn.hidden = false;
+  retry.hidden = true;
+  statusLine.textContent = reason;
+  statusLine.className = "";
+}
 
 // An amount has at most two digits after the point, so the nearest integer number of cents is exact; adding
 // and printing are done in those, never in binary fractions.
@@ -58,7 +80,13 @@ function show(items) {
 }
 
 async function fetchRegions() {
-  const response = await fetch("/api/v1/regions", { signal: AbortSignal.timeout(FETCH_WITHIN_MS) });
+  const token = sessionStorage.getItem("token");
+  if (!token) throw new SignedOut("Sign in to see the totals.");
+  const response = await fetch("/api/v1/regions", {
+    headers: { authorization: `Bearer ${token}` },
+    signal: AbortSignal.timeout(FETCH_WITHIN_MS),
+  });
+  if (response.status === 401) throw new SignedOut("Your token is not valid any more: sign in again.");
   if (!response.ok) {
     const problem = await response.json().catch(() => ({}));
     throw new Error(problem.detail ?? `the API answered ${response.status}`);
@@ -81,7 +109,12 @@ async function refresh() {
     statusLine.textContent = `Updated ${clock(shownAt)} from ${region}`;
     statusLine.className = "";
     retry.hidden = true;
+    signIn.hidden = true;
   } catch (error) {
+    if (error instanceof SignedOut) {
+      askForToken(error.message);
+      return;
+    }
     const kept = shownAt ? `; these are the totals of ${clock(shownAt)}` : "";
     statusLine.textContent = `The totals could not be loaded: ${reasonOf(error)}${kept}.`;
     statusLine.className = "error";
@@ -91,6 +124,17 @@ async function refresh() {
   }
 }
 
+signIn.addEventListener("submit", (event) => {
+  event.preventDefault();
+  sessionStorage.setItem("token", tokenField.value.trim());
+  tokenField.value = "";
+  refresh();
+});
 retry.addEventListener("click", refresh);
-setInterval(() => document.hidden || refresh(), REFRESH_EVERY_MS);
+addEventListener("hashchange", () => {
+  takeTokenFromAddress();
+  refresh();
+});
+setInterval(() => document.hidden || !signIn.hidden || refresh(), REFRESH_EVERY_MS);
+takeTokenFromAddress();
 refresh();

@@ -17,6 +17,8 @@ from system.store.connect import BROKEN, NotSent, connect_primary
 
 _WORK_WITHIN_S = 5.0
 
+CAUSED_BY_VALUES = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
+
 T = TypeVar("T")
 
 
@@ -39,7 +41,9 @@ class Session:
         self._connection: asyncpg.Connection | None = None
 
     async def run(self, work: Callable[[asyncpg.Connection], Awaitable[T]]) -> T:
-        """What `work` returns. Unavailable after any error of the database; the next run connects anew."""
+        """What `work` returns. Unavailable after an error of the database; the next run connects anew. An error
+        that the values caused (DataError, IntegrityConstraintViolationError) is raised as it is: certainly
+        nothing was done, and trying again would not help."""
         task = asyncio.ensure_future(self._connect_and(work))
         try:
             finished, _ = await asyncio.wait({task}, timeout=_WORK_WITHIN_S)
@@ -47,6 +51,8 @@ class Session:
                 # Ended rather than cancelled: see system.store.connect.
                 self.close()
             return await task
+        except CAUSED_BY_VALUES:
+            raise
         except (NotSent, asyncpg.PostgresError, *BROKEN) as error:
             self.close()
             # A connection that ends inside a transaction is reported twice; the first report says why.

@@ -39,6 +39,12 @@ def test_after_a_gap_everything_is_held() -> None:
     assert admission.next_position == 6
 
 
+def test_a_skipped_position_is_applicable_once_although_it_is_behind() -> None:
+    admission = admit(6, at(3, 4, 3, 7, 9), {3, 5})
+    assert (admission.applicable, admission.duplicates, admission.held) == (at(3, 7), at(3, 4), at(9))
+    assert admission.next_position == 8
+
+
 @given(st.lists(st.lists(st.integers(1, 30), max_size=20), max_size=30))
 def test_any_deliveries_have_the_effect_of_a_prefix_once_each(batches: list[list[int]]) -> None:
     applied: list[int] = []
@@ -52,6 +58,20 @@ def test_any_deliveries_have_the_effect_of_a_prefix_once_each(batches: list[list
     assert applied == list(range(1, len(applied) + 1))
     seen = {position for batch in batches for position in batch}
     assert set(applied) <= seen
+
+
+@given(st.lists(st.lists(st.integers(1, 15), max_size=10), max_size=20), st.sets(st.integers(1, 10)))
+def test_skipped_ones_are_made_up_for_once_each(batches: list[list[int]], skipped: set[int]) -> None:
+    left = set(skipped)
+    position = max(skipped, default=0)
+    applied: list[int] = []
+    for batch in batches:
+        admission = admit(position, at(*batch), left)
+        applied += [one.position for one in admission.applicable]
+        left -= set(applied)
+        position = admission.next_position - 1
+    assert len(applied) == len(set(applied))
+    assert {one for one in applied if one <= max(skipped, default=0)} <= skipped
 
 
 @given(st.integers(1, 40), st.randoms())

@@ -8,7 +8,7 @@ transaction as the effects. So it can tell by comparing two numbers.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -26,7 +26,8 @@ class Admission(Generic[T]):
     """What arrived, sorted into three."""
 
     applicable: list[T]
-    """Follows on what is applied, in order, without gaps: may take effect now."""
+    """May take effect now: what follows on what is applied, in order, without gaps, after skipped ones that are
+    made up for."""
     duplicates: list[T]
     """Took effect before, or stands in `applicable` already."""
     held: list[T]
@@ -35,14 +36,20 @@ class Admission(Generic[T]):
     """What the partition waits for, once `applicable` is applied."""
 
 
-def admit(position: int, arrived: Iterable[T]) -> Admission[T]:
-    """Sort the events of one partition, of which everything up to `position` is applied."""
+def admit(position: int, arrived: Iterable[T], skipped: Set[int] = frozenset()) -> Admission[T]:
+    """Sort the events of one partition, of which everything up to `position` is applied, but for the `skipped`
+    ones: each of those is applicable once more, before what follows on `position`."""
     applicable: list[T] = []
     duplicates: list[T] = []
     held: list[T] = []
+    wanted = set(skipped)
     for event in sorted(arrived, key=lambda one: one.position):
         if event.position <= position:
-            duplicates.append(event)
+            if event.position in wanted:
+                wanted.discard(event.position)
+                applicable.append(event)
+            else:
+                duplicates.append(event)
         elif event.position == position + 1:
             applicable.append(event)
             position = event.position

@@ -10,8 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 from nats.aio.client import Client
@@ -20,6 +19,7 @@ from nats.errors import Error
 
 from system import process
 from system.events import bus
+from system.events.consumers.effect import Batch, Delivery, Effect
 from system.events.consumers.guard import Admission
 from system.events.consumers.pull import Puller, Refused
 from system.events.consumers.recover import read_missing
@@ -27,39 +27,15 @@ from system.events.streams import ensure_durable
 from system.process import Backoff, Surroundings
 from system.settings import Settings
 from system.store.session import Unavailable
-from system.wire import PROJECTS_STREAM, STREAMS, CountryEvent, Event, ProjectEvent, Stream
+from system.wire import PROJECTS_STREAM, STREAMS, CountryEvent, ProjectEvent, Stream
+
+__all__ = ["Batch", "Consumer", "Delivery", "Effect", "main_of"]
 
 _BATCH_MAX = 500
 _ACK_WITHIN_S = 2.0
 _HELD_AGAIN_AFTER_S = 0.3
 _GAP_PATIENCE_S = 4.0
 """Longer than the acknowledgement wait: by then a message of a consumer that died has come again."""
-
-
-@dataclass(frozen=True)
-class Delivery:
-    """An event that arrived, and the message to acknowledge; none if it was read from the stream."""
-
-    event: Event
-    message: Msg | None
-
-    @property
-    def position(self) -> int:
-        return self.event.position
-
-
-Batch = Mapping[str, Sequence[Delivery]]
-"""Partition -> what arrived of it."""
-
-
-class Effect(Protocol):
-    """What a consumer is about."""
-
-    async def apply(self, batch: Batch) -> Mapping[str, Admission[Delivery]]:
-        """Apply what may be applied, position and effect in one transaction; return only after its commit.
-        Unavailable if that is not known to have gone well: the same batch then comes again."""
-
-    async def close(self) -> None: ...
 
 
 class Consumer:

@@ -1,0 +1,103 @@
+"""How far a consumer that keeps its effects in PostgreSQL has come: its position in each partition, the positions
+that it moved past without their effect, and the trace of what it applied. All of it changes in the transaction of
+the effect.
+
+The positions of consumers that keep their effects elsewhere are reports here, at or behind the truth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import asyncpg
+
+# The lock is taken in one order by everybody, so that two instances wait for each other instead of deadlocking.
+_STATES = """
+select p.partition, p.position, array(select s.position from consumer_skipped s
+    where s.consumer = p.consumer and s.partition = p.partition)
+from consumer_position p where p.consumer = $1 and p.partition = any($2) order by p.partition for update of p"""
+_POSITIONS = "select partition, position from consumer_position where consumer = $1"
+_MOVE = """
+update consumer_position p set position = m.after from unnest($2::text[], $3::bigint[], $4::bigint[])
+    as m (partition, before, after)
+where p.consumer = $1 and p.partition = m.partition and p.position = m.before"""
+_TRACE = """
+insert into consumer_applied (consumer, partition, first, last)
+select $1, * from unnest($2::text[], $3::bigint[], $4::bigint[])"""
+_SKIP = """
+with moved as (
+    update consumer_position set position = $3
+    where consumer = $1 and partition = $2 and position = $3 - 1 returning 1
+)
+insert into consumer_skipped (consumer, partition, position, reason) select $1, $2, $3, $4 from moved"""
+_MADE_UP = """
+delete from consumer_skipped s using unnest($2::text[], $3::bigint[]) as m (partition, position)
+where s.consumer = $1 and s.partition = m.partition and s.position = m.position"""
+_REPORT = """
+insert into consumer_position (consumer, partition, position, reported_at)
+select $1, *, transaction_timestamp() from unnest($2::text[], $3::bigint[])
+on conflict (consumer, partition) do update set position = excluded.position, reported_at = excluded.reported_at"""
+
+
+class PositionMoved(Exception):
+    """Another instance moved a position meanwhile: nothing was done; read the positions again."""
+
+
+class State(NamedTuple):
+    """Where a consumer stands in a partition: all up to `position` is applied, but for what was `skipped`."""
+
+    position: int
+    skipped: frozenset[int] = frozenset()
+
+
+async def states(connection: asyncpg.Connection, consumer: str, partitions: Sequence[str]) -> dict[str, State]:
+    """Where the consumer stands in these partitions, locked until the transaction ends."""
+    rows = await connection.fetch(_STATES, consumer, list(partitions))
+    return {partition: State(position, frozenset(skipped)) for partition, position, skipped in rows}
+
+
+async def positions(connection: asyncpg.Connection, consumer: str) -> dict[str, int]:
+    """The position of a consumer in each partition, as it is now."""
+    return {row[0]: row[1] for row in await connection.fetch(_POSITIONS, consumer)}
+
+
+async def move(
+    connection: asyncpg.Connection,
+    consumer: str,
+    moves: Sequence[tuple[str, int, int]],
+    applied: Sequence[tuple[str, int, int]],
+) -> None:
+    """Compare and set the positions, (partition, before, after) each, and write the ranges that are being
+    applied, (partition, first, last) each, into the trace. PositionMoved if any is not what it was."""
+    status = await connection.execute(_MOVE, consumer, *columns(moves, 3))
+    _expect(status, len(moves), f"{consumer}: expected to move {len(moves)} positions")
+    await connection.execute(_TRACE, consumer, *columns(applied, 3))
+
+
+async def skip(connection: asyncpg.Connection, consumer: str, partition: str, position: int, reason: str) -> None:
+    """Move past the next position without its effect, and remember it. Does nothing unless it is the next one:
+    what is behind was applied or skipped before."""
+    await connection.execute(_SKIP, consumer, partition, position, reason)
+
+
+async def made_up(connection: asyncpg.Connection, consumer: str, positions: Sequence[tuple[str, int]]) -> None:
+    """Forget that these, (partition, position) each, were skipped, since they take effect now. PositionMoved if
+    any was made up for already."""
+    status = await connection.execute(_MADE_UP, consumer, *columns(positions, 2))
+    _expect(status, len(positions), f"{consumer}: expected to make up for {len(positions)} skipped positions")
+
+
+async def report(connection: asyncpg.Connection, consumer: str, positions: Mapping[str, int]) -> None:
+    """Say how far a consumer has come that keeps its effects elsewhere."""
+    await connection.execute(_REPORT, consumer, *columns(sorted(positions.items()), 2))
+
+
+def columns(rows: Sequence[tuple[Any, ...]], count: int) -> list[list[Any]]:
+    """Rows of `count` values each as so many columns, as `unnest` takes them."""
+    return [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in range(count)]
+
+
+def _expect(status: str, count: int, expected: str) -> None:
+    if int(status.rpartition(" ")[2]) != count:
+        raise PositionMoved(f"{expected}, found {status}")

@@ -1,7 +1,7 @@
 """`python -m system.store.migrate`: bring the primary's schema and first data up to date, then end.
 
-Runs as the role that owns the database. libpq finds the primary among the members; while there is none it
-tries again, for as long as a bootstrap or a failover may take.
+Runs as the role that owns the database. While there is no primary it tries again, for as long as a bootstrap or a
+failover may take.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from alembic.config import Config
 from system import settings as settings_
 from system.process import make_ready, remove_stale
 from system.settings import Settings
+from system.store.blocking import Connection, connect
 
 _DEADLINE_S = 120.0
 _PAUSE_S = 0.5
@@ -38,22 +39,12 @@ def migrate(settings: Settings) -> None:
         connection.commit()
 
 
-def _connect(settings: Settings) -> psycopg.Connection[tuple[object, ...]]:
-    members = [member.rpartition(":") for member in settings.database_hosts.split(",")]
+def _connect(settings: Settings) -> Connection:
     deadline = time.monotonic() + _DEADLINE_S
     told = False
     while True:
         try:
-            return psycopg.connect(
-                host=",".join(host for host, _, _ in members),
-                port=",".join(port for _, _, port in members),
-                target_session_attrs="read-write",
-                dbname=settings.database,
-                user=settings.database_user,
-                password=settings.database_password,
-                connect_timeout=2,
-                application_name="covenant-migrate",
-            )
+            return connect(settings, "migrate")
         except psycopg.OperationalError as error:
             if time.monotonic() > deadline:
                 raise

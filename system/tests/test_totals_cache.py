@@ -13,8 +13,9 @@ import redis
 
 from system.process import Surroundings
 from system.settings import Settings
-from system.store import totals_cache
-from system.store.totals_cache import EFFECTS, POSITIONS, TOTALS, TRACE, Invalidator, TotalsCache
+from system.store import regional
+from system.store.regional import Move, Regional
+from system.store.totals_cache import INVALIDATE, INVALIDATOR, TOTALS, TotalsCache
 
 
 @pytest.fixture
@@ -25,10 +26,10 @@ def valkey(valkey_server: subprocess.Popen[bytes], settings: Settings) -> Iterat
         yield client
 
 
-def use(settings: Settings, work: Callable[[TotalsCache, Invalidator], Awaitable[None]], within_s: float = 5) -> None:
+def use(settings: Settings, work: Callable[[TotalsCache, Regional], Awaitable[None]], within_s: float = 5) -> None:
     async def run() -> None:
-        cache = TotalsCache(totals_cache.connect(settings, within_s), Surroundings(logging.getLogger("test")))
-        invalidator = Invalidator(totals_cache.connect(settings, within_s))
+        cache = TotalsCache(regional.connect(settings, within_s), Surroundings(logging.getLogger("test")))
+        invalidator = Regional(regional.connect(settings, within_s), INVALIDATOR, INVALIDATE, [TOTALS])
         try:
             await work(cache, invalidator)
         finally:
@@ -38,12 +39,16 @@ def use(settings: Settings, work: Callable[[TotalsCache, Invalidator], Awaitable
     asyncio.run(run())
 
 
+def to(partition: str, position: int) -> Move:
+    return Move(partition=partition, before=None, after=position, ranges=[(1, position)])
+
+
 def test_a_value_is_cached_until_an_event_deletes_it(valkey: redis.Redis, settings: Settings) -> None:
-    async def work(cache: TotalsCache, invalidator: Invalidator) -> None:
+    async def work(cache: TotalsCache, invalidator: Regional) -> None:
         assert await cache.get() is None
         await cache.fill(b"totals", {"projects.0": 4})
         assert await cache.get() == b"totals"
-        assert await invalidator.invalidate([("projects.0", None, 5, 1, [(5, 5)])])
+        assert await invalidator.apply([to("projects.0", 5)])
         assert await cache.get() is None
 
     use(settings, work)
@@ -62,46 +67,45 @@ def test_a_value_is_cached_until_an_event_deletes_it(valkey: redis.Redis, settin
 def test_a_value_older_than_what_was_invalidated_is_refused(
     valkey: redis.Redis, settings: Settings, as_of: dict[str, int], taken: bool
 ) -> None:
-    async def work(cache: TotalsCache, invalidator: Invalidator) -> None:
-        await invalidator.invalidate([("projects.0", None, 5, 5, [(1, 5)]), ("projects.1", None, 9, 9, [(1, 9)])])
+    async def work(cache: TotalsCache, invalidator: Regional) -> None:
+        await invalidator.apply([to("projects.0", 5), to("projects.1", 9)])
         await cache.fill(b"totals", as_of)
         assert (await cache.get() == b"totals") is taken
 
     use(settings, work)
 
 
-def test_a_position_that_is_not_what_it_was_stops_the_whole_batch(valkey: redis.Redis, settings: Settings) -> None:
-    async def work(cache: TotalsCache, invalidator: Invalidator) -> None:
-        assert await invalidator.invalidate([("projects.0", None, 5, 1, [(5, 5)])])
-        await cache.fill(b"totals", {"projects.0": 9, "projects.1": 9})
-        moves: list[tuple[str, int | None, int, int, list[tuple[int, int]]]] = [
-            ("projects.1", None, 1, 1, [(1, 1)]),
-            ("projects.0", 4, 6, 1, [(6, 6)]),
-        ]
-        assert not await invalidator.invalidate(moves)
-        assert await invalidator.positions() == {"projects.0": 5}
+@pytest.mark.parametrize("partition", ["users.0", "incidents.3"])
+def test_events_that_do_not_concern_the_totals_leave_them(
+    valkey: redis.Redis, settings: Settings, partition: str
+) -> None:
+    async def work(cache: TotalsCache, invalidator: Regional) -> None:
+        await cache.fill(b"totals", {"projects.0": 4})
+        await invalidator.apply([to(partition, 7)])
         assert await cache.get() == b"totals"
+        await cache.fill(b"newer", {"projects.0": 5})
+        assert await cache.get() == b"newer"
 
     use(settings, work)
-
-
-def test_what_was_applied_is_counted_and_traced(valkey: redis.Redis, settings: Settings) -> None:
-    async def work(_: TotalsCache, invalidator: Invalidator) -> None:
-        await invalidator.invalidate([("projects.0", None, 7, 3, [(3, 3), (6, 7)])])
-        await invalidator.invalidate([("projects.0", 7, 8, 1, [(8, 8)])])
-
-    use(settings, work)
-    assert valkey.hgetall(POSITIONS) == {"projects.0": "8"}
-    assert valkey.hgetall(EFFECTS) == {"projects.0": "4"}
-    assert valkey.lrange(f"{TRACE}projects.0", 0, -1) == ["3-3", "6-7", "8-8"]
 
 
 def test_a_value_does_not_outlive_a_minute(valkey: redis.Redis, settings: Settings) -> None:
-    async def work(cache: TotalsCache, _: Invalidator) -> None:
+    async def work(cache: TotalsCache, _: Regional) -> None:
         await cache.fill(b"totals", {})
 
     use(settings, work)
     assert 0 < int(valkey.ttl(TOTALS)) <= 60  # type: ignore[arg-type]
+
+
+def test_requests_at_the_same_time_cost_one_question(valkey: redis.Redis, settings: Settings) -> None:
+    valkey.set(TOTALS, "totals")
+
+    async def work(cache: TotalsCache, _: Regional) -> None:
+        assert await asyncio.gather(*(cache.get() for _ in range(100))) == [b"totals"] * 100
+
+    valkey.config_resetstat()
+    use(settings, work)
+    assert valkey.info("commandstats")["cmdstat_get"]["calls"] == 1  # type: ignore[index]
 
 
 def test_a_frozen_cache_is_no_error_and_then_left_alone(
@@ -109,7 +113,7 @@ def test_a_frozen_cache_is_no_error_and_then_left_alone(
 ) -> None:
     valkey.set(TOTALS, "totals")
 
-    async def work(cache: TotalsCache, _: Invalidator) -> None:
+    async def work(cache: TotalsCache, _: Regional) -> None:
         assert await cache.get() == b"totals"
         valkey_server.send_signal(signal.SIGSTOP)
         try:

@@ -1,0 +1,34 @@
+"""`python -m system.events.consumers.frontend_realtime`: once a region; put every event into the region's feed,
+exactly once. The API's processes send it on from there to whoever has subscribed (`system.api.realtime`).
+
+A Valkey that has been emptied has lost the feed with the positions; subscribers get from the outbox what is missing.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import ClassVar
+
+from system import process
+from system.events.consumers.runner import main_of
+from system.events.consumers.valkey import ValkeyEffect
+from system.store.feed import APPEND, FEED, append_arguments
+from system.wire import Event
+
+NAME = "frontend-realtime"
+
+
+class RealtimeFeed(ValkeyEffect):
+    """The effect on the region's feed, for one stream."""
+
+    consumer: ClassVar[str] = NAME
+    commands: ClassVar[str] = APPEND
+    own_keys: ClassVar[tuple[str, ...]] = (FEED,)
+
+    def arguments(self, events: Sequence[Event]) -> list[bytes | str]:
+        return append_arguments(events)
+
+
+if __name__ == "__main__":
+    sys.exit(process.run(NAME, main_of(NAME, RealtimeFeed, per_region=True)))

@@ -1,0 +1,26 @@
+"""`python -m system.events.consumers.mobile_sync`: once a region; tell the region's devices that there is something
+new, exactly once for each event: positions that they compare with their own, and a notice to those who wait
+(`system.api.wake`).
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import ClassVar
+
+from system import process
+from system.events.consumers.runner import main_of
+from system.events.consumers.valkey import ValkeyEffect
+from system.store.wake_feed import CHANGED, MOBILE_SYNC, NOTIFY
+
+
+class WakeUp(ValkeyEffect):
+    """The effect on the region's wake-up feed, for one stream."""
+
+    consumer: ClassVar[str] = MOBILE_SYNC
+    commands: ClassVar[str] = NOTIFY
+    own_keys: ClassVar[tuple[str, ...]] = (CHANGED,)
+
+
+if __name__ == "__main__":
+    sys.exit(process.run(MOBILE_SYNC, main_of(MOBILE_SYNC, WakeUp, per_region=True)))

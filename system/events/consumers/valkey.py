@@ -1,0 +1,112 @@
+"""An effect in the region's Valkey: effect, positions and trace change in one script, so each event counts once
+whatever is killed.
+
+A Valkey that was emptied has lost positions and effects together. The consumer then goes on from the first event
+that it is given, as if nothing had been before it; what an effect of this kind keeps can be had again elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
+from typing import ClassVar, TypeVar
+
+from redis import RedisError
+
+from system.events.consumers import guard
+from system.events.consumers.effect import Batch, Delivery
+from system.events.consumers.guard import Admission
+from system.settings import Settings
+from system.store import regional
+from system.store.regional import Move, Regional
+from system.store.session import Unavailable
+from system.wire import Event, Stream
+
+_ANSWER_WITHIN_S = 1.0
+_PORTION = 1_000
+"""Events a script: Valkey answers nobody else meanwhile."""
+
+T = TypeVar("T")
+
+
+class ValkeyEffect:
+    """A subclass names its `consumer`, the Lua `commands` of its effect and the `own_keys` that these get (see
+    `Regional`), and implements `arguments` if they take any."""
+
+    consumer: ClassVar[str]
+    commands: ClassVar[str]
+    own_keys: ClassVar[tuple[str, ...]]
+
+    def __init__(self, settings: Settings, _: Stream) -> None:
+        client = regional.connect(settings, _ANSWER_WITHIN_S)
+        self._regional = Regional(client, self.consumer, self.commands, self.own_keys)
+
+    def arguments(self, events: Sequence[Event]) -> list[bytes | str]:
+        """What the commands need to know of these events, which are in order within each partition."""
+        return []
+
+    async def apply(self, batch: Batch) -> Mapping[str, Admission[Delivery]]:
+        positions = await self.positions()
+        skipped = await self._skipped(positions, batch)
+        admissions = {
+            partition: guard.admit(_before(positions, partition, arrived), arrived, skipped.get(partition, frozenset()))
+            for partition, arrived in batch.items()
+        }
+        for moves, events in _portions(positions, skipped, admissions):
+            if not await _ask(self._regional.apply(moves, self.arguments(events))):
+                raise Unavailable(f"{self.consumer}: another instance moved a position meanwhile")
+        return admissions
+
+    async def skip(self, partition: str, position: int, reason: str) -> None:
+        await _ask(self._regional.skip(partition, position))
+
+    async def positions(self) -> Mapping[str, int]:
+        return await _ask(self._regional.positions())
+
+    async def close(self) -> None:
+        await self._regional.close()
+
+    async def _skipped(self, positions: Mapping[str, int], batch: Batch) -> Mapping[str, set[int]]:
+        """Which of what arrived behind the positions has been skipped; asked only if there is any."""
+        behind = {
+            partition: [one.position for one in arrived if one.position <= positions.get(partition, 0)]
+            for partition, arrived in batch.items()
+        }
+        asked = {partition: ones for partition, ones in behind.items() if ones}
+        return await _ask(self._regional.skipped(asked)) if asked else {}
+
+
+def _before(positions: Mapping[str, int], partition: str, arrived: Sequence[Delivery]) -> int:
+    position = positions.get(partition)
+    return min(one.position for one in arrived) - 1 if position is None else position
+
+
+def _portions(
+    positions: Mapping[str, int], skipped: Mapping[str, set[int]], admissions: Mapping[str, Admission[Delivery]]
+) -> Iterator[tuple[list[Move], list[Event]]]:
+    """What is applicable, as moves and their events, at most _PORTION of them at a time and a partition at most
+    once in each."""
+    moves: list[Move] = []
+    events: list[Event] = []
+    for partition, admission in admissions.items():
+        before = positions.get(partition)
+        for start in range(0, len(admission.applicable), _PORTION):
+            portion = admission.applicable[start : start + _PORTION]
+            if moves and len(events) + len(portion) > _PORTION:
+                yield moves, events
+                moves, events = [], []
+            after = max(before or 0, portion[-1].position)
+            replayed = [one.position for one in portion if one.position in skipped.get(partition, ())]
+            moves.append(
+                Move(partition=partition, before=before, after=after, ranges=guard.ranges(portion), replayed=replayed)
+            )
+            events += [one.event for one in portion]
+            before = after
+    if moves:
+        yield moves, events
+
+
+async def _ask(question: Awaitable[T]) -> T:
+    try:
+        return await question
+    except RedisError as error:
+        raise Unavailable(str(error) or type(error).__name__) from error

@@ -76,7 +76,7 @@ def run(name: str, main: Callable[[Settings, logging.Logger], Coroutine[Any, Any
     """Run one process until SIGTERM comes, or one that does its work `once` and keeps its ready file.
 
     The exit code: 0; 1 if a process that runs once did not get its work done in time; 2 if settings are
-    missing.
+    missing or of no use.
     """
     logging.basicConfig(format=f"{name}: %(message)s", level=logging.WARNING, stream=sys.stderr)
     # Expected outages are told by Surroundings, in one line; the library would add a traceback to each.
@@ -90,6 +90,9 @@ def run(name: str, main: Callable[[Settings, logging.Logger], Coroutine[Any, Any
     remove_stale(settings.ready_file)
     try:
         uvloop.run(_until_told_to_end(main(settings, log), log))
+    except settings_.SettingsError as error:
+        log.error("%s", error)
+        return 2
     except TimeoutError:
         if not once:
             raise

@@ -12,6 +12,7 @@ from granian.constants import HTTPModes, Interfaces
 from granian.server.embed import Server
 
 from system import process
+from system.api.access import Tokens
 from system.api.app import create_app
 from system.api.services import Services, open_services
 from system.settings import Settings
@@ -20,9 +21,11 @@ _LOOK_EVERY_S = 0.2
 
 
 async def main(settings: Settings, log: logging.Logger) -> None:
-    """Serve at once; the ready file appears when everything that the API needs has answered."""
+    """Serve at once; the ready file appears when everything that the API needs has answered. SettingsError without
+    keys for tokens."""
+    tokens = Tokens(settings.token_keys)
     await _port_of_our_own(settings, log)
-    async with open_services(settings, log) as services:
+    async with open_services(settings, tokens, log) as services:
         server = Server(
             create_app(services),
             address=settings.host,

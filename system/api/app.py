@@ -4,27 +4,27 @@ from __future__ import annotations
 
 from litestar import Litestar
 from litestar.datastructures import State
-from litestar.openapi import OpenAPIConfig
 from litestar.types import ASGIApp
 
-from system.api import countries, health, pages, problems, projects, regions, sectors
+from system.api import countries, health, incidents, pages, problems, projects, regions, sectors, users
 from system.api.messages import BODY_BYTES_MAX
 from system.api.metrics import measured, metrics
 from system.api.openapi import openapi
 from system.api.services import Services
+from system.api.sign_in import sign_in
 
 
 def create_app(services: Services) -> ASGIApp:
     """The ASGI application on these services; it opens and closes nothing by itself."""
     app = Litestar(
         [
-            *projects.HANDLERS, *countries.HANDLERS, *regions.HANDLERS, *sectors.HANDLERS, *pages.handlers(),
-            health.live, health.ready, metrics, openapi,
+            *projects.HANDLERS, *countries.HANDLERS, *users.HANDLERS, *incidents.HANDLERS, *regions.HANDLERS,
+            *sectors.HANDLERS, *pages.handlers(), sign_in, health.live, health.ready, metrics, openapi,
         ],
         state=State({"services": services}),
         exception_handlers=problems.HANDLERS,
-        openapi_config=OpenAPIConfig(title="Covenant", version="1", render_plugins=[]),
+        openapi_config=None,
         request_max_body_size=BODY_BYTES_MAX,
         logging_config=None,
     )  # fmt: skip
-    return measured(app)
+    return measured(services.door.before(app))

@@ -5,23 +5,32 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any, Literal
 
-from litestar import Request, Response, get, patch
+from litestar import Request, get, patch
 
 from system import wire
-from system.api.listing import Limit, list_page
-from system.api.messages import (
-    LIMIT_DEFAULT,
-    Json,
-    Page,
-    etag,
-    given_or_none,
-    if_match,
-    item,
-    read_body,
-    refuse,
+from system.api.access import require
+from system.api.items import (
+    PageQuery,
+    Resource,
+    amount,
+    get_item,
+    list_page,
+    nothing_was_written,
+    text,
+    write,
 )
-from system.api.problems import ApiError
-from system.api.services import Services, services_of
+from system.api.messages import (
+    Answer,
+    Page,
+    given_or_none,
+    header,
+    if_match,
+    read_body,
+    read_query,
+    refuse,
+    refuse_empty,
+)
+from system.api.openapi import documented, documented_write
 from system.domain.money import contribution_usd_millions
 from system.domain.rules import CountryPatch, is_country_code, problems_of_country
 from system.store import rows
@@ -31,63 +40,46 @@ _ONE = f"{wire.COUNTRIES}/{{country_id:str}}"
 Continent = Literal["Africa", "Asia", "Europe", "North America", "Oceania", "South America"]
 
 
-@get(wire.COUNTRIES, summary="Countries, in the order of their ids")
-async def list_countries(
-    request: Request[Any, Any, Any],
-    limit: Limit = LIMIT_DEFAULT,
-    after: str | None = None,
-    region: Region | None = None,
-    continent: Continent | None = None,
-) -> Json[Page[Country]]:
-    if after is not None and not is_country_code(after):
-        raise ApiError(400, f"after: expected the cursor of a page before (a code like FRA), found {after[:60]!r}")
-    filters = {"region": region, "continent": continent}
-    return await list_page(request, "countries", rows.to_country, filters, limit, after)
+class CountryQuery(PageQuery, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    region: Region | None = None
+    continent: Continent | None = None
+    sort: Literal["id", "-id", "name", "-name", "gdp_usd_billions", "-gdp_usd_billions"] = "id"
 
 
-@get(_ONE, summary="One country")
-async def get_country(request: Request[Any, Any, Any], country_id: str) -> Response[Country]:
-    found = await services_of(request).reader.fetch(rows.ONE["countries"], _key(country_id))
-    if not found:
-        raise _missing(country_id)
-    return item(request, rows.to_country(found[0]))
+COUNTRIES = Resource(
+    aggregate="countries", noun="country", path=wire.COUNTRIES, kind=Country, is_id=is_country_code,
+    filters=("region", "continent"), sorts={"name": text, "gdp_usd_billions": amount},
+    read="read", write="write-countries",
+)  # fmt: skip
 
 
-@patch(_ONE, summary="Correct a country's GDP (JSON merge patch)")
-async def update_country(request: Request[Any, Any, Any], country_id: str) -> Json[Country]:
-    key = _key(country_id)
-    expected = if_match(request.headers.get("if-match"))
+@get(
+    wire.COUNTRIES,
+    summary="Countries, page by page",
+    opt=documented(Page[Country], query=CountryQuery, conditional=True, read_after=True),
+)
+async def list_countries(request: Request[Any, Any, Any]) -> Answer:
+    return await list_page(request, COUNTRIES, read_query(request, CountryQuery))
+
+
+@get(_ONE, summary="One country", opt=documented(Country, conditional=True, read_after=True, statuses=(404,)))
+async def get_country(request: Request[Any, Any, Any], country_id: str) -> Answer:
+    return await get_item(request, COUNTRIES, country_id)
+
+
+@patch(_ONE, summary="Correct a country's GDP (JSON merge patch)", opt=documented_write(Country, body=CountryPatch))
+async def update_country(request: Request[Any, Any, Any], country_id: str) -> Answer:
+    require(request, COUNTRIES.write)
+    key = COUNTRIES.key(country_id)
+    expected = if_match(header(request, b"if-match"))
     change = await read_body(request, CountryPatch)
-    if change == CountryPatch():
-        raise ApiError(400, f"expected at least one of {', '.join(CountryPatch.__struct_fields__)}, found none")
+    refuse_empty(change)
     refuse(problems_of_country(change))
     gdp = change.gdp_usd_billions
     contribution = contribution_usd_millions(gdp) if isinstance(gdp, Decimal) else None
-    services = services_of(request)
-    changed = await services.primary.fetch(rows.UPDATE_COUNTRY, key, expected, *given_or_none(change), contribution)
-    if not changed:
-        raise await _missing_or_stale(services, country_id)
-    services.hint.send()
-    country = rows.to_country(changed[0])
-    return Json(country, headers={"etag": etag(country.version)})
-
-
-async def _missing_or_stale(services: Services, country_id: str) -> ApiError:
-    found = await services.primary.fetch(rows.ONE["countries"], country_id)
-    if not found:
-        return _missing(country_id)
-    tag = etag(rows.to_country(found[0]).version)
-    return ApiError(412, f"the country has changed: its ETag is now {tag}; GET it, then try again", {"etag": tag})
-
-
-def _key(country_id: str) -> str:
-    if not is_country_code(country_id):
-        raise _missing(country_id)
-    return country_id
-
-
-def _missing(country_id: str) -> ApiError:
-    return ApiError(404, f"there is no country with the id {country_id[:60]!r}")
+    values = (key, expected, *given_or_none(change), contribution)
+    changed = await write(request, COUNTRIES, rows.UPDATE_COUNTRY, *values)
+    return changed or await nothing_was_written(request, COUNTRIES, key)
 
 
 HANDLERS = [list_countries, get_country, update_country]

@@ -20,7 +20,8 @@ from nats.errors import Error as NatsError
 from redis import RedisError
 
 from system import wire
-from system.api.messages import Json
+from system.api.messages import Answer, encode
+from system.api.openapi import documented
 from system.events import bus
 from system.process import Surroundings
 from system.settings import Settings
@@ -109,13 +110,17 @@ async def _check(name: str, required: bool, probe: Callable[[], Awaitable[object
     return Check(name, True, required, "" if required else "optional")
 
 
-@get(wire.LIVE, summary="The process runs")
-async def live() -> dict[str, str]:
-    return {"status": "live"}
+@get(wire.LIVE, summary="The process runs", opt=documented(dict[str, str], signed_in=False))
+async def live() -> Answer:
+    return Answer(b'{"status":"live"}')
 
 
-@get(wire.READY, summary="The process can do its work, and what is away if it cannot")
-async def ready(request: Request[Any, Any, Any]) -> Json[Readiness]:
+@get(
+    wire.READY,
+    summary="The process can do its work, and what is away if it cannot",
+    opt=documented(Readiness, signed_in=False),
+)
+async def ready(request: Request[Any, Any, Any]) -> Answer:
     services = request.app.state.services
     found = await services.health.readiness(services.region)
-    return Json(found, status_code=200 if found.ready else 503, headers={"cache-control": "no-store"})
+    return Answer(encode(found), 200 if found.ready else 503, {"cache-control": "no-store"})

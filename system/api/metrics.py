@@ -1,4 +1,5 @@
-"""What Prometheus reads: requests by route and status, their latency in the process, memory.
+"""What Prometheus reads: requests by route and status, their latency in the process, memory,
+what was refused, repeated or signed in.
 
 The latency here starts when the process got to the request. What a client waits for before that, a frozen
 process above all, is seen only from outside.
@@ -12,7 +13,7 @@ from functools import lru_cache
 
 from litestar import Response, get
 from litestar.enums import ScopeType
-from litestar.types import ASGIApp, Message, Receive, Scope, Send
+from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -36,12 +37,28 @@ _SECONDS = Histogram(
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5),
     registry=_REGISTRY,
 )
+REFUSED = Counter("covenant_http_refusals", "Requests answered with 401, 403 or 429.", ("status",), registry=_REGISTRY)
+REFUSALS_DROPPED = Counter(
+    "covenant_refusals_dropped", "Refusals that the audit trail will lack: too many waited.", registry=_REGISTRY
+)
+REPLAYED = Counter(
+    "covenant_idempotent_replays", "Writes answered from an earlier one with the same key.", registry=_REGISTRY
+)
+SIGN_INS = Counter("covenant_sign_ins", "Tokens asked for.", ("outcome",), registry=_REGISTRY)
+READ_AFTER = Counter(
+    "covenant_read_after", "Reads that had to see a write: which member answered.", ("member",), registry=_REGISTRY
+)
 _METHODS = ("GET", "POST", "PATCH", "DELETE", "OPTIONS", "HEAD", "PUT")
 
 
 @lru_cache(maxsize=1_000)
 def _meters(method: str, route: str, status: int) -> tuple[Callable[[], None], Callable[[float], None]]:
     return _REQUESTS.labels(method, route, str(status)).inc, _SECONDS.labels(method, route).observe
+
+
+def method_of(scope: HTTPScope) -> str:
+    """The method, if it is one of the usual ones."""
+    return scope["method"] if scope["method"] in _METHODS else "other"
 
 
 def measured(app: ASGIApp) -> ASGIApp:
@@ -63,14 +80,15 @@ def measured(app: ASGIApp) -> ASGIApp:
         try:
             await app(scope, receive, send_and_see)
         finally:
-            method = scope["method"] if scope["method"] in _METHODS else "other"
-            count, observe = _meters(method, scope.get("path_template") or "none", status)
+            if status in (401, 403, 429):
+                REFUSED.labels(str(status)).inc()
+            count, observe = _meters(method_of(scope), scope.get("path_template") or "none", status)
             count()
             observe(time.perf_counter() - begin)
 
     return run
 
 
-@get(wire.METRICS, summary="Metrics for Prometheus")
+@get(wire.METRICS)
 async def metrics() -> Response[bytes]:
     return Response(generate_latest(_REGISTRY), headers={"content-type": CONTENT_TYPE_LATEST})

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
+import asyncpg
 import msgspec
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
@@ -17,6 +18,8 @@ from system.wire import Problem
 
 _log = logging.getLogger("covenant.api")
 _DETAIL_LENGTH_MAX = 2_000
+_MEDIA_TYPE = "application/problem+json"
+_NOT_KEPT = {"cache-control": "no-store"}
 
 
 class ApiError(Exception):
@@ -28,21 +31,51 @@ class ApiError(Exception):
         self.headers = dict(headers or {})
 
 
+class Refused(ApiError):
+    """A 401, 403 or 429: an entry of the audit trail, with this `reason`, which has nothing of the request in it."""
+
+    def __init__(self, status: int, detail: str, reason: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(status, detail, headers)
+        self.reason = reason
+
+
+def problem_bytes(status: int, detail: str, headers: Mapping[str, str]) -> tuple[list[tuple[bytes, bytes]], bytes]:
+    """The headers and the body of a problem+json answer, for where there is no Litestar."""
+    body = _body(status, detail)
+    given = {"content-type": _MEDIA_TYPE, "content-length": str(len(body)), **_NOT_KEPT, **headers}
+    return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in given.items()], body
+
+
 def problem(status: int, detail: str, headers: Mapping[str, str] | None = None) -> Response[bytes]:
-    """A problem+json answer; its title is the status code's own phrase."""
-    body = Problem(
-        type="about:blank", title=HTTPStatus(status).phrase, status=status, detail=detail[:_DETAIL_LENGTH_MAX]
-    )
+    """A problem+json answer."""
     return Response(
-        msgspec.json.encode(body),
-        status_code=status,
-        media_type="application/problem+json",
-        headers={"cache-control": "no-store", **(headers or {})},
+        _body(status, detail), status_code=status, media_type=_MEDIA_TYPE, headers={**_NOT_KEPT, **(headers or {})}
+    )
+
+
+def _body(status: int, detail: str) -> bytes:
+    """A problem whose title is the status code's own phrase."""
+    title = HTTPStatus(status).phrase
+    return msgspec.json.encode(
+        Problem(type="about:blank", title=title, status=status, detail=detail[:_DETAIL_LENGTH_MAX])
     )
 
 
 def _on_api_error(_: Request[Any, Any, Any], error: ApiError) -> Response[bytes]:
     return problem(error.status, str(error), error.headers)
+
+
+def _on_refused(request: Request[Any, Any, Any], error: Refused) -> Response[bytes]:
+    principal = request.scope.get("auth")
+    client_id = principal.client_id if principal is not None else "anonymous"
+    request.app.state.services.refusals.add(
+        client_id, request.scope["method"], request.scope["path_template"], error.status, error.reason
+    )
+    return _on_api_error(request, error)
+
+
+def _on_data_error(_: Request[Any, Any, Any], error: asyncpg.DataError) -> Response[bytes]:
+    return problem(400, f"the database cannot hold this: {error}")
 
 
 def _on_http_error(_: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
@@ -56,7 +89,9 @@ def _on_not_written(_: Request[Any, Any, Any], error: NotWritten) -> Response[by
 
 
 def _on_outcome_unknown(_: Request[Any, Any, Any], error: OutcomeUnknown) -> Response[bytes]:
-    return problem(503, f"outcome unknown: {error}; look for the write before sending it again")
+    return problem(
+        503, f"outcome unknown: {error}; send it again with its Idempotency-Key, or look for it", {"retry-after": "1"}
+    )
 
 
 def _on_nothing_to_read(_: Request[Any, Any, Any], error: NothingToRead) -> Response[bytes]:
@@ -70,7 +105,9 @@ def _on_anything_else(_: Request[Any, Any, Any], error: Exception) -> Response[b
 
 HANDLERS: dict[int | type[Exception], Any] = {
     ApiError: _on_api_error,
+    Refused: _on_refused,
     HTTPException: _on_http_error,
+    asyncpg.DataError: _on_data_error,
     NotWritten: _on_not_written,
     OutcomeUnknown: _on_outcome_unknown,
     NothingToRead: _on_nothing_to_read,

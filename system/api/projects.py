@@ -2,139 +2,126 @@
 
 from __future__ import annotations
 
-from typing import Any
-from uuid import UUID
+from typing import Any, Literal
 
 import asyncpg
-from litestar import Request, Response, delete, get, patch, post
+from litestar import Request, delete, get, patch, post
 
 from system import wire
-from system.api.listing import Limit, list_page
-from system.api.messages import (
-    LIMIT_DEFAULT,
-    Json,
-    Page,
-    etag,
-    given_or_none,
-    if_match,
-    item,
-    read_body,
-    refuse,
+from system.api.access import Principal, principal_of, require
+from system.api.items import (
+    PageQuery,
+    Resource,
+    amount,
+    exists_already,
+    get_item,
+    list_page,
+    nothing_was_written,
+    only_region,
+    text,
+    write,
 )
+from system.api.messages import (
+    Answer,
+    Page,
+    given_or_none,
+    header,
+    if_match,
+    read_body,
+    read_query,
+    refuse,
+    refuse_empty,
+)
+from system.api.openapi import documented, documented_write
 from system.api.problems import ApiError
-from system.api.services import Services, services_of
 from system.domain.rules import ProjectPatch, is_uuid, problems_of_project
 from system.store import rows
+from system.store.rows import Write
 from system.wire import NewProject, Project, Region, Sector, Status
 
 _ONE = f"{wire.PROJECTS}/{{project_id:str}}"
 
 
-@get(wire.PROJECTS, summary="Projects, in the order of their ids")
-async def list_projects(
-    request: Request[Any, Any, Any],
-    limit: Limit = LIMIT_DEFAULT,
-    after: str | None = None,
-    region: Region | None = None,
-    sector: Sector | None = None,
-    status: Status | None = None,
-) -> Json[Page[Project]]:
-    if after is not None and not is_uuid(after):
-        raise ApiError(400, f"after: expected the cursor of a page before (a UUID), found {after[:60]!r}")
-    filters = {"region": region, "sector": sector, "status": status}
-    start = None if after is None else UUID(after)
-    return await list_page(request, "projects", rows.to_project, filters, limit, start)
+class ProjectQuery(PageQuery, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    region: Region | None = None
+    sector: Sector | None = None
+    status: Status | None = None
+    sort: Literal["id", "-id", "name", "-name", "funding_usd_millions", "-funding_usd_millions"] = "id"
 
 
-@get(_ONE, summary="One project")
-async def get_project(request: Request[Any, Any, Any], project_id: str) -> Response[Project]:
-    found = await services_of(request).reader.fetch(rows.ONE["projects"], _key(project_id))
-    if not found:
-        raise _missing(project_id)
-    return item(request, rows.to_project(found[0]))
+PROJECTS = Resource(
+    aggregate="projects", noun="project", path=wire.PROJECTS, kind=Project, is_id=is_uuid,
+    filters=("region", "sector", "status"), sorts={"name": text, "funding_usd_millions": amount},
+    read="read", write="write-projects",
+)  # fmt: skip
 
 
-@post(wire.PROJECTS, summary="Create a project")
-async def create_project(request: Request[Any, Any, Any]) -> Json[Project]:
+@get(
+    wire.PROJECTS,
+    summary="Projects, page by page",
+    opt=documented(Page[Project], query=ProjectQuery, conditional=True, read_after=True),
+)
+async def list_projects(request: Request[Any, Any, Any]) -> Answer:
+    return await list_page(request, PROJECTS, read_query(request, ProjectQuery))
+
+
+@get(_ONE, summary="One project", opt=documented(Project, conditional=True, read_after=True, statuses=(404,)))
+async def get_project(request: Request[Any, Any, Any], project_id: str) -> Answer:
+    return await get_item(request, PROJECTS, project_id)
+
+
+@post(
+    wire.PROJECTS,
+    summary="Create a project",
+    opt=documented_write(Project, body=NewProject, status=201, if_match=False),
+)
+async def create_project(request: Request[Any, Any, Any]) -> Answer:
+    _may_write_some(request)
     new = await read_body(request, NewProject)
     refuse(problems_of_project(new))
-    services = services_of(request)
-    values = (
-        None if new.id is None else UUID(new.id), new.name, new.region, new.country_code, new.sector,
-        new.status, new.funding_usd_millions,
-    )  # fmt: skip
-    created = await _write(services, rows.CREATE_PROJECT, values, new.country_code)
-    if created is None:
-        version = await _version(services, str(new.id))
-        headers = {} if version is None else {"etag": etag(version)}
-        raise ApiError(409, f"a project with the id {new.id} exists already; its ETag is beside this", headers)
-    headers = {"location": f"{wire.PROJECTS}/{created.id}", "etag": etag(created.version)}
-    return Json(created, status_code=201, headers=headers)
+    require(request, PROJECTS.write, new.region)
+    values = (new.id, new.name, new.region, new.country_code, new.sector, new.status, new.funding_usd_millions)
+    created = await _write(request, rows.CREATE_PROJECT, new.country_code, *values)
+    return created or await exists_already(request, PROJECTS, str(new.id))
 
 
-@patch(_ONE, summary="Change a project (JSON merge patch)")
-async def update_project(request: Request[Any, Any, Any], project_id: str) -> Json[Project]:
-    key = _key(project_id)
-    expected = if_match(request.headers.get("if-match"))
+@patch(_ONE, summary="Change a project (JSON merge patch)", opt=documented_write(Project, body=ProjectPatch))
+async def update_project(request: Request[Any, Any, Any], project_id: str) -> Answer:
+    principal = _may_write_some(request)
+    key = PROJECTS.key(project_id)
+    expected = if_match(header(request, b"if-match"))
     change = await read_body(request, ProjectPatch)
-    if change == ProjectPatch():
-        raise ApiError(400, f"expected at least one of {', '.join(ProjectPatch.__struct_fields__)}, found none")
+    refuse_empty(change)
     refuse(problems_of_project(change))
-    services = services_of(request)
-    values = given_or_none(change)
-    changed = await _write(services, rows.UPDATE_PROJECT, (key, expected, *values), str(change.country_code))
-    if changed is None:
-        raise await _missing_or_stale(services, project_id)
-    return Json(changed, headers={"etag": etag(changed.version)})
+    if isinstance(change.region, str):
+        require(request, PROJECTS.write, change.region)
+    values = (key, expected, only_region(principal), *given_or_none(change))
+    changed = await _write(request, rows.UPDATE_PROJECT, str(change.country_code), *values)
+    return changed or await nothing_was_written(request, PROJECTS, key)
 
 
-@delete(_ONE, summary="Delete a project")
-async def delete_project(request: Request[Any, Any, Any], project_id: str) -> None:
-    key = _key(project_id)
-    expected = if_match(request.headers.get("if-match"))
-    services = services_of(request)
-    if not await services.primary.fetch(rows.DELETE_PROJECT, key, expected):
-        raise await _missing_or_stale(services, project_id)
-    services.hint.send()
+@delete(_ONE, summary="Delete a project", opt=documented_write(None, status=204), status_code=200)
+async def delete_project(request: Request[Any, Any, Any], project_id: str) -> Answer:
+    principal = _may_write_some(request)
+    key = PROJECTS.key(project_id)
+    expected = if_match(header(request, b"if-match"))
+    deleted = await write(request, PROJECTS, rows.DELETE_PROJECT, key, expected, only_region(principal))
+    return deleted or await nothing_was_written(request, PROJECTS, key)
 
 
-async def _write(services: Services, query: str, values: tuple[object, ...], country_code: str) -> Project | None:
+def _may_write_some(request: Request[Any, Any, Any]) -> Principal:
+    """Refuse at once whoever may write no project, before anything is read of what they sent."""
+    return require(request, PROJECTS.write, principal_of(request).region)
+
+
+async def _write(
+    request: Request[Any, Any, Any], statement: Write, country_code: str, *values: object
+) -> Answer | None:
     try:
-        written = await services.primary.fetch(query, *values)
+        return await write(request, PROJECTS, statement, *values)
     except asyncpg.ForeignKeyViolationError:
-        raise ApiError(
-            400, f"country_code: expected the id of one of {wire.COUNTRIES}, found {country_code!r}"
-        ) from None
-    if not written:
-        return None
-    services.hint.send()
-    return rows.to_project(written[0])
-
-
-async def _version(services: Services, project_id: str) -> int | None:
-    found = await services.primary.fetch(rows.ONE["projects"], UUID(project_id))
-    return rows.to_project(found[0]).version if found else None
-
-
-async def _missing_or_stale(services: Services, project_id: str) -> ApiError:
-    version = await _version(services, project_id)
-    if version is None:
-        return _missing(project_id)
-    return ApiError(
-        412,
-        f"the project has changed: its ETag is now {etag(version)}; GET it, then try again",
-        {"etag": etag(version)},
-    )
-
-
-def _key(project_id: str) -> UUID:
-    if not is_uuid(project_id):
-        raise _missing(project_id)
-    return UUID(project_id)
-
-
-def _missing(project_id: str) -> ApiError:
-    return ApiError(404, f"there is no project with the id {project_id[:60]!r}")
+        expected = f"country_code: expected the id of one of {wire.COUNTRIES}"
+        raise ApiError(400, f"{expected}, found {country_code!r}") from None
 
 
 HANDLERS = [list_projects, get_project, create_project, update_project, delete_project]

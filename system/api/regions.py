@@ -2,34 +2,41 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import msgspec
 from litestar import Request, get
 
 from system import wire
-from system.api.messages import Json, Page, encode
+from system.api.access import require
+from system.api.messages import Answer, Page, conditional, encode, etag_of_content
+from system.api.openapi import documented
 from system.api.problems import ApiError
 from system.api.services import Services, services_of
 from system.store import rollups
 from system.wire import RegionTotals
 
 _ONE = f"{wire.REGIONS}/{{region_id:str}}"
+_tag = lru_cache(maxsize=8)(etag_of_content)  # The same bytes for as long as they are cached.
 _PAGE = msgspec.json.Decoder(Page[RegionTotals])
 
 
-@get(wire.REGIONS, summary="Totals of the six regions")
-async def list_regions(request: Request[Any, Any, Any]) -> Json[Page[RegionTotals]]:
+@get(wire.REGIONS, summary="Totals of the six regions", opt=documented(Page[RegionTotals], conditional=True))
+async def list_regions(request: Request[Any, Any, Any]) -> Answer:
+    require(request, "read")
     services = services_of(request)
-    # Bytes as they are cached: Json passes them through.
-    return Json(await _totals(services), headers={"covenant-region": services.region})  # type: ignore[arg-type]
+    body = await _totals(services)
+    return conditional(request, body, _tag(body), {"Covenant-Region": services.region})
 
 
-@get(_ONE, summary="Totals of one region")
-async def get_region(request: Request[Any, Any, Any], region_id: str) -> Json[RegionTotals]:
+@get(_ONE, summary="Totals of one region", opt=documented(RegionTotals, conditional=True, statuses=(404,)))
+async def get_region(request: Request[Any, Any, Any], region_id: str) -> Answer:
+    require(request, "read")
     for totals in _PAGE.decode(await _totals(services_of(request))).items:
         if totals.id == region_id:
-            return Json(totals)
+            body = encode(totals)
+            return conditional(request, body, etag_of_content(body))
     raise ApiError(404, f"there is no region with the id {region_id[:60]!r}")
 
 

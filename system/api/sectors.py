@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from litestar import get
+from typing import Any
+
+from litestar import Request, get
 
 from system import wire
-from system.api.messages import Json, Page
+from system.api.access import require
+from system.api.messages import Answer, Page, conditional, encode, etag_of_content
+from system.api.openapi import documented
 from system.domain.geography import SECTORS
 from system.wire import SectorName
 
-_ALL = Page(items=[SectorName(id=sector) for sector in SECTORS], next=None)
+_ALL = encode(Page(items=[SectorName(id=sector) for sector in SECTORS], next=None))
 
 
-@get(wire.SECTORS, summary="The sectors")
-async def list_sectors() -> Json[Page[SectorName]]:
-    return Json(_ALL)
+_TAG = etag_of_content(_ALL)
+
+
+@get(wire.SECTORS, summary="The sectors", opt=documented(Page[SectorName], conditional=True))
+async def list_sectors(request: Request[Any, Any, Any]) -> Answer:
+    require(request, "read")
+    return conditional(request, _ALL, _TAG)
 
 
 HANDLERS = [list_sectors]

@@ -11,10 +11,16 @@ from typing import Any, cast
 
 from litestar import Request
 
+from system.api.access import Tokens
+from system.api.door import Door
 from system.api.health import Bus, Health
+from system.api.metrics import READ_AFTER
+from system.api.refusals import Refusals
+from system.api.sign_ins import SignIns
 from system.process import Surroundings
 from system.settings import Settings
-from system.store import totals_cache
+from system.store import regional
+from system.store.own_writes import OwnWrites
 from system.store.primary import NotWritten, OutcomeUnknown, Primary
 from system.store.reader import Reader
 from system.store.rows import SEND_HINT
@@ -51,25 +57,36 @@ class Services:
     cache: TotalsCache
     hint: Hint
     health: Health
+    door: Door
+    sign_ins: SignIns
+    refusals: Refusals
+    own_writes: OwnWrites
 
 
 @contextlib.asynccontextmanager
-async def open_services(settings: Settings, log: logging.Logger) -> AsyncIterator[Services]:
+async def open_services(settings: Settings, tokens: Tokens, log: logging.Logger) -> AsyncIterator[Services]:
     """The services for one process; they find and lose what is around them by themselves."""
     surroundings = Surroundings(log)
     reader = Reader(settings, surroundings)
     primary = Primary(settings, surroundings)
-    cache = TotalsCache(totals_cache.connect(settings, _CACHE_WITHIN_S), surroundings)
+    cache = TotalsCache(regional.connect(settings, _CACHE_WITHIN_S), surroundings)
     bus = Bus(settings, surroundings, log)
     hint = Hint(primary)
-    services = Services(settings.region, reader, primary, cache, hint, Health(reader, primary, cache, bus))
-    tasks = [asyncio.create_task(bus.run()), asyncio.create_task(hint.run())]
+    refusals = Refusals(primary, settings.region)
+    own_writes = OwnWrites(reader, primary, lambda member: READ_AFTER.labels(member).inc())
+    services = Services(
+        region=settings.region, reader=reader, primary=primary, cache=cache, hint=hint,
+        health=Health(reader, primary, cache, bus), door=Door(tokens, refusals), sign_ins=SignIns(reader, tokens),
+        refusals=refusals, own_writes=own_writes,
+    )  # fmt: skip
+    tasks = [asyncio.create_task(one.run()) for one in (bus, hint, refusals)]
     try:
         yield services
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        own_writes.close()
         reader.close()
         primary.close()
         await cache.close()

@@ -1,10 +1,11 @@
-"""What a project or a country may look like: the checks that a type alone cannot make.
+"""What a project, a country, a user or an incident may look like: the checks that a type alone cannot make.
 
 Each check returns a list of plain sentences, one a problem, so that a client learns everything at once.
 """
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
 from uuid import UUID
 
@@ -13,10 +14,25 @@ from msgspec import UNSET, UnsetType
 
 from system.domain.geography import REGIONS
 from system.domain.money import LARGEST_GDP_USD_BILLIONS, LARGEST_USD_MILLIONS, has_at_most_digits
-from system.wire import NewProject, Region, Sector, Status
+from system.wire import (
+    IncidentStatus,
+    NewIncident,
+    NewProject,
+    NewUser,
+    Region,
+    Role,
+    Sector,
+    Severity,
+    Status,
+)
 
 NAME_LENGTH_MAX = 200
 SOURCE_LENGTH_MAX = 200
+TITLE_LENGTH_MAX = 200
+DETAIL_LENGTH_MAX = 2_000
+RATE_PER_S_MAX = 1_000_000
+_RESERVED = ("anonymous", "system")
+"""Who they are in the audit trail, nobody may call themselves."""
 
 
 class ProjectPatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -39,6 +55,25 @@ class CountryPatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     gdp_approximate: bool | UnsetType = UNSET
 
 
+class UserPatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A JSON merge patch of a machine client. `region` may be removed (null): only a steward has one."""
+
+    role: Role | UnsetType = UNSET
+    region: Region | UnsetType | None = UNSET
+    rate_per_s: int | UnsetType = UNSET
+    disabled: bool | UnsetType = UNSET
+    secret_sha256: str | UnsetType = UNSET
+
+
+class IncidentPatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A JSON merge patch of an incident; one that is closed may be opened again."""
+
+    status: IncidentStatus | UnsetType = UNSET
+    severity: Severity | UnsetType = UNSET
+    title: str | UnsetType = UNSET
+    detail: str | UnsetType = UNSET
+
+
 def problems_of_project(project: NewProject | ProjectPatch) -> list[str]:
     """What is wrong with the fields of a project that are given."""
     problems: list[str] = []
@@ -48,8 +83,8 @@ def problems_of_project(project: NewProject | ProjectPatch) -> list[str]:
         problems.append(f"country_code: expected three capital letters, found {project.country_code[:20]!r}")
     if isinstance(project.funding_usd_millions, Decimal):
         problems += _amount("funding_usd_millions", project.funding_usd_millions, LARGEST_USD_MILLIONS, 2)
-    if isinstance(project, NewProject) and project.id is not None and not is_uuid(project.id):
-        problems.append(f"id: expected a UUID in lower case with hyphens, found {project.id[:40]!r}")
+    if isinstance(project, NewProject):
+        problems += _new_id(project.id)
     return problems
 
 
@@ -63,6 +98,50 @@ def problems_of_country(patch: CountryPatch) -> list[str]:
     if isinstance(patch.gdp_source, str):
         problems += _text("gdp_source", patch.gdp_source, SOURCE_LENGTH_MAX)
     return problems
+
+
+def problems_of_user(user: NewUser | UserPatch) -> list[str]:
+    """What is wrong with the fields of a machine client that are given."""
+    problems: list[str] = []
+    if isinstance(user, NewUser):
+        if not is_user_id(user.id) or user.id in _RESERVED:
+            problems.append(
+                f"id: expected 2 to 63 of a-z, 0-9 and -, and none of {', '.join(_RESERVED)}, found {user.id[:70]!r}"
+            )
+        problems += problems_of_role(user.role, user.region)
+    if isinstance(user.rate_per_s, int) and not 1 <= user.rate_per_s <= RATE_PER_S_MAX:
+        problems.append(f"rate_per_s: expected 1 to {RATE_PER_S_MAX}, found {user.rate_per_s}")
+    if isinstance(user.secret_sha256, str) and not re.fullmatch("[0-9a-f]{64}", user.secret_sha256):
+        problems.append("secret_sha256: expected 64 hexadecimal digits in lower case, found something else")
+    return problems
+
+
+def problems_of_role(role: Role, region: Region | None) -> list[str]:
+    """A steward has a region, nobody else has."""
+    if (role == "steward") == (region is not None):
+        return []
+    return [f"region: expected one for a steward and null for every other role, found {region} for {role}"]
+
+
+def problems_of_incident(incident: NewIncident | IncidentPatch) -> list[str]:
+    """What is wrong with the fields of an incident that are given."""
+    problems: list[str] = []
+    if isinstance(incident.title, str):
+        problems += _text("title", incident.title, TITLE_LENGTH_MAX)
+    if isinstance(incident.detail, str):
+        lines = incident.detail.split("\n")
+        if len(incident.detail) > DETAIL_LENGTH_MAX:
+            problems.append(f"detail: expected at most {DETAIL_LENGTH_MAX} characters, found {len(incident.detail)}")
+        elif not all(line.isprintable() for line in lines):
+            problems.append("detail: expected lines of printable characters")
+    if isinstance(incident, NewIncident):
+        problems += _new_id(incident.id)
+    return problems
+
+
+def is_user_id(text: str) -> bool:
+    """Whether it can be the id of a machine client."""
+    return re.fullmatch("[a-z0-9][a-z0-9-]{1,62}", text) is not None
 
 
 def is_uuid(text: str) -> bool:
@@ -80,6 +159,12 @@ def is_country_code(text: str) -> bool:
 
 def is_region(text: str) -> bool:
     return text in REGIONS
+
+
+def _new_id(text: str | None) -> list[str]:
+    if text is None or is_uuid(text):
+        return []
+    return [f"id: expected a UUID in lower case with hyphens, found {text[:40]!r}"]
 
 
 def _text(field: str, text: str, length_max: int) -> list[str]:

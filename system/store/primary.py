@@ -18,6 +18,13 @@ _FIND_WITHIN_S = 1.0
 _ANSWER_WITHIN_S = 2.0
 
 
+_UNDONE = (
+    asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError, asyncpg.DeadlockDetectedError,
+    asyncpg.SerializationError, asyncpg.InsufficientResourcesError,
+)  # fmt: skip
+"""What PostgreSQL answers with when it has rolled back and another try may go well."""
+
+
 class NotWritten(Exception):
     """The write certainly did not happen: it may be sent again."""
 
@@ -51,6 +58,8 @@ class Primary:
             except Busy as error:
                 self._look_again(member, lost=False)
                 raise NotWritten(str(error)) from None
+            except _UNDONE as error:
+                raise NotWritten(f"{member.address}: {error}") from None
             except (NotSent, asyncpg.ReadOnlySQLTransactionError) as error:
                 self._look_again(member, lost=True)
                 if last:

@@ -45,6 +45,19 @@ class Reader:
                 self._leave_alone(member, error)
         raise NothingToRead("; ".join(failures) or "every member is away")
 
+    async def fetch_near(self, query: str, *args: object) -> list[Record]:
+        """The same from the region's own member alone. NothingToRead if it is away."""
+        near = self._members[0]
+        if near.address in self._probes:
+            raise NothingToRead(f"{near.address} is away")
+        try:
+            return await self._ask(near, query, args)
+        except Busy as error:
+            raise NothingToRead(str(error)) from None
+        except (NotSent, NoAnswer) as error:
+            self._leave_alone(near, error)
+            raise NothingToRead(str(error)) from None
+
     def close(self) -> None:
         for probe in self._probes.values():
             probe.cancel()

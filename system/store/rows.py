@@ -1,70 +1,171 @@
 """What the API reads and writes, in SQL: one statement an operation, so that a write from the far side of the
-world costs one round trip. Table columns carry the names of the fields of `wire` in the same order.
+world costs one round trip. PostgreSQL makes the JSON of an item: it is cheap there, and its numbers stay exact.
+
+A write keeps its answer under the client's key in the same statement (see `idempotency`): a second use of the key
+violates it, which undoes the write.
 """
 
 from __future__ import annotations
 
 from functools import cache
+from typing import NamedTuple
 
-from system.domain.partitions import Aggregate
-from system.store.connect import Record
-from system.wire import Country, Project
+import msgspec
 
-_COUNTRY = ", ".join(Country.__struct_fields__)
-_PROJECT = ", ".join("id::text" if name == "id" else name for name in Project.__struct_fields__)
-_COLUMNS: dict[Aggregate, str] = {"countries": _COUNTRY, "projects": _PROJECT}
+from system.wire import Aggregate, Country, Incident, Project, User
 
 HINT_CHANNEL = "covenant_outbox"
 """The relay listens here. The hint is sent after the commit, on its own: a NOTIFY inside the transaction
 would make all writers queue for one lock while they wait for the standby."""
 SEND_HINT = f"select pg_notify('{HINT_CHANNEL}', '')"
 
-ONE: dict[Aggregate, str] = {
-    "countries": f"select {_COUNTRY} from countries where id = $1",
-    "projects": f"select {_PROJECT} from projects where id = $1",
-}
+_INSTANTS = ("opened_at", "closed_at")
+_KINDS: tuple[tuple[Aggregate, type[msgspec.Struct]], ...] = (
+    ("countries", Country), ("projects", Project), ("users", User), ("incidents", Incident),
+)  # fmt: skip
+_COLUMNS: dict[Aggregate, str] = {
+    aggregate: ", ".join(
+        f"""to_char({name} at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as {name}""" if name in _INSTANTS
+        else name
+        for name in kind.__struct_fields__
+    )
+    for aggregate, kind in _KINDS
+}  # fmt: skip
 
-CREATE_PROJECT = f"""
+ONE: dict[Aggregate, str] = {
+    aggregate: f"select row_to_json(p)::text, version, region from (select {columns} from {aggregate} where id = $1) p"
+    for aggregate, columns in _COLUMNS.items()
+}
+"""An item: its JSON, version and region."""
+
+
+class Write(NamedTuple):
+    """A writing statement and the status of its success. $1 is the client's id, $2 its key or null, $3 the SHA-256 of
+    the request; its row is (the item's JSON, its id, its version, the transaction's xid8 as text)."""
+
+    sql: str
+    status: int
+
+
+def _write(aggregate: Aggregate, status: int, change: str, further: str = "") -> Write:
+    """`change` returns `*` of the row that it wrote."""
+    item = "null::json" if status == 204 else "row_to_json(p)"
+    return Write(
+        f"""
+with written as ({change} returning *), {further}
+item as (select {item} as item, p.id, p.version from (select {_COLUMNS[aggregate]} from written) p),
+kept as (
+    insert into idempotency (client_id, key, request_sha256, status, answer)
+    select $1, $2, $3, {status}, jsonb_build_object('written', pg_current_xact_id()::text, 'item', item)
+    from item where $2::text is not null
+)
+select item::text, id::text, version, pg_current_xact_id()::text from item""",
+        status,
+    )
+
+
+# A null id is made here; one that exists already writes nothing.
+CREATE_PROJECT = _write(
+    "projects",
+    201,
+    """
 insert into projects (id, name, region, country_code, sector, status, funding_usd_millions)
-values (coalesce($1, gen_random_uuid()), $2, $3, $4, $5, $6, $7)
-on conflict (id) do nothing returning {_PROJECT}"""
+values (coalesce($4, gen_random_uuid()), $5, $6, $7, $8, $9, $10) on conflict (id) do nothing""",
+)
+
+CREATE_INCIDENT = _write(
+    "incidents",
+    201,
+    """
+insert into incidents (id, region, kind, severity, subject, title, detail, raised_by)
+values (coalesce($4, gen_random_uuid()), $5, 'reported', $6, 'reported', $7, $8, $9) on conflict (id) do nothing""",
+)
+
+CREATE_USER = _write(
+    "users",
+    201,
+    """
+insert into users (id, role, region, rate_per_s) values ($4, $5, $6, $7) on conflict (id) do nothing""",
+    """
+secret as (insert into user_secret (id, secret_sha256) select id, $8 from written),""",
+)
 
 # A parameter that is null leaves its column as it is; a null version matches any (`If-Match: *`).
-UPDATE_PROJECT = f"""
-update projects set name = coalesce($3, name), region = coalesce($4, region),
-    country_code = coalesce($5, country_code), sector = coalesce($6, sector),
-    status = coalesce($7, status), funding_usd_millions = coalesce($8, funding_usd_millions),
-    version = version + 1
-where id = $1 and ($2::bigint is null or version = $2) returning {_PROJECT}"""
+UPDATE_PROJECT = _write(
+    "projects",
+    200,
+    """
+update projects set name = coalesce($7, name), region = coalesce($8, region),
+    country_code = coalesce($9, country_code), sector = coalesce($10, sector), status = coalesce($11, status),
+    funding_usd_millions = coalesce($12, funding_usd_millions), version = version + 1
+where id = $4 and ($5::bigint is null or version = $5) and ($6::text is null or region = $6)""",
+)
 
-UPDATE_COUNTRY = f"""
-update countries set gdp_usd_billions = coalesce($3, gdp_usd_billions), gdp_year = coalesce($4, gdp_year),
-    gdp_source = coalesce($5, gdp_source), gdp_approximate = coalesce($6, gdp_approximate),
-    contribution_usd_millions = coalesce($7, contribution_usd_millions), version = version + 1
-where id = $1 and ($2::bigint is null or version = $2) returning {_COUNTRY}"""
+UPDATE_COUNTRY = _write(
+    "countries",
+    200,
+    """
+update countries set gdp_usd_billions = coalesce($6, gdp_usd_billions), gdp_year = coalesce($7, gdp_year),
+    gdp_source = coalesce($8, gdp_source), gdp_approximate = coalesce($9, gdp_approximate),
+    contribution_usd_millions = coalesce($10, contribution_usd_millions), version = version + 1
+where id = $4 and ($5::bigint is null or version = $5)""",
+)
 
-DELETE_PROJECT = "delete from projects where id = $1 and ($2::bigint is null or version = $2) returning id"
+UPDATE_INCIDENT = _write(
+    "incidents",
+    200,
+    """
+update incidents set status = coalesce($6, status), severity = coalesce($7, severity), title = coalesce($8, title),
+    detail = coalesce($9, detail), version = version + 1, closed_at = case coalesce($6, status)
+        when 'closed' then coalesce(closed_at, transaction_timestamp()) end
+where id = $4 and ($5::bigint is null or version = $5)""",
+)
+
+# $7 says whether the region is to become $8, which may be null.
+UPDATE_USER = _write(
+    "users",
+    200,
+    """
+update users set role = coalesce($6, role), region = case when $7::boolean then $8 else region end,
+    rate_per_s = coalesce($9, rate_per_s), disabled = coalesce($10, disabled), version = version + 1
+where id = $4 and ($5::bigint is null or version = $5)""",
+    """
+secret as (
+    update user_secret s set secret_sha256 = $11 from written w where s.id = w.id and $11::text is not null
+),""",
+)
+
+DELETE_PROJECT = _write(
+    "projects",
+    204,
+    """
+delete from projects
+where id = $4 and ($5::bigint is null or version = $5) and ($6::text is null or region = $6)""",
+)
+
+DELETE_USER = _write(
+    "users",
+    204,
+    """
+delete from users where id = $4 and ($5::bigint is null or version = $5)""",
+)
 
 
 @cache
-def page(aggregate: Aggregate, filters: tuple[str, ...], *, first: bool) -> str:
-    """The statement for one page: $1 how many rows, then the value of each filter, then, unless it is the
-    first page, the id to start after. `filters` are names of columns and never come from a client."""
-    columns = [f"{name} = " for name in filters] + ([] if first else ["id > "])
-    conditions = " and ".join(f"{column}${number}" for number, column in enumerate(columns, 2))
-    where = f" where {conditions}" if conditions else ""
-    return f"select {_COLUMNS[aggregate]} from {aggregate}{where} order by {aggregate}.id limit $1"
-
-
-def to_project(row: Record) -> Project:
-    """A row of `projects` as clients see it."""
-    identity, name, region, country_code, sector, status, funding, version = row
-    return Project(
-        id=identity, name=name, region=region, country_code=country_code, sector=sector, status=status,
-        funding_usd_millions=funding, version=version,
-    )  # fmt: skip
-
-
-def to_country(row: Record) -> Country:
-    """A row of `countries` as clients see it."""
-    return Country(**row)
+def page(aggregate: Aggregate, filters: tuple[str, ...], sort: str = "id", *, first: bool) -> str:
+    """The statement for one page of items as JSON: $1 how many rows, then the value of each filter, then, unless it
+    is the first page, the value of the field that it is sorted by (if that is not the id) and the id to start after.
+    `filters` and `sort` (`-` in front: descending) are names of columns and never come from a client."""
+    field = sort.removeprefix("-")
+    order, beyond = ("desc", "<") if sort != field else ("asc", ">")
+    keys = [f"{aggregate}.{name}" for name in dict.fromkeys((field, "id"))]
+    conditions = [f"{name} = ${number}" for number, name in enumerate(filters, 2)]
+    if not first:
+        places = ", ".join(f"${len(filters) + 2 + number}" for number in range(len(keys)))
+        conditions.append(f"({', '.join(keys)}) {beyond} ({places})")
+    where = f" where {' and '.join(conditions)}" if conditions else ""
+    by = ", ".join(f"{key} {order}" for key in keys)
+    return (
+        f"select row_to_json(p)::text from (select {_COLUMNS[aggregate]} from {aggregate}{where} "
+        f"order by {by} limit $1) p"
+    )

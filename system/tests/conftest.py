@@ -24,6 +24,7 @@ from infra import demote, ports
 from infra.parts.base import binary
 from system.settings import Settings
 from system.store.migrate import migrate
+from system.tests.api_process import Api, running, write_users
 
 DEADLINE_S = 60.0
 PASSWORD = "of-the-tests"
@@ -49,7 +50,7 @@ def wait_until(condition: Callable[[], bool], what: str) -> None:
 def port() -> Iterator[Callable[[str], int]]:
     """A free port for each name."""
     block = ports.claim()
-    assigned = block.assign(["postgres", "nats", "valkey", "http", *S3_PORTS])
+    assigned = block.assign(["postgres", "nats", "valkey", "http", "api", *S3_PORTS])
     yield assigned.__getitem__
     block.close()
 
@@ -163,6 +164,10 @@ def postgres_server(port: Callable[[str], int], tmp_path_factory: pytest.TempPat
 @pytest.fixture
 def settings(port: Callable[[str], int]) -> Settings:
     """Settings for the servers of the tests; the fixture of a server starts it."""
+    return settings_for(port)
+
+
+def settings_for(port: Callable[[str], int]) -> Settings:
     return Settings(
         region="ams",
         database_hosts=f"127.0.0.1:{port('postgres')}",
@@ -182,16 +187,37 @@ def settings(port: Callable[[str], int]) -> Settings:
 @pytest.fixture
 def database(postgres_server: None, settings: Settings) -> Settings:
     """Settings for a database of its own, with the schema and the data that a system starts with."""
+    make_database(settings)
+    return settings
+
+
+def make_database(settings: Settings) -> None:
+    """A new database of this name, in place of any that is there."""
     host, _, number = settings.replica.partition(":")
     superuser = f"host={host} port={number} user=postgres"
     with psycopg.connect(f"{superuser} dbname=postgres", autocommit=True) as connection:
         for role in ("covenant_owner", "covenant_app", "covenant_observer"):
             if not connection.execute("select 1 from pg_roles where rolname = %s", (role,)).rowcount:
                 connection.execute(f"create role {role} login")
-        connection.execute(f"drop database if exists {DATABASE} with (force)")
-        connection.execute(f"create database {DATABASE} owner covenant_owner")
+        connection.execute(f"drop database if exists {settings.database} with (force)")
+        connection.execute(f"create database {settings.database} owner covenant_owner")
     migrate(_as(settings, "covenant_owner"))
-    return settings
+
+
+@pytest.fixture(scope="session")
+def api(
+    postgres_server: None, nats_server: None, valkey_server: object, port: Callable[[str], int],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Api]:  # fmt: skip
+    """The API of region ams, running on the servers of the tests with a database of its own."""
+    folder = tmp_path_factory.mktemp("api")
+    write_users(folder / "users.json")
+    settings = Settings(
+        **{**vars(settings_for(port)), "database": "covenant_api", "users_file": str(folder / "users.json")}
+    )
+    make_database(settings)
+    with running(settings, port("api"), folder) as running_api:
+        yield running_api
 
 
 def _as(settings: Settings, user: str) -> Settings:

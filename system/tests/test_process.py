@@ -29,6 +29,7 @@ def environment(port: Callable[[str], int]) -> dict[str, str]:
         "region": "ams", "database_hosts": "127.0.0.1:1", "replica": "127.0.0.1:1", "database_user": "app",
         "database_password": "s3cret", "nats_urls": "nats://127.0.0.1:1", "nats_user": "bus",
         "nats_password": "s3cret", "valkey": "127.0.0.1:1", "valkey_password": "s3cret", "port": str(port("http")),
+        "token_keys": "tests:s3cret-s3cret-s3cret-s3cret-s3cret",
     }  # fmt: skip
     return {variable(name): value for name, value in settings.items()}
 

@@ -1,7 +1,7 @@
 """Open-loop reads of the API: each region gets its share of a fixed arrival rate.
 
-The mix is what a visitor of the web app reads. A request that is not answered with 200 within the timeout did
-not succeed, and its latency counts from the instant at which it was meant to be sent.
+The mix is what a visitor of the web app reads, signed in as a reader. A request that is not answered with 200
+within the timeout did not succeed, and its latency counts from the instant at which it was meant to be sent.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -18,6 +19,7 @@ from loadtests.engine.http_client import HttpClient, RequestError, Response
 from loadtests.engine.pacer import Pacer
 from loadtests.engine.process import Control, EngineError, offer, run_engine
 from loadtests.engine.schedule import Schedule
+from loadtests.engine.sign_in import ApiClient
 from loadtests.engine.tally import Tally
 from reports.evidence import Outcome, RunFolder
 from reports.evidence.folder import write_record
@@ -57,7 +59,7 @@ class _Id(msgspec.Struct):
 class _Reader:
     """Sends what the pacer releases, and tallies how it ends."""
 
-    def __init__(self, spec: ApiLoadSpec, clients: dict[str, HttpClient], projects: list[str]) -> None:
+    def __init__(self, spec: ApiLoadSpec, clients: Mapping[str, HttpClient], projects: list[str]) -> None:
         self._spec = spec
         self._clients = list(clients.items())
         self._projects = projects
@@ -118,7 +120,10 @@ class _Reader:
 
 def judge(response: Response) -> tuple[Outcome, str]:
     """A read succeeds with 200 alone."""
-    return ("ok", "") if response.status == 200 else ("fail", f"status {response.status}")
+    if response.status == 200:
+        return "ok", ""
+    why = " (the bearer token was refused)" if response.status == 401 else ""
+    return "fail", f"status {response.status}{why}"
 
 
 async def _known_projects(client: HttpClient) -> list[str]:
@@ -136,7 +141,9 @@ async def _known_projects(client: HttpClient) -> list[str]:
 
 async def work(spec: ApiLoadSpec, control: Control) -> None:
     target = targets.read(Path(spec.target))
-    clients = {region: HttpClient(target.api[region], connections=spec.connections) for region in target.regions}
+    login = target.clients["reader"]
+    clients = {region: ApiClient(target.api[region], login, connections=spec.connections) for region in target.regions}
+    await asyncio.gather(*(client.sign_in() for client in clients.values()))
     reader = _Reader(spec, clients, await _known_projects(next(iter(clients.values()))))
     begin_ns = await control.begin()
     if begin_ns is None:

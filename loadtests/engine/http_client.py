@@ -60,7 +60,9 @@ class HttpClient:
         if parts.scheme != "http" or not parts.hostname or parts.path not in ("", "/"):
             raise ValueError(f"expected http://host:port, found {base_url!r}")
         self._host, self._port = parts.hostname, parts.port or 80
-        self._host_header = parts.netloc.encode("ascii")
+        self._fixed = b"Host: " + parts.netloc.encode("ascii")
+        """The header lines that every request has."""
+        self._authorization = b""
         self._limit = connections
         self._max_body_bytes = max_body_bytes
         self._idle: list[_Connection] = []
@@ -68,6 +70,10 @@ class HttpClient:
         self._reserved = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._called = 0
+
+    def authorize(self, authorization: str) -> None:
+        """Send this `Authorization` with every request from now on."""
+        self._authorization = b"\r\nAuthorization: " + authorization.encode("ascii")
 
     async def get(self, path: str, *, deadline: float) -> Response:
         """GET `path`. `deadline` is an instant of the loop's clock. RequestError without a response."""
@@ -107,7 +113,7 @@ class HttpClient:
                 return
 
     def _format(self, method: bytes, path: str, body: bytes | None, headers: dict[str, str] | None) -> bytes:
-        lines = [b"%b %b HTTP/1.1\r\nHost: %b" % (method, path.encode("ascii"), self._host_header)]
+        lines = [b"%b %b HTTP/1.1\r\n%b%b" % (method, path.encode("ascii"), self._fixed, self._authorization)]
         lines += [f"{name}: {value}".encode("latin-1") for name, value in (headers or {}).items()]
         if body is not None:
             lines.append(b"Content-Type: application/json\r\nContent-Length: %d" % len(body))

@@ -21,10 +21,11 @@ import uvloop
 from infra import target as targets
 from infra.target import Target
 from loadtests.engine.pacer import Pacer
-from loadtests.engine.probes import CreateProject, Effect, ProbeOperation, Publish, Read, Result
-from loadtests.engine.process import read_spec
+from loadtests.engine.probes import CONNECTIONS, CreateProject, Effect, ProbeOperation, Publish, Read, Result
+from loadtests.engine.process import EngineError, read_spec
 from loadtests.engine.schedule import Schedule
 from loadtests.engine.scheduling import ask_for_short_slices
+from loadtests.engine.sign_in import ApiClient
 from reports.evidence import Probe, RunFolder, Write
 from reports.evidence.folder import Appender
 
@@ -105,7 +106,16 @@ class Prober:
             await asyncio.wait(self._pending, timeout=self._spec.timeout_s + _DRAIN_MARGIN_S)
 
 
-def _places(spec: ProberSpec, target: Target, ledger: Appender[Write]) -> dict[Place, ProbeOperation]:
+async def _places(spec: ProberSpec, target: Target, ledger: Appender[Write]) -> dict[Place, ProbeOperation]:
+    """Every place with its operation, signed in: reads as a reader, writes as the region's steward. SignInError."""
+    regions = spec.regions or target.regions
+    clients = {
+        (region, operation): ApiClient(target.api[region], target.clients[who], connections=CONNECTIONS)
+        for region in regions
+        for operation, who in (("read", "reader"), ("write", f"steward-{region}"))
+        if operation in spec.operations
+    }
+    await asyncio.gather(*(client.sign_in() for client in clients.values()))
     places: dict[Place, ProbeOperation] = {}
     for operation in spec.operations:
         if operation == "publish":
@@ -113,10 +123,10 @@ def _places(spec: ProberSpec, target: Target, ledger: Appender[Write]) -> dict[P
         elif operation == "effect":
             places[BUS, operation] = Effect(target.observer_dsn)
         else:
-            for region in spec.regions or target.regions:
-                api = target.api[region]
+            for region in regions:
+                client = clients[region, operation]
                 places[region, operation] = (
-                    Read(api) if operation == "read" else CreateProject(api, region, spec.country_code, ledger)
+                    Read(client) if operation == "read" else CreateProject(client, region, spec.country_code, ledger)
                 )
     return places
 
@@ -132,7 +142,7 @@ async def _probe(spec: ProberSpec) -> BaseException | None:
     target = targets.read(Path(spec.target))
     folder = RunFolder(Path(spec.folder))
     with folder.probes(spec.experiment) as probes, folder.writes(spec.experiment) as ledger:
-        places = _places(spec, target, ledger)
+        places = await _places(spec, target, ledger)
         prober = Prober(spec, places, probes)
         pacer = Pacer(prober.schedule, prober.release)
         ends = [asyncio.ensure_future(each.wait()) for each in (stop, pacer.done, prober.failed)]
@@ -152,7 +162,7 @@ def main() -> None:
         sys.exit("operations: expected at least one of read, write, publish, effect; found none")
     try:
         failure = uvloop.run(_probe(spec))
-    except (targets.NoTarget, OSError) as error:
+    except (targets.NoTarget, EngineError, OSError) as error:
         failure = error
     sys.exit(None if failure is None else str(failure))
 

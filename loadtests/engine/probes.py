@@ -23,9 +23,9 @@ from loadtests.engine.nats_client import NatsClient
 from loadtests.engine.nats_wire import publish, subscribe
 from reports.evidence import Outcome, Write
 from reports.evidence.folder import Appender
-from system.wire import PROJECTS, PROJECTS_STREAM, NewProject, Region
+from system.wire import IDEMPOTENCY_KEY, PROJECTS, PROJECTS_STREAM, NewProject, Region
 
-_CONNECTIONS = 64
+CONNECTIONS = 64
 """A region's probes that can be under way at once, with some to spare: 20 a second for 2 s are 40."""
 _FROZEN_AFTER_S = 1.0
 """A NATS node on which nothing is heard for so long is left for the next one."""
@@ -50,10 +50,10 @@ class ProbeOperation(Protocol):
 
 
 class Read:
-    """A read at the region's API. Anything but 200 is a failure to read."""
+    """A read at the API of `client`, which it closes. Anything but 200 is a failure to read."""
 
-    def __init__(self, base_url: str) -> None:
-        self._client = HttpClient(base_url, connections=_CONNECTIONS)
+    def __init__(self, client: HttpClient) -> None:
+        self._client = client
 
     async def attempt(self, intended_ns: int, deadline: float) -> Result:
         try:
@@ -69,14 +69,14 @@ class Read:
 
 
 class CreateProject:
-    """A write at the region's API, in the ledger before it is sent and again when it has ended.
+    """A write at the API of `client`, which it closes; in the ledger before it is sent and again when it has ended.
 
     Only a refusal of class 4xx says that nothing was done; 409 does not (the API itself may have tried twice),
     and no 5xx does.
     """
 
-    def __init__(self, base_url: str, region: str, country_code: str, ledger: Appender[Write]) -> None:
-        self._client = HttpClient(base_url, connections=_CONNECTIONS)
+    def __init__(self, client: HttpClient, region: str, country_code: str, ledger: Appender[Write]) -> None:
+        self._client = client
         self._region: Region = msgspec.convert(region, Region)
         self._country_code = country_code
         self._ledger = ledger
@@ -99,7 +99,10 @@ class CreateProject:
 
     async def _create(self, project: NewProject, deadline: float) -> Result:
         try:
-            response = await self._client.request(b"POST", PROJECTS, deadline=deadline, body=self._encode(project))
+            response = await self._client.request(
+                b"POST", PROJECTS, deadline=deadline, body=self._encode(project),
+                headers={IDEMPOTENCY_KEY: str(project.id)},
+            )  # fmt: skip
         except RequestError as error:
             return Result(error.outcome, error.detail)
         if 200 <= response.status < 300:

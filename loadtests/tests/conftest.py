@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from load_servers import DEADLINE_S, LOAD, Api, NatsServer
+from load_servers import CLIENT, DEADLINE_S, LOAD, Api, NatsServer
 
 from infra import target as targets
 from infra.target import Target
@@ -47,6 +47,7 @@ def make_target(tmp_path: Path) -> Callable[..., Path]:
                 regions=regions,
                 api=dict.fromkeys(regions, api),
                 web={},
+                clients=dict.fromkeys(("reader", "steward-iad", "steward-ams"), CLIENT),
                 nats=[nats],
                 nats_load=LOAD,
                 nats_observer=LOAD,

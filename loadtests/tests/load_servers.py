@@ -16,9 +16,11 @@ import msgspec
 
 from infra.parts.base import binary
 from infra.target import Login
+from system.wire import TOKENS, SignIn, Token
 
 DEADLINE_S = 30.0
 LOAD = Login(user="load", password="load-password")
+CLIENT = Login(user="client", password="client-secret")
 
 
 def wait_until(condition: Callable[[], bool], what: str) -> None:
@@ -70,7 +72,9 @@ class NatsServer:
 
 
 class Api(ThreadingHTTPServer):
-    """Answers reads and writes like the API's; `broken` maps a path's beginning to the status it gets."""
+    """Answers sign-ins, reads and writes like the API's; `broken` maps a path's beginning to the status it gets.
+
+    `tokens` are those that it has given, `used` how often each came back (empty: none came)."""
 
     daemon_threads = True
 
@@ -80,11 +84,21 @@ class Api(ThreadingHTTPServer):
         self.seen: Counter[str] = Counter()
         self.created: list[str] = []
         self.broken: dict[str, int] = {}
+        self.tokens: list[str] = []
+        self.token_valid_s = 900
+        self.used: Counter[str] = Counter()
+        self.dead = False
         self.connection_lock = threading.Lock()
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def die(self) -> None:
+        """Refuse connections from now on, and answer nothing on those that there are."""
+        self.dead = True
+        self.shutdown()
+        self.server_close()
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -97,15 +111,41 @@ class _Handler(BaseHTTPRequestHandler):
             self.server.connections += 1
 
     def do_GET(self) -> None:
-        self._answer(200, {"items": [{"id": f"project-{n}"} for n in range(3)], "next": None})
+        if self._signed_in():
+            self._answer(200, {"items": [{"id": f"project-{n}"} for n in range(3)], "next": None})
 
     def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.path == TOKENS:
+            self._sign_in(msgspec.json.decode(body, type=SignIn))
+        elif self._signed_in():
+            project = json.loads(body)
+            with self.server.connection_lock:
+                self.server.created.append(project["id"])
+            self._answer(201, project)
+
+    def _sign_in(self, asked: SignIn) -> None:
+        if (asked.client_id, asked.client_secret) != (CLIENT.user, CLIENT.password):
+            self._answer(401, {"title": "Unknown client"})
+            return
         with self.server.connection_lock:
-            self.server.created.append(body["id"])
-        self._answer(201, body)
+            token = f"token-{len(self.server.tokens)}"
+            self.server.tokens.append(token)
+        self._answer(200, Token(access_token=token, token_type="Bearer", expires_in=self.server.token_valid_s))
+
+    def _signed_in(self) -> bool:
+        token = self.headers.get("Authorization", "").removeprefix("Bearer ")
+        with self.server.connection_lock:
+            self.server.used[token] += 1
+        if token in self.server.tokens:
+            return True
+        self._answer(401, {"title": "No token"})
+        return False
 
     def _answer(self, status: int, body: object) -> None:
+        if self.server.dead:
+            self.close_connection = True
+            return
         path = self.path.partition("?")[0]
         with self.server.connection_lock:
             self.server.seen[f"{self.command} {path}"] += 1

@@ -221,6 +221,19 @@ def test_reads_that_fail_are_counted_and_named(api: Api, make_target: Callable[.
     assert load.ok + load.failed == 80
 
 
+def test_a_token_that_is_not_taken_is_a_failure_that_names_itself(
+    api: Api, make_target: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder = RunFolder.create(tmp_path / "run")
+    api.broken[REGIONS] = 401
+    runner.run(
+        "api-browse", folder=folder, target_path=make_target(api=api.url), rate=80, duration_s=1.0, warmup_s=0,
+        progress=_ignore,
+    )  # fmt: skip
+    details = {failure.detail for failure in folder.load_failures("api-browse")}
+    assert details == {"status 401 (the bearer token was refused)"}
+
+
 def test_a_load_that_cannot_be_made_says_why(make_target: Callable[..., Path], tmp_path: Path) -> None:
     folder = RunFolder.create(tmp_path / "run")
     with pytest.raises(runner.LoadError, match="connection refused, never sent"):

@@ -4,27 +4,34 @@ from __future__ import annotations
 
 from litestar import Litestar
 from litestar.datastructures import State
+from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
 
 from system.api import countries, health, incidents, pages, problems, projects, regions, sectors, users
 from system.api.messages import BODY_BYTES_MAX
 from system.api.metrics import measured, metrics
-from system.api.openapi import openapi
+from system.api.openapi import document, openapi
 from system.api.services import Services
 from system.api.sign_in import sign_in
 
 
+def handlers() -> list[HTTPRouteHandler]:
+    """Every handler of the API and its pages."""
+    return [
+        *projects.HANDLERS, *countries.HANDLERS, *users.HANDLERS, *incidents.HANDLERS, *regions.HANDLERS,
+        *sectors.HANDLERS, *pages.handlers(), sign_in, health.live, health.ready, metrics, openapi,
+    ]  # fmt: skip
+
+
 def create_app(services: Services) -> ASGIApp:
     """The ASGI application on these services; it opens and closes nothing by itself."""
+    all_handlers = handlers()
     app = Litestar(
-        [
-            *projects.HANDLERS, *countries.HANDLERS, *users.HANDLERS, *incidents.HANDLERS, *regions.HANDLERS,
-            *sectors.HANDLERS, *pages.handlers(), sign_in, health.live, health.ready, metrics, openapi,
-        ],
-        state=State({"services": services}),
+        all_handlers,
+        state=State({"services": services, "openapi": document(all_handlers)}),
         exception_handlers=problems.HANDLERS,
         openapi_config=None,
         request_max_body_size=BODY_BYTES_MAX,
         logging_config=None,
-    )  # fmt: skip
+    )
     return measured(services.door.before(app))

@@ -4,12 +4,12 @@ give: it cannot say anything else than what the code does."""
 from __future__ import annotations
 
 import re
-from functools import cache
+from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any
 
 import msgspec
-from litestar import Litestar, Request, get
+from litestar import Request, get
 from litestar.handlers import HTTPRouteHandler
 
 from system import wire
@@ -91,33 +91,28 @@ def documented_write(
 
 @get(wire.OPENAPI)
 async def openapi(request: Request[Any, Any, Any]) -> Answer:
-    return Answer(_document(request.app), media_type=b"application/vnd.oai.openapi+json")
+    return Answer(request.app.state.openapi, media_type=b"application/vnd.oai.openapi+json")
 
 
-@cache
-def _document(app: Litestar) -> bytes:
-    handlers = [
-        (path, handler)
-        for path, by_method in sorted(app.route_handler_method_map.items())
-        for handler in by_method.values()
-        if isinstance(handler, HTTPRouteHandler) and "documented" in handler.opt
-    ]
-    said: list[Documented] = [handler.opt["documented"] for _, handler in handlers]
+def document(handlers: Iterable[HTTPRouteHandler]) -> bytes:
+    """The document of these handlers, as far as they are documented."""
+    handlers = [handler for handler in handlers if "documented" in handler.opt]
+    said: list[Documented] = [handler.opt["documented"] for handler in handlers]
     types = [kind for one in said for kind in (one.answer, one.body) if kind is not None]
     schemas, components = msgspec.json.schema_components([*types, Problem], ref_template=_REFERENCE)
     known = dict(zip([repr(kind) for kind in types] + [repr(Problem)], schemas, strict=True))
     paths: dict[str, dict[str, Any]] = {}
-    for path, handler in handlers:
-        [method] = handler.http_methods
+    for handler in handlers:
+        [path], [method] = handler.paths, handler.http_methods
         path = re.sub(r"{(\w+):\w+}", r"{\1}", path)
         paths.setdefault(path, {})[method.lower()] = _operation(path, handler, known)
-    document = {
+    whole = {
         "openapi": "3.1.0",
         "info": {"title": "Covenant", "version": "1"},
         "paths": paths,
         "components": {"schemas": components, "securitySchemes": _SECURITY_SCHEMES},
     }
-    return msgspec.json.encode(_with_numbers(document))
+    return msgspec.json.encode(_with_numbers(whole))
 
 
 def _operation(path: str, handler: HTTPRouteHandler, schemas: dict[str, Any]) -> dict[str, Any]:

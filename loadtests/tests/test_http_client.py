@@ -8,9 +8,10 @@ from contextlib import suppress
 
 import pytest
 import uvloop
-from load_servers import Api
+from load_servers import CLIENT, Api
 
 from loadtests.engine.http_client import HttpClient, RequestError, Response
+from loadtests.engine.sign_in import ApiClient
 
 LONG_S = 20.0
 SHORT_S = 0.15
@@ -220,7 +221,8 @@ def test_a_request_that_never_got_a_connection_was_never_sent_and_the_next_ones_
 
 def test_a_body_is_sent_with_its_length(api: Api) -> None:
     async def run() -> None:
-        client = HttpClient(api.url)
+        client = ApiClient(api.url, CLIENT)
+        await client.sign_in()
         deadline = asyncio.get_running_loop().time() + LONG_S
         response = await client.request(b"POST", "/api/v1/projects", deadline=deadline, body=b'{"id":"a"}')
         assert (response.status, response.json(dict[str, str])) == (201, {"id": "a"})

@@ -81,7 +81,9 @@ class Door:
     async def _refuse(self, scope: HTTPScope, refused: Refused, send: Send) -> None:
         principal = scope.get("auth")
         client_id = principal.client_id if principal is not None else ANONYMOUS
-        self._refusals.add(client_id, method_of(scope), _route_of(scope["path"]), refused.status, refused.reason)
+        route = _route_of(scope["path"])
+        self._refusals.add(client_id, method_of(scope), route, refused.status, refused.reason)
+        scope["path_template"] = route  # For the metrics.
         headers, body = problem_bytes(refused.status, str(refused), refused.headers)
         await send({"type": "http.response.start", "status": refused.status, "headers": headers})
         await send({"type": "http.response.body", "body": body, "more_body": False})

@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from http import HTTPStatus
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 from litestar import Request, get
@@ -14,6 +14,8 @@ from litestar.handlers import HTTPRouteHandler
 
 from system import wire
 from system.api.messages import Answer
+from system.domain import rules
+from system.domain.money import LARGEST_GDP_USD_BILLIONS, LARGEST_USD_MILLIONS
 from system.wire import Problem
 
 _REFERENCE = "#/components/schemas/{name}"
@@ -43,6 +45,38 @@ _LOCATION = ("Location", "The path of what was created.")
 _RETRY_AFTER = ("Retry-After", "Seconds until it may be worth another try.")
 _CHALLENGE = ("WWW-Authenticate", "What is wrong with the token, or which scope it lacks.")
 _HEADERS_OF = {401: [_CHALLENGE], 403: [_CHALLENGE], 429: [_RETRY_AFTER], 503: [_RETRY_AFTER]}
+
+
+_UUID = {"format": "uuid"}
+_PRINTABLE = r"^[^\s\x00-\x1f\x7f]([^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f])?$"
+_USER_ID = {"pattern": "^[a-z0-9][a-z0-9-]{1,62}$"}
+_LIMITS: dict[str, dict[str, Any]] = {
+    "NewProject.id": _UUID,
+    "NewIncident.id": _UUID,
+    "NewUser.id": _USER_ID,
+    "name": {"minLength": 1, "maxLength": rules.NAME_LENGTH_MAX, "pattern": _PRINTABLE},
+    "country_code": {"pattern": "^[A-Z]{3}$"},
+    "funding_usd_millions": {"minimum": 0, "maximum": float(LARGEST_USD_MILLIONS)},
+    "gdp_usd_billions": {"minimum": 0, "maximum": float(LARGEST_GDP_USD_BILLIONS)},
+    "CountryPatch.gdp_year": {"minimum": rules.GDP_YEAR_MIN, "maximum": rules.GDP_YEAR_MAX},
+    "gdp_source": {"minLength": 1, "maxLength": rules.SOURCE_LENGTH_MAX, "pattern": _PRINTABLE},
+    "title": {"minLength": 1, "maxLength": rules.TITLE_LENGTH_MAX, "pattern": _PRINTABLE},
+    "detail": {"maxLength": rules.DETAIL_LENGTH_MAX},
+    "rate_per_s": {"minimum": 1, "maximum": rules.RATE_PER_S_MAX},
+    "secret_sha256": {"pattern": "^[0-9a-f]{64}$"},
+}
+"""What `system.domain.rules` asks of a field, by its name or by its struct's and its own."""
+_TAKEN = (
+    wire.NewProject, wire.NewUser, wire.NewIncident, rules.ProjectPatch, rules.CountryPatch, rules.UserPatch,
+    rules.IncidentPatch,
+)  # fmt: skip
+_IDS = {
+    "project_id": {**_UUID, "type": "string"},
+    "incident_id": {**_UUID, "type": "string"},
+    "country_id": {"type": "string", "pattern": "^[A-Z]{3}$"},
+    "user_id": {"type": "string", **_USER_ID},
+    "region_id": {"type": "string", "enum": list(get_args(wire.Region))},
+}
 
 
 class Documented(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,6 +135,8 @@ def document(handlers: Iterable[HTTPRouteHandler]) -> bytes:
     types = [kind for one in said for kind in (one.answer, one.body) if kind is not None]
     schemas, components = msgspec.json.schema_components([*types, Problem], ref_template=_REFERENCE)
     known = dict(zip([repr(kind) for kind in types] + [repr(Problem)], schemas, strict=True))
+    for kind in _TAKEN:
+        _limit(kind.__name__, components[kind.__name__]["properties"])
     paths: dict[str, dict[str, Any]] = {}
     for handler in handlers:
         [path], [method] = handler.paths, handler.http_methods
@@ -113,6 +149,14 @@ def document(handlers: Iterable[HTTPRouteHandler]) -> bytes:
         "components": {"schemas": components, "securitySchemes": _SECURITY_SCHEMES},
     }
     return msgspec.json.encode(_with_numbers(whole))
+
+
+def _limit(struct: str, properties: dict[str, dict[str, Any]]) -> None:
+    for name, schema in properties.items():
+        limits = _LIMITS.get(f"{struct}.{name}") or _LIMITS.get(name)
+        if limits:
+            [of_values] = [one for one in schema.get("anyOf", [schema]) if one.get("type") != "null"]
+            of_values.update(limits)
 
 
 def _operation(path: str, handler: HTTPRouteHandler, schemas: dict[str, Any]) -> dict[str, Any]:
@@ -157,8 +201,8 @@ def _header_objects(headers: tuple[tuple[str, str], ...]) -> dict[str, Any]:
 
 
 def _path_parameters(path: str) -> list[dict[str, Any]]:
-    schema = {"type": "string", "minLength": 1}
-    return [{"name": name, "in": "path", "required": True, "schema": schema} for name in re.findall(r"{(\w+)}", path)]
+    names = re.findall(r"{(\w+)}", path)
+    return [{"name": name, "in": "path", "required": True, "schema": _IDS[name]} for name in names]
 
 
 def _headers(headers: tuple[tuple[str, bool, str, str | None], ...]) -> list[dict[str, Any]]:

@@ -30,6 +30,7 @@ NAME_LENGTH_MAX = 200
 SOURCE_LENGTH_MAX = 200
 TITLE_LENGTH_MAX = 200
 DETAIL_LENGTH_MAX = 2_000
+GDP_YEAR_MIN, GDP_YEAR_MAX = 1900, 2200
 RATE_PER_S_MAX = 1_000_000
 _RESERVED = ("anonymous", "system")
 """Who they are in the audit trail, nobody may call themselves."""
@@ -93,8 +94,8 @@ def problems_of_country(patch: CountryPatch) -> list[str]:
     problems: list[str] = []
     if isinstance(patch.gdp_usd_billions, Decimal):
         problems += _amount("gdp_usd_billions", patch.gdp_usd_billions, LARGEST_GDP_USD_BILLIONS, 3)
-    if isinstance(patch.gdp_year, int) and not 1900 <= patch.gdp_year <= 2200:
-        problems.append(f"gdp_year: expected a year from 1900 to 2200, found {patch.gdp_year}")
+    if isinstance(patch.gdp_year, int) and not GDP_YEAR_MIN <= patch.gdp_year <= GDP_YEAR_MAX:
+        problems.append(f"gdp_year: expected a year from {GDP_YEAR_MIN} to {GDP_YEAR_MAX}, found {patch.gdp_year}")
     if isinstance(patch.gdp_source, str):
         problems += _text("gdp_source", patch.gdp_source, SOURCE_LENGTH_MAX)
     return problems

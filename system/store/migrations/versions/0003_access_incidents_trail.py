@@ -161,6 +161,7 @@ create table notification (
     delivered_at timestamptz
 );
 create index on notification (next_attempt_at) where state = 'pending';
+create index on notification (created_at) where state <> 'pending';
 """
 
 

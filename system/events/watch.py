@@ -1,0 +1,149 @@
+"""The watch: incidents that the system raises by itself. A consumer that lags, a failover of the database, events
+that a consumer put aside.
+
+It runs in the relay's process, so that there is one at a time; two at once would do no harm. What is open is read
+from the database, so that a watch that was killed is simply followed by the next.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import Mapping
+
+import asyncpg
+import msgspec
+from nats.aio.client import Client
+from nats.errors import Error
+
+from system.domain.geography import REGIONS
+from system.domain.lag import AGE_MAX_S, EVENTS_MAX, Alarm, History, Lag, judge
+from system.process import Surroundings
+from system.settings import Settings
+from system.store import watch as store
+from system.store.session import Session, Unavailable
+from system.store.watch import NewIncident, Picture
+from system.wire import DEAD_LETTERS, DEAD_LETTERS_SUBJECTS, Region
+
+_EVERY_S = 1.0
+_PRUNE_EVERY_S = 60.0
+_BUS_WITHIN_S = 2.0
+_DATABASE = "primary database of the watch"
+
+
+class Watch:
+    """What is remembered from one look to the next. `region` is where incidents belong that are of no region."""
+
+    def __init__(self, region: Region) -> None:
+        self._region = region
+        self._history = History()
+        self._alarms: dict[str, Alarm] = {}
+        self._prune_at_s = 0.0
+
+    async def round(
+        self, connection: asyncpg.Connection, now_s: float, letters: Mapping[str, int] | None = None
+    ) -> None:
+        """Look once, and raise or close what that shows. `now_s` is any clock that never goes back, `letters` how
+        many dead letters there are of each consumer, if that is known."""
+        await store.see_timeline(connection, self._region)
+        picture = await store.look(connection)
+        await self._judge_lag(connection, picture, now_s)
+        await self._judge_dead_letters(connection, picture, letters)
+        if now_s >= self._prune_at_s:
+            more = await store.prune(connection)
+            self._prune_at_s = now_s + (0.0 if more else _PRUNE_EVERY_S)
+
+    async def _judge_lag(self, connection: asyncpg.Connection, picture: Picture, now_s: float) -> None:
+        self._history.add(now_s, picture.confirmed)
+        for consumer, positions in picture.positions.items():
+            lag = self._history.lag(now_s, positions)
+            was_open = ("consumer-lag", consumer) in picture.open
+            calm_since_s = self._alarms.get(consumer, Alarm()).calm_since_s
+            alarm = judge(Alarm(was_open, calm_since_s), lag, now_s)
+            self._alarms[consumer] = alarm
+            if alarm.open and not was_open:
+                await store.open_incident(connection, _of_lag(self._region_of(consumer), consumer, lag))
+            elif was_open and not alarm.open:
+                await store.close_incident(connection, "consumer-lag", consumer)
+
+    async def _judge_dead_letters(
+        self, connection: asyncpg.Connection, picture: Picture, letters: Mapping[str, int] | None
+    ) -> None:
+        """A consumer that keeps its effects in PostgreSQL says there what it put aside; what the others did is seen
+        by their letters alone."""
+        found = {**(letters or {}), **picture.skipped}
+        for consumer, count in found.items():
+            if ("dead-letter", consumer) not in picture.open:
+                incident = _of_dead_letters(self._region_of(consumer), consumer, count)
+                await store.open_incident(connection, incident)
+        if letters is None:
+            return
+        for kind, subject in picture.open:
+            if kind == "dead-letter" and subject not in found:
+                await store.close_incident(connection, kind, subject)
+
+    def _region_of(self, consumer: str) -> Region:
+        """`mobile-sync-syd` works for syd."""
+        suffix = consumer.rpartition("-")[2]
+        return next((region for region in REGIONS if region == suffix), self._region)
+
+
+async def watch(settings: Settings, log: logging.Logger, client: Client) -> None:
+    """Look every second until cancelled; whatever goes wrong in one round, there is a next. `client` is the
+    relay's connection to the bus."""
+    around = Surroundings(log)
+    session = Session(settings, "watch")
+    watching = Watch(msgspec.convert(settings.region, Region))
+    told: set[str] = set()
+    try:
+        while True:
+            try:
+                await _round(watching, session, client)
+                around.back(_DATABASE)
+            except Unavailable as error:
+                around.away(_DATABASE, error)
+            except Exception as error:
+                # The relay runs beside it and must not end for a mistake of the watch.
+                if repr(error) not in told and len(told) < 100:
+                    told.add(repr(error))
+                    log.exception("a round of the watch failed, it goes on")
+            await asyncio.sleep(_EVERY_S)
+    finally:
+        session.close()
+
+
+async def _round(watching: Watch, session: Session, client: Client) -> None:
+    letters = await _letters(client)
+    await session.run(lambda connection: watching.round(connection, time.monotonic(), letters))
+
+
+async def _letters(client: Client) -> Mapping[str, int] | None:
+    """How many dead letters there are of each consumer; none if the bus does not say."""
+    prefix = DEAD_LETTERS_SUBJECTS.removesuffix(">")
+    try:
+        js = client.jetstream(timeout=_BUS_WITHIN_S)
+        info = await js.stream_info(DEAD_LETTERS, subjects_filter=DEAD_LETTERS_SUBJECTS)
+    except (Error, OSError):
+        return None
+    letters: Counter[str] = Counter()
+    for subject, count in (info.state.subjects or {}).items():
+        letters[subject.removeprefix(prefix).partition(".")[0]] += count
+    return letters
+
+
+def _of_lag(region: Region, consumer: str, lag: Lag) -> NewIncident:
+    detail = (
+        f"{lag.events} events are not applied, the oldest has waited {lag.age_s:.0f} s or more; "
+        f"expected at most {EVENTS_MAX} events and {AGE_MAX_S:.0f} s. This closes by itself when it has caught up."
+    )
+    return NewIncident(region, "consumer-lag", "warning", consumer, f"{consumer} lags", detail)
+
+
+def _of_dead_letters(region: Region, consumer: str, count: int) -> NewIncident:
+    detail = (
+        f"It could not apply {count} or more events and went on without them; they are kept as dead letters. Mend what "
+        "they failed for, then replay them; this closes by itself when none is left."
+    )
+    return NewIncident(region, "dead-letter", "critical", consumer, f"{consumer} put events aside", detail)

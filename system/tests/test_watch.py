@@ -188,7 +188,7 @@ def test_the_bus_says_whose_letters_there_are(nats_server: None, settings: Setti
                 ("mobile-sync-syd", "x"),
             ]:
                 await js.publish(dead_letter_subject(consumer, partition), b"{}")
-            assert await watch._letters(client) == {"analytics": 2, "cache-syd": 1}
+            assert await watch._letters(client) == {"analytics": 2, "mobile-sync-syd": 1}
             await js.delete_stream(DEAD_LETTERS)
         finally:
             await client.close()

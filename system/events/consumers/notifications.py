@@ -23,7 +23,6 @@ from system.events.consumers.effect import Batch, Delivery
 from system.events.consumers.guard import Admission
 from system.events.consumers.postgres import PostgresEffect
 from system.events.consumers.runner import main_of
-from system.events.metrics import REGISTRY
 from system.events.push import HttpPush, Push, PushFailed
 from system.process import Backoff, Surroundings
 from system.settings import Settings
@@ -39,10 +38,10 @@ _LEASE_S = 60.0
 _LOOK_EVERY_S = 1.0
 _ERROR_LENGTH_MAX = 500
 
-_PENDING = Gauge("covenant_notifications_pending", "Notifications that wait to be delivered", registry=REGISTRY)
-_ATTEMPTS = Counter("covenant_notifications_attempts", "Attempts to deliver a notification", registry=REGISTRY)
-_DELIVERED = Counter("covenant_notifications_delivered", "Notifications that the push service took", registry=REGISTRY)
-_EXPIRED = Counter("covenant_notifications_expired", "Notifications that were given up as too old", registry=REGISTRY)
+_PENDING = Gauge("covenant_notifications_pending", "Notifications that wait to be delivered.")
+_ATTEMPTS = Counter("covenant_notifications_attempts", "Attempts to deliver a notification.")
+_DELIVERED = Counter("covenant_notifications_delivered", "Notifications that the push service took.")
+_EXPIRED = Counter("covenant_notifications_expired", "Notifications that were given up as too old.")
 
 
 class Notifications(PostgresEffect):

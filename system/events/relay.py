@@ -1,9 +1,13 @@
 """`python -m system.events.relay`: take events from the outbox to the streams, in order, until told to end.
 
-Each aggregate has a lane of its own, so that one stream without a leader does not hold up the other. A lane
-takes the lease of its partitions, publishes what an earlier holder left unconfirmed, then gives positions to
+Each aggregate has a lane of its own, so that one stream without a leader does not hold up the others. A lane
+takes the lease of its partitions, makes sure of its stream, publishes what is unconfirmed, then gives positions to
 new rows and publishes those. Any failure sends it back to the beginning: whatever was not confirmed is
 published again, in order. Two relays at once cannot do harm, since the later one's epoch stops the earlier.
+
+A stream that lost everything (its store wiped, then made anew) looks like any other. So its creation time is
+compared, whenever something may have happened to it and every few seconds; if it is another one, the lane
+goes back to what every consumer has applied.
 """
 
 from __future__ import annotations
@@ -11,27 +15,37 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+import time
+from collections.abc import Sequence
 from typing import Any
 
 import asyncpg
 from nats.aio.client import Client
+from nats.errors import Error
+from nats.js.errors import NotFoundError
 
 from system import process
-from system.domain.partitions import AGGREGATES, Aggregate, partitions_of
-from system.events import bus
-from system.events.publish import publish
+from system.domain.frames import EncodedEvent
+from system.domain.partitions import partitions_of
+from system.events import bus, metrics, streams, watch
+from system.events.publish import Outcome, publish
 from system.process import Backoff, Surroundings
 from system.settings import Settings
 from system.store import outbox
 from system.store.outbox import Lease, LeaseLost
 from system.store.rows import HINT_CHANNEL
 from system.store.session import Session, Unavailable
-from system.wire import Event
+from system.wire import STREAMS, Stream
 
 _LOOK_EVERY_S = 0.1
-_BATCH_MAX = 1_000
+_BATCH_MAX = 4_000
+_BATCH_MIN = 100
 _PUBLISH_WITHIN_S = 5.0
+_INFO_WITHIN_S = 1.0
 _STAND_BACK_S = 5.0
+_STREAM_LOOK_EVERY_S = 3.0
+_PRUNE_EVERY_S = 600.0
+_PRUNE_BATCH = 1_000
 
 
 class NotStored(Exception):
@@ -41,61 +55,118 @@ class NotStored(Exception):
 class Lane:
     """The relay of one aggregate's partitions."""
 
-    def __init__(self, aggregate: Aggregate, settings: Settings, client: Client, surroundings: Surroundings):
-        self._aggregate = aggregate
+    def __init__(
+        self, stream: Stream, settings: Settings, client: Client, surroundings: Surroundings, log: logging.Logger
+    ) -> None:
+        self._stream = stream
+        self._settings = settings
         self._client = client
-        self._js = client.jetstream()
+        self._js = client.jetstream(timeout=_INFO_WITHIN_S)
         self._surroundings = surroundings
+        self._log = log
         self._hint = asyncio.Event()
         self._session = Session(settings, "relay", self._listen)
+        self._batch = _BATCH_MAX
         self.holding = asyncio.Event()
         """Set once the lease has been taken."""
 
     async def run(self) -> None:
         """Relay until cancelled."""
         backoff = Backoff()
+        aggregate = self._stream.aggregate
         try:
             while True:
                 try:
                     await self._hold(backoff)
                 except LeaseLost as error:
-                    self._surroundings.away(f"lease of {self._aggregate}", error)
+                    self._surroundings.away(f"lease of {aggregate}", error)
                     await asyncio.sleep(_STAND_BACK_S)
                 except Unavailable as error:
+                    # What takes too long in one piece may pass in smaller ones.
+                    self._batch = max(_BATCH_MIN, self._batch // 4)
                     self._surroundings.away("primary database", error)
                     await backoff.wait()
                 except NotStored as error:
-                    self._surroundings.away(f"stream of {self._aggregate}", error)
+                    self._surroundings.away(f"stream of {aggregate}", error)
                     await backoff.wait()
         finally:
             self._session.close()
 
     async def _hold(self, backoff: Backoff) -> None:
-        partitions = partitions_of(self._aggregate)
+        partitions = partitions_of(self._stream.aggregate)
         lease = await self._session.run(lambda connection: outbox.take_lease(connection, partitions))
         self.holding.set()
-        self._surroundings.back(f"lease of {self._aggregate}")
-        while events := await self._session.run(lambda c: outbox.unconfirmed(c, lease, _BATCH_MAX)):
-            await self._publish(lease, events)
+        self._surroundings.back(f"lease of {self._stream.aggregate}")
         while True:
-            self._hint.clear()
-            events = await self._session.run(lambda c: outbox.assign(c, lease, self._aggregate, _BATCH_MAX))
-            self._surroundings.back("primary database")
-            backoff.reset()
-            if events:
-                await self._publish(lease, events)
-            else:
-                await self._wait()
+            await self._know_stream(lease)
+            while events := await self._session.run(lambda c: outbox.unconfirmed(c, lease, self._batch)):
+                await self._settle(lease, await self._publish(events))
+            await self._relay(lease, backoff)
 
-    async def _publish(self, lease: Lease, events: list[Event]) -> None:
+    async def _know_stream(self, lease: Lease) -> None:
+        """Make the stream if it is missing; go back in the outbox if it is another one than before."""
         if not self._client.is_connected:
             raise NotStored("not connected to any NATS server")
+        try:
+            try:
+                created_at = await streams.created_at(self._js, self._stream)
+            except NotFoundError:
+                self._log.error("%s is missing and is made anew", self._stream.name)
+                replicas, window_s = self._settings.stream_replicas, self._settings.duplicate_window_s
+                await streams.ensure_stream(self._js, self._stream, replicas, window_s)
+                created_at = await streams.created_at(self._js, self._stream)
+        except (Error, OSError) as error:
+            raise NotStored(str(error) or type(error).__name__) from None
+        aggregate = self._stream.aggregate
+        gone_back = await self._session.run(lambda c: outbox.know_stream(c, lease, aggregate, created_at))
+        if gone_back:
+            self._log.error(
+                "%s is not the stream that it was: events are published again after %s",
+                self._stream.name, ", ".join(f"{name} {position}" for name, position in sorted(gone_back.items())),
+            )  # fmt: skip
+
+    async def _relay(self, lease: Lease, backoff: Backoff) -> None:
+        """Publish new rows until it is time to look after the stream. While one batch is on its way to the
+        stream the next one gets its positions."""
+        look_at = time.monotonic() + _STREAM_LOOK_EVERY_S
+        connection = self._client.stats["reconnects"]
+        on_its_way: asyncio.Task[Outcome] | None = None
+        try:
+            while time.monotonic() < look_at and self._client.stats["reconnects"] == connection:
+                self._hint.clear()
+                events = await self._session.run(lambda c: outbox.assign(c, lease, self._stream.aggregate, self._batch))
+                self._surroundings.back("primary database")
+                self._batch = min(_BATCH_MAX, 2 * self._batch)
+                if on_its_way:
+                    await self._settle(lease, await on_its_way)
+                on_its_way = asyncio.create_task(self._publish(events)) if events else None
+                backoff.reset()
+                if not on_its_way:
+                    await self._wait()
+            if on_its_way:
+                await self._settle(lease, await on_its_way)
+        finally:
+            if on_its_way:
+                on_its_way.cancel()
+
+    async def _publish(self, events: Sequence[EncodedEvent]) -> Outcome:
+        if not self._client.is_connected:
+            return Outcome({}, "not connected to any NATS server")
+        stream = self._stream.name
+        metrics.PUBLISHED.labels(stream).inc(len(events))
+        metrics.UNCONFIRMED.labels(stream).set(len(events))
         outcome = await publish(self._js, events, _PUBLISH_WITHIN_S)
+        confirmed = sum(event.position <= outcome.stored.get(event.partition, 0) for event in events)
+        metrics.CONFIRMED.labels(stream).inc(confirmed)
+        metrics.UNCONFIRMED.labels(stream).set(len(events) - confirmed)
+        return outcome
+
+    async def _settle(self, lease: Lease, outcome: Outcome) -> None:
         if outcome.stored:
             await self._session.run(lambda connection: outbox.confirm(connection, lease, outcome.stored))
         if outcome.failure is not None:
             raise NotStored(outcome.failure)
-        self._surroundings.back(f"stream of {self._aggregate}")
+        self._surroundings.back(f"stream of {self._stream.aggregate}")
 
     async def _wait(self) -> None:
         try:
@@ -111,15 +182,33 @@ class Lane:
         self._hint.set()
 
 
+async def _prune(settings: Settings, surroundings: Surroundings) -> None:
+    """Delete what nobody needs any more from the outbox, in small pieces, until cancelled."""
+    session = Session(settings, "relay-prune")
+    try:
+        while True:
+            try:
+                while await session.run(lambda connection: outbox.prune(connection, _PRUNE_BATCH)):
+                    surroundings.back("outbox to prune")
+            except Unavailable as error:
+                surroundings.away("outbox to prune", error)
+            await asyncio.sleep(_PRUNE_EVERY_S)
+    finally:
+        session.close()
+
+
 async def main(settings: Settings, log: logging.Logger) -> None:
     """Ready once every lane holds its lease and the bus is connected."""
+    metrics.serve(settings)
     surroundings = Surroundings(log)
     client = await bus.connect(settings, "relay", surroundings, log)
-    lanes = [Lane(aggregate, settings, client, surroundings) for aggregate in AGGREGATES]
+    lanes = [Lane(stream, settings, client, surroundings, log) for stream in STREAMS]
     try:
         async with asyncio.TaskGroup() as group:
             for lane in lanes:
                 group.create_task(lane.run())
+            group.create_task(_prune(settings, surroundings))
+            group.create_task(watch.watch(settings, log, client))
             for lane in lanes:
                 await lane.holding.wait()
             process.make_ready(settings.ready_file)

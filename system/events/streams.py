@@ -1,9 +1,9 @@
-"""`python -m system.events.streams`: create the streams of the wire and the durable consumer of analytics, or
-bring existing ones up to date; then end.
+"""`python -m system.events.streams`: create the streams of the wire, and the one for dead letters, or bring
+existing ones up to date; then end. A consumer makes sure of its own durable when it starts.
 
 The duplicate window is longer than the longest outage that a failover may take plus the time in which the
-relay retries, so that within it a republished event is not stored twice; beyond it the consumers' guard is
-what holds. A consumer that runs once a region makes sure of its own durable when it starts.
+relay retries, so that within it a republished message is not stored twice; beyond it the consumers' guard is
+what holds.
 """
 
 from __future__ import annotations
@@ -21,44 +21,81 @@ from system import process
 from system.events import bus
 from system.process import Backoff, Surroundings
 from system.settings import Settings
-from system.wire import STREAMS, Stream, events_filter
+from system.wire import (
+    DEAD_LETTERS,
+    DEAD_LETTERS_AGE_S,
+    DEAD_LETTERS_MSGS_MAX,
+    DEAD_LETTERS_SUBJECTS,
+    STREAMS,
+    Stream,
+    events_filter,
+)
 
-ANALYTICS = "analytics"
 ACK_WAIT_S = 2.0
-"""An event whose consumer died is delivered again after this."""
+"""A message whose consumer died is delivered again after this."""
 ACK_PENDING_MAX = 2_000
 MESSAGE_SIZE_MAX = 8 * 1024 * 1024
 _DUPLICATE_WINDOW_S = 600.0
 _DEADLINE_S = 120.0
 
 
-def aggregate_of(stream: Stream) -> str:
-    """`covenant.projects.>` carries the events of `projects`."""
-    return stream.subjects[0].split(".")[1]
-
-
-async def ensure_stream(js: JetStreamContext, stream: Stream, replicas: int) -> None:
+async def ensure_stream(
+    js: JetStreamContext, stream: Stream, replicas: int, duplicate_window_s: float = _DUPLICATE_WINDOW_S
+) -> None:
     """Create the stream, or update the one that is there."""
-    config = StreamConfig(
-        name=stream.name,
-        subjects=stream.subjects,
+    await _ensure(
+        js,
+        stream.name,
+        StreamConfig(
+            subjects=stream.subjects,
+            num_replicas=replicas,
+            max_msgs=stream.max_msgs,
+            max_age=stream.max_age_s,
+            duplicate_window=duplicate_window_s,
+            # A health probe replaces the one before it, so that probes never push events out of the stream.
+            allow_rollup_hdrs=True,
+        ),
+    )
+
+
+async def ensure_dead_letters(js: JetStreamContext, replicas: int) -> None:
+    """Create the stream of dead letters, or update the one that is there."""
+    await _ensure(
+        js,
+        DEAD_LETTERS,
+        StreamConfig(
+            subjects=[DEAD_LETTERS_SUBJECTS],
+            num_replicas=replicas,
+            max_msgs=DEAD_LETTERS_MSGS_MAX,
+            max_age=DEAD_LETTERS_AGE_S,
+            duplicate_window=_DUPLICATE_WINDOW_S,
+        ),
+    )
+
+
+async def _ensure(js: JetStreamContext, name: str, config: StreamConfig) -> None:
+    config = config.evolve(
+        name=name,
         retention=RetentionPolicy.LIMITS,
         storage=StorageType.FILE,
-        num_replicas=replicas,
-        max_msgs=stream.max_msgs,
-        max_age=stream.max_age_s,
         max_msg_size=MESSAGE_SIZE_MAX,
-        duplicate_window=_DUPLICATE_WINDOW_S,
         allow_direct=True,
-        # A health probe replaces the one before it, so that probes never push events out of the stream.
-        allow_rollup_hdrs=True,
     )
     try:
-        await js.stream_info(stream.name)
+        await js.stream_info(name)
     except NotFoundError:
         await js.add_stream(config)
     else:
         await js.update_stream(config)
+
+
+async def created_at(js: JetStreamContext, stream: Stream) -> str:
+    """When the stream was created: one that was wiped and made anew tells another instant. NotFoundError if
+    there is none."""
+    created = (await js.stream_info(stream.name)).created
+    if created is None:
+        raise Error(f"{stream.name}: the server does not tell when it was created")
+    return str(created.isoformat())
 
 
 async def ensure_durable(js: JetStreamContext, stream: Stream, durable: str) -> None:
@@ -70,7 +107,7 @@ async def ensure_durable(js: JetStreamContext, stream: Stream, durable: str) -> 
             stream.name,
             ConsumerConfig(
                 durable_name=durable,
-                filter_subject=events_filter(aggregate_of(stream)),
+                filter_subject=events_filter(stream.aggregate),
                 ack_wait=ACK_WAIT_S,
                 max_deliver=-1,
                 max_ack_pending=ACK_PENDING_MAX,
@@ -94,8 +131,8 @@ async def _ensure_all(js: JetStreamContext, settings: Settings, surroundings: Su
     while True:
         try:
             for stream in STREAMS:
-                await ensure_stream(js, stream, settings.stream_replicas)
-                await ensure_durable(js, stream, ANALYTICS)
+                await ensure_stream(js, stream, settings.stream_replicas, settings.duplicate_window_s)
+            await ensure_dead_letters(js, settings.stream_replicas)
             return
         except (TimeoutError, Error) as error:
             # A cluster that has just started has no leader for some seconds yet.

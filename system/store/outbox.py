@@ -1,30 +1,42 @@
-"""The relay's side of the outbox: the lease on partitions, positions without gaps, what is unconfirmed.
+"""The outbox: the lease on partitions, positions without gaps, what is unconfirmed, what every consumer has.
 
 Whoever takes the lease raises the epoch of its partitions; a relay that finds another epoch than its own has
 been replaced and changes nothing. A row that commits late is found by a later look and simply gets a later
 position: rows of one aggregate commit in the order of their ids, and only that order has to be kept.
+
+Events leave PostgreSQL as the JSON that is published, so that the relay has no need to take them apart.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC
 
 import asyncpg
-import msgspec
 
-from system.domain.partitions import Aggregate
+from system.domain.frames import EncodedEvent
 from system.store.connect import Record
-from system.wire import Country, CountryEvent, Event, Project, ProjectEvent
+from system.wire import Aggregate
 
+RETENTION_DAYS = 30
+"""How long an event stays in the outbox at least: as long as in the longest stream."""
+
+# The fields of wire.Event and of its kinds; a refusal stands in `after`.
+_EVENT = """o.partition, o.position, o.event_id::text, concat(
+    '{"id":"', o.event_id, '","type":"', o.type, '","aggregate":"', o.aggregate,
+    '","aggregate_id":', to_json(o.aggregate_id), ',"partition":"', o.partition, '","position":', o.position,
+    ',"region":', coalesce(to_json(o.region)::text, 'null'), ',"occurred_at":"',
+    to_char(o.occurred_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+    case o.type when 'refused' then '","before":null,"after":null,"refusal":' || o.after::text else
+        '","before":' || coalesce(o.before::text, 'null') || ',"after":' || coalesce(o.after::text, 'null') end,
+    '}')"""
 _TAKE = "update relay_partition set epoch = epoch + 1 where partition = any($1) returning partition, epoch"
 _ANYTHING = "select exists (select from outbox where position is null and aggregate = $1)"
 _HOLD = """
 select partition from relay_partition r join unnest($1::text[], $2::bigint[]) as l (partition, epoch)
 using (partition, epoch) order by partition for update of r"""
 # A statement of its own after _HOLD, so that it sees everything that an earlier holder did.
-_ASSIGN = """
+_ASSIGN = f"""
 with batch as (
     select id, partition, row_number() over (partition by partition order by id) - 1 as nth
     from (select id, partition from outbox where position is null and aggregate = $1 order by id limit $2) o
@@ -36,18 +48,36 @@ with batch as (
     from (select partition, count(*) as assigned from batch group by partition) n
     where r.partition = n.partition
 )
-select * from assigned order by id"""
-_UNCONFIRMED = """
-select o.* from relay_partition r join outbox o using (partition)
-where r.partition = any($1) and o.position > r.confirmed_position order by o.position limit $2"""
+select {_EVENT} from assigned o order by o.id"""
+_UNCONFIRMED = f"""
+select {_EVENT} from relay_partition r cross join lateral (
+    select * from outbox where partition = r.partition and position > r.confirmed_position order by position limit $2
+) o where r.partition = any($1) order by o.partition, o.position"""
+AFTER = f"select {_EVENT} from outbox o where partition = $1 and position > $2 order by position limit $3"
 # A confirmation that a failover forgets only means that its events are published again.
 _CONFIRM = """
 update relay_partition r set confirmed_position = greatest(confirmed_position, c.position)
 from unnest($1::text[], $2::bigint[], $3::bigint[]) as c (partition, epoch, position)
 where r.partition = c.partition and r.epoch = c.epoch"""
 
-_COUNTRY = msgspec.json.Decoder(Country)
-_PROJECT = msgspec.json.Decoder(Project)
+_STREAM = "select created_at from relay_stream where aggregate = $1"
+_NOTE_STREAM = """
+insert into relay_stream (aggregate, created_at) values ($1, $2)
+on conflict (aggregate) do update set created_at = excluded.created_at"""
+# Consumers that have not reported for as long as events are kept are gone.
+_LOWEST = f"""
+select partition, min(position) as position from consumer_position
+where reported_at is null or reported_at > now() - interval '{RETENTION_DAYS} days' group by partition"""
+_GO_BACK = f"""
+update relay_partition r set confirmed_position = least(r.confirmed_position, l.position)
+from ({_LOWEST}) l where l.partition = r.partition and r.partition = any($1) and l.position < r.confirmed_position
+returning r.partition, r.confirmed_position"""
+_PRUNE = f"""
+delete from outbox where id in (
+    select o.id from outbox o join relay_partition r using (partition) join ({_LOWEST}) l using (partition)
+    where o.created_at < now() - interval '{RETENTION_DAYS} days'
+        and o.position <= least(l.position, r.confirmed_position)
+    order by o.created_at limit $1)"""
 
 
 class LeaseLost(Exception):
@@ -66,20 +96,23 @@ async def take_lease(connection: asyncpg.Connection, partitions: Sequence[str]) 
     return Lease({row[0]: row[1] for row in await connection.fetch(_TAKE, list(partitions))})
 
 
-async def unconfirmed(connection: asyncpg.Connection, lease: Lease, limit: int) -> list[Event]:
-    """Events that have a position and no confirmation, the lowest positions first."""
-    return [_event(row) for row in await connection.fetch(_UNCONFIRMED, list(lease.epochs), limit)]
+async def unconfirmed(connection: asyncpg.Connection, lease: Lease, limit: int) -> list[EncodedEvent]:
+    """Events that have a position and no confirmation, at most so many a partition, the lowest first."""
+    return events_of(await connection.fetch(_UNCONFIRMED, list(lease.epochs), limit))
 
 
-async def assign(connection: asyncpg.Connection, lease: Lease, aggregate: Aggregate, limit: int) -> list[Event]:
+async def after(connection: asyncpg.Connection, partition: str, position: int, limit: int) -> list[EncodedEvent]:
+    """The events of a partition after this position, in order, at most so many."""
+    return events_of(await connection.fetch(AFTER, partition, position, limit))
+
+
+async def assign(connection: asyncpg.Connection, lease: Lease, aggregate: Aggregate, limit: int) -> list[EncodedEvent]:
     """Give the next outbox rows their positions; the events, in outbox order. LeaseLost if replaced."""
     if not await connection.fetchval(_ANYTHING, aggregate):
         return []
     async with connection.transaction():
-        held = await connection.fetch(_HOLD, list(lease.epochs), list(lease.epochs.values()))
-        if len(held) != len(lease.epochs):
-            raise LeaseLost(f"another relay took over: {len(held)} of {len(lease.epochs)} partitions are held")
-        return [_event(row) for row in await connection.fetch(_ASSIGN, aggregate, limit)]
+        await _hold(connection, lease)
+        return events_of(await connection.fetch(_ASSIGN, aggregate, limit))
 
 
 async def confirm(connection: asyncpg.Connection, lease: Lease, stored: Mapping[str, int]) -> None:
@@ -93,24 +126,35 @@ async def confirm(connection: asyncpg.Connection, lease: Lease, stored: Mapping[
             raise LeaseLost(f"another relay took over: expected to confirm {len(stored)} partitions, {status}")
 
 
-def _event(row: Record) -> Event:
-    common = {
-        "id": str(row["event_id"]),
-        "type": row["type"],
-        "aggregate_id": row["aggregate_id"],
-        "partition": row["partition"],
-        "position": row["position"],
-        "region": row["region"],
-        "occurred_at": row["occurred_at"].astimezone(UTC).isoformat().replace("+00:00", "Z"),
-    }
-    before, after = row["before"], row["after"]
-    if row["aggregate"] == "countries":
-        return CountryEvent(
-            aggregate="countries", before=_COUNTRY.decode(before), after=_COUNTRY.decode(after), **common
-        )
-    return ProjectEvent(
-        aggregate="projects",
-        before=None if before is None else _PROJECT.decode(before),
-        after=None if after is None else _PROJECT.decode(after),
-        **common,
-    )
+async def know_stream(
+    connection: asyncpg.Connection, lease: Lease, aggregate: Aggregate, created_at: str
+) -> dict[str, int]:
+    """Note when the stream was created. If it is not the one that the confirmed positions speak of, they go back
+    to what every registered consumer has applied; those that did, with their new positions. LeaseLost if replaced."""
+    if await connection.fetchval(_STREAM, aggregate) == created_at:
+        return {}
+    async with connection.transaction():
+        await _hold(connection, lease)
+        before = await connection.fetchval(_STREAM, aggregate)
+        await connection.execute(_NOTE_STREAM, aggregate, created_at)
+        if before is None or before == created_at:
+            return {}
+        return {row[0]: row[1] for row in await connection.fetch(_GO_BACK, list(lease.epochs))}
+
+
+async def prune(connection: asyncpg.Connection, limit: int) -> int:
+    """Delete events that are older than the retention and that every registered consumer has applied, at most so
+    many; how many they were."""
+    status = await connection.execute(_PRUNE, limit)
+    return int(status.rpartition(" ")[2])
+
+
+async def _hold(connection: asyncpg.Connection, lease: Lease) -> None:
+    held = await connection.fetch(_HOLD, list(lease.epochs), list(lease.epochs.values()))
+    if len(held) != len(lease.epochs):
+        raise LeaseLost(f"another relay took over: {len(held)} of {len(lease.epochs)} partitions are held")
+
+
+def events_of(rows: Sequence[Record]) -> list[EncodedEvent]:
+    """The events in the rows of a statement that selects them, AFTER for one."""
+    return [EncodedEvent(partition, position, id_, text.encode()) for partition, position, id_, text in rows]

@@ -18,6 +18,7 @@ select p.partition, p.position, array(select s.position from consumer_skipped s
     where s.consumer = p.consumer and s.partition = p.partition)
 from consumer_position p where p.consumer = $1 and p.partition = any($2) order by p.partition for update of p"""
 _POSITIONS = "select partition, position from consumer_position where consumer = $1"
+_HEADS = "select partition, next_position - 1 from relay_partition"
 _MOVE = """
 update consumer_position p set position = m.after from unnest($2::text[], $3::bigint[], $4::bigint[])
     as m (partition, before, after)
@@ -60,6 +61,11 @@ async def states(connection: asyncpg.Connection, consumer: str, partitions: Sequ
 async def positions(connection: asyncpg.Connection, consumer: str) -> dict[str, int]:
     """The position of a consumer in each partition, as it is now."""
     return {row[0]: row[1] for row in await connection.fetch(_POSITIONS, consumer)}
+
+
+async def heads(connection: asyncpg.Connection) -> dict[str, int]:
+    """The last position that the relay has given, in each partition."""
+    return {row[0]: row[1] for row in await connection.fetch(_HEADS)}
 
 
 async def move(

@@ -27,5 +27,5 @@ def test_ids_spread_evenly() -> None:
 
 
 def test_partitions_have_subjects_of_their_own() -> None:
-    subjects = {event_subject(name.split(".")[0], "ams", name) for name in ALL_PARTITIONS}
-    assert len(subjects) == len(ALL_PARTITIONS) == 8
+    subjects = {event_subject(name) for name in ALL_PARTITIONS}
+    assert len(subjects) == len(ALL_PARTITIONS) == 16

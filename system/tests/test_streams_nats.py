@@ -5,32 +5,42 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 import msgspec
 import pytest
 from nats.aio.client import Client
+from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 
+from system.domain.frames import EncodedEvent, Opener
 from system.events import bus
 from system.events.consumers.pull import Puller, Refused
 from system.events.consumers.recover import read_missing
 from system.events.publish import publish
-from system.events.streams import ensure_durable, ensure_stream
+from system.events.streams import ensure_dead_letters, ensure_durable, ensure_stream
 from system.process import Surroundings
 from system.settings import Settings
-from system.wire import PROJECTS_STREAM, STREAMS, Event
+from system.wire import DEAD_LETTERS, DEAD_LETTERS_SUBJECTS, PROJECTS_STREAM, STREAMS, ProjectEvent
 
 NAME = PROJECTS_STREAM.name
-decode = msgspec.json.Decoder(Event).decode
+decode = msgspec.json.Decoder(list[ProjectEvent]).decode
 
 
-def event(position: int, partition: int = 0) -> Event:
-    return Event(
+def event(position: int, partition: int = 0) -> EncodedEvent:
+    made = ProjectEvent(
         id=f"{partition}.{position}", type="updated", aggregate="projects", aggregate_id="p",
         partition=f"projects.{partition}", position=position, region="ams", occurred_at="2026-01-01T00:00:00Z",
+        before=None, after=None,
     )  # fmt: skip
+    return EncodedEvent(made.partition, position, made.id, msgspec.json.encode(made))
+
+
+async def publish_singly(js: JetStreamContext, events: Iterable[EncodedEvent]) -> None:
+    """Each in a message of its own."""
+    for one in events:
+        assert (await publish(js, [one], 10)).failure is None
 
 
 def on_streams(settings: Settings, work: Callable[[Client], Awaitable[Any]]) -> Any:
@@ -69,6 +79,11 @@ def test_streams_are_created_with_the_limits_of_the_wire_and_may_be_ensured_agai
                 stream.max_msgs, stream.max_age_s, 600,
             )  # fmt: skip
             assert config.max_msg_size == 8 * 1024 * 1024
+        await ensure_dead_letters(js, 1)
+        await ensure_dead_letters(js, 1)
+        assert (await js.stream_info(DEAD_LETTERS)).config.subjects == [DEAD_LETTERS_SUBJECTS]
+        await ensure_stream(js, PROJECTS_STREAM, 1, 30)
+        assert (await js.stream_info(NAME)).config.duplicate_window == 30
 
     on_streams(nats, work)
 
@@ -76,13 +91,14 @@ def test_streams_are_created_with_the_limits_of_the_wire_and_may_be_ensured_agai
 def test_what_is_published_again_is_stored_once(nats: Settings) -> None:
     async def work(client: Client) -> int:
         js = client.jetstream()
-        batch = [event(position) for position in range(1, 6)]
-        assert (await publish(js, batch, 10)).stored == {"projects.0": 5}
+        batch = [event(1), event(1, 1), event(2), event(3), event(2, 1)]
+        assert (await publish(js, batch, 10)).stored == {"projects.0": 3, "projects.1": 2}
         again = await publish(js, batch, 10)
-        assert (again.stored, again.failure) == ({"projects.0": 5}, None)
+        assert (again.stored, again.failure) == ({"projects.0": 3, "projects.1": 2}, None)
         return (await js.stream_info(NAME)).state.messages
 
-    assert on_streams(nats, work) == 5
+    # A message a partition.
+    assert on_streams(nats, work) == 2
 
 
 def test_a_stream_that_is_missing_stores_nothing_and_says_so(nats: Settings) -> None:
@@ -101,15 +117,15 @@ def test_messages_are_taken_as_they_arrive_and_come_again_if_not_acknowledged(na
         await ensure_durable(js, PROJECTS_STREAM, "test")
         seen: list[int] = []
         async with Puller(client, NAME, "test", 2) as puller:
-            await publish(js, [event(position) for position in range(1, 6)], 10)
+            await publish_singly(js, [event(position) for position in range(1, 6)])
             while len(seen) < 5:
                 for message in await puller.take():
-                    seen.append(decode(message.data).position)
+                    seen.append(decode(message.data)[0].position)
                     if seen[-1] != 3:
                         await message.ack_sync(timeout=10)
             [again] = await puller.take()
             assert again.metadata.num_delivered == 2
-            seen.append(decode(again.data).position)
+            seen.append(decode(again.data)[0].position)
         return seen
 
     assert on_streams(nats, work) == [1, 2, 3, 4, 5, 3]
@@ -128,14 +144,41 @@ def test_what_is_missing_before_a_held_event_is_read_from_the_stream(nats: Setti
     async def work(client: Client) -> list[int]:
         js = client.jetstream()
         batch = [event(position, position % 2) for position in range(1, 31)]
-        await publish(js, batch, 10)
+        await publish_singly(js, batch)
+        opener = Opener("projects")
         # Of partition 0 the positions are 2, 4, ... 30; 20 is held, at sequence 20.
-        found = await read_missing(client, PROJECTS_STREAM, "projects.0", 5, (20, 20), decode)
-        nothing = await read_missing(client, PROJECTS_STREAM, "projects.3", 1, (9, 30), decode)
+        found = await read_missing(client, PROJECTS_STREAM, "projects.0", 5, (20, 20), opener)
+        nothing = await read_missing(client, PROJECTS_STREAM, "projects.3", 1, (9, 30), opener)
         assert nothing == []
         return [one.position for one in found]
 
     assert on_streams(nats, work) == [6, 8, 10, 12, 14, 16, 18]
+
+
+def test_what_is_missing_may_lie_within_messages(nats: Settings) -> None:
+    async def work(client: Client) -> list[tuple[int, bytes]]:
+        js = client.jetstream()
+        for start in range(1, 31, 10):
+            await publish(js, [event(position) for position in range(start, start + 10)], 10)
+        found = await read_missing(client, PROJECTS_STREAM, "projects.0", 8, (13, 3), Opener("projects"))
+        return [(one.position, one.data) for one in found]
+
+    assert on_streams(nats, work) == [(position, event(position).data) for position in range(8, 13)]
+
+
+def test_a_message_that_is_larger_than_a_request_is_taken_all_the_same(nats: Settings) -> None:
+    async def work(client: Client) -> list[int]:
+        js = client.jetstream()
+        await ensure_durable(js, PROJECTS_STREAM, "test")
+        large = EncodedEvent("projects.0", 2, "2", b'{"id": "' + b"x" * (5 * 1024 * 1024) + b'"}')
+        await publish_singly(js, [event(1), large, event(3)])
+        sizes: list[int] = []
+        async with Puller(client, NAME, "test", 10) as puller:
+            while len(sizes) < 3:
+                sizes += [len(message.data) // 1024 // 1024 for message in await puller.take()]
+        return sizes
+
+    assert on_streams(nats, work) == [0, 5, 0]
 
 
 def test_a_health_probe_replaces_the_one_before_it(nats: Settings) -> None:

@@ -13,10 +13,12 @@ from system.wire import Event
 
 
 class Delivery(msgspec.Struct, frozen=True, gc=False):
-    """An event that arrived, and the message that brought it; none if it came from elsewhere."""
+    """An event that arrived, and the message that brought it; none if it was read again to fill a gap or to
+    replay it: then `data` is its JSON."""
 
     event: Event
     message: Msg | None
+    data: bytes = b""
 
     @property
     def position(self) -> int:

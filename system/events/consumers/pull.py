@@ -1,7 +1,8 @@
-"""Messages of a durable pull consumer, as they arrive.
+"""Taking messages from a JetStream pull consumer as they arrive.
 
 nats-py's own `fetch` waits for a batch to fill; here one request stays open at the server, and whatever has
-arrived is taken at once. Heartbeats tell an idle stream from a request that was lost, with a leader say.
+arrived is taken at once. The next request is made before what was taken is worked on, so that the server sends
+meanwhile. Heartbeats tell an idle stream from a request that was lost, with a leader say.
 """
 
 from __future__ import annotations
@@ -18,6 +19,11 @@ _HEARTBEAT_S = 1.0
 _SILENCE_MAX_S = 2.5
 _REFUSED_WAIT_S = 0.2
 _NS = 10**9
+_BYTES_MAX = 2 * 1024 * 1024
+_BYTES_OF_LARGEST = 9 * 1024 * 1024
+"""More than the largest message that a stream takes."""
+_ALL_SENT = "Batch Completed"
+_TOO_LARGE = "Message Size Exceeds MaxBytes"
 
 
 class Refused(Exception):
@@ -25,13 +31,15 @@ class Refused(Exception):
 
 
 class Puller:
-    """Use as an asynchronous context manager; `take` from one task only."""
+    """Use as an asynchronous context manager; `take` from one task only. At most two requests' messages are in
+    memory, of `batch_max` messages and 2 MiB each (or of one message, if that is larger)."""
 
     def __init__(self, client: Client, stream: str, durable: str, batch_max: int) -> None:
         self._client = client
         self._subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{durable}"
         self._inbox = client.new_inbox()
         self._batch_max = batch_max
+        self._bytes_max = _BYTES_MAX
         self._arrived: list[Msg] = []
         self._something = asyncio.Event()
         self._open = 0
@@ -51,21 +59,23 @@ class Puller:
         """All messages that have arrived, at least one; waits for them as long as it takes. Refused if the
         server says that it has no such consumer, or nobody there to answer."""
         while not self._arrived:
-            await self._keep_asking()
+            if self._refused is not None:
+                reason, self._refused = self._refused, None
+                await asyncio.sleep(_REFUSED_WAIT_S)
+                raise Refused(reason)
             self._something.clear()
+            await self._keep_asking()
             try:
                 async with asyncio.timeout(_HEARTBEAT_S):
                     await self._something.wait()
             except TimeoutError:
                 continue
         taken, self._arrived = self._arrived, []
+        if self._refused is None:
+            await self._keep_asking()
         return taken
 
     async def _keep_asking(self) -> None:
-        if self._refused is not None:
-            reason, self._refused = self._refused, None
-            await asyncio.sleep(_REFUSED_WAIT_S)
-            raise Refused(reason)
         silent = time.monotonic() - self._heard_at > _SILENCE_MAX_S
         if (self._open > 0 and not silent) or not self._client.is_connected:
             return
@@ -73,6 +83,7 @@ class Puller:
         self._heard_at = time.monotonic()
         request = {
             "batch": self._batch_max,
+            "max_bytes": self._bytes_max,
             "expires": int(_EXPIRES_S * _NS),
             "idle_heartbeat": int(_HEARTBEAT_S * _NS),
         }
@@ -83,12 +94,21 @@ class Puller:
         status = (message.headers or {}).get("Status")
         if status is None:
             self._open -= 1
+            self._bytes_max = _BYTES_MAX
             self._arrived.append(message)
         elif status == "100":
             return
         else:
-            self._open = 0
-            if status not in ("404", "408"):
-                description = (message.headers or {}).get("Description") or ""
-                self._refused = " ".join(f"status {status} {description}".split())
+            self._ended(status, (message.headers or {}).get("Description") or "")
         self._something.set()
+
+    def _ended(self, status: str, description: str) -> None:
+        """The server closes our request."""
+        if _TOO_LARGE in description:
+            # Full, or not even one message fits: then a larger request is made for that one.
+            self._bytes_max = _BYTES_MAX if self._open < self._batch_max else _BYTES_OF_LARGEST
+        elif description == _ALL_SENT:
+            return  # By now the next request may be open.
+        elif status not in ("404", "408"):
+            self._refused = " ".join(f"status {status} {description}".split())
+        self._open = 0

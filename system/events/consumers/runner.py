@@ -1,4 +1,4 @@
-"""What every consumer does the same way: fetch, apply, acknowledge, fill gaps; around any failure.
+"""What every consumer does the same way: fetch, apply, acknowledge, fill gaps, put aside; around any failure.
 
 The order is what counts: the effect is committed before its message is acknowledged. Whatever happens in
 between only brings the message again, and the guard knows it.
@@ -12,24 +12,24 @@ import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any
 
-import msgspec
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error
 
 from system import process
-from system.events import bus
+from system.domain.frames import Opener
+from system.events import bus, metrics
+from system.events.consumers.dead_letters import DeadLetterOffice
 from system.events.consumers.effect import Batch, Delivery, Effect
-from system.events.consumers.guard import Admission
+from system.events.consumers.persist import Persister, Settled, Unreadable
 from system.events.consumers.pull import Puller, Refused
-from system.events.consumers.recover import read_missing
+from system.events.consumers.recover import read_missing, read_outbox
+from system.events.consumers.report import Reporter
 from system.events.streams import ensure_durable
 from system.process import Backoff, Surroundings
 from system.settings import Settings
-from system.store.session import Unavailable
-from system.wire import PROJECTS_STREAM, STREAMS, CountryEvent, ProjectEvent, Stream
-
-__all__ = ["Batch", "Consumer", "Delivery", "Effect", "main_of"]
+from system.store.session import Session, Unavailable
+from system.wire import POSITIONS_HEADER, STREAMS, Stream
 
 _BATCH_MAX = 500
 _ACK_WITHIN_S = 2.0
@@ -39,23 +39,25 @@ _GAP_PATIENCE_S = 4.0
 
 
 class Consumer:
-    """One consumer on one stream."""
+    """One consumer on one stream. `name` is its durable's, and what its dead letters go by."""
 
     def __init__(
-        self, durable: str, stream: Stream, effect: Effect, client: Client, around: Surroundings,
+        self, name: str, stream: Stream, effect: Effect, settings: Settings, client: Client, around: Surroundings,
         log: logging.Logger,
     ) -> None:  # fmt: skip
-        self._durable = durable
+        self._name = name
         self._stream = stream
         self._effect = effect
         self._client = client
         self._around = around
         self._log = log
-        kind = ProjectEvent if stream is PROJECTS_STREAM else CountryEvent
-        self._decode = msgspec.json.Decoder(kind).decode
+        self._opener = Opener(stream.aggregate)
+        self._office = DeadLetterOffice(name, stream, settings, client, around, log)
+        self._persister = Persister(name, stream.name, effect, self._office, around, log)
+        self._outbox = Session(settings, f"{name}-gaps")
+        self._redeliveries = metrics.REDELIVERIES.labels(name, stream.name)
         self._gaps: dict[str, tuple[int, float]] = {}
         self._acks: asyncio.Task[None] | None = None
-        self._poisoned: set[int] = set()
         self.consuming = asyncio.Event()
         """Set once the durable is there and messages are asked for."""
 
@@ -65,7 +67,7 @@ class Consumer:
         try:
             while True:
                 try:
-                    await ensure_durable(self._client.jetstream(timeout=2), self._stream, self._durable)
+                    await ensure_durable(self._client.jetstream(timeout=2), self._stream, self._name)
                     await self._consume(backoff)
                 except (Refused, Error, OSError) as error:
                     self._around.away(self._stream.name, error)
@@ -73,90 +75,97 @@ class Consumer:
         finally:
             if self._acks is not None:
                 await self._acks
+            self._outbox.close()
             await self._effect.close()
 
     async def _consume(self, backoff: Backoff) -> None:
-        async with Puller(self._client, self._stream.name, self._durable, _BATCH_MAX) as puller:
+        async with Puller(self._client, self._stream.name, self._name, _BATCH_MAX) as puller:
             self._around.back(self._stream.name)
             self.consuming.set()
             while True:
-                deliveries = self._decoded(await puller.take())
+                messages = await puller.take()
                 self._around.back(self._stream.name)
                 backoff.reset()
-                await self._settle(await self._apply(_by_partition(deliveries)))
+                self._redeliveries.inc(sum(one.metadata.num_delivered > 1 for one in messages))
+                batch, unreadable = await self._opened(messages)
+                await self._settle(messages, await self._persister.apply(batch, unreadable))
 
-    def _decoded(self, messages: Iterable[Msg]) -> list[Delivery]:
-        """A message that is no event is never acknowledged: its partition stops there, and says so."""
-        deliveries = []
+    async def _opened(self, messages: Iterable[Msg]) -> tuple[Batch, dict[str, list[Unreadable]]]:
+        """What the messages hold, by partition. One that is none of the relay's is put aside at once."""
+        batch: dict[str, list[Delivery]] = {}
+        unreadable: dict[str, list[Unreadable]] = {}
         for message in messages:
-            try:
-                deliveries.append(Delivery(self._decode(message.data), message))
-            except msgspec.MsgspecError as error:
-                sequence = message.metadata.sequence.stream
-                if sequence not in self._poisoned:
-                    self._poisoned.add(sequence)
-                    self._log.error("%s, message %d is no event: %s", self._stream.name, sequence, error)
-        return deliveries
+            told = (message.headers or {}).get(POSITIONS_HEADER)
+            events, faults = self._opener.open(message.subject, told, message.data)
+            if events:
+                batch.setdefault(events[0].partition, []).extend([Delivery(event, message) for event in events])
+            for fault in faults:
+                if fault.partition:
+                    unreadable.setdefault(fault.partition, []).append(Unreadable(fault, message))
+                else:
+                    await self._office.put_aside(fault, message.metadata.sequence.stream)
+        return batch, unreadable
 
-    async def _apply(self, batch: Batch) -> Mapping[str, Admission[Delivery]]:
-        """Try until the effect is committed: a batch in hand is not given back for an outage."""
-        backoff = Backoff()
-        while True:
-            try:
-                admissions = await self._effect.apply(batch)
-            except Unavailable as error:
-                self._around.away("where effects go", error)
-                await backoff.wait()
-                continue
-            self._around.back("where effects go")
-            return admissions
-
-    async def _settle(self, admissions: Mapping[str, Admission[Delivery]]) -> None:
-        """After the commit: acknowledge what is done, give back what waits for a gap, fill old gaps."""
-        done: list[Msg] = []
-        for partition, admission in admissions.items():
-            done += [one.message for one in admission.applicable + admission.duplicates if one.message]
-            for one in admission.held:
-                if one.message is not None:
-                    await one.message.nak(delay=_HELD_AGAIN_AFTER_S)
-            await self._watch_gap(partition, admission)
+    async def _settle(self, messages: Sequence[Msg], settled: Mapping[str, Settled]) -> None:
+        """After the commit: give back the messages of which anything waits for a gap, acknowledge the others,
+        fill old gaps."""
+        given_back = {id(one.message): one.message for of in settled.values() for one in of.held if one.message}
+        for message in given_back.values():
+            await message.nak(delay=_HELD_AGAIN_AFTER_S)
         if self._acks is not None:
             await self._acks
+        done = [message for message in messages if id(message) not in given_back]
         self._acks = asyncio.create_task(_acknowledge(done)) if done else None
+        for partition, of_partition in settled.items():
+            await self._watch_gap(partition, of_partition)
 
-    async def _watch_gap(self, partition: str, admission: Admission[Delivery]) -> None:
-        """Remember since when a partition waits; after a while read what it waits for from the stream."""
-        message = admission.held[0].message if admission.held else None
-        if message is None:
+    async def _watch_gap(self, partition: str, settled: Settled) -> None:
+        """Remember since when a partition waits; after a while fetch what it waits for."""
+        waiting = min((one for one in settled.held if one.message), default=None, key=lambda one: one.position)
+        if waiting is None or waiting.message is None:
             self._gaps.pop(partition, None)
             return
-        first = admission.next_position
+        first = settled.next_position
         if partition not in self._gaps or self._gaps[partition][0] != first:
             self._gaps[partition] = (first, time.monotonic())
         if time.monotonic() - self._gaps[partition][1] < _GAP_PATIENCE_S:
             return
         del self._gaps[partition]
-        held = (admission.held[0].position, message.metadata.sequence.stream)
-        missing = await read_missing(self._client, self._stream, partition, first, held, self._decode)
-        self._log.error(
-            "%s: position %d was not delivered again, %d waits for it; %d events were read from the stream",
-            partition, first, held[0], len(missing),
-        )  # fmt: skip
-        if missing:
-            await self._apply({partition: [Delivery(event, None) for event in missing]})
+        await self._fill_gap(partition, first, waiting.position, waiting.message.metadata.sequence.stream)
+
+    async def _fill_gap(self, partition: str, first: int, held: int, sequence: int) -> None:
+        """Apply what stream or outbox hold of the positions from `first` to before the one that is held."""
+        while first < held:
+            source = "the stream"
+            missing = await read_missing(self._client, self._stream, partition, first, (held, sequence), self._opener)
+            if not missing or missing[0].position > first:
+                source = "the outbox"
+                try:
+                    missing = await read_outbox(self._outbox, partition, first, held, self._opener)
+                except Unavailable as error:
+                    self._around.away("outbox", error)
+                    return
+            self._log.error(
+                "%s: position %d of %s was not delivered again, %d waits for it; %d events were read from %s",
+                self._stream.name, first, partition, held, len(missing), source,
+            )  # fmt: skip
+            if not missing:
+                return
+            settled = await self._persister.apply({partition: missing}, {})
+            if settled[partition].next_position <= first:
+                return
+            first = settled[partition].next_position
 
 
 async def _acknowledge(messages: Sequence[Msg]) -> None:
-    """Confirmed by the server, all at once. One that fails is delivered again, and is a duplicate then."""
-    acks = (message.ack_sync(timeout=_ACK_WITHIN_S) for message in messages)
-    await asyncio.gather(*acks, return_exceptions=True)
-
-
-def _by_partition(deliveries: Iterable[Delivery]) -> dict[str, list[Delivery]]:
-    batch: dict[str, list[Delivery]] = {}
-    for delivery in deliveries:
-        batch.setdefault(delivery.event.partition, []).append(delivery)
-    return batch
+    """The last one is confirmed by the server, which takes them in order. One whose acknowledgement is lost is
+    delivered again, and is a duplicate then."""
+    try:
+        for message in messages[:-1]:
+            await message.ack()
+        await messages[-1].ack_sync(timeout=_ACK_WITHIN_S)
+    except (Error, OSError):
+        return
 
 
 def main_of(
@@ -166,14 +175,21 @@ def main_of(
     an effect of its own. Ready once all of them ask for messages."""
 
     async def main(settings: Settings, log: logging.Logger) -> None:
+        metrics.serve(settings)
         around = Surroundings(log)
-        durable = f"{name}-{settings.region}" if per_region else name
+        own_name = f"{name}-{settings.region}" if per_region else name
         client = await bus.connect(settings, name, around, log)
-        consumers = [Consumer(durable, stream, make(settings, stream), client, around, log) for stream in STREAMS]
+        effects = [make(settings, stream) for stream in STREAMS]
+        consumers = [
+            Consumer(own_name, stream, effect, settings, client, around, log)
+            for stream, effect in zip(STREAMS, effects, strict=True)
+        ]
+        reporter = Reporter(own_name, effects[0].positions if per_region else None, settings, around)
         try:
             async with asyncio.TaskGroup() as group:
                 for consumer in consumers:
                     group.create_task(consumer.run())
+                group.create_task(reporter.run())
                 for consumer in consumers:
                     await consumer.consuming.wait()
                 process.make_ready(settings.ready_file)

@@ -1,0 +1,84 @@
+"""Telling how far a consumer has come: its lag as a metric, and to PostgreSQL the positions of one that keeps them
+in its region, so that relay and watch can see all consumers in one place.
+
+Best effort, beside the effects: a report that is late or lost only makes the relay keep, or publish, more than it
+has to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+
+import asyncpg
+
+from system.events import metrics
+from system.process import Surroundings
+from system.settings import Settings
+from system.store import positions
+from system.store.session import Session, Unavailable
+from system.wire import Aggregate, stream_of
+
+_EVERY_S = 1.0
+_UNCHANGED_EVERY_S = 60.0
+
+
+class Reporter:
+    """`read` gives the positions to report; None for a consumer that keeps them in PostgreSQL itself."""
+
+    def __init__(
+        self,
+        consumer: str,
+        read: Callable[[], Awaitable[Mapping[str, int]]] | None,
+        settings: Settings,
+        around: Surroundings,
+    ) -> None:
+        self._consumer = consumer
+        self._read = read
+        self._around = around
+        self._session = Session(settings, f"{consumer}-report")
+        self._reported: Mapping[str, int] = {}
+        self._reported_at = 0.0
+
+    async def run(self) -> None:
+        """Report once a second until cancelled."""
+        try:
+            while True:
+                try:
+                    await self.report()
+                    self._around.back("position reports")
+                except Unavailable as error:
+                    self._around.away("position reports", error)
+                await asyncio.sleep(_EVERY_S)
+        finally:
+            self._session.close()
+
+    async def report(self) -> None:
+        """Report once. Unavailable if either side is away."""
+        known = None if self._read is None else await self._read()
+        heads, own = await self._session.run(lambda connection: self._exchange(connection, known))
+        lags: Counter[Aggregate] = Counter()
+        for partition, head in heads.items():
+            lags[_aggregate(partition)] += max(0, head - own.get(partition, 0))
+        for aggregate, lag in lags.items():
+            metrics.LAG.labels(self._consumer, stream_of(aggregate).name).set(lag)
+
+    async def _exchange(
+        self, connection: asyncpg.Connection, known: Mapping[str, int] | None
+    ) -> tuple[Mapping[str, int], Mapping[str, int]]:
+        if known is None:
+            return await positions.heads(connection), await positions.positions(connection, self._consumer)
+        now = time.monotonic()
+        old = now - self._reported_at > _UNCHANGED_EVERY_S
+        changed = {name: position for name, position in known.items() if old or self._reported.get(name) != position}
+        if changed:
+            await positions.report(connection, self._consumer, changed)
+            self._reported, self._reported_at = known, now if old else self._reported_at
+        return await positions.heads(connection), known
+
+
+def _aggregate(partition: str) -> Aggregate:
+    aggregate: Aggregate = partition.partition(".")[0]  # type: ignore[assignment]
+    return aggregate

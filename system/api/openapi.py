@@ -148,7 +148,7 @@ def document(handlers: Iterable[HTTPRouteHandler]) -> bytes:
         "paths": paths,
         "components": {"schemas": components, "securitySchemes": _SECURITY_SCHEMES},
     }
-    return msgspec.json.encode(_with_numbers(whole))
+    return msgspec.json.encode(with_numbers(whole))
 
 
 def _limit(struct: str, properties: dict[str, dict[str, Any]]) -> None:
@@ -233,10 +233,11 @@ def _not_null(schema: dict[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def _with_numbers(node: Any) -> Any:
+def with_numbers(node: Any) -> Any:
+    """The schema with money as the number that it is on the wire, rather than the string that msgspec says."""
     """Money as the number that it is on the wire."""
     if isinstance(node, dict):
         if node.get("type") == "string" and node.get("format") == "decimal":
             return {**{key: value for key, value in node.items() if key != "format"}, "type": "number"}
-        return {key: _with_numbers(value) for key, value in node.items()}
-    return [_with_numbers(one) for one in node] if isinstance(node, list) else node
+        return {key: with_numbers(value) for key, value in node.items()}
+    return [with_numbers(one) for one in node] if isinstance(node, list) else node

@@ -114,7 +114,7 @@ def _frame(aggregate: str, event: dict[str, Any]) -> dict[str, Any]:
         },
     }
     return {
-        "title": f"Events of {aggregate}, 1 to {most} of them; {wire.MESSAGE_BYTES_MAX} bytes unless one alone has more",
+        "title": f"1 to {most} events of {aggregate}; {wire.MESSAGE_BYTES_MAX} bytes unless one alone has more",
         "contentType": "application/json",
         "headers": {"type": "object", "required": list(headers), "properties": headers},
         "payload": {"type": "array", "minItems": 1, "maxItems": most, "items": event},

@@ -194,6 +194,14 @@ class RegionTotals(msgspec.Struct, frozen=True, kw_only=True):
     as_of: dict[str, int]
 
 
+class WakeUp(msgspec.Struct, frozen=True, kw_only=True):
+    """Which aggregates have changed behind the positions that a device named, and how far it is now: what it names
+    next time (see `event_positions`)."""
+
+    changed: list[Aggregate]
+    position: str
+
+
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
     """RFC 9457 problem+json. `detail` says what was expected and what was found."""
 

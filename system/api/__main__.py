@@ -14,10 +14,13 @@ from granian.server.embed import Server
 from system import process
 from system.api.access import Tokens
 from system.api.app import create_app
+from system.api.listener import end_untaken
 from system.api.services import Services, open_services
 from system.settings import Settings
 
 _LOOK_EVERY_S = 0.2
+_CONNECTIONS_MAX = 50_000
+"""More than may wait for news at a time (SUBSCRIBERS_MAX, WAITING_MAX): others are served beside them."""
 
 
 async def main(settings: Settings, log: logging.Logger) -> None:
@@ -34,14 +37,18 @@ async def main(settings: Settings, log: logging.Logger) -> None:
             http=HTTPModes.http1,
             websockets=False,
             backlog=1024,
+            backpressure=_CONNECTIONS_MAX,
             log_enabled=False,
         )
         serving = asyncio.ensure_future(server.serve())
         readying = asyncio.ensure_future(_make_ready(services, settings))
+        # The listener is there as soon as the server's task has run.
+        asyncio.get_running_loop().call_later(_LOOK_EVERY_S, end_untaken, settings.port)
         try:
             await asyncio.shield(serving)
         finally:
             readying.cancel()
+            services.end_waiting()
             server.stop()  # type: ignore[no-untyped-call]
             await serving
 

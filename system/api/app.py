@@ -7,7 +7,8 @@ from litestar.datastructures import State
 from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
 
-from system.api import countries, health, incidents, pages, problems, projects, regions, sectors, users
+from system.api import countries, health, incidents, pages, problems, projects, realtime, regions, sectors, users, wake
+from system.api.asyncapi import asyncapi
 from system.api.messages import BODY_BYTES_MAX
 from system.api.metrics import measured, metrics
 from system.api.openapi import document, openapi
@@ -19,7 +20,8 @@ def handlers() -> list[HTTPRouteHandler]:
     """Every handler of the API and its pages."""
     return [
         *projects.HANDLERS, *countries.HANDLERS, *users.HANDLERS, *incidents.HANDLERS, *regions.HANDLERS,
-        *sectors.HANDLERS, *pages.handlers(), sign_in, health.live, health.ready, metrics, openapi,
+        *sectors.HANDLERS, *realtime.HANDLERS, *wake.HANDLERS, *pages.handlers(), sign_in, health.live,
+        health.ready, metrics, openapi, asyncapi,
     ]  # fmt: skip
 
 

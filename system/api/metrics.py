@@ -17,6 +17,7 @@ from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 from prometheus_client import (
     CollectorRegistry,
     Counter,
+    Gauge,
     Histogram,
     ProcessCollector,
     disable_created_metrics,
@@ -48,12 +49,24 @@ SIGN_INS = Counter("covenant_sign_ins", "Tokens asked for.", ("outcome",), regis
 READ_AFTER = Counter(
     "covenant_read_after", "Reads that had to see a write: which member answered.", ("member",), registry=_REGISTRY
 )
+SUBSCRIBERS = Gauge("covenant_realtime_subscribers", "Streams of events that are open.", registry=_REGISTRY)
+EVENTS_SENT = Counter("covenant_realtime_events_sent", "Events sent to subscribers.", registry=_REGISTRY)
+SLOW_DROPPED = Counter(
+    "covenant_realtime_slow_dropped", "Subscribers dropped because they did not read.", registry=_REGISTRY
+)
+FROM_OUTBOX = Counter(
+    "covenant_realtime_from_outbox", "Pages of events that subscribers got from the outbox.", registry=_REGISTRY
+)
 _METHODS = ("GET", "POST", "PATCH", "DELETE", "OPTIONS", "HEAD", "PUT")
 
 
 @lru_cache(maxsize=1_000)
 def _meters(method: str, route: str, status: int) -> tuple[Callable[[], None], Callable[[float], None]]:
     return _REQUESTS.labels(method, route, str(status)).inc, _SECONDS.labels(method, route).observe
+
+
+_WAITING = (wire.EVENTS, wire.WAKE)
+"""How long these take says nothing: they wait for news."""
 
 
 def method_of(scope: HTTPScope) -> str:
@@ -84,7 +97,8 @@ def measured(app: ASGIApp) -> ASGIApp:
                 REFUSED.labels(str(status)).inc()
             count, observe = _meters(method_of(scope), scope.get("path_template") or "none", status)
             count()
-            observe(time.perf_counter() - begin)
+            if scope["path"] not in _WAITING:
+                observe(time.perf_counter() - begin)
 
     return run
 

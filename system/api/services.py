@@ -13,13 +13,17 @@ from litestar import Request
 
 from system.api.access import Tokens
 from system.api.door import Door
+from system.api.event_stream import Realtime
 from system.api.health import Bus, Health
+from system.api.hub import Hub
 from system.api.metrics import READ_AFTER
 from system.api.refusals import Refusals
 from system.api.sign_ins import SignIns
+from system.api.wakes import Wakes
 from system.process import Surroundings
 from system.settings import Settings
 from system.store import regional
+from system.store.history import History
 from system.store.own_writes import OwnWrites
 from system.store.primary import NotWritten, OutcomeUnknown, Primary
 from system.store.reader import Reader
@@ -27,6 +31,7 @@ from system.store.rows import SEND_HINT
 from system.store.totals_cache import TotalsCache
 
 _CACHE_WITHIN_S = 0.05
+_FOLLOW_WITHIN_S = 3.0
 
 
 class Hint:
@@ -61,6 +66,13 @@ class Services:
     sign_ins: SignIns
     refusals: Refusals
     own_writes: OwnWrites
+    realtime: Realtime
+    wakes: Wakes
+
+    def end_waiting(self) -> None:
+        """Let every request end that waits for news, so that the server can."""
+        self.realtime.hub.end()
+        self.wakes.end()
 
 
 @contextlib.asynccontextmanager
@@ -74,12 +86,16 @@ async def open_services(settings: Settings, tokens: Tokens, log: logging.Logger)
     hint = Hint(primary)
     refusals = Refusals(primary, settings.region)
     own_writes = OwnWrites(reader, primary, lambda member: READ_AFTER.labels(member).inc())
+    history = History(reader, primary)
+    follower = regional.connect(settings, _FOLLOW_WITHIN_S)
+    realtime = Realtime(Hub(follower, history, surroundings), history)
+    wakes = Wakes(follower, history, surroundings)
     services = Services(
         region=settings.region, reader=reader, primary=primary, cache=cache, hint=hint,
         health=Health(reader, primary, cache, bus), door=Door(tokens, refusals), sign_ins=SignIns(reader, tokens),
-        refusals=refusals, own_writes=own_writes,
+        refusals=refusals, own_writes=own_writes, realtime=realtime, wakes=wakes,
     )  # fmt: skip
-    tasks = [asyncio.create_task(one.run()) for one in (bus, hint, refusals)]
+    tasks = [asyncio.create_task(one.run()) for one in (bus, hint, refusals, realtime.hub, wakes)]
     try:
         yield services
     finally:
@@ -90,6 +106,7 @@ async def open_services(settings: Settings, tokens: Tokens, log: logging.Logger)
         reader.close()
         primary.close()
         await cache.close()
+        await follower.aclose()
 
 
 def services_of(request: Request[Any, Any, Any]) -> Services:

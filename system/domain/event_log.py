@@ -160,9 +160,9 @@ class Cursor:
         own[partition] = position
         return block(text, _mark(own))
 
-    def take(self, bytes_max: int) -> bytes:
-        """The bytes of the next events in the row, somewhat more than `bytes_max` of them at most; none if there
-        are no more. Only when nothing is `behind`."""
+    def take(self, bytes_max: int) -> list[bytes]:
+        """The next events in the row, as `pass_on` gives them, until they are `bytes_max` or more; none if there are
+        no more. Only when nothing is `behind`."""
         parts: list[bytes] = []
         size = 0
         while self._number < self._log.end and size < bytes_max:
@@ -174,7 +174,7 @@ class Cursor:
         if self._number == self._log.end and self._own == self._log.positions:
             self._own = None
             self._mark = self._log.mark
-        return b"".join(parts)
+        return parts
 
     def _pass(self, entry: Entry) -> bytes | None:
         """The subscriber's mark after this event; None if it had it before."""

@@ -60,7 +60,7 @@ class Subscriber:
         """One step of what a connection does; whether there was anything to do."""
         behind = self.cursor.behind()
         if behind is None:
-            sent = self.cursor.take(bytes_max)
+            sent = b"".join(self.cursor.take(bytes_max))
         else:
             last = min(behind.position + page, self.world.known[behind.partition])
             read = range(behind.position + 1, last + 1)
@@ -168,7 +168,7 @@ def test_those_who_keep_up_share_their_bytes() -> None:
     cursors = [Cursor(log, ALL, None) for _ in range(3)]
     log.append("projects.0", 1, b"x\n")
     for cursor in cursors:
-        assert cursor.take(100) == block(b"x\n", b"projects.0:1")
+        assert cursor.take(100) == [block(b"x\n", b"projects.0:1")]
         assert cursor.mark is log.mark
 
 

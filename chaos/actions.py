@@ -61,7 +61,8 @@ def kill_consumer_before_ack(
     configuration: Configuration = None,
     secrets: Secrets = None,
 ) -> dict[str, Any]:
-    """SIGKILL a consumer between the commit of an event's effect and its acknowledgement, without its help.
+    """SIGKILL a consumer between the commit of an event's effect and the acknowledgement of the event's message,
+    without its help.
 
     Events must flow. If the instant is not caught within `within_s` it is killed all the same, and the probes
     will find nothing proven.
@@ -133,8 +134,8 @@ async def _hunt_consumer(
     system: System, process: psutil.Process, durable: str, within_s: int
 ) -> tuple[int, instants.ConsumerStands]:
     target = system.target()
-    async with bus.observer(target) as client, await instants.connect(target) as link:
-        return await hunt(process, lambda: instants.consumer_stands(client, link, durable), within_s)
+    async with bus.observer(target) as client:
+        return await hunt(process, lambda: instants.consumer_stands(client, target, durable), within_s)
 
 
 async def _hunt_relay(system: System, process: psutil.Process, within_s: int) -> tuple[int, instants.RelayStands]:

@@ -1,9 +1,10 @@
 """The audit: after healing, look for every write of a ledger at every hop that it has to pass.
 
-Each hop becomes one record: the database, each region's replica, the outbox, the stream, and the effects of
-each consumer. The audit counts and judges nothing. A hop that cannot be read says why, and then proves
-nothing; a hop that lags is waited for, so that what is late is not taken for lost. Only writes of this ledger
-are looked at: others may use the system at the same time.
+Each hop becomes one record: the database, each region's replica, the outbox, the stream, the effects of each
+consumer in each region, and what some of them leave to look at (audit trail, live feeds, notifications). The audit
+counts and judges nothing. A hop that cannot be read says why, and then proves nothing; a hop that lags is waited
+for, so that what is late is not taken for lost. Only writes of this ledger are looked at: others may use the system
+at the same time.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ import psycopg
 import redis
 
 from chaos import bus
-from chaos.applied import Event, Range, effects, parse_range
-from chaos.instants import EVENTS, PARTITIONS, STREAM
+from chaos.applied import Event, effects
+from chaos.consumers import Consumer, CutOff, consumers, feed, traces
+from chaos.instants import EVENTS, STREAM
 from chaos.waiting import until
 from infra.target import Target
 from loadtests.engine.rollups import HOW, UNEQUAL_GROUPS
@@ -31,22 +33,26 @@ from system import wire
 _WITHIN_S = 10.0
 _RECONCILED_WITHIN_S = 5.0
 _STATEMENT_TIMEOUT = "-c statement_timeout=5000"
-_CACHE_TIMEOUT_S = 3.0
-_BY_EVENTS = ("stream", "analytics", "cache-invalidator")
-"""Hops that writes reach by events, which take their time."""
-_TRACE = "covenant:trace:"
-_TRACE_LENGTH_MAX = 100_000
-"""The cache invalidator keeps no more ranges of a partition."""
+_NOT_BY_EVENTS = ("postgres", "outbox", "replica")
+"""Hops that writes reach at once; the others take their time."""
 
 _PROJECTS = "select id::text from projects where id = any(%s::uuid[])"
 _OUTBOX = """
 select aggregate_id, event_id::text, partition, position from outbox
 where aggregate = 'projects' and type = 'created' and aggregate_id = any(%s) order by id
 """
-_APPLIED = """
-select partition, first, last from consumer_applied
-where consumer = 'analytics' and partition = any(%s) and last >= %s
+_TRAIL = "select event_id::text from audit_log where event_id = any(%s::uuid[])"
+_NOTIFIED = "select event_id::text from notification where event_id = any(%s::uuid[])"
+_OUT_OF_ORDER = """
+select count(*) from (
+    select version, lag(version) over (partition by aggregate_id order by seq) as before from (
+        select a.seq, o.aggregate_id,
+            coalesce((o.after ->> 'version')::bigint, (o.before ->> 'version')::bigint + 1) as version
+        from audit_log a join outbox o using (event_id) where o.aggregate = 'projects'
+    ) changes
+) steps where version <> before + 1
 """
+ORDER = "changes of projects that the audit trail does not show right behind the change before, version by version"
 
 
 class _Unreadable(Exception):
@@ -59,7 +65,7 @@ def last_event_seq(target: Target) -> int:
 
     async def look() -> int:
         async with bus.observer(target) as client:
-            last = await bus.last_event(client, STREAM, EVENTS)
+            last = await bus.last_frame(client, STREAM, EVENTS)
             return last.seq if last else 0
 
     return asyncio.run(look())
@@ -67,7 +73,7 @@ def last_event_seq(target: Target) -> int:
 
 def audit(folder: RunFolder, client: str, target: Target, *, behind_seq: int, late: str | None) -> list[str]:
     """Look for the writes of the ledger `client` everywhere; write a Hop for each place, and a Count for whether
-    analytics' totals add up. What could not be read, in words.
+    analytics' totals add up and for the order of each project's changes. What could not be read, in words.
 
     `behind_seq` is what `last_event_seq` answered before the first write; `late` what `chaos.drain` still waited for.
     """
@@ -76,41 +82,50 @@ def audit(folder: RunFolder, client: str, target: Target, *, behind_seq: int, la
     began_ns = min((write.at_ns for write in history), default=time.monotonic_ns())
     events: dict[str, Event] = {}
     looks = [
-        _Look("postgres", lambda: _once(_query(target.observer_dsn, _PROJECTS, [ids]))),
-        _Look("outbox", lambda: _outbox(target, ids, events)),
-        _Look("stream", lambda: _stream(target, ids, behind_seq)),
-        _Look("analytics", lambda: _analytics(target, events), effect=True),
-        *(_Look("replica", partial(_replica, target, region, ids), region) for region in target.regions),
-        *(
-            _Look(
-                "cache-invalidator", partial(_invalidator, target.valkey[region], events, began_ns), region, effect=True
-            )
-            for region in target.regions
-        ),
+        Look("postgres", lambda: _once(_query(target.observer_dsn, _PROJECTS, [ids]))),
+        Look("outbox", lambda: _outbox(target, ids, events)),
+        Look("stream", lambda: _stream(target, ids, behind_seq)),
+        *(Look("replica", partial(_replica, target, region, ids), region) for region in target.regions),
+        *effect_looks(target, events, began_ns),
+        Look("notification", lambda: _rows(target, _NOTIFIED, events), effect=True),
     ]
     problems = []
     for look in looks:
-        hop = _take(client, look, events)
-        if late is not None and look.hop in _BY_EVENTS:
+        hop = take(client, look, events)
+        if late is not None and look.hop not in _NOT_BY_EVENTS:
             hop = doubt(hop, {write.id for write in history if write.outcome == "ok"}, late)
         folder.write_hop(hop)
         if hop.problem:
             problems.append(f"{look.hop}{f' in {look.region}' if look.region else ''}: {hop.problem}")
-    try:
-        with folder.facts() as facts:
-            facts.add(_reconcile(target))
-    except psycopg.Error as error:
-        problems.append(f"analytics' totals: {error}")
+    for what, count in (("analytics' totals", reconcile), ("order in the audit trail", in_order)):
+        try:
+            with folder.facts() as facts:
+                facts.add(count(target))
+        except psycopg.Error as error:
+            problems.append(f"{what}: {error}")
     return problems
 
 
-class _Look(NamedTuple):
+class Look(NamedTuple):
     """A hop, and how to find out what of the ledger is there: write id -> how often."""
 
     hop: str
     find: Callable[[], dict[str, int]]
     region: str | None = None
     effect: bool = False
+
+
+def effect_looks(target: Target, events: Mapping[str, Event], began_ns: int) -> list[Look]:
+    """Where the effects of these events (write id -> event, perhaps filled later) can be looked for: at every consumer
+    in every region, in the audit trail, and in the live feeds. `began_ns` is the instant of the first write."""
+    return [
+        *(
+            Look(one.name, partial(_consumer, target, one, events, began_ns), one.region, effect=True)
+            for one in consumers(target.regions)
+        ),
+        Look("audit-log", lambda: _rows(target, _TRAIL, events), effect=True),
+        *(Look("feed", partial(_feed, target, region, events), region, effect=True) for region in target.regions),
+    ]
 
 
 def doubt(hop: Hop, acked: Collection[str], late: str) -> Hop:
@@ -122,13 +137,13 @@ def doubt(hop: Hop, acked: Collection[str], late: str) -> Hop:
     return msgspec.structs.replace(hop, problem=f"{missing} writes may be late, not lost: waited in vain for {late}")
 
 
-def _take(client: str, look: _Look, events: Mapping[str, Event]) -> Hop:
+def take(client: str, look: Look, events: Mapping[str, Event]) -> Hop:
     """What was found, or why it could not be read. The outbox names the events for all hops."""
     found: dict[str, int] = {}
     problem = None
     try:
         found = look.find()
-    except (psycopg.Error, bus.BusError, redis.RedisError, OSError, ValueError, _Unreadable) as error:
+    except (psycopg.Error, bus.BusError, redis.RedisError, OSError, ValueError, CutOff, _Unreadable) as error:
         problem = str(error).strip() or type(error).__name__
     labels = {key: event.label() for key, event in events.items()} if look.hop == "outbox" else {}
     return Hop(
@@ -164,52 +179,48 @@ def _replica(target: Target, region: str, ids: Collection[str]) -> dict[str, int
 
 
 def _stream(target: Target, ids: Collection[str], behind_seq: int) -> dict[str, int]:
-    async def read() -> list[bus.Stored]:
+    async def read() -> list[bus.Frame]:
         async with bus.observer(target) as client:
-            last = await bus.last_event(client, STREAM, EVENTS)
+            last = await bus.last_frame(client, STREAM, EVENTS)
             if last is None:
                 return []
-            return await bus.events(client, STREAM, EVENTS, behind_seq + 1, last.seq, within_s=_WITHIN_S)
+            return await bus.frames(client, STREAM, EVENTS, behind_seq + 1, last.seq, within_s=_WITHIN_S)
 
-    return messages_per_write((stored.event for stored in asyncio.run(read())), frozenset(ids))
+    return copies_per_write((event for frame in asyncio.run(read()) for event in frame.events), frozenset(ids))
 
 
-def messages_per_write(events: Iterable[wire.Event], ids: Collection[str]) -> dict[str, int]:
-    """How many messages carry the creation of each of these projects: an event that was stored twice counts 2."""
+def copies_per_write(events: Iterable[wire.Event], ids: Collection[str]) -> dict[str, int]:
+    """How often the creation of each of these projects is in the stream: an event that was stored twice counts 2."""
     return dict(
         Counter(event.aggregate_id for event in events if event.type == "created" and event.aggregate_id in ids)
     )
 
 
-def _analytics(target: Target, events: Mapping[str, Event]) -> dict[str, int]:
+def _consumer(target: Target, consumer: Consumer, events: Mapping[str, Event], began_ns: int) -> dict[str, int]:
+    """By the trace of what it applied."""
+    known = {event.partition for event in events.values()}
     lowest = min((event.position for event in events.values() if event.position is not None), default=0)
-    applied: dict[str, list[Range]] = {}
-    for partition, first, last in _query(target.observer_dsn, _APPLIED, [list(PARTITIONS), lowest]):
-        applied.setdefault(partition, []).append((first, last))
-    return effects(events, applied)
-
-
-def _invalidator(url: str, events: Mapping[str, Event], began_ns: int) -> dict[str, int]:
-    """By the trace that the invalidator leaves in its Valkey, which forgets it when it is restarted."""
-    cache = redis.Redis.from_url(
-        url, decode_responses=True, socket_timeout=_CACHE_TIMEOUT_S, socket_connect_timeout=_CACHE_TIMEOUT_S
-    )
-    with cache:
-        up_s: int = cache.info("server")["uptime_in_seconds"]
-        traces = {name: [str(entry) for entry in cache.lrange(_TRACE + name, 0, -1)] for name in PARTITIONS}
     ran_s = (time.monotonic_ns() - began_ns) / 1e9
-    if up_s < ran_s:
-        raise _Unreadable(
-            f"the cache was started {up_s} s ago, after the first write ({ran_s:.0f} s ago): its trace is lost"
-        )
-    if any(len(trace) >= _TRACE_LENGTH_MAX for trace in traces.values()):
-        raise _Unreadable(
-            f"its trace holds no more than {_TRACE_LENGTH_MAX:,} ranges of a partition and may be cut off"
-        )
-    return effects(events, {name: [parse_range(text) for text in trace] for name, trace in traces.items()})
+    return effects(events, traces(target, consumer, known, lowest, ran_s))
 
 
-def _reconcile(target: Target) -> Count:
+def _rows(target: Target, query: LiteralString, events: Mapping[str, Event]) -> dict[str, int]:
+    """By rows that carry the id of their event; `query` selects those of a list of ids."""
+    times = _once(_query(target.observer_dsn, query, [[event.event_id for event in events.values()]]))
+    return {key: times[event.event_id] for key, event in events.items() if event.event_id in times}
+
+
+def _feed(target: Target, region: str, events: Mapping[str, Event]) -> dict[str, int]:
+    """By what a browser of the region can be given: the live feed, and for what is older the outbox."""
+    found: dict[str, int] = {}
+    for partition in {event.partition for event in events.values()}:
+        here = {key: event.position for key, event in events.items() if event.partition == partition and event.position}
+        first, held = feed(target, region, partition, min(here.values(), default=1))
+        found.update({key: 1 for key, position in here.items() if position in held or position < first})
+    return found
+
+
+def reconcile(target: Target) -> Count:
     """Whether analytics' roll-ups equal the sum over projects. Looked at again for some seconds while they do not:
     others may be writing, and a lost or doubled effect stays."""
 
@@ -225,3 +236,9 @@ def _reconcile(target: Target) -> Count:
         how=HOW,
         ok=left == 0,
     )
+
+
+def in_order(target: Target) -> Count:
+    """Whether the audit trail shows each project's changes in the order in which they were made, none left out."""
+    wrong = int(_query(target.observer_dsn, _OUT_OF_ORDER)[0][0])
+    return Count(row="bus.exactly_once", value=float(wrong), unit="changes", how=ORDER, ok=wrong == 0)

@@ -1,8 +1,9 @@
 """Reading JetStream as an observer: what a stream holds, how far a consumer has got. Nothing is changed and
 no consumer is made, so that looking does not disturb what is looked at.
 
-Single messages are asked of the stream's leader. Many at once come by direct get in batches, which any
-replica may answer, so a reader says up to which event it wants to see everything.
+A message carries the events of one partition whose positions follow on one another: one at a low rate, hundreds
+when the relay catches up. Single messages are asked of the stream's leader. Many at once come by direct get in
+batches, which any replica may answer, so a reader says up to which message it wants to see everything.
 """
 
 from __future__ import annotations
@@ -35,11 +36,24 @@ class _NotFound(BusError):
     """What was asked for does not exist."""
 
 
-class Stored(NamedTuple):
-    """One event as the stream holds it."""
+class Frame(NamedTuple):
+    """One message as the stream holds it: events of a partition, at least one, in the order of their positions."""
 
     seq: int
-    event: wire.Event
+    events: list[wire.Event]
+
+    @property
+    def partition(self) -> str:
+        return self.events[0].partition
+
+    @property
+    def first(self) -> int:
+        """The lowest of its positions."""
+        return self.events[0].position
+
+    @property
+    def last(self) -> int:
+        return self.events[-1].position
 
 
 class Cursor(msgspec.Struct, frozen=True):
@@ -53,7 +67,7 @@ class ConsumerState(msgspec.Struct, frozen=True):
     """How far a durable consumer has got, as its leader tells it."""
 
     ack_floor: Cursor
-    """Everything up to here is acknowledged; the next event behind it is not."""
+    """Everything up to here is acknowledged; the next message behind it is not."""
     delivered: Cursor
     num_ack_pending: int
 
@@ -113,23 +127,23 @@ async def durables(client: Client, stream: str) -> list[str]:
     return sorted((await _ask(client, f"CONSUMER.NAMES.{stream}", {}, _Names)).consumers or [])
 
 
-async def event_behind(client: Client, stream: str, seq: int, subject: str) -> Stored | None:
-    """The first event of a subject behind a stream sequence; None if there is none yet."""
+async def frame_behind(client: Client, stream: str, seq: int, subject: str) -> Frame | None:
+    """The first message of a subject behind a stream sequence; None if there is none yet."""
     return await _message(client, stream, {"seq": seq + 1, "next_by_subj": subject})
 
 
-async def last_event(client: Client, stream: str, subject: str) -> Stored | None:
-    """The newest event of a subject, in which wildcards may be; None if there is none."""
+async def last_frame(client: Client, stream: str, subject: str) -> Frame | None:
+    """The newest message of a subject, in which wildcards may be; None if there is none."""
     return await _message(client, stream, {"last_by_subj": subject})
 
 
-async def events(client: Client, stream: str, subject: str, first: int, last: int, *, within_s: float) -> list[Stored]:
-    """Every event of a subject with a stream sequence first..last, both included, in order.
+async def frames(client: Client, stream: str, subject: str, first: int, last: int, *, within_s: float) -> list[Frame]:
+    """Every message of a subject with a stream sequence first..last, both included, in order.
 
-    An event at `last` must have been stored: a replica that has not got that far yet is asked again. BusError
+    A message at `last` must have been stored: a replica that has not got that far yet is asked again. BusError
     if it takes longer than `within_s`.
     """
-    found: list[Stored] = []
+    found: list[Frame] = []
     at = first
     try:
         async with asyncio.timeout(within_s):
@@ -142,15 +156,15 @@ async def events(client: Client, stream: str, subject: str, first: int, last: in
                     await asyncio.sleep(0.05)
     except TimeoutError:
         raise BusError(f"{stream} could be read up to {at - 1}, expected {last}, within {within_s:.0f} s") from None
-    return [stored for stored in found if stored.seq <= last]
+    return [frame for frame in found if frame.seq <= last]
 
 
-async def _batch(client: Client, stream: str, subject: str, first: int) -> list[Stored]:
-    """Up to 500 events from a sequence on, from any replica; it ends with a message that has a status."""
+async def _batch(client: Client, stream: str, subject: str, first: int) -> list[Frame]:
+    """Up to 500 messages from a sequence on, from any replica; it ends with a message that has a status."""
     inbox = client.new_inbox()
     subscription = await client.subscribe(inbox)
     request = {"seq": first, "batch": _BATCH, "next_by_subj": subject}
-    found: list[Stored] = []
+    found: list[Frame] = []
     try:
         await client.publish(f"$JS.API.DIRECT.GET.{stream}", msgspec.json.encode(request), reply=inbox)
         while True:
@@ -158,19 +172,19 @@ async def _batch(client: Client, stream: str, subject: str, first: int) -> list[
             headers = message.headers or {}
             if "Status" in headers:
                 return found
-            found.append(_stored(stream, int(headers["Nats-Sequence"]), message.data))
+            found.append(_frame(stream, int(headers["Nats-Sequence"]), message.data))
     except NatsError as error:
         raise BusError(f"{stream}: no answer to a direct get from {first}: {error!r}") from error
     finally:
         await subscription.unsubscribe()
 
 
-async def _message(client: Client, stream: str, request: Mapping[str, object]) -> Stored | None:
+async def _message(client: Client, stream: str, request: Mapping[str, object]) -> Frame | None:
     try:
         got = await _ask(client, f"STREAM.MSG.GET.{stream}", request, _Got)
     except _NotFound:
         return None
-    return _stored(stream, got.message.seq, got.message.data)
+    return _frame(stream, got.message.seq, got.message.data)
 
 
 async def _ask(client: Client, what: str, request: Mapping[str, object], kind: type[T]) -> T:
@@ -184,8 +198,11 @@ async def _ask(client: Client, what: str, request: Mapping[str, object], kind: t
     raise (_NotFound if refusal.code == 404 else BusError)(f"{what}: {refusal.description}")
 
 
-def _stored(stream: str, seq: int, data: bytes) -> Stored:
+def _frame(stream: str, seq: int, data: bytes) -> Frame:
     try:
-        return Stored(seq, msgspec.json.decode(data, type=wire.Event))
+        events = msgspec.json.decode(data, type=list[wire.Event])
     except msgspec.MsgspecError as error:
-        raise BusError(f"{stream}, message {seq}: expected an event: {error}") from error
+        raise BusError(f"{stream}, message {seq}: expected a list of events: {error}") from error
+    if not events:
+        raise BusError(f"{stream}, message {seq}: expected at least one event, found none")
+    return Frame(seq, events)

@@ -1,5 +1,5 @@
 """Waiting until what was written has run through the system, so that what is missing afterwards is lost and not
-just late: the relay has published it, analytics has applied it, every consumer has acknowledged everything,
+just late: the relay has published it, every consumer in every region has applied it and acknowledged everything,
 redeliveries included.
 """
 
@@ -9,19 +9,19 @@ import asyncio
 import time
 
 import psycopg
+import redis
 
 from chaos import bus
-from chaos.instants import EVENTS, STREAM
+from chaos.consumers import Consumer, consumers, positions
 from infra.target import Target
+from system import wire
 
 _POLL_S = 0.2
 
 _CUT = "select coalesce(max(id), 0) from outbox"
-_BEHIND = """
-select count(*) filter (where o.position is null or o.position > r.confirmed_position),
-       count(*) filter (where o.position is null or o.position > c.position)
-from outbox o join relay_partition r using (partition) join consumer_position c using (partition)
-where o.aggregate = 'projects' and c.consumer = 'analytics' and o.id <= %s
+_HEADS = """
+select o.partition, max(o.position), count(*) filter (where o.position is null or o.position > r.confirmed_position)
+from outbox o join relay_partition r using (partition) where o.id <= %s group by o.partition
 """
 
 
@@ -39,7 +39,7 @@ async def _drain(target: Target, deadline: float) -> str | None:
         try:
             async with asyncio.timeout(max(1.0, deadline - time.monotonic())):
                 cut, lacks = await _look(target, cut)
-        except (psycopg.Error, bus.BusError, TimeoutError) as error:
+        except (psycopg.Error, redis.RedisError, bus.BusError, TimeoutError) as error:
             lacks = f"an answer ({error!r})"
         if lacks is None or time.monotonic() > deadline:
             return lacks
@@ -52,22 +52,29 @@ async def _look(target: Target, cut: int | None) -> tuple[int, str | None]:
         if cut is None:
             row = await (await link.execute(_CUT)).fetchone()
             cut = int(row[0]) if row else 0
-        row = await (await link.execute(_BEHIND, (cut,))).fetchone()
-    unpublished, unapplied = row or (0, 0)
-    if unpublished:
+        rows = await (await link.execute(_HEADS, (cut,))).fetchall()
+    if unpublished := sum(waiting for _, _, waiting in rows):
         return cut, f"{unpublished} events to be published"
-    if unapplied:
-        return cut, f"{unapplied} events to be applied by analytics"
+    heads = {partition: int(head) for partition, head, _ in rows}
+    for consumer in consumers(target.regions):
+        if lacks := behind(consumer, heads, await asyncio.to_thread(positions, target, consumer)):
+            return cut, lacks
     return cut, await _unacknowledged(target)
+
+
+def behind(consumer: Consumer, heads: dict[str, int], applied: dict[str, int]) -> str | None:
+    """What a consumer has not applied, given the last position of each partition and its own; None for nothing."""
+    left = {partition: head - applied.get(partition, 0) for partition, head in heads.items()}
+    late = {partition: count for partition, count in left.items() if count > 0}
+    return f"{sum(late.values())} events to be applied by {consumer} ({', '.join(sorted(late))})" if late else None
 
 
 async def _unacknowledged(target: Target) -> str | None:
     async with bus.observer(target) as client:
-        last = await bus.last_event(client, STREAM, EVENTS)
-        if last is None:
-            return None
-        for durable in await bus.durables(client, STREAM):
-            state = await bus.consumer_state(client, STREAM, durable)
-            if state.ack_floor.stream_seq < last.seq:
-                return f"{durable} to acknowledge events ({state.num_ack_pending} pending)"
+        for stream in wire.STREAMS:
+            last = await bus.last_frame(client, stream.name, wire.events_filter(stream.aggregate))
+            for durable in await bus.durables(client, stream.name) if last is not None else ():
+                state = await bus.consumer_state(client, stream.name, durable)
+                if last is not None and state.ack_floor.stream_seq < last.seq:
+                    return f"{durable} to acknowledge messages of {stream.name} ({state.num_ack_pending} pending)"
     return None

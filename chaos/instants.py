@@ -1,13 +1,14 @@
 """The two instants at which an event can be doubled, as they look from outside.
 
-A consumer commits an event's effect, then acknowledges it; killed in between it is given the event again. The
-relay has an event stored, then notes that; killed in between it publishes the event again. Whether a process
-stands in such a gap is read from PostgreSQL and from JetStream as an observer, without the process's help.
-What is read is true only while the process stands still: stopped, or dead.
+A consumer commits an event's effect, then acknowledges the message that it came in; killed in between it is given
+the message again. The relay has events stored, then notes that; killed in between it publishes them again. Whether
+a process stands in such a gap is read from where its effects go and from JetStream as an observer, without the
+process's help. What is read is true only while the process stands still: stopped, or dead.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ import psycopg
 from nats.aio.client import Client
 
 from chaos import bus
+from chaos.consumers import named, positions
 from infra.target import Target
 from system import wire
 
@@ -25,12 +27,12 @@ PARTITIONS = tuple(f"projects.{number}" for number in range(wire.PARTITIONS))
 
 
 class ConsumerStands(NamedTuple):
-    """A consumer between its database and its acknowledgements."""
+    """A consumer between where its effects go and its acknowledgements."""
 
     committed: Mapping[str, int]
-    """Partition -> the last position whose effect is in the database."""
+    """Partition -> the last position whose effect is committed."""
     unacknowledged: tuple[str, int] | None
-    """(partition, position) of the first event that is not acknowledged; None if all are."""
+    """(partition, lowest position) of the first message that is not acknowledged; None if all are."""
     state: bus.ConsumerState
 
     @property
@@ -59,16 +61,15 @@ class RelayStands(NamedTuple):
         return None
 
 
-async def consumer_stands(
-    client: Client, link: psycopg.AsyncConnection[tuple[str, int]], durable: str
-) -> ConsumerStands:
-    """Read how a consumer of the project events stands. bus.BusError, psycopg.Error."""
+async def consumer_stands(client: Client, target: Target, durable: str) -> ConsumerStands:
+    """Read how a consumer of the project events stands. bus.BusError, psycopg.Error, redis.RedisError; ValueError
+    for a name that no consumer has."""
+    consumer = named(durable, target.regions)
     state = await bus.consumer_state(client, STREAM, durable)
-    behind = await bus.event_behind(client, STREAM, state.ack_floor.stream_seq, EVENTS)
-    rows = await link.execute("select partition, position from consumer_position where consumer = %s", (durable,))
+    behind = await bus.frame_behind(client, STREAM, state.ack_floor.stream_seq, EVENTS)
     return ConsumerStands(
-        committed=dict(await rows.fetchall()),
-        unacknowledged=None if behind is None else (behind.event.partition, behind.event.position),
+        committed=await asyncio.to_thread(positions, target, consumer),
+        unacknowledged=None if behind is None else (behind.partition, behind.first),
         state=state,
     )
 
@@ -79,19 +80,18 @@ async def relay_stands(client: Client, link: psycopg.AsyncConnection[tuple[str, 
     confirmed = {partition: position for partition, position in await rows.fetchall() if partition in PARTITIONS}
     stored: dict[str, int] = {}
     for partition in PARTITIONS:
-        subject = wire.event_subject("projects", "*", partition)
-        last = await bus.last_event(client, STREAM, subject)
-        stored[partition] = 0 if last is None else last.event.position
+        last = await bus.last_frame(client, STREAM, wire.event_subject(partition))
+        stored[partition] = 0 if last is None else last.last
     return RelayStands(stored=stored, confirmed=confirmed)
 
 
 async def redelivered(client: Client, durable: str, since: bus.Cursor) -> int:
-    """How many deliveries since `since` were repeats: all deliveries, less the events that were new. bus.BusError."""
+    """How many deliveries since `since` were repeats: all deliveries, less the messages that were new. bus.BusError."""
     state = await bus.consumer_state(client, STREAM, durable)
-    last = await bus.last_event(client, STREAM, EVENTS)
+    last = await bus.last_frame(client, STREAM, EVENTS)
     first = since.stream_seq + 1
-    behind = await bus.events(client, STREAM, EVENTS, first, last.seq, within_s=_READ_WITHIN_S) if last else []
-    new = sum(stored.seq <= state.delivered.stream_seq for stored in behind)
+    behind = await bus.frames(client, STREAM, EVENTS, first, last.seq, within_s=_READ_WITHIN_S) if last else []
+    new = sum(frame.seq <= state.delivered.stream_seq for frame in behind)
     return state.delivered.consumer_seq - since.consumer_seq - new
 
 

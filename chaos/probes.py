@@ -22,10 +22,12 @@ from nats.aio.client import Client
 from chaos import bus, instants, running
 from chaos.facts import Facts, Fault, Proved, Redundant
 from chaos.waiting import until
-from chaos.writes import Refused, create_project, delete_project
+from chaos.writes import REGION, Refused, create_project, delete_project
+from infra import clients
 from infra.fabric.process import System
 from infra.parts import nats, postgres
 from infra.parts.base import http_get
+from infra.target import Target
 from reports.evidence import Proof
 from system import wire
 
@@ -45,7 +47,6 @@ __all__ = [
 ]
 
 T = TypeVar("T")
-Link = psycopg.AsyncConnection[tuple[str, int]]
 
 # The steady state. Each look is repeated for some seconds: one late answer of a busy machine is no deviation.
 
@@ -69,11 +70,12 @@ def event_goes_through(within_s: int = 5, configuration: Configuration = None, s
     project = str(uuid.uuid4())
     try:
         base = target.api[target.regions[0]]
-        etag = create_project(base, project)
+        token = clients.token(target, "steward", REGION)
+        etag = create_project(base, token, project)
         with psycopg.connect(target.observer_dsn, autocommit=True) as link:
             applied = until(lambda: link.execute(_APPLIED, [project]).fetchone(), within_s)
-        delete_project(base, project, etag)
-    except (Refused, OSError, psycopg.Error) as error:
+        delete_project(base, token, project, etag)
+    except (Refused, clients.NoToken, OSError, psycopg.Error) as error:
         raise ActivityFailed(f"a write did not pass: {error!r}") from error
     return applied is not None
 
@@ -166,7 +168,8 @@ def committed_event_is_unacknowledged(
 ) -> bool:
     """Prove, while the consumer is dead, that it left an event whose effect is committed and not acknowledged."""
     system, _ = _fault(experiment)
-    stands = _observe(system, lambda client, link: instants.consumer_stands(client, link, durable))
+    target = system.target()
+    stands = _observe(target, lambda client: instants.consumer_stands(client, target, durable))
     return _prove(system, experiment, f"first event that {durable} has not acknowledged", "its effect is committed",
                   _gap(stands.in_gap), "its effect is not committed: the instant was not caught")  # fmt: skip
 
@@ -174,7 +177,13 @@ def committed_event_is_unacknowledged(
 def stored_event_is_unconfirmed(experiment: str, configuration: Configuration = None, secrets: Secrets = None) -> bool:
     """Prove, while the relay is dead, that the stream holds an event that the relay has not noted as stored."""
     system, _ = _fault(experiment)
-    stands = _observe(system, instants.relay_stands)
+    target = system.target()
+
+    async def look(client: Client) -> instants.RelayStands:
+        async with await instants.connect(target) as link:
+            return await instants.relay_stands(client, link)
+
+    stands = _observe(target, look)
     return _prove(system, experiment, "last events of the stream", "one that the relay has not confirmed",
                   _gap(stands.in_gap), "all are confirmed: the instant was not caught")  # fmt: skip
 
@@ -188,7 +197,7 @@ def events_were_redelivered(
     since = bus.Cursor(fault.before["delivered_stream_seq"], fault.before["delivered_consumer_seq"])
 
     def look() -> str | None:
-        count = _observe(system, lambda client, link: instants.redelivered(client, durable, since))
+        count = _observe(system.target(), lambda client: instants.redelivered(client, durable, since))
         return f"{count} deliveries were repeats" if count > 0 else None
 
     return _prove(
@@ -236,10 +245,9 @@ def _gap(in_gap: tuple[str, int] | None) -> str | None:
     return None if in_gap is None else f"{in_gap[0]} position {in_gap[1]}"
 
 
-def _observe(system: System, look: Callable[[Client, Link], Awaitable[T]]) -> T:
+def _observe(target: Target, look: Callable[[Client], Awaitable[T]]) -> T:
     async def observe() -> T:
-        target = system.target()
-        async with bus.observer(target) as client, await instants.connect(target) as link:
-            return await look(client, link)
+        async with bus.observer(target) as client:
+            return await look(client)
 
     return asyncio.run(observe())

@@ -6,6 +6,7 @@ import urllib.error
 import urllib.request
 from decimal import Decimal
 from email.message import Message
+from typing import Final
 
 import msgspec
 
@@ -19,21 +20,28 @@ class Refused(Exception):
     """The API answered with another status than was expected; says which."""
 
 
-def create_project(base: str, project_id: str) -> str:
-    """Create a project with this id at the API `base`; its ETag. Refused, OSError."""
+REGION: Final = "iad"
+"""Where the projects belong, and whose steward may write them."""
+
+
+def create_project(base: str, token: str, project_id: str) -> str:
+    """Create a project with this id at the API `base`, with a bearer token; its ETag. Refused, OSError."""
     project = wire.NewProject(
-        id=project_id, name="steady-state probe", region="iad", country_code="USA", sector="Energy",
+        id=project_id, name="steady-state probe", region=REGION, country_code="USA", sector="Energy",
         status="Active", funding_usd_millions=Decimal("0.01"),
     )  # fmt: skip
-    body = _ENCODER.encode(project)
-    request = urllib.request.Request(base + wire.PROJECTS, body, {"Content-Type": "application/json"})
-    return _send(request, 201)["ETag"]
+    headers = {"Content-Type": "application/json", **_bearer(token)}
+    return _send(urllib.request.Request(base + wire.PROJECTS, _ENCODER.encode(project), headers), 201)["ETag"]
 
 
-def delete_project(base: str, project_id: str, etag: str) -> None:
+def delete_project(base: str, token: str, project_id: str, etag: str) -> None:
     """Delete it again. Refused, OSError."""
-    headers = {"If-Match": etag}
+    headers = {"If-Match": etag, **_bearer(token)}
     _send(urllib.request.Request(f"{base}{wire.PROJECTS}/{project_id}", headers=headers, method="DELETE"), 204)
+
+
+def _bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
 
 
 def _send(request: urllib.request.Request, expected: int) -> Message:

@@ -18,7 +18,10 @@ from reports.evidence import Hop, Outcome, Span, Write
 from reports.model import HopResult, LedgerResult
 from reports.ranges import Ranges
 
-PASSAGE = ("postgres", "outbox", "stream", "replica", "analytics", "cache-invalidator")
+PASSAGE = (
+    "postgres", "outbox", "stream", "replica", "analytics", "audit-logger", "audit-log", "notifications",
+    "notification", "cache-invalidator", "frontend-realtime", "feed", "mobile-sync",
+)  # fmt: skip
 """The order in which a write passes the hops; others come last, by name."""
 STORE = "postgres"
 """The hop whose losses count for the recovery point."""

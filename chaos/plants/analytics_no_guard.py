@@ -13,11 +13,11 @@ from chaos.plants.patching import replace
 
 def apply() -> None:
     """Plant it into this process."""
-    replace("system.events.consumers.guard", "admit", ("position", "arrived"), _without)
+    replace("system.events.consumers.guard", "admit", ("position", "arrived", "skipped"), _without)
 
 
 def _without(admit: Callable[..., Any]) -> Callable[..., Any]:
-    def admit_all(position: int, arrived: Iterable[Any]) -> Any:
+    def admit_all(position: int, arrived: Iterable[Any], *_: Any, **__: Any) -> Any:
         events = sorted(arrived, key=lambda event: event.position)
         # The real guard sorts nothing out if it is told that everything follows: ask it about none, and add all.
         admission = admit(events[-1].position if events else position, [])

@@ -9,18 +9,18 @@ from collections.abc import Callable
 from typing import Any
 
 from chaos.plants.patching import replace
-from system.wire import EVENT_ID_HEADER
+from system.wire import MESSAGE_ID_HEADER
 
 
 def apply() -> None:
     """Plant it into this process."""
-    replace("system.events.publish", "headers_of", ("event",), _without)
+    replace("system.events.publish", "headers_of", ("events",), _without)
 
 
 def _without(headers_of: Callable[..., dict[str, str]]) -> Callable[..., dict[str, str]]:
-    def headers_without_id(event: Any) -> dict[str, str]:
-        headers = headers_of(event)
-        del headers[EVENT_ID_HEADER]
+    def headers_without_id(events: Any) -> dict[str, str]:
+        headers = headers_of(events)
+        del headers[MESSAGE_ID_HEADER]
         return headers
 
     return headers_without_id

@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chaos.applied import Event, coverage, effects, parse_range
-from chaos.audit import doubt, messages_per_write
+from chaos.audit import copies_per_write, doubt
+from chaos.consumers import Consumer, consumers, named
+from chaos.drain import behind
 from reports.evidence import Hop
 from system import wire
 
@@ -53,9 +55,9 @@ def event(aggregate_id: str, kind: str = "created") -> wire.Event:
     )  # fmt: skip
 
 
-def test_a_message_stored_twice_counts_two_and_others_messages_count_nothing() -> None:
+def test_an_event_stored_twice_counts_two_and_others_events_count_nothing() -> None:
     stored = [event("a"), event("b"), event("a"), event("theirs"), event("b", "deleted")]
-    assert messages_per_write(stored, {"a", "b", "c"}) == {"a": 2, "b": 1}
+    assert copies_per_write(stored, {"a", "b", "c"}) == {"a": 2, "b": 1}
 
 
 def hop(**found: int) -> Hop:
@@ -70,3 +72,20 @@ def test_a_write_that_is_missing_while_events_are_under_way_may_be_late() -> Non
 
 def test_a_hop_that_has_every_acknowledged_write_is_not_doubted() -> None:
     assert doubt(hop(a=2, b=1, unknown=1), {"a", "b"}, "3 events to be published").problem is None
+
+
+def test_a_consumer_is_called_by_its_region_where_it_runs_once_a_region() -> None:
+    everywhere = consumers(["iad", "ams"])
+    assert len(everywhere) == 3 + 3 * 2
+    assert named("analytics", ["iad"]) == Consumer("analytics", None)
+    assert named("mobile-sync-ams", ["iad", "ams"]) == Consumer("mobile-sync", "ams")
+    with pytest.raises(ValueError, match="no consumer is called 'mobile-sync-syd'"):
+        named("mobile-sync-syd", ["iad", "ams"])
+
+
+def test_what_is_behind_is_told_by_consumer_and_partition() -> None:
+    heads = {"projects.0": 7, "projects.1": 3, "users.2": 2}
+    feed = Consumer("frontend-realtime", "ams")
+    assert behind(feed, heads, {"projects.0": 7, "projects.1": 9, "users.2": 2}) is None
+    told = behind(feed, heads, {"projects.0": 5, "projects.1": 3})
+    assert told == "4 events to be applied by frontend-realtime in ams (projects.0, users.2)"

@@ -7,12 +7,11 @@ from typing import Any
 import pytest
 from chaoslib.exceptions import InvalidActivity
 
-from chaos import actions, audit, catalog, probes, toolkit
+from chaos import actions, catalog, consumers, probes, toolkit
 from chaos.catalog import UnknownExperiment, experiments, plan, read
 from infra import topology
 from system import wire
-from system.events.streams import ANALYTICS
-from system.store import totals_cache
+from system.store import feed, regional
 
 IDS = [info.id for info in experiments()]
 
@@ -23,7 +22,9 @@ def activities(experiment: str) -> list[dict[str, Any]]:
 
 
 def test_the_experiments_are_listed_with_their_titles() -> None:
-    assert IDS == ["analytics-kill", "bus-leader-kill", "pg-primary-kill", "relay-kill"]
+    assert IDS == [
+        "analytics-kill", "audit-logger-kill", "bus-leader-kill", "pg-primary-kill", "realtime-kill", "relay-kill",
+    ]  # fmt: skip
     assert all(info.title for info in experiments())
 
 
@@ -80,14 +81,32 @@ def test_parts_and_durables_are_called_what_the_system_calls_them() -> None:
     nodes = {node.name for node in topology.load().nodes("core")}
     arguments = [activity["provider"].get("arguments", {}) for name in IDS for activity in activities(name)]
     parts = {known["part"] for known in arguments if "part" in known}
-    assert parts == {"analytics-iad", "relay-iad"}
+    assert parts == {"analytics-iad", "audit-logger-iad", "frontend-realtime-iad", "relay-iad"}
     assert parts <= nodes
-    assert {known["durable"] for known in arguments if "durable" in known} == {ANALYTICS}
+    durables = {known["durable"] for known in arguments if "durable" in known}
+    regions = topology.load().running_regions("core")
+    assert {str(consumers.named(durable, regions)) for durable in durables} == {
+        "analytics", "audit-logger", "frontend-realtime in iad",
+    }  # fmt: skip
 
 
-def test_the_audit_reads_the_trace_where_the_cache_invalidator_writes_it() -> None:
-    assert audit._TRACE == totals_cache.TRACE
-    assert audit._TRACE_LENGTH_MAX == totals_cache._TRACE_LENGTH_MAX
+def test_the_consumers_are_the_topologys_and_run_once_a_region_where_it_says_so() -> None:
+    where = topology.load()
+    own = {"api", "relay", "etcd", "postgres", "nats", "valkey", "s3"}
+    placed = {(node.kind, node.region) for node in where.nodes("core") if node.kind not in own}
+    regions = where.running_regions("core")
+    expected = {(one.name, one.region or regions[0]) for one in consumers.consumers(regions)}
+    assert placed == expected
+
+
+def test_the_audit_reads_traces_and_feeds_where_the_regional_consumers_write_them() -> None:
+    for name in consumers.PER_REGION:
+        keys = regional.keys_of(name)
+        consumer = consumers.Consumer(name, "iad")
+        assert consumer.positions_key == keys.positions
+        assert consumer.trace_key("projects.1") == f"{keys.trace}projects.1"
+    assert consumers.TRACE_LENGTH_MAX == regional.TRACE_LENGTH_MAX
+    assert consumers.FEED == feed.FEED
 
 
 @pytest.mark.parametrize("experiment", IDS)
@@ -107,5 +126,5 @@ def test_the_plan_of_the_primary_kill() -> None:
 
 def test_an_unknown_experiment_is_refused_with_those_that_there_are() -> None:
     for function in (plan, read, catalog.path_of, toolkit.validate):
-        with pytest.raises(UnknownExperiment, match=r"'nonsense'; there are: analytics-kill, bus-leader-kill"):
+        with pytest.raises(UnknownExperiment, match=r"'nonsense'; there are: analytics-kill, audit-logger-kill"):
             function("nonsense")

@@ -13,11 +13,13 @@ from pathlib import Path
 import psutil
 import pytest
 
+from chaos.audit import ORDER
 from chaos.journal import open_faults
 from chaos.runner import ExperimentError, run
 from chaos.waiting import until
 from infra.fabric.process import System
 from infra.target import Target
+from loadtests.engine.rollups import HOW
 from reports.evidence import RunFolder
 
 pytestmark = pytest.mark.running
@@ -125,10 +127,13 @@ def test_an_experiment_leaves_evidence_of_fault_healing_and_every_write(
     acked = {write.id for write in folder.write_history(name) if write.outcome == "ok"}
     assert acked
     hops = folder.hops()
+    regions = len(target.regions)
     assert Counter(hop.hop for hop in hops) == {
-        "postgres": 1, "outbox": 1, "stream": 1, "analytics": 1,
-        "replica": len(target.regions), "cache-invalidator": len(target.regions),
+        "postgres": 1, "outbox": 1, "stream": 1, "replica": regions, "analytics": 1, "audit-logger": 1, "audit-log": 1,
+        "notifications": 1, "notification": 1, "cache-invalidator": regions, "frontend-realtime": regions,
+        "feed": regions, "mobile-sync": regions,
     }  # fmt: skip
+    assert {count.how: count.ok for count in folder.counts()} == {HOW: True, ORDER: True}
     for hop in hops:
         assert hop.problem is None
         assert {key: hop.found.get(key) for key in acked} == dict.fromkeys(acked, 1), hop.hop

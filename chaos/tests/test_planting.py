@@ -21,10 +21,8 @@ print([e.position for e in found.applicable], [e.position for e in found.duplica
 """
 HEADERS = """
 from system.events import publish
-from system.wire import Event
-event = Event(id="e1", type="created", aggregate="projects", aggregate_id="a", partition="projects.0",
-              position=1, region="iad", occurred_at="")
-print(publish.headers_of(event))
+from system.domain.frames import EncodedEvent
+print(publish.headers_of([EncodedEvent(id="e1", partition="projects.0", position=1, data=b"{}")]))
 """
 STALL = """
 import asyncio
@@ -56,8 +54,9 @@ def test_without_the_guard_redelivered_events_are_applied_again() -> None:
 
 
 def test_the_relay_publishes_without_a_message_id() -> None:
-    assert run(HEADERS, None).stdout == "{'Nats-Msg-Id': 'e1'}\n"
-    assert run(HEADERS, "relay-no-message-id").stdout == "{}\n"
+    positions = "'Covenant-Positions': '1-1'}\n"
+    assert run(HEADERS, None).stdout == "{'Nats-Msg-Id': 'projects.0:1-1:e1', " + positions
+    assert run(HEADERS, "relay-no-message-id").stdout == "{" + positions
 
 
 def test_reads_stall_and_nothing_else_does() -> None:
@@ -97,7 +96,7 @@ def test_the_hook_runs_the_sitecustomize_that_it_stands_before(tmp_path: Path) -
 def test_a_function_that_is_gone_or_has_changed_is_not_patched() -> None:
     with pytest.raises(CannotPlant, match="expected a function"):
         replace("system.events.consumers.guard", "nonsense", (), lambda original: original)
-    with pytest.raises(CannotPlant, match=r"expected .*admit\(where\), found \(position, arrived\)"):
+    with pytest.raises(CannotPlant, match=r"expected .*admit\(where\), found \(position, arrived, skipped\)"):
         replace("system.events.consumers.guard", "admit", ("where",), lambda original: original)
 
 

@@ -196,9 +196,10 @@ class Span(msgspec.Struct, frozen=True, array_like=True):
 class Hop(msgspec.Struct, frozen=True, kw_only=True):
     """Where the ledger's writes were found at one hop after healing (`evidence/hops/<client>.<hop>.json`).
 
-    `found` maps the id of a write to how often its effect is there: postgres, outbox, stream, analytics,
-    cache-invalidator, replica. What is not in it was not found. For numbered writes, `spans` holds what was
-    found as [publisher, first, last] and `doubled_spans` what was found more than once.
+    `found` maps the id of a write to how often its effect is there; what is not in it was not found. Hops are the
+    stores that a write passes (postgres, outbox, stream, replica), the consumers by name, and what some of these
+    leave to look at (audit-log, notification, feed). For numbered writes, `spans` holds what was found as
+    [publisher, first, last] and `doubled_spans` what was found more than once.
     """
 
     client: str

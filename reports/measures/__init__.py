@@ -19,6 +19,7 @@ MEASURES: dict[str, Measure] = {
     "data.countries": checks.count,
     "data.projects": checks.count,
     "data.points": checks.count,
+    "security.access": checks.matrix,
     "web.e2e": checks.browser,
     "harness.honesty": loads.honesty,
 }

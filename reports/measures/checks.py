@@ -9,6 +9,8 @@ from reports.intervals import share_interval
 from reports.measures.parts import Measurement, Part, nothing
 from reports.model import Bound
 
+_TOLD_MAX = 3
+
 
 def told(count: Count) -> str:
     """A fact in words: `count of countries: 195 countries`; of a check, whether it holds."""
@@ -35,6 +37,22 @@ def count(findings: Findings, claim: RowClaim, gate: Bound) -> Measurement:
         missed="; ".join(told(count) for count in broken) or None,
     )
     return Measurement(value=value, samples=len(counts), says=says, parts=[part], evidence=["evidence/facts.jsonl"])
+
+
+def matrix(findings: Findings, claim: RowClaim, gate: Bound) -> Measurement:
+    """Many cells that each hold or do not: the value is how many do not."""
+    cells = [count for count in findings.evidence.counts if count.row == claim.row]
+    if not cells:
+        return nothing("no cell was tried")
+    wrong = [cell for cell in cells if cell.ok is not True]
+    says = f"{len(cells)} cells tried, each as expected"
+    if wrong:
+        more = f" (and {len(wrong) - _TOLD_MAX} more)" if len(wrong) > _TOLD_MAX else ""
+        says = f"{len(wrong)} of {len(cells)} cells wrong: {'; '.join(told(cell) for cell in wrong[:_TOLD_MAX])}{more}"
+    part = Part(value=float(len(wrong)), samples=len(cells), says=says, missed=says if wrong else None)
+    return Measurement(
+        value=float(len(wrong)), samples=len(cells), says=says, parts=[part], evidence=["evidence/facts.jsonl"]
+    )
 
 
 def browser(findings: Findings, claim: RowClaim, gate: Bound) -> Measurement:

@@ -272,10 +272,11 @@ def _write_ledger(folder: RunFolder, name: str, story: Story, begin_s: float, fa
     for hop, effect in (("postgres", False), ("outbox", False), ("stream", False), ("analytics", True)):
         times = {write: 2 if hop == "analytics" and write in doubled else 1 for write in there}
         folder.write_hop(Hop(client=name, hop=hop, effect=effect, found=times, labels=labels))
-    for region in REGIONS:
-        folder.write_hop(
-            Hop(client=name, hop="cache-invalidator", region=region, effect=True, found=there, labels=labels)
-        )
+    for hop in ("audit-logger", "notifications"):
+        folder.write_hop(Hop(client=name, hop=hop, effect=True, found=there, labels=labels))
+    for hop in ("cache-invalidator", "frontend-realtime", "mobile-sync"):
+        for region in REGIONS:
+            folder.write_hop(Hop(client=name, hop=hop, region=region, effect=True, found=there, labels=labels))
 
 
 def _write_timeline(folder: RunFolder, story: Story) -> None:
@@ -335,6 +336,9 @@ def write_run(path: Path, story: Story | None = None) -> RunFolder:
         facts.add(Count(row="data.countries", value=195, unit="countries", how="count of countries"))
         facts.add(Count(row="data.projects", value=300, unit="projects", how="count of seeded projects"))
         facts.add(Count(row="data.projects", value=1, unit="", how="totals reconcile", ok=True))
+        for role in ("nobody", "reader", "steward", "operator", "admin"):
+            for action in range(10):
+                facts.add(Count(row="security.access", value=403, unit="", how=f"{role}, action {action}", ok=True))
     if story.browser != "skipped":
         with folder.browser() as tests:
             tests.add(BrowserTest(id="regions show their totals", outcome="passed", duration_s=1.4))

@@ -102,8 +102,8 @@ def test_a_clean_run_passes_every_judged_gate(evidence: Evidence) -> None:
     assert report.verdict == "PASS"
     assert exit_code(report) == 0
     assert {row.verdict for row in report.slos} == {"PASS", "NOT_JUDGED"}
-    assert sum(row.verdict == "PASS" for row in report.slos) == 13
-    assert headline(report) == "GO: 13 of 13 judged gates pass"
+    assert sum(row.verdict == "PASS" for row in report.slos) == 14
+    assert headline(report) == "GO: 14 of 14 judged gates pass"
     assert all(row.why for row in report.slos)
 
 
@@ -144,6 +144,22 @@ def test_a_row_is_judged(evidence: Evidence, spoils: list[Spoil], name: str, exp
         spoil(evidence)
     row = row_of(report_of(evidence), name)
     assert (row.verdict, told in row.why) == (expected, True), row.why
+
+
+# Rows of single checks.
+
+
+def test_a_wrong_cell_of_the_access_matrix_fails_and_is_named(evidence: Evidence) -> None:
+    wrong = Count(row="security.access", value=201, unit="", how="reader creates a project: expected 403", ok=False)
+    evidence.counts = [*evidence.counts, wrong]
+    row = row_of(report_of(evidence), "security.access")
+    assert (row.verdict, row.measured, row.samples) == ("FAIL", 1, 51)
+    assert "1 of 51 cells wrong: reader creates a project: expected 403: does not hold (201)" in row.why
+
+
+def test_a_matrix_of_too_few_cells_shows_nothing(evidence: Evidence) -> None:
+    evidence.counts = [count for count in evidence.counts if count.row != "security.access"][:1]
+    assert row_of(report_of(evidence), "security.access").verdict == "INCONCLUSIVE"
 
 
 # Rows of loads.
@@ -442,7 +458,7 @@ def test_a_waiver_lets_a_row_not_stop_the_release_and_is_shown(evidence: Evidenc
     assert (report.verdict, exit_code(report)) == ("PASS", 0)
     assert row_of(report, "api.read_p99.syd").verdict == "FAIL"
     assert report.waived == {"api.read_p99.syd": "waived by ana until 2026-11-30: new disk on Monday"}
-    assert headline(report) == "GO: 12 of 13 judged gates pass, 1 waived"
+    assert headline(report) == "GO: 13 of 14 judged gates pass, 1 waived"
 
 
 def test_a_waiver_that_expired_counts_for_nothing(evidence: Evidence) -> None:
@@ -462,9 +478,9 @@ def test_a_profile_of_one_load_judges_its_rows_alone(evidence: Evidence) -> None
 
 def test_the_worst_of_several_misses_leads_the_headline(evidence: Evidence) -> None:
     slow_reads(evidence, milliseconds=112)
-    assert headline(report_of(evidence)) == "NO-GO: api.read_p99.syd 112 ms > 100 ms; 12 of 13 pass"
+    assert headline(report_of(evidence)) == "NO-GO: api.read_p99.syd 112 ms > 100 ms; 13 of 14 pass"
     doubled_effect(evidence)
-    assert headline(report_of(evidence)) == "NO-GO: bus.exactly_once 1 lost or doubled > 0 and 1 more; 11 of 13 pass"
+    assert headline(report_of(evidence)) == "NO-GO: bus.exactly_once 1 lost or doubled > 0 and 1 more; 12 of 14 pass"
 
 
 def test_windows_are_in_seconds_of_the_run(evidence: Evidence) -> None:

@@ -45,11 +45,11 @@ _EXPIRED = Counter("covenant_notifications_expired", "Notifications that were gi
 
 
 class Notifications(PostgresEffect):
-    """The effect, for one stream; `kept` is set after a commit that left something to send."""
+    """The effect, for one stream; `kept` is set after a commit that left something to send, for a sender beside it."""
 
     consumer: ClassVar[str] = NAME
 
-    def __init__(self, settings: Settings, stream: Stream, kept: asyncio.Event) -> None:
+    def __init__(self, settings: Settings, stream: Stream, kept: asyncio.Event | None = None) -> None:
         super().__init__(settings, stream)
         self._kept = kept
         self._any = False
@@ -57,7 +57,7 @@ class Notifications(PostgresEffect):
     async def apply(self, batch: Batch) -> Mapping[str, Admission[Delivery]]:
         self._any = False
         admissions = await super().apply(batch)
-        if self._any:
+        if self._any and self._kept is not None:
             self._kept.set()
         return admissions
 

@@ -7,8 +7,23 @@ from litestar.datastructures import State
 from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
 
-from system.api import countries, health, incidents, pages, problems, projects, realtime, regions, sectors, users, wake
+from system import wire
+from system.api import (
+    countries,
+    direct,
+    health,
+    incidents,
+    pages,
+    problems,
+    projects,
+    realtime,
+    regions,
+    sectors,
+    users,
+    wake,
+)
 from system.api.asyncapi import asyncapi
+from system.api.direct import Reads
 from system.api.messages import BODY_BYTES_MAX
 from system.api.metrics import measured, metrics
 from system.api.openapi import document, openapi
@@ -25,6 +40,13 @@ def handlers() -> list[HTTPRouteHandler]:
     ]  # fmt: skip
 
 
+_READS = {
+    wire.PROJECTS: Reads(projects.list_projects.fn, projects.get_project.fn, projects.ONE),
+    wire.COUNTRIES: Reads(countries.list_countries.fn, countries.get_country.fn, countries.ONE),
+    wire.REGIONS: Reads(regions.list_regions.fn),
+}
+
+
 def create_app(services: Services) -> ASGIApp:
     """The ASGI application on these services; it opens and closes nothing by itself."""
     all_handlers = handlers()
@@ -36,4 +58,4 @@ def create_app(services: Services) -> ASGIApp:
         request_max_body_size=BODY_BYTES_MAX,
         logging_config=None,
     )
-    return measured(services.door.before(app))
+    return measured(services.door.before(direct.before(app, _READS)))

@@ -11,6 +11,7 @@ import asyncpg
 import msgspec
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
+from litestar.types import ASGIApp
 
 from system.store.primary import NotWritten, OutcomeUnknown
 from system.store.reader import NothingToRead
@@ -101,6 +102,13 @@ def _on_nothing_to_read(_: Request[Any, Any, Any], error: NothingToRead) -> Resp
 def _on_anything_else(_: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     _log.error("unexpected error, answered with 500", exc_info=error)
     return problem(500, "an error that was not expected; it is in the log of the API")
+
+
+def answer_to(request: Request[Any, Any, Any], error: Exception) -> ASGIApp:
+    """The answer that Litestar would give to an error of a handler."""
+    kind = next(kind for kind in type(error).__mro__ if kind in HANDLERS)
+    response: Response[bytes] = HANDLERS[kind](request, error)
+    return response.to_asgi_response(app=None, request=request)
 
 
 HANDLERS: dict[int | type[Exception], Any] = {

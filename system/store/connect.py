@@ -8,7 +8,7 @@ synchronous standby into a local commit, which others would then read and which 
 from __future__ import annotations
 
 import asyncio
-import contextlib
+from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
@@ -116,30 +116,19 @@ def _session(name: str) -> dict[str, str]:
 
 
 class Member:
-    """A few connections to one member. The connections stay: nothing is set on them, so nothing is reset,
-    which would cost a round trip a query."""
+    """A few connections to one member. They stay: nothing is set on them, so nothing is reset, which would cost a
+    round trip a query; and taking one costs next to nothing, where asyncpg's pool costs as much as a query."""
 
     def __init__(self, address: str, settings: Settings, name: str, size: int) -> None:
         self.address = address
+        self._settings = settings
+        self._name = name
         self._size = size
-        host, _, port = address.rpartition(":")
-        self._pool = asyncpg.create_pool(
-            host=host,
-            port=int(port),
-            user=settings.database_user,
-            password=settings.database_password,
-            database=settings.database,
-            ssl=False,
-            timeout=CONNECT_WITHIN_S,
-            min_size=0,
-            max_size=size,
-            max_queries=10**9,
-            max_inactive_connection_lifetime=0,
-            reset=_leave_as_is,
-            server_settings=_session(name),
-        )
-        self._opened = False
-        self._releases: set[asyncio.Future[None]] = set()
+        self._open: set[asyncpg.Connection] = set()
+        self._connecting = 0
+        self._idle: list[asyncpg.Connection] = []
+        self._waiting: deque[asyncio.Future[asyncpg.Connection | None]] = deque()
+        self._closed = False
 
     async def fetch(
         self, query: str, args: Sequence[object], *, connect_within_s: float, answer_within_s: float, drop: bool
@@ -149,60 +138,116 @@ class Member:
         A query without an answer keeps its connection until it ends, so that at most `size` of them are
         ever under way; `drop` ends the connection instead, for queries that change nothing.
         """
-        connection = await self._acquire(connect_within_s)
-        task = asyncio.ensure_future(connection.fetch(query, *args))
-        task.add_done_callback(lambda done: self._give_back(connection, done))
-        finished, _ = await asyncio.wait({task}, timeout=answer_within_s)
-        if not finished:
-            if drop:
-                _end(connection)
-            raise NoAnswer(f"{self.address} did not answer within {answer_within_s} s")
+        connection = self._take() or await self._acquire(connect_within_s)
+        ask = self._read if drop else self._write
         try:
-            return list(task.result())
+            return await ask(connection, query, args, answer_within_s)
         except (asyncpg.AdminShutdownError, asyncpg.CrashShutdownError, *BROKEN) as error:
             reason = f"{self.address}: {error or type(error).__name__}"
             raise (NotSent if _was_dead(error) else NoAnswer)(reason) from None
 
-    async def _acquire(self, within_s: float) -> Any:
-        try:
-            if not self._opened:
-                await self._pool
-                self._opened = True
-            return await self._pool.acquire(timeout=within_s)
-        except TimeoutError:
-            if self._pool.get_size() >= self._size:
-                raise Busy(f"{self.address}: all {self._size} connections were in use for {within_s} s") from None
-            raise NotSent(f"{self.address} took no connection within {within_s} s") from None
-        except (asyncpg.PostgresError, *BROKEN) as error:
-            raise NotSent(f"{self.address}: {error or type(error).__name__}") from None
-
-    def _give_back(self, connection: Any, done: asyncio.Future[Any]) -> None:
-        if not done.cancelled() and isinstance(done.exception(), BROKEN):
-            _end(connection)
-        release = asyncio.ensure_future(self._pool.release(connection))
-        self._releases.add(release)
-        release.add_done_callback(self._given_back)
-
-    def _given_back(self, release: asyncio.Future[None]) -> None:
-        self._releases.discard(release)
-        if not release.cancelled():
-            release.exception()  # Only marked as seen: a connection that fails here is gone, and replaced.
-
     def close(self) -> None:
         """End all connections at once; queries under way end in NoAnswer."""
-        if self._opened:
-            self._pool.terminate()
+        self._closed = True
+        for connection in self._open:
+            connection.terminate()
+        self._idle.clear()
+        self._call_next(None)
 
+    async def _read(
+        self, connection: asyncpg.Connection, query: str, args: Sequence[object], within_s: float
+    ) -> list[Record]:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + within_s
+        timer = loop.call_at(deadline, connection.terminate)
+        try:
+            rows: list[Record] = await connection.fetch(query, *args)
+            return rows
+        except BROKEN:
+            if loop.time() < deadline:
+                raise
+            raise self._late(within_s) from None
+        finally:
+            timer.cancel()
+            self._give_back(connection)
 
-def _end(connection: Any) -> None:
-    with contextlib.suppress(asyncpg.InterfaceError):  # It has ended by itself and left the pool.
-        connection.terminate()
+    async def _write(
+        self, connection: asyncpg.Connection, query: str, args: Sequence[object], within_s: float
+    ) -> list[Record]:
+        task = asyncio.ensure_future(connection.fetch(query, *args))
+        task.add_done_callback(lambda done: self._give_back(connection, done))
+        finished, _ = await asyncio.wait({task}, timeout=within_s)
+        if not finished:
+            raise self._late(within_s)
+        return list(task.result())
+
+    def _late(self, within_s: float) -> NoAnswer:
+        return NoAnswer(f"{self.address} did not answer within {within_s} s")
+
+    def _take(self) -> asyncpg.Connection | None:
+        while self._idle:
+            connection = self._idle.pop()
+            if not connection.is_closed():
+                return connection
+            self._open.discard(connection)
+        return None
+
+    async def _acquire(self, within_s: float) -> asyncpg.Connection:
+        """A new connection within the limit, or the next one that comes free."""
+        if len(self._open) + self._connecting < self._size:
+            return await self._connect()
+        loop = asyncio.get_running_loop()
+        turn: asyncio.Future[asyncpg.Connection | None] = loop.create_future()
+        self._waiting.append(turn)
+        timer = loop.call_later(within_s, self._give_up, turn, within_s)
+        try:
+            connection = await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled() and turn.exception() is None and turn.result() is not None:
+                self._give_back(turn.result())
+            raise
+        finally:
+            timer.cancel()
+        return connection or await self._connect()
+
+    def _give_up(self, turn: asyncio.Future[asyncpg.Connection | None], after_s: float) -> None:
+        if not turn.done():
+            turn.set_exception(Busy(f"{self.address}: all {self._size} connections were in use for {after_s} s"))
+
+    async def _connect(self) -> asyncpg.Connection:
+        if self._closed:
+            raise NotSent(f"{self.address} is not used any more")
+        self._connecting += 1
+        try:
+            connection = await connect(self.address, self._settings, self._name)
+        except BaseException:
+            self._call_next(None)
+            raise
+        finally:
+            self._connecting -= 1
+        self._open.add(connection)
+        return connection
+
+    def _give_back(self, connection: asyncpg.Connection, done: asyncio.Future[Any] | None = None) -> None:
+        broken = done is not None and not done.cancelled() and isinstance(done.exception(), BROKEN)
+        if broken or self._closed:
+            connection.terminate()
+        if connection.is_closed():
+            self._open.discard(connection)
+            self._call_next(None)
+        elif not self._call_next(connection):
+            self._idle.append(connection)
+
+    def _call_next(self, connection: asyncpg.Connection | None) -> bool:
+        """Whether somebody waited; they get this connection, or (None) room to make one."""
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(connection)
+                return True
+        return False
 
 
 def _was_dead(error: BaseException) -> bool:
     """Whether asyncpg refused to send, because the server had said goodbye while the connection was idle."""
     return isinstance(error, asyncpg.InternalClientError) and "cannot switch to state" in str(error)
-
-
-async def _leave_as_is(connection: asyncpg.Connection) -> None:
-    """What asyncpg calls in place of its own reset."""

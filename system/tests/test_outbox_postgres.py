@@ -5,19 +5,20 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import defaultdict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
 
-from system.domain.partitions import partition_of, partitions_of
+from system.domain.frames import EncodedEvent, Opener
+from system.domain.partitions import AGGREGATES, partition_of, partitions_of
 from system.settings import Settings
-from system.store import outbox
+from system.store import outbox, positions
 from system.store.connect import connect
 from system.store.outbox import LeaseLost
-from system.wire import Event, ProjectEvent
+from system.wire import Aggregate, CountryEvent, Event, IncidentEvent, ProjectEvent, Refusal, User, UserEvent
 
 PROJECTS = partitions_of("projects")
 INSERT = """insert into projects (id, name, region, country_code, sector, status, funding_usd_millions)
@@ -40,10 +41,22 @@ def on(settings: Settings, connections: int, work: Callable[..., Awaitable[Any]]
     return asyncio.run(run())
 
 
-async def all_assigned(connection: asyncpg.Connection, lease: outbox.Lease) -> list[Event]:
+def decoded(events: Iterable[EncodedEvent]) -> list[Event]:
+    """As a consumer reads them; what comes beside the JSON says the same."""
+    found = []
+    for one in events:
+        event = Opener(one.partition.partition(".")[0]).event(one.data)  # type: ignore[arg-type]
+        assert (event.id, event.partition, event.position) == (one.id, one.partition, one.position)
+        found.append(event)
+    return found
+
+
+async def all_assigned(
+    connection: asyncpg.Connection, lease: outbox.Lease, aggregate: Aggregate = "projects"
+) -> list[Event]:
     events: list[Event] = []
-    while batch := await outbox.assign(connection, lease, "projects", 7):
-        events += batch
+    while batch := await outbox.assign(connection, lease, aggregate, 7):
+        events += decoded(batch)
     return events
 
 
@@ -134,14 +147,14 @@ def test_a_relay_that_was_replaced_changes_nothing(database: Settings) -> None:
     async def work(old: asyncpg.Connection, new: asyncpg.Connection) -> list[Event]:
         await new.execute(INSERT, uuid4())
         lost = await outbox.take_lease(old, PROJECTS)
-        [event] = await outbox.assign(old, lost, "projects", 10)
+        [event] = decoded(await outbox.assign(old, lost, "projects", 10))
         await new.execute(INSERT, uuid4())
         held = await outbox.take_lease(new, PROJECTS)
         with pytest.raises(LeaseLost):
             await outbox.assign(old, lost, "projects", 10)
         with pytest.raises(LeaseLost):
             await outbox.confirm(old, lost, {event.partition: event.position})
-        assert await outbox.unconfirmed(new, held, 10) == [event]
+        assert decoded(await outbox.unconfirmed(new, held, 10)) == [event]
         await outbox.confirm(new, held, {event.partition: event.position})
         assert await outbox.unconfirmed(new, held, 10) == []
         return await all_assigned(new, held)
@@ -159,9 +172,114 @@ def test_what_is_not_confirmed_comes_again_in_order(database: Settings) -> None:
         lease = await outbox.take_lease(connection, PROJECTS)
         events = await all_assigned(connection, lease)
         await outbox.confirm(connection, lease, {events[0].partition: 2})
-        assert await outbox.unconfirmed(connection, lease, 2) == events[2:4]
+        assert decoded(await outbox.unconfirmed(connection, lease, 2)) == events[2:4]
         # A confirmation never goes back.
         await outbox.confirm(connection, lease, {events[0].partition: 1})
-        assert await outbox.unconfirmed(connection, lease, 10) == events[2:]
+        assert decoded(await outbox.unconfirmed(connection, lease, 10)) == events[2:]
 
     on(database, 1, work)
+
+
+def test_every_kind_of_event_leaves_as_the_wire_says(database: Settings) -> None:
+    async def work(connection: asyncpg.Connection) -> dict[str, list[Event]]:
+        await connection.execute("update countries set name = $1, version = 2 where id = 'FRA'", 'La "France" \\ é')
+        await connection.execute("insert into users (id, role, rate_per_s) values ('tool', 'reader', 10)")
+        await connection.execute("delete from users where id = 'tool'")
+        await connection.execute("""insert into refusals
+            (client_id, region, method, route, status, reason, count, last_at)
+            values ('a "client"', 'syd', 'GET', '/x', 403, 'no "role"', 3, '2026-01-01T00:00:00Z')""")
+        await connection.execute("""insert into incidents (region, kind, severity, subject, title, detail, raised_by)
+            values ('ams', 'reported', 'info', 's', 't', E'two\nlines', 'tool')""")
+        found: dict[str, list[Event]] = {}
+        for aggregate in AGGREGATES:
+            lease = await outbox.take_lease(connection, partitions_of(aggregate))
+            found[aggregate] = await all_assigned(connection, lease, aggregate)
+        return found
+
+    found = on(database, 1, work)
+    [country] = found["countries"]
+    assert isinstance(country, CountryEvent)
+    assert (country.after.name, country.region, country.before.version) == ('La "France" \\ é', "ams", 1)
+    created, deleted, refused = sorted(found["users"], key=lambda one: one.type)
+    tool = User(id="tool", role="reader", region=None, rate_per_s=10, disabled=False, version=1)
+    assert isinstance(created, UserEvent)
+    assert isinstance(deleted, UserEvent)
+    assert (created.before, created.after, created.region) == (None, tool, None)
+    assert (deleted.before, deleted.after, deleted.refusal) == (tool, None, None)
+    assert isinstance(refused, UserEvent)
+    assert refused.refusal == Refusal(
+        client_id='a "client"', region="syd", method="GET", route="/x", status=403, reason='no "role"', count=3,
+        last_at="2026-01-01T00:00:00+00:00",
+    )  # fmt: skip
+    assert (refused.aggregate_id, refused.region, refused.after) == ('a "client"', "syd", None)
+    [incident] = found["incidents"]
+    assert isinstance(incident, IncidentEvent)
+    assert (incident.before, incident.after.detail) == (None, "two\nlines")
+    assert incident.occurred_at.endswith("Z")
+
+
+async def with_events(connection: asyncpg.Connection, count: int) -> tuple[outbox.Lease, str]:
+    """So many events of one partition, all assigned and confirmed."""
+    identity = uuid4()
+    await connection.execute(INSERT, identity)
+    for _ in range(count - 1):
+        await connection.execute(UPDATE, identity)
+    lease = await outbox.take_lease(connection, PROJECTS)
+    [partition] = {event.partition for event in await all_assigned(connection, lease)}
+    await outbox.confirm(connection, lease, {partition: count})
+    return lease, partition
+
+
+async def stand(connection: asyncpg.Connection, consumer: str, partition: str, position: int) -> None:
+    await connection.execute(
+        "update consumer_position set position = $3 where consumer = $1 and partition = $2",
+        consumer, partition, position,
+    )  # fmt: skip
+
+
+def test_a_stream_that_was_made_anew_gets_what_any_consumer_lacks(database: Settings) -> None:
+    async def work(connection: asyncpg.Connection) -> None:
+        lease, partition = await with_events(connection, 9)
+        for consumer, position in (("analytics", 9), ("audit-logger", 5), ("notifications", 7)):
+            await stand(connection, consumer, partition, position)
+        await positions.report(connection, "mobile-sync-syd", {partition: 4})
+        assert await outbox.know_stream(connection, lease, "projects", "then") == {}
+        assert await outbox.unconfirmed(connection, lease, 10) == []
+        assert await outbox.know_stream(connection, lease, "projects", "now") == {partition: 4}
+        assert [one.position for one in await outbox.unconfirmed(connection, lease, 10)] == [5, 6, 7, 8, 9]
+        await outbox.confirm(connection, lease, {partition: 9})
+        assert await outbox.know_stream(connection, lease, "projects", "now") == {}
+        assert await outbox.unconfirmed(connection, lease, 10) == []
+
+    on(database, 1, work)
+
+
+def test_a_relay_that_was_replaced_does_not_go_back(database: Settings) -> None:
+    async def work(connection: asyncpg.Connection) -> None:
+        lease, _ = await with_events(connection, 3)
+        await outbox.know_stream(connection, lease, "projects", "then")
+        await outbox.take_lease(connection, PROJECTS)
+        with pytest.raises(LeaseLost):
+            await outbox.know_stream(connection, lease, "projects", "now")
+        assert await connection.fetchval("select created_at from relay_stream") == "then"
+
+    on(database, 1, work)
+
+
+def test_what_is_old_and_applied_everywhere_is_pruned(database: Settings) -> None:
+    async def work(connection: asyncpg.Connection) -> list[int]:
+        _, partition = await with_events(connection, 9)
+        old = "update outbox set created_at = now() - interval '31 days' where position <= $1"
+        await connection.execute(old, 7)
+        for consumer, position in (("analytics", 9), ("audit-logger", 5), ("notifications", 8)):
+            await stand(connection, consumer, partition, position)
+        # One that has not reported for as long keeps nothing.
+        await connection.execute(
+            "insert into consumer_position values ('mobile-sync-jnb', $1, 1, now() - interval '31 days')", partition
+        )
+        assert [await outbox.prune(connection, 3) for _ in range(3)] == [3, 2, 0]
+        await stand(connection, "audit-logger", partition, 9)
+        assert [await outbox.prune(connection, 10) for _ in range(2)] == [2, 0]
+        return [one.position for one in await outbox.after(connection, partition, 0, 10)]
+
+    assert on(database, 1, work) == [8, 9]

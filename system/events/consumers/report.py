@@ -53,7 +53,10 @@ class Reporter:
                     self._around.away("position reports", error)
                 await asyncio.sleep(_EVERY_S)
         finally:
-            self._session.close()
+            self.close()
+
+    def close(self) -> None:
+        self._session.close()
 
     async def report(self) -> None:
         """Report once. Unavailable if either side is away."""

@@ -7,13 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from system.api.messages import encode, etag, given_or_none, if_match, none_match, page_of
+from system.api.messages import encode, etag, given_or_none, if_match, none_match
 from system.api.problems import ApiError
 from system.domain.rules import ProjectPatch
-
-
-class Item(msgspec.Struct, frozen=True):
-    id: str
 
 
 @given(st.integers(1, 10**17))
@@ -45,20 +41,6 @@ def test_a_condition_that_no_version_can_meet_is_412(header: str) -> None:
     with pytest.raises(ApiError) as caught:
         if_match(header)
     assert caught.value.status == 412
-
-
-@given(st.integers(0, 60), st.integers(1, 20))
-def test_following_the_cursor_shows_every_item_exactly_once(count: int, limit: int) -> None:
-    everything = [Item(f"{number:03}") for number in range(count)]
-    seen: list[Item] = []
-    after: str | None = ""
-    while after is not None:
-        start = after
-        page = page_of([item for item in everything if item.id > start][: limit + 1], limit)
-        assert len(page.items) <= limit
-        seen += page.items
-        after = page.next
-    assert seen == everything
 
 
 @given(st.integers(-(10**13), 10**13))

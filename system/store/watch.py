@@ -20,7 +20,9 @@ _POSITIONS = "select consumer, partition, position from consumer_position"
 _SKIPPED = "select consumer, count(*) from consumer_skipped group by consumer"
 _OPEN = "select kind, subject from incidents where status = 'open' and kind <> 'reported'"
 # The function that reads the control file is not for the application; the name of a WAL file tells it, too.
-_TIMELINE = "select timeline_id::text from pg_split_walfile_name(pg_walfile_name(pg_current_wal_lsn()))"
+_TIMELINE = """
+select timeline_id::text, (select value from watch_seen where name = 'timeline')
+from pg_split_walfile_name(pg_walfile_name(pg_current_wal_lsn()))"""
 _SEEN_FIRST = "insert into watch_seen (name, value) values ('timeline', $1) on conflict (name) do nothing"
 _SEEN = "select value from watch_seen where name = 'timeline' for update"
 _SEE = "update watch_seen set value = $1 where name = 'timeline'"
@@ -106,8 +108,10 @@ async def close_incident(connection: asyncpg.Connection, kind: IncidentKind, sub
 async def see_timeline(connection: asyncpg.Connection, region: Region) -> None:
     """Open an incident if the primary is on another timeline than it was: another member was promoted. It stays
     open until somebody has looked at it; what happens before that is added to it."""
+    timeline, seen = await connection.fetchrow(_TIMELINE)
+    if seen == timeline:
+        return
     async with connection.transaction():
-        timeline = await connection.fetchval(_TIMELINE)
         await connection.execute(_SEEN_FIRST, timeline)
         before = await connection.fetchval(_SEEN)
         if before == timeline:

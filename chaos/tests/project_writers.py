@@ -1,0 +1,157 @@
+"""Clients that write while everything around them is killed: each operation is tried again, with the same
+Idempotency-Key, until it is known what became of it, and everything is in a ledger.
+
+A write of the ledger is called `<project>:<version>`, after the version that the project has by it: the event of that
+change is found by the same name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+from infra.target import Target
+from loadtests.engine.http_client import RequestError, Response
+from loadtests.engine.sign_in import ApiClient
+from reports.evidence import Write
+from reports.evidence.folder import Appender
+from system.wire import IDEMPOTENCY_KEY, PROJECTS, NewProject
+
+CLIENTS_A_REGION = 2
+_PAUSE_S = (0.05, 0.2)
+_TRY_WITHIN_S = 3.0
+_AGAIN_AFTER_S = 0.2
+_KNOWN_WITHIN_S = 150.0
+"""Longer than a failover and everything that may come on top of it."""
+_CHANGES_MAX = 4
+_DELETED_SHARE = 0.5
+_encode = msgspec.json.Encoder(decimal_format="number").encode
+
+
+class Writers:
+    """What the clients did so far. `problems`: answers that no operation may have, in words."""
+
+    def __init__(self, target: Target, ledger: Appender[Write], seed: int) -> None:
+        self._target = target
+        self._ledger = ledger
+        self._seed = seed
+        self._stop = asyncio.Event()
+        self._loop = asyncio.new_event_loop()
+        self.acked = 0
+        self.retried = 0
+        self.problems: list[str] = []
+        self.versions: dict[str, int | None] = {}
+        """Project -> its version by the last acknowledged write, None once it is deleted."""
+
+    def run(self) -> None:
+        """Write until `end`."""
+        try:
+            self._loop.run_until_complete(self._run())
+        finally:
+            self._loop.close()
+
+    def end(self) -> None:
+        """Let every client finish what it is at."""
+        self._loop.call_soon_threadsafe(self._stop.set)
+
+    async def _run(self) -> None:
+        regions = self._target.regions
+        clients = {region: ApiClient(self._target.api[region], self._target.clients[f"steward-{region}"])
+                   for region in regions}  # fmt: skip
+        await asyncio.gather(*(client.sign_in() for client in clients.values()))
+        places = [(region, number) for region in regions for number in range(CLIENTS_A_REGION)]
+        dice = [random.Random(f"{self._seed}/{region}/{number}") for region, number in places]
+        ends = await asyncio.gather(
+            *(self._client(clients[region], region, own) for (region, _), own in zip(places, dice, strict=True)),
+            return_exceptions=True,
+        )
+        self.problems += [f"a client ended: {end!r}" for end in ends if end is not None]
+        for client in clients.values():
+            await client.close()
+
+    async def _client(self, client: ApiClient, region: str, dice: random.Random) -> None:
+        while not self._stop.is_set():
+            await self._life(client, region, dice)
+
+    async def _life(self, client: ApiClient, region: str, dice: random.Random) -> None:
+        """A project from its creation on: some changes, and often its deletion."""
+        project = str(uuid.uuid4())
+        new = msgspec.convert(
+            {"id": project, "name": "Fifty kills", "region": region, "country_code": "USA", "sector": "Energy",
+             "status": "Pending", "funding_usd_millions": Decimal(1)}, NewProject,
+        )  # fmt: skip
+        if not await self._write(client, b"POST", PROJECTS, f"{project}:1", region, _encode(new), None):
+            return
+        self.versions[project] = version = 1
+        place = f"{PROJECTS}/{project}"
+        for _ in range(dice.randrange(_CHANGES_MAX)):
+            await asyncio.sleep(dice.uniform(*_PAUSE_S))
+            change = _encode({"funding_usd_millions": Decimal(dice.randrange(100_000)) / 100})
+            if not await self._write(client, b"PATCH", place, f"{project}:{version + 1}", region, change, version):
+                return
+            self.versions[project] = version = version + 1
+        await asyncio.sleep(dice.uniform(*_PAUSE_S))
+        if dice.random() < _DELETED_SHARE and await self._write(
+            client, b"DELETE", place, f"{project}:{version + 1}", region, None, version
+        ):
+            self.versions[project] = None
+
+    async def _write(
+        self, client: ApiClient, method: bytes, path: str, name: str, region: str, body: bytes | None,
+        version: int | None,
+    ) -> bool:  # fmt: skip
+        """One operation to its end; whether it was done."""
+        headers = {IDEMPOTENCY_KEY: str(uuid.uuid4())} | ({"If-Match": f'"{version}"'} if version is not None else {})
+        self._ledger.add(Write(name, time.monotonic_ns(), None, region))
+        found = await self._until_known(client, method, path, headers, body)
+        done = isinstance(found, Response) and 200 <= found.status < 300
+        outcome: Any = "ok" if done else "fail" if isinstance(found, Response) else "unknown"
+        self._ledger.add(Write(name, time.monotonic_ns(), outcome, region))
+        self.acked += done
+        if not done:
+            told = found if isinstance(found, str) else f"status {found.status} {found.body[:300]!r}"
+            self.problems.append(f"{method.decode()} {name} in {region}: {told}")
+        return done
+
+    async def _until_known(
+        self, client: ApiClient, method: bytes, path: str, headers: dict[str, str], body: bytes | None
+    ) -> Response | str:
+        """The answer that says what became of it, or what the last attempt said when there was none in time."""
+        loop = asyncio.get_running_loop()
+        give_up = loop.time() + _KNOWN_WITHIN_S
+        said = "never tried"
+        while loop.time() < give_up:
+            try:
+                deadline = loop.time() + _TRY_WITHIN_S
+                answer = await client.request(method, path, deadline=deadline, body=body, headers=headers)
+                if answer.status < 500 and answer.status not in (408, 429):
+                    return answer
+                said = f"status {answer.status} {answer.body[:200]!r}"
+            except RequestError as error:
+                said = error.detail
+            self.retried += 1
+            await asyncio.sleep(_AGAIN_AFTER_S)
+        return f"unknown after {_KNOWN_WITHIN_S:.0f} s: {said}"
+
+
+@contextmanager
+def writing(target: Target, ledger: Appender[Write], seed: int) -> Iterator[Writers]:
+    """Clients at work in a thread of their own; at the end every operation is brought to its end."""
+    writers = Writers(target, ledger, seed)
+    thread = threading.Thread(target=writers.run, name="writers", daemon=True)
+    thread.start()
+    try:
+        yield writers
+    finally:
+        writers.end()
+        thread.join(_KNOWN_WITHIN_S + 30)
+        assert not thread.is_alive(), "a client did not come to an end"

@@ -10,9 +10,11 @@ from typing import Any
 import jsonschema_rs
 import msgspec
 import pytest
+from litestar import Litestar
+from litestar.testing import TestClient
 
 from system import wire
-from system.api.asyncapi import document
+from system.api.asyncapi import asyncapi, document
 from system.wire import EVENT_KINDS, STREAMS, DeadLetter, Event, Project, ProjectEvent, Refusal, Stream, UserEvent
 
 DOCUMENT = msgspec.json.decode(msgspec.json.encode(document()))
@@ -142,3 +144,11 @@ def test_every_event_has_the_common_part() -> None:
     for kind in EVENT_KINDS.values():
         required = DOCUMENT["components"]["schemas"][kind.__name__]["required"]
         assert set(Event.__struct_fields__) <= set(required)
+
+
+def test_it_is_served() -> None:
+    with TestClient(Litestar([asyncapi], openapi_config=None)) as client:
+        answer = client.get(wire.ASYNCAPI)
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "application/vnd.aai.asyncapi+json;version=3.0.0"
+    assert answer.json() == DOCUMENT

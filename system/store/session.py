@@ -27,7 +27,7 @@ class Unavailable(Exception):
 
 
 class Session:
-    """`on_connect` is called with each new connection, before any work."""
+    """`on_connect` is called with each new connection, before any work. Pieces of work take turns."""
 
     def __init__(
         self,
@@ -39,11 +39,21 @@ class Session:
         self._name = name
         self._on_connect = on_connect
         self._connection: asyncpg.Connection | None = None
+        self._turn = asyncio.Lock()
 
     async def run(self, work: Callable[[asyncpg.Connection], Awaitable[T]]) -> T:
         """What `work` returns. Unavailable after an error of the database; the next run connects anew. An error
         that the values caused (DataError, IntegrityConstraintViolationError) is raised as it is: certainly
         nothing was done, and trying again would not help."""
+        async with self._turn:
+            return await self._run(work)
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.terminate()
+            self._connection = None
+
+    async def _run(self, work: Callable[[asyncpg.Connection], Awaitable[T]]) -> T:
         task = asyncio.ensure_future(self._connect_and(work))
         try:
             finished, _ = await asyncio.wait({task}, timeout=_WORK_WITHIN_S)
@@ -62,11 +72,6 @@ class Session:
             self.close()
             task.cancel()
             raise
-
-    def close(self) -> None:
-        if self._connection is not None:
-            self._connection.terminate()
-            self._connection = None
 
     async def _connect_and(self, work: Callable[[asyncpg.Connection], Awaitable[T]]) -> T:
         if self._connection is None or self._connection.is_closed():

@@ -21,7 +21,7 @@ from typing import NamedTuple
 import msgspec
 from nats.aio.client import Client
 from nats.errors import Error
-from nats.js.errors import NotFoundError
+from nats.js.errors import APIError, NotFoundError
 
 from system import settings as settings_
 from system.domain.frames import Fault, Opener
@@ -49,6 +49,7 @@ PAYLOAD_MAX = 4 * 1024 * 1024
 _STORED_WITHIN_S = 2.0
 _CONNECTED_WITHIN_S = 10.0
 _APPLIED_WITHIN_S = 10.0
+_NO_SUCH_MESSAGE = 10057
 _NOWHERE = "unknown"
 _EFFECTS = {
     "analytics": ("analytics", "Analytics"),
@@ -158,7 +159,7 @@ async def replay(client: Client, settings: Settings, one: Stored) -> str | None:
         await effect.close()
     if admission.held:
         return f"the consumer has not come to it yet: it waits for position {admission.next_position}"
-    await client.jetstream().delete_msg(DEAD_LETTERS, one.sequence)
+    await _remove(client, one)
     return None
 
 
@@ -169,6 +170,14 @@ def effect_of(name: str) -> Callable[[Settings, Stream], Effect]:
         importlib.import_module(f"system.events.consumers.{module}"), effect
     )
     return make
+
+
+async def _remove(client: Client, one: Stored) -> None:
+    try:
+        await client.jetstream().delete_msg(DEAD_LETTERS, one.sequence)
+    except APIError as error:
+        if error.err_code != _NO_SUCH_MESSAGE:  # Another replay was quicker.
+            raise
 
 
 async def _applied(effect: Effect, partition: str, deliveries: Sequence[Delivery]) -> Admission[Delivery]:

@@ -41,12 +41,12 @@ class HttpPush:
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(f"COVENANT_PUSH_URL: expected http://host:port/path or https, found {url!r}")
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
+            raise ValueError("COVENANT_PUSH_URL: expected http://host:port/path or https://..., and no user in it")
         self._tls = ssl.create_default_context() if parts.scheme == "https" else None
         self._host, self._port = parts.hostname, parts.port or (443 if self._tls else 80)
         self._target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        self._authority = parts.netloc.rpartition("@")[2]
+        self._authority = parts.netloc
 
     async def send(self, notification: Notification) -> None:
         try:

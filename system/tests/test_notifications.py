@@ -18,7 +18,7 @@ from system.events.consumers import notifications
 from system.events.consumers.effect import Delivery
 from system.events.consumers.notifications import Notifications, Sender
 from system.events.push import HttpPush, Push, PushFailed
-from system.process import Surroundings
+from system.process import Backoff, Surroundings
 from system.settings import Settings
 from system.store import notifications as store
 from system.store.session import Session
@@ -101,7 +101,7 @@ async def with_sender(settings: Settings, push: Push | None, work: Callable[[Sen
 
 def rounds(settings: Settings, push: Push | None, count: int = 1) -> list[int]:
     async def work(sender: Sender) -> list[int]:
-        return [await sender.round() for _ in range(count)]
+        return [(await sender.round()).claimed for _ in range(count)]
 
     return asyncio.run(with_sender(settings, push, work))
 
@@ -190,6 +190,31 @@ def test_after_a_day_it_is_given_up_with_its_last_error(database: Settings, push
     assert rounds(database, push) == [0]
     [row] = execute(database, "select state, last_error from notification")
     assert row == ("expired", "expected 2xx, found 500")
+
+
+def test_a_push_service_that_is_away_is_not_hurried(
+    database: Settings, push_server: PushServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(notifications, "_AT_ONCE", 2)
+    push_server.answers = [(500, {})] * 4
+    waits = 0
+
+    async def counted(_: Backoff) -> None:
+        nonlocal waits
+        waits += 1
+
+    async def work(sender: Sender) -> None:
+        running = asyncio.create_task(sender.run(asyncio.Event()))
+        async with asyncio.timeout(60):
+            while len(push_server.received) < 6:
+                await asyncio.sleep(0.01)
+        running.cancel()
+        await asyncio.wait({running})
+
+    monkeypatch.setattr(Backoff, "wait", counted)
+    asyncio.run(deliver(database, *range(1, 7)))
+    asyncio.run(with_sender(database, HttpPush(push_server.url), work))
+    assert waits == 2
 
 
 def test_without_a_push_service_they_wait(database: Settings) -> None:

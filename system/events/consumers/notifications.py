@@ -12,7 +12,7 @@ import logging
 import random
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import asyncpg
 from prometheus_client import Counter, Gauge
@@ -68,6 +68,13 @@ class Notifications(PostgresEffect):
             self._any = True
 
 
+class Round(NamedTuple):
+    """How many were due and tried, and how many of them were taken."""
+
+    claimed: int
+    delivered: int
+
+
 class Sender:
     """Delivers what is pending through `push`; without one it only gives up what is too old. `chance` gives
     numbers from 0 to 1."""
@@ -87,8 +94,11 @@ class Sender:
             while True:
                 kept.clear()
                 try:
-                    while await self.round():
-                        backoff.reset()
+                    while (done := await self.round()).claimed:
+                        if done.delivered:
+                            backoff.reset()
+                        else:
+                            await backoff.wait()
                 except Unavailable as error:
                     self._around.away("primary database of the sender", error)
                     await backoff.wait()
@@ -98,19 +108,19 @@ class Sender:
         finally:
             self._session.close()
 
-    async def round(self) -> int:
-        """Give up what is too old, send what is due, once; how many were sent or tried. Unavailable if what became
-        of them could not be kept: they are sent again when their lease has run out."""
+    async def round(self) -> Round:
+        """Give up what is too old, send what is due, once. Unavailable if what became of it could not be kept: it is
+        sent again when its lease has run out."""
         _EXPIRED.inc(await self._session.run(store.expire))
-        claimed: list[Claimed] = []
+        done = Round(0, 0)
         if self._push is not None:
             claimed = await self._session.run(lambda connection: store.claim(connection, _AT_ONCE, _LEASE_S))
             if claimed:
-                await self._send(self._push, claimed)
+                done = Round(len(claimed), await self._send(self._push, claimed))
         _PENDING.set(await self._session.run(store.pending))
-        return len(claimed)
+        return done
 
-    async def _send(self, push: Push, claimed: Sequence[Claimed]) -> None:
+    async def _send(self, push: Push, claimed: Sequence[Claimed]) -> int:
         _ATTEMPTS.inc(len(claimed))
         outcomes = await asyncio.gather(*(self._attempt(push, one) for one in claimed))
         failures = [failure for failure in outcomes if failure is not None]
@@ -122,6 +132,7 @@ class Sender:
         delivered = [one.notification.id for one in claimed if one.notification.id not in failed]
         await self._session.run(lambda connection: store.settle(connection, delivered, failures))
         _DELIVERED.inc(len(delivered))
+        return len(delivered)
 
     async def _attempt(self, push: Push, claimed: Claimed) -> Failure | None:
         try:

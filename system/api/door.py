@@ -17,16 +17,12 @@ from system import wire
 from system.api.access import ANONYMOUS, InvalidToken, Tokens, bearer, unauthorized
 from system.api.metrics import method_of
 from system.api.problems import Refused, problem_bytes
-from system.api.refusals import Refusals
+from system.api.refusals import Refusals, route_of
 from system.domain.rate_limits import Buckets, burst_of
 
 ANONYMOUS_PER_S = 2_000
 """Requests without a token, all together: pages, sign-ins, and what is refused."""
 _CLIENTS_MAX = 10_000
-_COLLECTIONS = (
-    wire.COUNTRIES, wire.PROJECTS, wire.REGIONS, wire.SECTORS, wire.INCIDENTS, wire.USERS, wire.EVENTS, wire.WAKE,
-    wire.TOKENS,
-)  # fmt: skip
 _NEVER_LIMITED = (wire.LIVE, wire.READY, wire.METRICS)
 
 
@@ -81,9 +77,8 @@ class Door:
     async def _refuse(self, scope: HTTPScope, refused: Refused, send: Send) -> None:
         principal = scope.get("auth")
         client_id = principal.client_id if principal is not None else ANONYMOUS
-        route = _route_of(scope["path"])
-        self._refusals.add(client_id, method_of(scope), route, refused.status, refused.reason)
-        scope["path_template"] = route  # For the metrics.
+        self._refusals.add(client_id, method_of(scope), scope["path"], refused.status, refused.reason)
+        scope["path_template"] = route_of(scope["path"])  # For the metrics.
         headers, body = problem_bytes(refused.status, str(refused), refused.headers)
         await send({"type": "http.response.start", "status": refused.status, "headers": headers})
         await send({"type": "http.response.body", "body": body, "more_body": False})
@@ -100,13 +95,3 @@ def _authorization(scope: HTTPScope) -> str | None:
         if name == b"authorization":
             return value.decode("latin-1")
     return None
-
-
-def _route_of(path: str) -> str:
-    """A path as the audit trail names it: without what anybody may put there."""
-    for collection in _COLLECTIONS:
-        if path == collection:
-            return collection
-        if path.startswith(f"{collection}/"):
-            return f"{collection}/{{id}}"
-    return "other"

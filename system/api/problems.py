@@ -70,7 +70,7 @@ def _on_refused(request: Request[Any, Any, Any], error: Refused) -> Response[byt
     principal = request.scope.get("auth")
     client_id = principal.client_id if principal is not None else "anonymous"
     request.app.state.services.refusals.add(
-        client_id, request.scope["method"], request.scope["path_template"], error.status, error.reason
+        client_id, request.scope["method"], request.scope["path"], error.status, error.reason
     )
     return _on_api_error(request, error)
 

@@ -13,11 +13,16 @@ from collections.abc import Callable
 
 import asyncpg
 
+from system import wire
 from system.api.metrics import REFUSALS_DROPPED
 from system.store import refusals
 from system.store.primary import NotWritten, OutcomeUnknown, Primary
 from system.store.refusals import Refusal
 
+_COLLECTIONS = (
+    wire.COUNTRIES, wire.PROJECTS, wire.REGIONS, wire.SECTORS, wire.INCIDENTS, wire.USERS, wire.EVENTS, wire.WAKE,
+    wire.TOKENS,
+)  # fmt: skip
 _KINDS_MAX = 1_000
 _EVERY_S = 1.0
 
@@ -36,9 +41,9 @@ class Refusals:
         self._counts: dict[Refusal, tuple[int, datetime.datetime]] = {}
         self._batch: tuple[object, ...] | None = None
 
-    def add(self, client_id: str, method: str, route: str, status: int, reason: str) -> None:
+    def add(self, client_id: str, method: str, path: str, status: int, reason: str) -> None:
         """Remember one; dropped (and counted as such) if too many different ones are waiting."""
-        refusal = Refusal(client_id, method, route, status, reason)
+        refusal = Refusal(client_id, method, route_of(path), status, reason)
         count, _ = self._counts.get(refusal, (0, None))
         if count == 0 and len(self._counts) >= _KINDS_MAX:
             REFUSALS_DROPPED.inc()
@@ -66,3 +71,13 @@ class Refusals:
         except asyncpg.UniqueViolationError:
             pass  # An earlier try, whose outcome was unknown, had written it.
         self._batch = None
+
+
+def route_of(path: str) -> str:
+    """A path as the audit trail names it: without what anybody may put there."""
+    for collection in _COLLECTIONS:
+        if path == collection:
+            return collection
+        if path.startswith(f"{collection}/"):
+            return f"{collection}/{{id}}"
+    return "other"

@@ -2,7 +2,7 @@
 
 A write is known by its transaction's xid8. A replica shows every transaction below the oldest one that it knows to be
 under way, so most reads need no more than a comparison with the greatest such bound seen; else the replica is asked
-for up to 50 ms, by one loop for all who wait, and then the primary answers. `pg_current_snapshot()` lists no running
+for `wait_s`, by one loop for all who wait, and then the primary answers. `pg_current_snapshot()` lists no running
 transactions on a standby, so `pg_xact_status` is asked for what is above the bound.
 """
 
@@ -16,7 +16,6 @@ from system.store.connect import Record
 from system.store.primary import Primary
 from system.store.reader import NothingToRead, Reader
 
-_WAIT_S = 0.05
 _LOOK_EVERY_S = 0.004
 _REMEMBERED_S = 30.0
 """By then every replica that is followed at all shows it."""
@@ -38,11 +37,13 @@ class OwnWrites:
         primary: Primary,
         answered_by: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
+        wait_s: float = 0.05,
     ) -> None:
         self._reader = reader
         self._primary = primary
         self._answered_by = answered_by
         self._clock = clock
+        self._wait_s = wait_s
         self._written: dict[str, tuple[int, float]] = {}
         self._bound = 0
         self._waiting: dict[int, asyncio.Future[bool]] = {}
@@ -88,7 +89,7 @@ class OwnWrites:
             answer = self._waiting[xid] = asyncio.get_running_loop().create_future()
         if self._looking is None or self._looking.done():
             self._looking = asyncio.create_task(self._look())
-        finished, _ = await asyncio.wait({answer}, timeout=_WAIT_S)
+        finished, _ = await asyncio.wait({answer}, timeout=self._wait_s)
         if not finished:
             self._waiting.pop(xid, None)
         return bool(finished) and answer.result()

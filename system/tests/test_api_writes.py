@@ -213,7 +213,8 @@ def everything(client: httpx.Client, path: str, **parameters: object) -> list[di
     ("path", "field"),
     [
         (wire.PROJECTS, "id"), (wire.PROJECTS, "name"), (wire.PROJECTS, "funding_usd_millions"),
-        (wire.COUNTRIES, "name"), (wire.COUNTRIES, "gdp_usd_billions"), (wire.INCIDENTS, "opened_at"), (wire.USERS, "id"),
+        (wire.COUNTRIES, "name"), (wire.COUNTRIES, "gdp_usd_billions"),
+        (wire.INCIDENTS, "opened_at"), (wire.USERS, "id"),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("limit", [7, 100])

@@ -12,7 +12,7 @@ import random
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from decimal import Decimal
 from typing import Any
@@ -21,6 +21,7 @@ import msgspec
 
 from infra.target import Target
 from loadtests.engine.http_client import RequestError, Response
+from loadtests.engine.process import EngineError
 from loadtests.engine.sign_in import ApiClient
 from reports.evidence import Write
 from reports.evidence.folder import Appender
@@ -53,15 +54,19 @@ class Writers:
         """Project -> its version by the last acknowledged write, None once it is deleted."""
 
     def run(self) -> None:
-        """Write until `end`."""
+        """Write until `end`; what keeps the clients from it becomes a problem."""
         try:
             self._loop.run_until_complete(self._run())
-        finally:
-            self._loop.close()
+        except (EngineError, OSError) as error:
+            self.problems.append(str(error))
 
     def end(self) -> None:
         """Let every client finish what it is at."""
         self._loop.call_soon_threadsafe(self._stop.set)
+
+    def close(self) -> None:
+        """After `run` has returned."""
+        self._loop.close()
 
     async def _run(self) -> None:
         regions = self._target.regions
@@ -155,3 +160,26 @@ def writing(target: Target, ledger: Appender[Write], seed: int) -> Iterator[Writ
         writers.end()
         thread.join(_KNOWN_WITHIN_S + 30)
         assert not thread.is_alive(), "a client did not come to an end"
+        writers.close()
+
+
+def remove(target: Target, versions: Mapping[str, int | None]) -> None:
+    """Delete the projects that are left, so that a shared system is as it was."""
+
+    async def run() -> None:
+        client = ApiClient(target.api[target.regions[0]], target.clients["admin"], connections=8)
+        await client.sign_in()
+        deadline = asyncio.get_running_loop().time() + _KNOWN_WITHIN_S
+        answers = await asyncio.gather(
+            *(
+                client.request(
+                    b"DELETE", f"{PROJECTS}/{project}", deadline=deadline, headers={"If-Match": f'"{version}"'}
+                )
+                for project, version in versions.items()
+                if version is not None
+            )
+        )
+        await client.close()
+        assert {answer.status for answer in answers} <= {204}
+
+    asyncio.run(run())

@@ -24,7 +24,7 @@ import nats as nats_client
 import psutil
 import pytest
 from nats.js.api import PubAck
-from project_writers import Writers, writing
+from project_writers import Writers, remove, writing
 
 from chaos import bus, instants
 from chaos.hunt import hunt
@@ -89,10 +89,13 @@ def amid_writes(
     tell(f"{found.events} events, {len(found.wrong)} findings")
     assert writers.problems == []
     assert found.wrong == []
+    remove(target, writers.versions)
 
 
 def wait_acked(writers: Writers, count: int) -> None:
-    _wait(lambda: writers.acked >= count, f"{count} acknowledged writes", lambda: f"{writers.acked}")
+    what = f"{count} acknowledged writes"
+    _wait(lambda: writers.acked >= count or bool(writers.problems), what, lambda: f"{writers.acked}")
+    assert writers.problems == []
 
 
 def _wait(holds: Callable[[], bool], what: str, found: Callable[[], str]) -> None:

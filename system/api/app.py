@@ -41,8 +41,8 @@ def handlers() -> list[HTTPRouteHandler]:
 
 
 _READS = {
-    wire.PROJECTS: Reads(projects.list_projects.fn, projects.get_project.fn, projects.ONE),
-    wire.COUNTRIES: Reads(countries.list_countries.fn, countries.get_country.fn, countries.ONE),
+    wire.PROJECTS: Reads(projects.list_projects.fn, projects.get_project.fn, f"{wire.PROJECTS}/{{project_id}}"),
+    wire.COUNTRIES: Reads(countries.list_countries.fn, countries.get_country.fn, f"{wire.COUNTRIES}/{{country_id}}"),
     wire.REGIONS: Reads(regions.list_regions.fn),
 }
 

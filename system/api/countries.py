@@ -36,7 +36,7 @@ from system.domain.rules import CountryPatch, is_country_code, problems_of_count
 from system.store import rows
 from system.wire import Country, Region
 
-ONE = f"{wire.COUNTRIES}/{{country_id:str}}"
+_ONE = f"{wire.COUNTRIES}/{{country_id:str}}"
 Continent = Literal["Africa", "Asia", "Europe", "North America", "Oceania", "South America"]
 
 
@@ -62,12 +62,12 @@ async def list_countries(request: Request[Any, Any, Any]) -> Answer:
     return await list_page(request, COUNTRIES, read_query(request, CountryQuery))
 
 
-@get(ONE, summary="One country", opt=documented(Country, conditional=True, read_after=True, statuses=(404,)))
+@get(_ONE, summary="One country", opt=documented(Country, conditional=True, read_after=True, statuses=(404,)))
 async def get_country(request: Request[Any, Any, Any], country_id: str) -> Answer:
     return await get_item(request, COUNTRIES, country_id)
 
 
-@patch(ONE, summary="Correct a country's GDP (JSON merge patch)", opt=documented_write(Country, body=CountryPatch))
+@patch(_ONE, summary="Correct a country's GDP (JSON merge patch)", opt=documented_write(Country, body=CountryPatch))
 async def update_country(request: Request[Any, Any, Any], country_id: str) -> Answer:
     require(request, COUNTRIES.write)
     key = COUNTRIES.key(country_id)

@@ -39,7 +39,7 @@ from system.store import rows
 from system.store.rows import Write
 from system.wire import NewProject, Project, Region, Sector, Status
 
-ONE = f"{wire.PROJECTS}/{{project_id:str}}"
+_ONE = f"{wire.PROJECTS}/{{project_id:str}}"
 
 
 class ProjectQuery(PageQuery, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -65,7 +65,7 @@ async def list_projects(request: Request[Any, Any, Any]) -> Answer:
     return await list_page(request, PROJECTS, read_query(request, ProjectQuery))
 
 
-@get(ONE, summary="One project", opt=documented(Project, conditional=True, read_after=True, statuses=(404,)))
+@get(_ONE, summary="One project", opt=documented(Project, conditional=True, read_after=True, statuses=(404,)))
 async def get_project(request: Request[Any, Any, Any], project_id: str) -> Answer:
     return await get_item(request, PROJECTS, project_id)
 
@@ -85,7 +85,7 @@ async def create_project(request: Request[Any, Any, Any]) -> Answer:
     return created or await exists_already(request, PROJECTS, str(new.id))
 
 
-@patch(ONE, summary="Change a project (JSON merge patch)", opt=documented_write(Project, body=ProjectPatch))
+@patch(_ONE, summary="Change a project (JSON merge patch)", opt=documented_write(Project, body=ProjectPatch))
 async def update_project(request: Request[Any, Any, Any], project_id: str) -> Answer:
     principal = _may_write_some(request)
     key = PROJECTS.key(project_id)
@@ -100,7 +100,7 @@ async def update_project(request: Request[Any, Any, Any], project_id: str) -> An
     return changed or await nothing_was_written(request, PROJECTS, key)
 
 
-@delete(ONE, summary="Delete a project", opt=documented_write(None, status=204), status_code=200)
+@delete(_ONE, summary="Delete a project", opt=documented_write(None, status=204), status_code=200)
 async def delete_project(request: Request[Any, Any, Any], project_id: str) -> Answer:
     principal = _may_write_some(request)
     key = PROJECTS.key(project_id)

@@ -88,6 +88,7 @@ def nightly(
     with runs.session(profile, seed=seed, out=out, release=release, experiments=experiments) as run:
         run.start()
         runs.data(run)
+        runs.access(run)
         for scenario, rate, duration_s in loads if only in (None, "load") else ():
             runs.load(run, scenario, rate=rate, duration_s=duration_s)
         for experiment in experiments if only in (None, "chaos") else ():

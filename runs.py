@@ -29,7 +29,7 @@ from infra.fabric.process import System
 from infra.progress import say, step
 from infra.session import Session, StepFailed
 from infra.target import UP
-from loadtests import data_facts
+from loadtests import access_facts, data_facts
 from loadtests import runner as load_runner
 from loadtests.engine import host
 from reports.evidence import Run, RunFolder
@@ -138,6 +138,12 @@ def data(run: Session) -> None:
     """Count and reconcile what the database holds."""
     with run.phase("data"):
         data_facts.record(run.system.target(), run.folder)
+
+
+def access(run: Session) -> None:
+    """Try who may do what."""
+    with run.phase("access"):
+        access_facts.record(run.system.target(), run.folder)
 
 
 def load(run: Session, scenario: str, **options: Any) -> None:

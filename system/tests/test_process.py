@@ -74,6 +74,23 @@ def test_missing_settings_are_named_and_the_exit_code_is_2(module: str) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(("keys", "said"), [(None, "found none"), ("tests:too-short", "in place 1")])
+def test_the_api_does_not_start_without_keys_for_its_tokens(
+    environment: dict[str, str], keys: str | None, said: str
+) -> None:
+    environment = {**os.environ, **environment}
+    environment.pop(variable("token_keys"))
+    if keys:
+        environment[variable("token_keys")] = keys
+    command = [sys.executable, "-m", "system.api"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
+    assert done.returncode == 2
+    assert "COVENANT_TOKEN_KEYS: expected id:secret" in done.stderr
+    assert said in done.stderr
+    assert "too-short" not in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_a_migration_that_finds_no_primary_says_so_in_a_line(
     environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

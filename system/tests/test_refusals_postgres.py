@@ -1,0 +1,97 @@
+"""Refusals on their way into the trail: grouped, kept while the primary is away, written once."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+
+from system import wire
+from system.api import refusals as module
+from system.api.metrics import REFUSALS_DROPPED
+from system.api.refusals import Refusals, route_of
+from system.process import Surroundings
+from system.settings import Settings
+from system.store.primary import NotWritten, OutcomeUnknown, Primary
+
+PATH = f"{wire.PROJECTS}/5f0c9a51-6d0a-4b0e-9c27-3d6f6c0ce9a1"
+
+
+class Doubtful(Primary):
+    """The primary, which answers the first tries as they say: away, or written without telling so."""
+
+    def __init__(self, settings: Settings, *troubles: Callable[[], Exception]) -> None:
+        super().__init__(settings, Surroundings(logging.getLogger("test")))
+        self._troubles = list(troubles)
+
+    async def fetch(self, query: str, *args: object) -> list[Any]:
+        if not self._troubles:
+            return await super().fetch(query, *args)
+        trouble = self._troubles.pop(0)()
+        if isinstance(trouble, OutcomeUnknown):
+            await super().fetch(query, *args)
+        raise trouble
+
+
+def written(settings: Settings) -> list[tuple[object, ...]]:
+    host, _, port = settings.replica.partition(":")
+    with psycopg.connect(f"host={host} port={port} user=postgres dbname={settings.database}") as connection:
+        return connection.execute("select client_id, region, method, route, count from refusals order by id").fetchall()
+
+
+def test_equal_ones_are_one_entry(database: Settings) -> None:
+    async def scenario() -> None:
+        primary = Doubtful(database)
+        refusals = Refusals(primary, "ams")
+        await refusals.flush()
+        for _ in range(3):
+            refusals.add("reader", "DELETE", PATH, 403, "reader may not write projects")
+        refusals.add("anonymous", "GET", wire.PROJECTS, 401, "no token")
+        await refusals.flush()
+        await refusals.flush()
+        primary.close()
+
+    asyncio.run(scenario())
+    assert written(database) == [
+        ("reader", "ams", "DELETE", f"{wire.PROJECTS}/{{id}}", 3),
+        ("anonymous", "ams", "GET", wire.PROJECTS, 1),
+    ]
+
+
+def test_they_wait_while_the_primary_is_away_and_are_not_doubled_after_a_doubt(database: Settings) -> None:
+    async def scenario() -> None:
+        primary = Doubtful(database, lambda: NotWritten("away"), lambda: OutcomeUnknown("late"))
+        refusals = Refusals(primary, "ams")
+        refusals.add("reader", "GET", PATH, 403, "first")
+        for _ in range(2):
+            await refusals.flush()
+            refusals.add("reader", "GET", PATH, 403, "first")
+        await refusals.flush()  # What was written in doubt is known to be there.
+        await refusals.flush()
+        primary.close()
+
+    asyncio.run(scenario())
+    assert [row[4] for row in written(database)] == [1, 2]
+
+
+def dropped() -> float:
+    [family] = REFUSALS_DROPPED.collect()
+    return family.samples[0].value
+
+
+def test_too_many_different_ones_are_counted_as_dropped(database: Settings) -> None:
+    before = dropped()
+    refusals = Refusals(Doubtful(database), "ams")
+    for number in range(module._KINDS_MAX + 5):
+        refusals.add(f"client-{number}", "GET", PATH, 403, "reason")
+    refusals.add("client-1", "GET", PATH, 403, "reason")
+    assert dropped() - before == 5
+
+
+def test_a_route_holds_nothing_of_what_was_sent() -> None:
+    assert route_of(wire.PROJECTS) == wire.PROJECTS
+    assert route_of(f"{wire.USERS}/somebody/else") == f"{wire.USERS}/{{id}}"
+    assert route_of("/api/v1/secret") == "other"

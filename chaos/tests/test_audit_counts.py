@@ -7,9 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chaos.applied import Event, coverage, effects, parse_range
-from chaos.audit import copies_per_write, doubt
+from chaos.audit import copies_per_write, doubt, effect_looks
 from chaos.consumers import Consumer, consumers, named
 from chaos.drain import behind
+from infra.target import Login, Target
+from reports import ledger
 from reports.evidence import Hop
 from system import wire
 
@@ -89,3 +91,17 @@ def test_what_is_behind_is_told_by_consumer_and_partition() -> None:
     assert behind(feed, heads, {"projects.0": 7, "projects.1": 9, "users.2": 2}) is None
     told = behind(feed, heads, {"projects.0": 5, "projects.1": 3})
     assert told == "4 events to be applied by frontend-realtime in ams (projects.0, users.2)"
+
+
+def test_effects_are_looked_for_at_every_consumer_and_the_report_knows_each_place() -> None:
+    login = Login(user="", password="")
+    target = Target(
+        run_id="test", regions=["iad", "ams"], api={}, web={}, clients={}, nats=[], nats_load=login,
+        nats_observer=login, observer_dsn="", replica_dsn={}, valkey={}, stream_replicas=3, durability="", security="",
+    )  # fmt: skip
+    looks = effect_looks(target, {}, 0)
+    places = {(look.hop, look.region) for look in looks}
+    assert {(one.name, one.region) for one in consumers(target.regions)} < places
+    assert {("audit-log", None), ("feed", "iad"), ("feed", "ams")} < places
+    assert {look.hop for look in looks} < set(ledger.PASSAGE)
+    assert all(look.effect for look in looks)

@@ -9,6 +9,7 @@ transactions on a standby, so `pg_xact_status` is asked for what is above the bo
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 
@@ -46,6 +47,7 @@ class OwnWrites:
         self._wait_s = wait_s
         self._written: dict[str, tuple[int, float]] = {}
         self._bound = 0
+        self._losses = 0
         self._waiting: dict[int, asyncio.Future[bool]] = {}
         self._looking: asyncio.Task[None] | None = None
 
@@ -62,12 +64,11 @@ class OwnWrites:
         wanted = self._wanted(client_id, after)
         if not wanted:
             return await self._reader.fetch(query, *args)
+        if self._losses != self._reader.near_losses:
+            self._losses, self._bound = self._reader.near_losses, 0  # It may have come back with another past.
         if wanted < self._bound or await self._shows(wanted):
-            try:
+            with contextlib.suppress(NothingToRead):
                 rows = await self._reader.fetch_near(query, *args)
-            except NothingToRead:
-                self._bound = 0  # It may come back as another one.
-            else:
                 self._answered_by("replica")
                 return rows
         self._answered_by("primary")
@@ -84,15 +85,20 @@ class OwnWrites:
         return max(xid, after or 0)
 
     async def _shows(self, xid: int) -> bool:
+        """Whether the replica shows it, or does in time."""
         answer = self._waiting.get(xid)
         if answer is None:
-            answer = self._waiting[xid] = asyncio.get_running_loop().create_future()
+            loop = asyncio.get_running_loop()
+            answer = self._waiting[xid] = loop.create_future()
+            loop.call_later(self._wait_s, self._tell, xid, False)
         if self._looking is None or self._looking.done():
             self._looking = asyncio.create_task(self._look())
-        finished, _ = await asyncio.wait({answer}, timeout=self._wait_s)
-        if not finished:
-            self._waiting.pop(xid, None)
-        return bool(finished) and answer.result()
+        return await asyncio.shield(answer)
+
+    def _tell(self, xid: int, shown: bool) -> None:
+        answer = self._waiting.pop(xid, None)
+        if answer is not None:
+            answer.set_result(shown)
 
     async def _look(self) -> None:
         """Ask the replica again and again, until nobody waits."""
@@ -100,15 +106,12 @@ class OwnWrites:
             try:
                 [(bound, shown)] = await self._reader.fetch_near(_SHOWN, [str(xid) for xid in self._waiting])
             except NothingToRead:
-                self._bound = 0
-                for answer in self._waiting.values():
-                    answer.set_result(False)
-                self._waiting.clear()
+                for xid in list(self._waiting):
+                    self._tell(xid, False)
                 return
             self._bound = max(self._bound, int(bound))
-            for xid in shown:
-                if int(xid) in self._waiting:
-                    self._waiting.pop(int(xid)).set_result(True)
+            for text in shown:
+                self._tell(int(text), True)
             await asyncio.sleep(_LOOK_EVERY_S)
 
     def close(self) -> None:

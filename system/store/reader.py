@@ -29,6 +29,8 @@ class Reader:
         self._members = [Member(address, settings, "api-read", _CONNECTIONS) for address in (settings.replica, *others)]
         self._surroundings = surroundings
         self._probes: dict[str, asyncio.Task[None]] = {}
+        self.near_losses = 0
+        """How often the region's own member was found to be away."""
 
     async def fetch(self, query: str, *args: object) -> list[Record]:
         """The rows of one reading statement. NothingToRead if every member is away."""
@@ -77,6 +79,7 @@ class Reader:
     def _leave_alone(self, member: Member, error: Exception) -> None:
         self._surroundings.away(f"database member {member.address}", error)
         if member.address not in self._probes:
+            self.near_losses += member is self._members[0]
             self._probes[member.address] = asyncio.create_task(self._probe(member))
 
     async def _probe(self, member: Member) -> None:

@@ -84,6 +84,13 @@ create table idempotency (
 create index on idempotency (created_at);
 """
 
+# Lists go on behind the value that they are sorted by, and the id.
+SORTS = """
+create index on projects (name, id);
+create index on projects (funding_usd_millions, id);
+create index on incidents (opened_at, id);
+"""
+
 EVENTS = """
 alter table outbox alter column region drop not null;
 alter table outbox drop constraint outbox_type_check;
@@ -166,7 +173,7 @@ create index on notification (created_at) where state <> 'pending';
 
 
 def upgrade() -> None:
-    for statements in (ACCESS, INCIDENTS, IDEMPOTENCY, EVENTS, CONSUMERS):
+    for statements in (ACCESS, INCIDENTS, IDEMPOTENCY, SORTS, EVENTS, CONSUMERS):
         op.execute(statements)
     users_file = context.config.attributes["settings"].users_file
     if users_file:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -36,7 +37,7 @@ from system.tests.test_notifications import push_server as push_server
 from system.wire import STREAMS, Event
 
 LOG = logging.getLogger("test")
-PROJECTS, REFUSALS = 4_000, 1_000
+PROJECTS, REFUSALS = 3_000, 1_000
 KILLS = 4
 POSITIONS = """
 select partition, position from consumer_position
@@ -116,14 +117,19 @@ def moved(settings: Settings, name: str, before: list[tuple[str, int]]) -> bool:
 def let_it_be_killed(process: Process, name: str, settings: Settings) -> None:
     """Kill it at random instants of its work, then let it come to the end."""
     chance = random.Random(name)
+    done = [("projects.0", PROJECTS), ("users.1", REFUSALS)]
     for _ in range(KILLS):
         before = applied(settings, name)
+        if before == done:
+            break
         process.start()
         wait_until(partial(moved, settings, name, before), "something to be applied")
         time.sleep(chance.uniform(0, 0.05))  # At any instant of its work: there is no condition to wait for.
         process.kill()
+    ready = Path(settings.ready_file or "")
+    ready.unlink(missing_ok=True)
     process.start()
-    done = [("projects.0", PROJECTS), ("users.1", REFUSALS)]
+    wait_until(ready.exists, "the consumer to be ready")
     wait_until(lambda: applied(settings, name) == done, "everything to be applied")
 
 
@@ -139,14 +145,14 @@ def holes_and_overlaps(settings: Settings, name: str) -> list[tuple[str, int, in
 
 
 @pytest.fixture
-def published(nats_server: None, with_s3: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
+def published(nats_server: None, with_s3: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Settings:
     # Small messages, so that there is something to be killed in the midst of, and they come again soon.
     monkeypatch.setattr(streams, "ACK_WAIT_S", 0.3)
-    monkeypatch.setattr(frames, "EVENTS_A_MESSAGE_MAX", 2)
+    monkeypatch.setattr(frames, "EVENTS_A_MESSAGE_MAX", 1)
     projects: list[Event] = [event(number) for number in range(1, PROJECTS + 1)]
     refusals: list[Event] = [refusal(number) for number in range(1, REFUSALS + 1)]
     publish_all(with_s3, projects, refusals)
-    return with_s3
+    return replace(with_s3, ready_file=str(tmp_path / "ready"))
 
 
 def test_a_killed_audit_logger_leaves_a_whole_trail(published: Settings) -> None:

@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any, TypeVar
 
 import asyncpg
+import msgspec
 import pytest
 from nats.aio.client import Client
+from nats.js.errors import NotFoundError
 
-from system.events import bus, watch
+from system.events import bus, relay, watch
+from system.events.streams import ensure_stream
 from system.events.watch import Watch
 from system.process import Surroundings
 from system.settings import Settings
 from system.store import watch as store
 from system.store.connect import connect
-from system.wire import DEAD_LETTERS, DEAD_LETTERS_SUBJECTS, dead_letter_subject
+from system.wire import (
+    DEAD_LETTERS,
+    DEAD_LETTERS_SUBJECTS,
+    INCIDENTS_STREAM,
+    STREAMS,
+    IncidentEvent,
+    dead_letter_subject,
+)
 
 LOG = logging.getLogger("test")
 T = TypeVar("T")
@@ -193,6 +204,31 @@ def test_the_bus_says_whose_letters_there_are(nats_server: None, settings: Setti
         finally:
             await client.close()
 
+    asyncio.run(run())
+
+
+def test_within_the_relay_an_incident_reaches_its_stream(nats_server: None, database: Settings) -> None:
+    async def run() -> None:
+        client = await bus.connect(database, "test", Surroundings(LOG), LOG)
+        js = client.jetstream()
+        for stream in STREAMS:
+            with contextlib.suppress(NotFoundError):
+                await js.delete_stream(stream.name)
+            await ensure_stream(js, stream, 1)
+        relaying = asyncio.create_task(relay.main(database, LOG))
+        try:
+            async with asyncio.timeout(60):
+                while not (await js.stream_info(INCIDENTS_STREAM.name)).state.messages:
+                    await asyncio.sleep(0.05)
+            message = await js.get_msg(INCIDENTS_STREAM.name, 1)
+        finally:
+            relaying.cancel()
+            await asyncio.wait({relaying})
+            await client.close()
+        [event] = msgspec.json.decode(message.data, type=list[IncidentEvent])
+        assert (event.type, event.after.kind, event.after.subject) == ("created", "dead-letter", "analytics")
+
+    on(database, lambda c: c.execute("insert into consumer_skipped values ('analytics', 'projects.0', 7, 'rubbish')"))
     asyncio.run(run())
 
 

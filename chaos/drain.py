@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 
 import psycopg
 import redis
@@ -34,11 +35,11 @@ def drain(target: Target, within_s: float) -> str | None:
 
 
 async def _drain(target: Target, deadline: float) -> str | None:
-    cut: int | None = None
+    written = _Written()
     while True:
         try:
             async with asyncio.timeout(max(1.0, deadline - time.monotonic())):
-                cut, lacks = await _look(target, cut)
+                lacks = await _look(target, written)
         except (psycopg.Error, redis.RedisError, bus.BusError, TimeoutError) as error:
             lacks = f"an answer ({error!r})"
         if lacks is None or time.monotonic() > deadline:
@@ -46,23 +47,38 @@ async def _drain(target: Target, deadline: float) -> str | None:
         await asyncio.sleep(_POLL_S)
 
 
-async def _look(target: Target, cut: int | None) -> tuple[int, str | None]:
-    """(the outbox row up to which is waited for, what is still missing of it)."""
-    async with await psycopg.AsyncConnection.connect(target.observer_dsn, autocommit=True) as link:
-        if cut is None:
-            row = await (await link.execute(_CUT)).fetchone()
-            cut = int(row[0]) if row else 0
-        rows = await (await link.execute(_HEADS, (cut,))).fetchall()
-    if unpublished := sum(waiting for _, _, waiting in rows):
-        return cut, f"{unpublished} events to be published"
-    heads = {partition: int(head) for partition, head, _ in rows}
+class _Written:
+    """What is waited for: the outbox up to the row `cut`, and once that is published the last position of each
+    partition in it, which then is final."""
+
+    cut: int | None = None
+    heads: dict[str, int] | None = None
+
+
+async def _look(target: Target, written: _Written) -> str | None:
+    """What is still missing; None for nothing."""
+    if written.heads is None and (unpublished := await _unpublished(target, written)):
+        return f"{unpublished} events to be published"
     for consumer in consumers(target.regions):
-        if lacks := behind(consumer, heads, await asyncio.to_thread(positions, target, consumer)):
-            return cut, lacks
-    return cut, await _unacknowledged(target)
+        if lacks := behind(consumer, written.heads or {}, await asyncio.to_thread(positions, target, consumer)):
+            return lacks
+    return await _unacknowledged(target)
 
 
-def behind(consumer: Consumer, heads: dict[str, int], applied: dict[str, int]) -> str | None:
+async def _unpublished(target: Target, written: _Written) -> int:
+    """How many events the relay has not published."""
+    async with await psycopg.AsyncConnection.connect(target.observer_dsn, autocommit=True) as link:
+        if written.cut is None:
+            row = await (await link.execute(_CUT)).fetchone()
+            written.cut = int(row[0]) if row else 0
+        rows = await (await link.execute(_HEADS, (written.cut,))).fetchall()
+    unpublished = sum(int(waiting) for _, _, waiting in rows)
+    if not unpublished:
+        written.heads = {partition: int(head) for partition, head, _ in rows}
+    return unpublished
+
+
+def behind(consumer: Consumer, heads: Mapping[str, int], applied: Mapping[str, int]) -> str | None:
     """What a consumer has not applied, given the last position of each partition and its own; None for nothing."""
     left = {partition: head - applied.get(partition, 0) for partition, head in heads.items()}
     late = {partition: count for partition, count in left.items() if count > 0}

@@ -243,6 +243,17 @@ def test_a_load_that_cannot_be_made_says_why(make_target: Callable[..., Path], t
     assert folder.loads() == []
 
 
+def test_a_load_whose_first_read_is_refused_ends_at_once_and_says_why(
+    api: Api, make_target: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder = RunFolder.create(tmp_path / "run")
+    api.broken[PROJECTS] = 503
+    with pytest.raises(runner.LoadError, match=r"expected 200, found 503"):
+        runner.run(
+            "api-browse", folder=folder, target_path=make_target(api=api.url), rate=10, duration_s=1, progress=_ignore
+        )  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("name", "options", "said"),
     [

@@ -129,8 +129,7 @@ async def run(target: Target, seconds: float, rounds: int) -> bool:
     bearer = {"Authorization": f"Bearer {clients.token(target, 'reader', region)}"}
     block = ports.claim()
     port = block.assign(["peer"])["peer"]
-    environment = {**os.environ, "DSN": target.replica_dsn[region], "PORT": str(port)}
-    process = _start_peer(environment)
+    process = _start_peer(target.replica_dsn[region], port)
     own = HttpClient(target.api[region], connections=_CONNECTIONS)
     other = HttpClient(f"http://127.0.0.1:{port}", connections=_CONNECTIONS)
 
@@ -162,7 +161,9 @@ async def run(target: Target, seconds: float, rounds: int) -> bool:
     )
 
 
-def _start_peer(environment: dict[str, str]) -> subprocess.Popen[bytes]:
+def _start_peer(dsn: str, port: int) -> subprocess.Popen[bytes]:
+    # asyncpg would hand libpq's own options to the server.
+    environment = {**os.environ, "DSN": dsn.partition("?")[0], "PORT": str(port)}
     return subprocess.Popen([sys.executable, "-m", "loadtests.benchmarks.fastapi_peer"], env=environment)
 
 

@@ -13,8 +13,7 @@ from system.api.access import require
 from system.api.messages import Answer, Page, conditional, encode, etag_of_content
 from system.api.openapi import documented
 from system.api.problems import ApiError
-from system.api.services import Services, services_of
-from system.store import rollups
+from system.api.services import services_of
 from system.wire import RegionTotals
 
 _ONE = f"{wire.REGIONS}/{{region_id:str}}"
@@ -26,30 +25,18 @@ _PAGE = msgspec.json.Decoder(Page[RegionTotals])
 async def list_regions(request: Request[Any, Any, Any]) -> Answer:
     require(request, "read")
     services = services_of(request)
-    body = await _totals(services)
+    body = await services.totals.get()
     return conditional(request, body, _tag(body), {"Covenant-Region": services.region})
 
 
 @get(_ONE, summary="Totals of one region", opt=documented(RegionTotals, conditional=True, statuses=(404,)))
 async def get_region(request: Request[Any, Any, Any], region_id: str) -> Answer:
     require(request, "read")
-    for totals in _PAGE.decode(await _totals(services_of(request))).items:
+    for totals in _PAGE.decode(await services_of(request).totals.get()).items:
         if totals.id == region_id:
             body = encode(totals)
             return conditional(request, body, etag_of_content(body))
     raise ApiError(404, f"there is no region with the id {region_id[:60]!r}")
-
-
-async def _totals(services: Services) -> bytes:
-    """The list of all totals, encoded."""
-    cached = await services.cache.get()
-    if cached is not None:
-        return cached
-    [row] = await services.reader.fetch(rollups.TOTALS)
-    totals = rollups.totals(row)
-    page = encode(Page(items=totals, next=None))
-    await services.cache.fill(page, totals[0].as_of)
-    return page
 
 
 HANDLERS = [list_regions, get_region]

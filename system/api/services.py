@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from litestar import Request
 
+from system.api import totals
 from system.api.access import Tokens
 from system.api.door import Door
 from system.api.event_stream import Realtime
@@ -24,6 +25,7 @@ from system.process import Surroundings
 from system.settings import Settings
 from system.store import regional
 from system.store.history import History
+from system.store.next_answer import NextAnswer
 from system.store.own_writes import OwnWrites
 from system.store.primary import NotWritten, OutcomeUnknown, Primary
 from system.store.reader import Reader
@@ -59,7 +61,7 @@ class Services:
     region: str
     reader: Reader
     primary: Primary
-    cache: TotalsCache
+    totals: NextAnswer[bytes]
     hint: Hint
     health: Health
     door: Door
@@ -91,7 +93,7 @@ async def open_services(settings: Settings, tokens: Tokens, log: logging.Logger)
     realtime = Realtime(Hub(follower, history, surroundings), history)
     wakes = Wakes(follower, history, surroundings)
     services = Services(
-        region=settings.region, reader=reader, primary=primary, cache=cache, hint=hint,
+        region=settings.region, reader=reader, primary=primary, totals=totals.shared(reader, cache), hint=hint,
         health=Health(reader, primary, cache, bus), door=Door(tokens, refusals), sign_ins=SignIns(reader, tokens),
         refusals=refusals, own_writes=own_writes, realtime=realtime, wakes=wakes,
     )  # fmt: skip

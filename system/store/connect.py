@@ -17,6 +17,7 @@ import asyncpg
 from system.settings import Settings
 
 CONNECT_WITHIN_S = 1.0
+_GRACE_S = 0.01
 _STATEMENT_WITHIN_MS = "2000"
 _LOCK_WITHIN_MS = "1500"
 
@@ -159,7 +160,9 @@ class Member:
     ) -> list[Record]:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + within_s
-        timer = loop.call_at(deadline, connection.terminate)
+        # The turn of grace reads an answer that came while this whole process was held up.
+        timers: list[asyncio.TimerHandle] = []
+        timers.append(loop.call_at(deadline, lambda: timers.append(loop.call_later(_GRACE_S, connection.terminate))))
         try:
             rows: list[Record] = await connection.fetch(query, *args)
             return rows
@@ -168,7 +171,8 @@ class Member:
                 raise
             raise self._late(within_s) from None
         finally:
-            timer.cancel()
+            for timer in timers:
+                timer.cancel()
             self._give_back(connection)
 
     async def _write(

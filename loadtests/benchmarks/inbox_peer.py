@@ -20,6 +20,7 @@ import msgspec
 import nats
 import uvloop
 from nats.js.api import ConsumerConfig
+from nats.js.errors import ServiceUnavailableError
 
 from system.wire import Project, ProjectEvent
 
@@ -32,6 +33,7 @@ create table inbox_peer_rollup (region text, sector text, status text, projects 
 """
 BATCH = 500
 _FETCH_WITHIN_S = 10.0
+_NO_LEADER_WAIT_S = 0.05
 _ACK_PENDING_MAX = 4 * BATCH
 _KEEP = "insert into inbox_peer (event_id) select unnest($1::uuid[]) on conflict do nothing returning event_id::text"
 _ADD = """
@@ -73,7 +75,11 @@ async def work(task: Task) -> Done:
         )
         applied, began, cpu = 0, 0.0, 0.0
         while applied < task.events:
-            messages = await subscription.fetch(1 if task.variant == "framed" else BATCH, timeout=_FETCH_WITHIN_S)
+            try:
+                messages = await subscription.fetch(1 if task.variant == "framed" else BATCH, timeout=_FETCH_WITHIN_S)
+            except ServiceUnavailableError:  # A durable that was just made has no leader yet.
+                await asyncio.sleep(_NO_LEADER_WAIT_S)
+                continue
             if not began:
                 began, cpu = time.perf_counter(), time.process_time()
             portion = 1 if task.variant == "single" else len(messages)

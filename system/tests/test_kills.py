@@ -12,9 +12,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import replace
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
+import httpx
 import msgspec
 import psycopg
 import pytest
@@ -168,6 +171,27 @@ def test_a_process_that_is_killed_at_random_applies_each_event_once(
                 _until(lambda: {row[0] for row in ask(POSITIONS)} == {count}, deadline)
     assert ask(CELL) == [(projects + 4 * count, funding + 4 * count * Decimal("1.25"))]
     assert ask(BROKEN) == [(0,)]
+
+
+def test_a_process_tells_when_it_is_ready_and_what_it_did(
+    servers: Settings, ask: Callable[[str], list[tuple[Any, ...]]], port: Callable[[str], int], tmp_path: Path
+) -> None:
+    async def work(client: Client) -> None:
+        await publish(client.jetstream(), creations("projects.0", 1, 30), 10)
+
+    on_streams(servers, work)
+    ready = tmp_path / "ready"
+    told = replace(servers, metrics_port=port("http"), ready_file=str(ready))
+    deadline = time.monotonic() + DEADLINE_S
+    with _process(told):
+        _until(lambda: ready.exists() and (30,) in ask(POSITIONS), deadline)
+        labels = f'{{consumer="analytics",stream="{PROJECTS_STREAM.name}"}}'
+        url = f"http://{told.host}:{told.metrics_port}/metrics"
+        _until(lambda: f"covenant_consumer_effects_total{labels} 30.0" in httpx.get(url).text, deadline)
+        page = httpx.get(url).text
+    for name in ("redeliveries_total", "duplicates_total"):
+        assert f"covenant_consumer_{name}{labels} 0.0" in page
+    assert f"covenant_consumer_lag_events{labels}" in page
 
 
 def _until_moved(position: Callable[[], int], end: int, deadline: float) -> None:

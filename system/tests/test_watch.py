@@ -190,6 +190,8 @@ def test_the_bus_says_whose_letters_there_are(nats_server: None, settings: Setti
         client = await bus.connect(settings, "test", Surroundings(LOG), LOG)
         try:
             js = client.jetstream()
+            with contextlib.suppress(NotFoundError):  # Another test may have left one.
+                await js.delete_stream(DEAD_LETTERS)
             assert await watch._letters(client) is None
             await js.add_stream(name=DEAD_LETTERS, subjects=[DEAD_LETTERS_SUBJECTS])
             assert await watch._letters(client) == {}

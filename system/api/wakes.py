@@ -16,6 +16,7 @@ from system.api.following import Follower, Places
 from system.process import Backoff, Surroundings
 from system.store.history import History
 from system.store.reader import NothingToRead
+from system.store.regional import answer
 from system.store.wake_feed import CHANGED, moved, read_positions
 
 WAITING_MAX = 20_000
@@ -55,14 +56,14 @@ class Wakes(Follower):
     async def _listen(self, backoff: Backoff) -> None:
         """Hear notices until idle."""
         async with self._valkey.pubsub(ignore_subscribe_messages=True) as channel:
-            await channel.subscribe(CHANGED)
+            await answer(channel.subscribe(CHANGED))
             look_at = self._clock()
             while not self.idle():
                 if self._clock() >= look_at:
                     self._learn(await read_positions(self._valkey))
                     await self._look()
                     look_at = self._clock() + self._look_every_s
-                notice = await channel.get_message(timeout=min(_LISTEN_S, self._look_every_s))
+                notice = await answer(channel.get_message(timeout=min(_LISTEN_S, self._look_every_s)))
                 self._surroundings.back("wake-up feed")
                 backoff.reset()
                 if notice is not None:

@@ -10,6 +10,7 @@ Valkey.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -104,8 +105,13 @@ def connect(settings: Settings, timeout_s: float) -> Redis:
 
 
 async def answer(command: Any) -> Any:
-    """redis-py types its commands for both worlds at once; in this one they are awaited."""
-    return await command
+    """What Valkey answers; every command is awaited here. redis-py sends with asyncio.wait_for, which before Python
+    3.12 forgets that its task was cancelled if what it waits for is done at that moment: the task would go on."""
+    found = await command
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
+    return found
 
 
 class Regional:
@@ -131,7 +137,7 @@ class Regional:
         pipeline = self._client.pipeline(transaction=False)
         for partition, ones in asked.items():
             pipeline.smismember(f"{self._keys.skipped}{partition}", ones)
-        answers = await pipeline.execute()
+        answers = await answer(pipeline.execute())
         return {
             partition: {one for one, is_member in zip(ones, members, strict=True) if is_member}
             for (partition, ones), members in zip(asked.items(), answers, strict=True)
@@ -142,12 +148,12 @@ class Regional:
         it was believed to be."""
         encoded = msgspec.json.encode([_encodable(move) for move in moves])
         keys = [self._keys.prefix, *self._own_keys]
-        return bool(await self._apply(keys=keys, args=[encoded, TRACE_LENGTH_MAX, *arguments]))
+        return bool(await answer(self._apply(keys=keys, args=[encoded, TRACE_LENGTH_MAX, *arguments])))
 
     async def skip(self, partition: str, position: int) -> None:
         """Move past the next position without its effect, and remember it. Does nothing unless it is the next
         one: what is behind was applied or skipped before."""
-        await self._skip(keys=[self._keys.prefix], args=[partition, position])
+        await answer(self._skip(keys=[self._keys.prefix], args=[partition, position]))
 
     async def close(self) -> None:
         await self._client.aclose()

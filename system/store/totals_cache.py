@@ -81,7 +81,7 @@ class TotalsCache:
         if time.monotonic() < self._leave_alone_until:
             return None
         try:
-            found = await command()
+            found = await answer(command())
         except RedisError as error:
             self._surroundings.away("valkey", error)
             self._leave_alone_until = time.monotonic() + _LEAVE_ALONE_S

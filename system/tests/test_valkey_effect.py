@@ -263,3 +263,22 @@ def test_consumers_of_a_region_do_not_share_anything(valkey: redis.Redis, settin
         use(effect, settings, work)
         assert valkey.hgetall(keys_of(effect.consumer).positions) == {"projects.0": "1"}
         assert valkey.hgetall(keys_of(effect.consumer).effects) == {"projects.0": "1"}
+
+
+def test_a_cancellation_that_the_library_forgets_is_not_forgotten() -> None:
+    async def command() -> str:
+        """As asyncio.wait_for does before Python 3.12 if its answer is there already."""
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            return "answer"
+        raise AssertionError("unreachable")
+
+    async def run() -> None:
+        task = asyncio.create_task(regional.answer(command()))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(run())

@@ -1,0 +1,251 @@
+"""For the tests of what keeps clients waiting: the API on a real socket, a client of event streams that can be cut at
+any byte, and a history that happens as fast as the test wants it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import logging
+from collections.abc import AsyncIterator, Iterable
+from typing import Any, NamedTuple
+
+import msgspec
+import psycopg
+from granian.constants import HTTPModes, Interfaces
+from granian.server.embed import Server
+
+from system import wire
+from system.api.access import Tokens
+from system.api.app import create_app
+from system.api.event_stream import Realtime
+from system.api.hub import Hub
+from system.api.services import Services, open_services
+from system.api.wakes import Wakes
+from system.domain.partitions import partitions_of
+from system.events.consumers.effect import Delivery
+from system.events.consumers.valkey import ValkeyEffect
+from system.process import Surroundings
+from system.settings import Settings
+from system.store import regional
+from system.store.history import History
+from system.store.outbox import AFTER
+from system.wire import EVENT_KINDS, Aggregate, Role, stream_of
+
+DEADLINE_S = 60.0
+LOG = logging.getLogger("test")
+
+
+@contextlib.asynccontextmanager
+async def served(settings: Settings, *, look_every_s: float = 5.0, **options: Any) -> AsyncIterator[Services]:
+    """The API of these settings, listening; `options` are those of Realtime."""
+    async with open_services(settings, Tokens(settings.token_keys), LOG) as opened, asyncio.TaskGroup() as group:
+        surroundings = Surroundings(LOG)
+        history = History(opened.reader, opened.primary)
+        valkey = regional.connect(settings, 3)
+        hub = Hub(valkey, history, surroundings, look_every_s)
+        wakes = Wakes(valkey, history, surroundings, look_every_s)
+        services = dataclasses.replace(opened, realtime=Realtime(hub, history, **options), wakes=wakes)
+        tasks = [group.create_task(one.run()) for one in (hub, wakes)]
+        server = Server(
+            create_app(services), address=settings.host, port=settings.port, interface=Interfaces.ASGINL,
+            http=HTTPModes.http1, websockets=False, log_enabled=False,
+        )  # fmt: skip
+        serving = asyncio.ensure_future(server.serve())
+        try:
+            await listening(settings)
+            yield services
+        finally:
+            services.end_waiting()
+            server.stop()
+            await serving
+            for task in tasks:
+                task.cancel()
+            _, left = await asyncio.wait(tasks, timeout=DEADLINE_S)
+            assert not left, left
+            await valkey.aclose()
+
+
+async def listening(settings: Settings) -> None:
+    async with asyncio.timeout(DEADLINE_S):
+        while True:
+            try:
+                _, writer = await asyncio.open_connection(settings.host, settings.port)
+            except OSError:
+                await asyncio.sleep(0.02)
+                continue
+            writer.close()
+            return
+
+
+def token(settings: Settings, role: Role = "reader", client_id: str = "tests") -> str:
+    return Tokens(settings.token_keys).sign(client_id, role, "ams" if role == "steward" else None, 1_000)
+
+
+class Block(NamedTuple):
+    """One block of a stream: `id` None if it has none, `event` and `data` empty if it is no event."""
+
+    id: str | None
+    event: str
+    data: str
+    comment: str
+
+    @property
+    def place(self) -> tuple[str, int]:
+        event = msgspec.json.decode(self.data)
+        return event["partition"], event["position"]
+
+
+class Stream:
+    """A connection to an endpoint, read as it comes."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+        self.status = 0
+        self.headers: dict[str, str] = {}
+        self.ended = False
+        """Whether the body came to its end, rather than the connection."""
+        self._text = b""
+
+    async def begin(self) -> None:
+        head = (await self._reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+        self.status = int(head[0].split()[1])
+        self.headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:] if line)}
+
+    async def body(self) -> bytes:
+        return await self._reader.readexactly(int(self.headers["content-length"]))
+
+    async def blocks(self) -> AsyncIterator[Block]:
+        """Until the end of the body. IncompleteReadError if the connection ends before."""
+        while size := int(await self._reader.readuntil(b"\r\n"), 16):
+            self._text += (await self._reader.readexactly(size + 2))[:-2]
+            *whole, self._text = self._text.split(b"\n\n")
+            for one in whole:
+                yield _block(one.decode())
+        self.ended = True
+
+    async def events(self, count: int) -> list[Block]:
+        """The next so many events, passing over the other blocks."""
+        found: list[Block] = []
+        async with asyncio.timeout(DEADLINE_S):
+            async for block in self.blocks():
+                if block.data:
+                    found.append(block)
+                if len(found) == count:
+                    break
+        return found
+
+    async def block(self) -> Block:
+        async with asyncio.timeout(DEADLINE_S):
+            return await anext(aiter(self.blocks()))
+
+    def cut(self) -> None:
+        self._writer.transport.abort()
+
+
+def _block(text: str) -> Block:
+    fields: dict[str, str] = {}
+    for line in text.split("\n"):
+        name, _, value = line.partition(": ")
+        assert name not in fields, text
+        fields[name] = value
+    return Block(fields.get("id"), fields.get("event", ""), fields.get("data", ""), fields.get("", ""))
+
+
+async def open_stream(
+    settings: Settings, path: str = wire.EVENTS, *, last_id: str | None = None, role: Role = "reader",
+    client_id: str = "tests",
+) -> Stream:  # fmt: skip
+    """A request whose status and headers have come."""
+    reader, writer = await asyncio.open_connection(settings.host, settings.port, limit=2**24)
+    headers = {"host": "tests", "authorization": f"Bearer {token(settings, role, client_id)}"}
+    if last_id is not None:
+        headers["last-event-id"] = last_id
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    writer.write(f"GET {path} HTTP/1.1\r\n{lines}\r\n".encode())
+    stream = Stream(reader, writer)
+    async with asyncio.timeout(DEADLINE_S):
+        await stream.begin()
+    return stream
+
+
+class Past:
+    """Makes events happen, as relay and consumer would: rows of the outbox with positions, then the effect."""
+
+    _INSERT = """
+        insert into outbox (aggregate, aggregate_id, partition, region, type, before, after, position)
+        select %(aggregate)s, t.id, %(partition)s, %(region)s, %(type)s, to_jsonb(t), to_jsonb(t), r.next_position + n
+        from relay_partition r, generate_series(0, %(count)s - 1) n, (select * from {table} limit 1) t
+        where r.partition = %(partition)s"""
+    _MOVE = "update relay_partition set next_position = next_position + %(count)s where partition = %(partition)s"
+
+    def __init__(self, settings: Settings) -> None:
+        host, _, port = settings.database_hosts.partition(":")
+        address = f"host={host} port={port} dbname={settings.database} user=postgres"
+        self._connection = psycopg.connect(address, autocommit=True)
+        self._connection.execute("""
+            insert into users (id, role, rate_per_s) values ('somebody', 'reader', 1);
+            insert into incidents (region, kind, severity, subject, title, detail, raised_by)
+            values ('ams', 'reported', 'info', 'tests', 'Something', '', 'somebody');
+            delete from outbox""")
+
+    def happen(self, partition: str, count: int = 1) -> None:
+        """So many changes in a partition."""
+        aggregate = partition.partition(".")[0]
+        values = {
+            "aggregate": aggregate, "partition": partition, "count": count, "type": "updated",
+            "region": None if aggregate == "users" else "ams",
+        }  # fmt: skip
+        with self._connection.transaction():
+            self._connection.execute(self._INSERT.format(table=aggregate), values)
+            self._connection.execute(self._MOVE, values)
+
+    def deliveries(self, partition: str, after: int) -> list[Delivery]:
+        """What the bus would bring of a partition."""
+        kind = EVENT_KINDS[partition.partition(".")[0]]  # type: ignore[index]
+        query = AFTER.replace("$1", "%s").replace("$2", "%s").replace("$3", "%s")
+        rows = self._connection.execute(query, (partition, after, 10**6)).fetchall()
+        return [Delivery(msgspec.json.decode(row[3], type=kind), None) for row in rows]
+
+    def tail(self, partition: str) -> int:
+        query = "select next_position - 1 from relay_partition where partition = %s"
+        return int((self._connection.execute(query, (partition,)).fetchone() or (0,))[0])
+
+    def execute(self, statement: str) -> None:
+        self._connection.execute(statement)
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+class Bus:
+    """Brings what has happened to an effect, each event once unless the test wants more."""
+
+    def __init__(self, past: Past, effect: type[ValkeyEffect], settings: Settings) -> None:
+        self._past = past
+        self._effect = effect(settings, stream_of("projects"))
+        self._brought: dict[str, int] = {}
+
+    async def bring(self, partitions: Iterable[str], *, again: int = 0) -> None:
+        """All that is new, and the last so many `again`."""
+        batch = {}
+        for partition in partitions:
+            new = self._past.deliveries(partition, max(0, self._brought.get(partition, 0) - again))
+            if new:
+                batch[partition] = new
+                self._brought[partition] = new[-1].position
+        if batch:
+            await self._effect.apply(batch)
+
+    def lose(self, partitions: Iterable[str]) -> None:
+        """Never bring what is new."""
+        for partition in partitions:
+            self._brought[partition] = self._past.tail(partition)
+
+    async def close(self) -> None:
+        await self._effect.close()
+
+
+def all_of(*aggregates: Aggregate) -> list[str]:
+    return [partition for aggregate in aggregates for partition in partitions_of(aggregate)]

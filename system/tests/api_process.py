@@ -89,8 +89,6 @@ def running(settings: Settings, port: int, folder: Path) -> Iterator[Api]:
     assert "Traceback" not in (folder / "stderr").read_text(), (folder / "stderr").read_text()[:5_000]
 
 
-
-
 def _wait_until_ready(process: subprocess.Popen[bytes], folder: Path) -> None:
     deadline = time.monotonic() + DEADLINE_S
     while not (folder / "ready").exists():

@@ -12,6 +12,7 @@ import psycopg
 import pytest
 import redis
 
+from infra import clients
 from infra.target import Target
 from system import wire
 from system.data.countries import countries
@@ -41,9 +42,13 @@ def create(target: Target, region: str, **fields: object) -> str:
         "id": str(uuid.uuid4()), "name": "Effect", "region": "syd", "country_code": "AUS", "sector": "Health",
         "status": "Pending", "funding_usd_millions": 1.25, **fields,
     }  # fmt: skip
-    answer = httpx.post(f"{target.api[region]}{wire.PROJECTS}", json=project, timeout=10)
+    answer = httpx.post(f"{target.api[region]}{wire.PROJECTS}", json=project, headers=_signed_in(target), timeout=10)
     assert answer.status_code == 201, answer.text
     return str(project["id"])
+
+
+def _signed_in(target: Target) -> dict[str, str]:
+    return {"authorization": f"Bearer {clients.token(target, 'admin', None)}"}
 
 
 def test_a_write_from_each_region_takes_effect_once_everywhere(
@@ -74,8 +79,9 @@ def _expect_in_cache_and_totals(target: Target, region: str, partition: str, pos
             f"the cache of {region} was invalidated",
         )
     totals = f"{target.api[region]}{wire.REGIONS}/syd"
+    headers = _signed_in(target)
     eventually(
-        lambda: httpx.get(totals, timeout=10).json()["as_of"][partition] >= position,
+        lambda: httpx.get(totals, headers=headers, timeout=10).json()["as_of"][partition] >= position,
         f"{region} shows totals as of the write",
     )
 

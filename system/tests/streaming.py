@@ -225,7 +225,6 @@ class Bus:
     def __init__(self, past: Past, effect: type[ValkeyEffect], settings: Settings) -> None:
         self._past = past
         self._effect = effect(settings, stream_of("projects"))
-        self._reported_as = f"{effect.consumer}-{settings.region}"
         self._brought: dict[str, int] = {}
 
     async def bring(self, partitions: Iterable[str], *, again: int = 0) -> None:
@@ -237,21 +236,12 @@ class Bus:
                 batch[partition] = new
                 self._brought[partition] = new[-1].position
         if batch:
-            admissions = await self._effect.apply(batch)
-            # As the runner does for a gap, though at once.
-            waits = {name: one.next_position for name, one in admissions.items() if one.held}
-            if waits:
-                await self._effect.apply({name: self._past.deliveries(name, at - 1) for name, at in waits.items()})
+            await self._effect.apply(batch)
 
     def lose(self, partitions: Iterable[str]) -> None:
-        """As if all that is new had been applied and reported, just before Valkey is emptied."""
+        """Never bring what is new."""
         for partition in partitions:
             self._brought[partition] = self._past.tail(partition)
-            self._past.execute(
-                f"insert into consumer_position (consumer, partition, position, reported_at) values "
-                f"('{self._reported_as}', '{partition}', {self._brought[partition]}, now()) "
-                "on conflict (consumer, partition) do update set position = excluded.position"
-            )
 
     async def close(self) -> None:
         await self._effect.close()

@@ -49,7 +49,7 @@ async def served(settings: Settings, *, look_every_s: float = 5.0, **options: An
         tasks = [group.create_task(one.run()) for one in (hub, wakes)]
         server = Server(
             create_app(services), address=settings.host, port=settings.port, interface=Interfaces.ASGINL,
-            http=HTTPModes.http1, websockets=False, log_enabled=False, backpressure=20_000,
+            http=HTTPModes.http1, websockets=False, log_enabled=False,
         )  # fmt: skip
         serving = asyncio.ensure_future(server.serve())
         try:

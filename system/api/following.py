@@ -11,8 +11,14 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 
 from litestar.types import Receive
+from redis.asyncio import Redis
 
 from system.api.problems import ApiError, Refused
+from system.process import Surroundings
+from system.store.history import History
+from system.store.reader import NothingToRead
+
+LOOK_EVERY_S = 5.0
 
 _IDLE_S = 30.0
 _READY_WITHIN_S = 3.0
@@ -92,9 +98,17 @@ class Places:
 
 
 class Follower:
-    """Follows the news while somebody waits for them, and half a minute longer. A subclass implements `follow`."""
+    """Follows the news while somebody waits for them, and half a minute longer. A subclass implements `follow`: by
+    the region's Valkey, and every `look_every_s` by the database, which knows what a Valkey may have lost."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, valkey: Redis, history: History, surroundings: Surroundings,
+        look_every_s: float, clock: Callable[[], float] = time.monotonic,
+    ) -> None:  # fmt: skip
+        self._valkey = valkey
+        self._history = history
+        self._surroundings = surroundings
+        self._look_every_s = look_every_s
         self._clock = clock
         self._waiters: set[Waiter] = set()
         self._wanted = asyncio.Event()
@@ -117,6 +131,16 @@ class Follower:
     async def follow(self) -> None:
         """Call `ready` when there is something to wait for, `ring` with news; return once `idle`."""
         raise NotImplementedError
+
+    async def tails(self) -> dict[str, int] | None:
+        """The last position in each partition, as the database knows it; None if no member answers."""
+        try:
+            tails = await self._history.tails()
+        except NothingToRead as error:
+            self._surroundings.away("outbox", error)
+            return None
+        self._surroundings.back("outbox")
+        return tails
 
     def ready(self) -> None:
         self._ready.set()

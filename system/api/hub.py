@@ -9,14 +9,13 @@ bring in all that time.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import msgspec
 from redis import RedisError
 from redis.asyncio import Redis
 
-from system.api.following import Follower, not_ready
+from system.api.following import LOOK_EVERY_S, Follower, not_ready
 from system.domain.event_log import EventLog
 from system.process import Backoff, Surroundings
 from system.store.feed import read_feed
@@ -25,7 +24,6 @@ from system.store.reader import NothingToRead
 
 ROW_ENTRIES_MAX = 10_000
 ROW_BYTES_MAX = 16 * 1024 * 1024
-LOOK_EVERY_S = 5.0
 _BEGIN_BEHIND = 200
 """Events of each partition that a new row begins with: those who reconnect after a restart find theirs."""
 _FILL_MAX = 2_000
@@ -51,14 +49,9 @@ class Hub(Follower):
     """`row` is None while nobody listens; a cursor in a row that is not the hub's any more leads nowhere."""
 
     def __init__(
-        self, valkey: Redis, history: History, surroundings: Surroundings,
-        look_every_s: float = LOOK_EVERY_S, clock: Callable[[], float] = time.monotonic,
-    ) -> None:  # fmt: skip
-        super().__init__(clock)
-        self._valkey = valkey
-        self._history = history
-        self._surroundings = surroundings
-        self._look_every_s = look_every_s
+        self, valkey: Redis, history: History, surroundings: Surroundings, look_every_s: float = LOOK_EVERY_S
+    ) -> None:
+        super().__init__(valkey, history, surroundings, look_every_s)
         self.row: EventLog | None = None
         self.filled = 0
         """How many events the feed did not bring."""
@@ -87,7 +80,9 @@ class Hub(Follower):
 
     async def _begin(self, backoff: Backoff) -> EventLog:
         """A row up to what the database knows now, from the feed as far as that has it."""
-        tails = await self._tails(backoff)
+        while (tails := await self.tails()) is None:
+            await backoff.wait()
+        backoff.reset()
         start = {partition: max(0, tail - _BEGIN_BEHIND) for partition, tail in tails.items()}
         row = EventLog(start, ROW_ENTRIES_MAX, ROW_BYTES_MAX)
         await self._read(row, 0)
@@ -119,11 +114,8 @@ class Hub(Follower):
         """Read from the outbox what was there at the last look already and has not come since; what is there now."""
         for partition, tail in before.items():
             await self._fill(row, partition, tail)
-        try:
-            return await self._history.tails()
-        except NothingToRead as error:
-            self._surroundings.away("outbox", error)
-            return before
+        tails = await self.tails()
+        return before if tails is None else tails
 
     async def _fill(self, row: EventLog, partition: str, until: int) -> None:
         """Go on to position `until` without the feed."""
@@ -145,15 +137,3 @@ class Hub(Follower):
                 continue
             self._surroundings.back("outbox")
             self.ring()
-
-    async def _tails(self, backoff: Backoff) -> dict[str, int]:
-        while True:
-            try:
-                tails = await self._history.tails()
-            except NothingToRead as error:
-                self._surroundings.away("outbox", error)
-                await backoff.wait()
-                continue
-            self._surroundings.back("outbox")
-            backoff.reset()
-            return tails

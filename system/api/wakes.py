@@ -6,22 +6,19 @@ missed and a Valkey emptied, so every few seconds the positions there and in the
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from redis import RedisError
 from redis.asyncio import Redis
 
-from system.api.following import Follower, Places
+from system.api.following import LOOK_EVERY_S, Follower, Places
 from system.process import Backoff, Surroundings
 from system.store.history import History
-from system.store.reader import NothingToRead
 from system.store.regional import answer
 from system.store.wake_feed import CHANGED, moved, read_positions
 
 WAITING_MAX = 20_000
 WAITING_A_CLIENT_MAX = 10_000
-LOOK_EVERY_S = 5.0
 _LISTEN_S = 1.0
 
 
@@ -29,14 +26,9 @@ class Wakes(Follower):
     """`positions` is how far the region is known to be, in each partition."""
 
     def __init__(
-        self, valkey: Redis, history: History, surroundings: Surroundings,
-        look_every_s: float = LOOK_EVERY_S, clock: Callable[[], float] = time.monotonic,
-    ) -> None:  # fmt: skip
-        super().__init__(clock)
-        self._valkey = valkey
-        self._history = history
-        self._surroundings = surroundings
-        self._look_every_s = look_every_s
+        self, valkey: Redis, history: History, surroundings: Surroundings, look_every_s: float = LOOK_EVERY_S
+    ) -> None:
+        super().__init__(valkey, history, surroundings, look_every_s)
         self.positions: dict[str, int] = {}
         self.places = Places(WAITING_MAX, WAITING_A_CLIENT_MAX)
 
@@ -71,13 +63,9 @@ class Wakes(Follower):
 
     async def _look(self) -> bool:
         """Learn what the database knows; whether it answered."""
-        try:
-            self._learn(await self._history.tails())
-        except NothingToRead as error:
-            self._surroundings.away("outbox", error)
-            return False
-        self._surroundings.back("outbox")
-        return True
+        tails = await self.tails()
+        self._learn(tails or {})
+        return tails is not None
 
     def _learn(self, positions: Mapping[str, int]) -> None:
         news = {name: at for name, at in positions.items() if at > self.positions.get(name, 0)}

@@ -12,7 +12,6 @@ from uuid import UUID
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from system.domain.geography import REGIONS
 from system.domain.money import LARGEST_GDP_USD_BILLIONS, LARGEST_USD_MILLIONS, has_at_most_digits
 from system.wire import (
     IncidentStatus,
@@ -156,10 +155,6 @@ def is_uuid(text: str) -> bool:
 def is_country_code(text: str) -> bool:
     """Whether it looks like an ISO 3166-1 alpha-3 code."""
     return len(text) == 3 and text.isascii() and text.isalpha() and text.isupper()
-
-
-def is_region(text: str) -> bool:
-    return text in REGIONS
 
 
 def _new_id(text: str | None) -> list[str]:

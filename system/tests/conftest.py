@@ -220,5 +220,14 @@ def api(
         yield running_api
 
 
+@pytest.fixture
+def ask(database: Settings) -> Iterator[Callable[[str], list[tuple[Any, ...]]]]:
+    """The rows of a query, as the observer."""
+    host, _, port = database.replica.partition(":")
+    dsn = f"host={host} port={port} user=covenant_observer dbname={database.database}"
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        yield lambda query: connection.execute(query).fetchall()
+
+
 def _as(settings: Settings, user: str) -> Settings:
     return Settings(**{**vars(settings), "database_user": user})

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import asyncpg
-import psycopg
 import pytest
 import redis
 from nats.aio.client import Client
@@ -44,14 +43,6 @@ class CannotApply(Analytics):
 @pytest.fixture
 def servers(nats_server: None, database: Settings) -> Settings:
     return database
-
-
-@pytest.fixture
-def ask(servers: Settings) -> Iterator[Callable[[str], list[tuple[Any, ...]]]]:
-    host, _, port = servers.replica.partition(":")
-    dsn = f"host={host} port={port} user=covenant_observer dbname={servers.database}"
-    with psycopg.connect(dsn, autocommit=True) as connection:
-        yield lambda query: connection.execute(query).fetchall()
 
 
 async def consume(

@@ -19,7 +19,6 @@ from typing import Any
 
 import httpx
 import msgspec
-import psycopg
 import pytest
 from nats.aio.client import Client
 from nats.js.errors import NotFoundError
@@ -65,14 +64,6 @@ def creations(partition: str, first: int, last: int) -> list[EncodedEvent]:
 @pytest.fixture
 def servers(nats_server: None, database: Settings) -> Settings:
     return database
-
-
-@pytest.fixture
-def ask(servers: Settings) -> Iterator[Callable[[str], list[tuple[Any, ...]]]]:
-    host, _, port = servers.replica.partition(":")
-    dsn = f"host={host} port={port} user=covenant_observer dbname={servers.database}"
-    with psycopg.connect(dsn, autocommit=True) as connection:
-        yield lambda query: connection.execute(query).fetchall()
 
 
 def on_streams(settings: Settings, work: Callable[[Client], Awaitable[None]]) -> None:

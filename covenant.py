@@ -10,7 +10,6 @@ import json
 import secrets
 import sys
 import traceback
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -26,7 +25,6 @@ from infra.progress import say, step
 from infra.status import status as system_status
 from infra.status import to_text as status_text
 from infra.target import UP
-from loadtests import runner as load_runner
 from loadtests.scenarios import scenarios
 from reports.evidence.folder import EvidenceError, find_run
 from runs import CHECKOUT, EXIT_INTERRUPTED, EXIT_NOT_STARTED, EXIT_UNTRUSTED, EXIT_USAGE, PROFILES, RUNS, fail
@@ -258,7 +256,7 @@ def load_run(scenario: str, out: Path | None, **options: Any) -> None:
     \b
     Example:  ./covenant load run bus-ingest --rate 10000 --duration 30
     """
-    _run_load(scenario, plant=None, out=out, **options)
+    runs.run_load(scenario, plant=None, out=out, **options)
 
 
 @main.group()
@@ -277,7 +275,7 @@ def chaos_list() -> None:
 @click.argument("experiment")
 def chaos_plan(experiment: str) -> None:
     """Say what an experiment will do, before it does it."""
-    _known_experiments([experiment])
+    runs.check_experiments([experiment])
     click.echo(catalog.plan(experiment))
 
 
@@ -292,11 +290,11 @@ def chaos_run(experiment: tuple[str, ...], repeat: int, dry: bool, out: Path | N
     \b
     Example:  ./covenant chaos run pg-primary-kill bus-leader-kill
     """
-    _known_experiments(experiment)
+    runs.check_experiments(experiment)
     if dry:
         click.echo("\n\n".join(catalog.plan(name) for name in experiment))
         return
-    _run_chaos(experiment, repeat=repeat, out=out, plant=None)
+    runs.run_chaos(experiment, repeat=repeat, out=out, plant=None)
 
 
 @chaos.command("heal")
@@ -341,11 +339,11 @@ def plant(bug: str, command: tuple[str, ...]) -> None:
     words = list(command) or list(plants.PLANTS[bug].command)
     match words[:2]:
         case ["load", "run"]:
-            _run_load(plant=bug, **load_run.make_context("load run", words[2:]).params)
+            runs.run_load(plant=bug, **load_run.make_context("load run", words[2:]).params)
         case ["chaos", "run"]:
             options = chaos_run.make_context("chaos run", words[2:]).params
-            _known_experiments(options["experiment"])
-            _run_chaos(options["experiment"], repeat=options["repeat"], out=options["out"], plant=bug)
+            runs.check_experiments(options["experiment"])
+            runs.run_chaos(options["experiment"], repeat=options["repeat"], out=options["out"], plant=bug)
         case _:
             fail(EXIT_USAGE, f"plant takes `load run ...` or `chaos run ...`, found: {' '.join(words)}")
 
@@ -369,35 +367,6 @@ def report_show(run: str | None) -> None:
         fail(EXIT_USAGE, str(error))
     click.echo(reports.to_text(result))
     sys.exit(reports.exit_code(result))
-
-
-# Inside.
-
-
-def _known_experiments(names: Sequence[str]) -> None:
-    known = [experiment.id for experiment in catalog.experiments()]
-    for name in names:
-        if name not in known:
-            fail(EXIT_USAGE, f"no experiment is called {name!r}; there are: {', '.join(known)}")
-
-
-def _run_load(scenario: str, *, plant: str | None, out: Path | None, **options: Any) -> None:
-    checked = {name: options[name] for name in ("rate", "duration_s", "users")}
-    try:
-        load_runner.check(scenario, **checked)
-    except ValueError as error:
-        fail(EXIT_USAGE, str(error))
-    with runs.session(f"load.{scenario}", out=out, plant=plant) as run:
-        run.start()
-        runs.load(run, scenario, **options)
-
-
-def _run_chaos(experiments: tuple[str, ...], *, repeat: int, out: Path | None, plant: str | None) -> None:
-    with runs.session("chaos", out=out, experiments=experiments, plant=plant) as run:
-        run.start()
-        for number in range(1, repeat + 1):
-            for experiment in experiments:
-                runs.chaos(run, experiment, number)
 
 
 if __name__ == "__main__":

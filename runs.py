@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 import click
 
 import reports
-from chaos import journal, plants
+from chaos import catalog, journal, plants
 from chaos import runner as chaos_runner
 from e2e import browser as browsers
 from e2e import runner as e2e_runner
@@ -183,3 +183,35 @@ def browse(run: Session, browser: browsers.Browser | str, arguments: Sequence[st
             e2e_runner.run(browser, run.folder, run.system.target_path, list(arguments))
         except e2e_runner.SuiteError as error:
             raise StepFailed(str(error)) from error
+
+
+# Whole runs, for the commands that are one.
+
+
+def run_load(scenario: str, *, plant: str | None, out: Path | None, **options: Any) -> None:
+    """Run a scenario and report; ends the process with the verdict, or as wrong usage."""
+    checked = {name: options[name] for name in ("rate", "duration_s", "users")}
+    try:
+        load_runner.check(scenario, **checked)
+    except ValueError as error:
+        fail(EXIT_USAGE, str(error))
+    with session(f"load.{scenario}", out=out, plant=plant) as run:
+        run.start()
+        load(run, scenario, **options)
+
+
+def check_experiments(names: Sequence[str]) -> None:
+    """Ends the process as wrong usage if one of them is not known."""
+    known = [experiment.id for experiment in catalog.experiments()]
+    for name in names:
+        if name not in known:
+            fail(EXIT_USAGE, f"no experiment is called {name!r}; there are: {', '.join(known)}")
+
+
+def run_chaos(experiments: tuple[str, ...], *, repeat: int, out: Path | None, plant: str | None) -> None:
+    """Run experiments, one after the other and `repeat` times, and report; ends the process with the verdict."""
+    with session("chaos", out=out, experiments=experiments, plant=plant) as run:
+        run.start()
+        for number in range(1, repeat + 1):
+            for experiment in experiments:
+                chaos(run, experiment, number)

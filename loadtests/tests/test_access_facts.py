@@ -12,7 +12,7 @@ from load_servers import Api as LaxApi
 
 from infra.target import Target
 from loadtests import access_facts
-from loadtests.access_facts import CALLERS, EVERYBODY, ROW, Api, Matrix, actions, forged
+from loadtests.access_facts import CALLERS, EVERYBODY, ROW, Action, Answer, Api, Item, Matrix, actions, forged
 from reports.evidence import RunFolder
 from system import wire
 
@@ -59,6 +59,56 @@ def test_an_api_that_lets_a_caller_in_is_a_wrong_cell(api: LaxApi) -> None:
         f"reader: read {wire.USERS}, expected 403": False,
         f"steward: read {wire.USERS}, expected 403": False,
     }
+
+
+class LateReads(Api):
+    """An API in memory that lets everybody do everything, says so only to some, and whose reads are behind the writes
+    of others, as those of a replica are: for good, so that whoever relies on them fails."""
+
+    def __init__(self, told: frozenset[str]) -> None:
+        super().__init__("http://127.0.0.1:1")
+        self._told = told
+        self.items: dict[str, tuple[int, Item]] = {}
+        self._seen: dict[str, tuple[int, Item]] = {}
+
+    def send(
+        self, method: str, path: str, token: str | None, body: Item | None = None, etag: str | None = None
+    ) -> Answer:
+        shown = self.items if method != "GET" else self._seen
+        if method == "POST":
+            path = f"{path}/{(body or {})['id']}"
+            shown[path] = (1, dict(body or {}))
+        if path not in shown:
+            return Answer(404, None, b"")
+        version, item = shown[path]
+        if etag not in (None, "*", f'"{version}"'):
+            return Answer(412, None, b"")
+        if method == "PATCH":
+            version, item = shown[path] = (version + 1, {**item, **(body or {})})
+        elif method == "DELETE":
+            del shown[path]
+        if token == "admin":
+            self._seen = dict(self.items)  # Its own writes it sees.
+        success = {"POST": 201, "DELETE": 204}.get(method, 200)
+        status = success if token in self._told else 401 if token in (None, "forged") else 403
+        return Answer(status, f'"{version}"', json.dumps(item).encode())
+
+
+@pytest.mark.parametrize("action", [action for action in ACTIONS if action.method != "GET"], ids=lambda one: one.name)
+def test_a_write_is_judged_by_what_it_did_and_not_by_a_late_read(action: Action) -> None:
+    api = LateReads(action.allowed)
+    place = f"{wire.COUNTRIES}/USA"
+    api.items[place] = (1, {"id": "USA", "gdp_usd_billions": 1})
+    api.send("PATCH", place, "admin", {})
+    tokens = {role: role for role in EVERYBODY}
+    for cell in Matrix(api, {**tokens, "nobody": None, "forged": "forged"}).cells(action):
+        caller = cell.how.partition(":")[0]
+        # It did as everybody asked, and said to those who may not that it had not.
+        assert cell.ok == (caller in action.allowed), cell.how
+        assert cell.how.endswith("and nothing changed, but it was") == (caller not in action.allowed)
+    closed = {item["status"] for path, (_, item) in api.items.items() if path.startswith(wire.INCIDENTS)}
+    assert closed <= {"closed"}
+    assert {path.rpartition("/")[0] for path in api.items} <= {wire.COUNTRIES, wire.INCIDENTS}
 
 
 @pytest.mark.running

@@ -25,6 +25,9 @@ class EncodedEvent(NamedTuple):
     position: int
     id: str
     data: bytes
+    batch: str = ""
+    """What got its position at the same time. Frames keep to it, so that events which are published again, maybe with
+    later ones behind them, are in the same messages as before, and the stream knows them again."""
 
 
 class Fault(msgspec.Struct, frozen=True):
@@ -46,14 +49,14 @@ class Opened(NamedTuple):
 
 
 def cut(events: Iterable[EncodedEvent]) -> list[list[EncodedEvent]]:
-    """Events into frames: each of one partition, positions following on, within the limits of the wire. Each
+    """Events into frames: each of one partition and batch, positions following on, within the limits of the wire. Each
     partition's events stay in their order; an event that is larger than a frame has one to itself."""
     frames: list[list[EncodedEvent]] = []
     open_: dict[str, tuple[list[EncodedEvent], int]] = {}
     for event in events:
         frame, size = open_.get(event.partition, ([], 0))
         size += len(event.data) + 1
-        follows = frame and frame[-1].position + 1 == event.position
+        follows = frame and frame[-1].position + 1 == event.position and frame[-1].batch == event.batch
         if not follows or len(frame) == EVENTS_A_MESSAGE_MAX or size >= MESSAGE_BYTES_MAX:
             frame, size = [], len(event.data) + 1
             frames.append(frame)

@@ -48,10 +48,12 @@ with batch as (
     from (select partition, count(*) as assigned from batch group by partition) n
     where r.partition = n.partition
 )
-select {_EVENT} from assigned o order by o.id"""
+select {_EVENT}, pg_current_xact_id()::xid::text from assigned o order by o.id"""
+# Nothing changes a row after it got its position, so its xmin is the transaction that gave it.
 _UNCONFIRMED = f"""
-select {_EVENT} from relay_partition r cross join lateral (
-    select * from outbox where partition = r.partition and position > r.confirmed_position order by position limit $2
+select {_EVENT}, o.batch::text from relay_partition r cross join lateral (
+    select *, xmin as batch from outbox where partition = r.partition and position > r.confirmed_position
+    order by position limit $2
 ) o where r.partition = any($1) order by o.partition, o.position"""
 AFTER = f"select {_EVENT} from outbox o where partition = $1 and position > $2 order by position limit $3"
 # A confirmation that a failover forgets only means that its events are published again.
@@ -156,5 +158,7 @@ async def _hold(connection: asyncpg.Connection, lease: Lease) -> None:
 
 
 def events_of(rows: Sequence[Record]) -> list[EncodedEvent]:
-    """The events in the rows of a statement that selects them, AFTER for one."""
-    return [EncodedEvent(partition, position, id_, text.encode()) for partition, position, id_, text in rows]
+    """The events in the rows of a statement that selects them, AFTER for one; with their batch if it selects it."""
+    return [
+        EncodedEvent(partition, position, id_, text.encode(), *batch) for partition, position, id_, text, *batch in rows
+    ]

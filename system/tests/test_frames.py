@@ -62,6 +62,11 @@ def test_events_that_follow_on_share_a_message() -> None:
     assert [len(frame) for frame in cut([half, half._replace(position=2)])] == [1, 1]
 
 
+def test_a_frame_does_not_hold_events_of_two_batches() -> None:
+    events = [one._replace(batch=batch) for one, batch in zip(encoded(1, 2, 3, 4), "aabb", strict=True)]
+    assert [[one.position for one in frame] for frame in cut(events)] == [[1, 2], [3, 4]]
+
+
 def test_a_message_is_read_as_it_was_written() -> None:
     frame = encoded(3, 4, 5)
     for told in ("3-5", None):

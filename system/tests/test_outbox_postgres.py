@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
-from system.domain.frames import EncodedEvent, Opener
+from system.domain.frames import EncodedEvent, Opener, cut
 from system.domain.partitions import AGGREGATES, partition_of, partitions_of
 from system.settings import Settings
 from system.store import outbox, positions
@@ -82,6 +82,28 @@ def test_a_change_has_its_event_and_a_change_undone_has_none(database: Settings)
     assert deleted.after is None
     assert str(updated.after.funding_usd_millions) == "1.50"
     assert updated.after.version == 2
+
+
+def test_what_is_published_again_is_in_the_same_messages(database: Settings) -> None:
+    """Whatever came in meanwhile, and wherever the confirmation stands: so the stream knows them again."""
+
+    async def work(connection: asyncpg.Connection) -> None:
+        identity = uuid4()
+        await connection.execute(INSERT, identity)
+        lease = await outbox.take_lease(connection, PROJECTS)
+        published = cut(await outbox.assign(connection, lease, "projects", 100))
+        for _ in range(3):
+            for _ in range(2):
+                await connection.execute(UPDATE, identity)
+            published += cut(await outbox.assign(connection, lease, "projects", 100))
+        assert [len(frame) for frame in published] == [1, 2, 2, 2]
+        later = await outbox.take_lease(connection, PROJECTS)
+        assert cut(await outbox.unconfirmed(connection, later, 100)) == published
+        last = published[1][-1]
+        await outbox.confirm(connection, later, {last.partition: last.position})
+        assert cut(await outbox.unconfirmed(connection, later, 100)) == published[2:]
+
+    on(database, 1, work)
 
 
 def test_the_data_that_a_system_starts_with_is_no_event(database: Settings) -> None:

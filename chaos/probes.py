@@ -93,7 +93,7 @@ def port_refuses(experiment: str, configuration: Configuration = None, secrets: 
     """Prove that nobody listens any more on the client port of the node that was killed."""
     system, fault = _fault(experiment)
     node = system.parts[fault.part].node
-    place = system.place.endpoint(node, "client")
+    place = system.place.outside(node, "client")
     host, _, port = place.rpartition(":")
 
     def look() -> str | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from infra.demote import CannotDemote
 from infra.fabric.process import System
 from infra.homes import clean_up, free_bytes
+from infra.options import DEFAULTS, Options
 from infra.parts.base import MissingPart
 from infra.ports import NoPorts
 from infra.progress import say
@@ -20,8 +21,9 @@ class CannotStart(Exception):
 
 
 def create(
-    checkout: Path, name: str, *, size: str, plant: Mapping[str, Mapping[str, str]], projects: int = 300
-) -> System:
+    checkout: Path, name: str, *, size: str, plant: Mapping[str, Mapping[str, str]], projects: int = 300,
+    options: Options = DEFAULTS,
+) -> System:  # fmt: skip
     """A system with the home `.covenant/<name>`; what crashed ones of the checkout left is ended first.
 
     `plant`: kind of part -> further environment, with which a planted bug is patched in. Raises CannotStart.
@@ -33,6 +35,8 @@ def create(
         expected = f"{_FREE_BYTES >> 30} GiB free at {checkout}"
         raise CannotStart(f"disk: expected {expected}, found {free >> 20} MiB; free some and run again")
     try:
-        return System.create(checkout / ".covenant" / name, run_id=name, size=size, plant=plant, projects=projects)
+        return System.create(
+            checkout / ".covenant" / name, run_id=name, size=size, plant=plant, projects=projects, options=options
+        )
     except (MissingPart, NoPorts, CannotDemote, OSError) as error:
         raise CannotStart(str(error)) from error

@@ -12,7 +12,7 @@ import random
 import socket
 from collections.abc import Iterable
 
-_FIRST, _LAST, _SIZE = 12_000, 21_900, 100
+_FIRST, _LAST, _SIZE = 12_000, 21_900, 300
 
 
 class NoPorts(Exception):

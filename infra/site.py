@@ -15,8 +15,10 @@ from pathlib import Path
 import msgspec
 
 from infra.demote import Demotion
+from infra.options import Options
 from infra.topology import Node, Topology
 
+_LOOPBACK = "127.0.0.1"
 _SECRETS = (
     "postgres", "replication", "owner", "app", "observer", "nats_system", "nats_load", "nats_observer",
     "nats_cluster", "valkey", "patroni", "token_key",
@@ -40,6 +42,9 @@ class Site(msgspec.Struct, kw_only=True):
     """Kind of part -> further environment, with which a planted bug is patched in at its start."""
     projects: int = 300
     """How many projects its database starts with."""
+    options: Options = Options()
+    apart: bool = False
+    """Whether the regions are network namespaces with distance between them; else everything is on loopback."""
 
     @property
     def path(self) -> Path:
@@ -84,6 +89,8 @@ def create(
     clients: Mapping[str, str],
     plant: Mapping[str, Mapping[str, str]],
     projects: int,
+    options: Options,
+    apart: bool,
 ) -> Site:
     """A new site with secrets of its own, written to `home`."""
     site = Site(
@@ -98,6 +105,8 @@ def create(
         demotion=demotion,
         plant={kind: dict(environment) for kind, environment in plant.items()},
         projects=projects,
+        options=options,
+        apart=apart,
     )
     site.write()
     return site
@@ -109,14 +118,31 @@ class Place(msgspec.Struct, frozen=True):
     site: Site
     topology: Topology
 
+    def all_nodes(self) -> tuple[Node, ...]:
+        return self.topology.nodes(self.site.size, self.site.options.bus)
+
     def nodes(self, kind: str) -> list[Node]:
-        return [node for node in self.topology.nodes(self.site.size) if node.kind == kind]
+        return [node for node in self.all_nodes() if node.kind == kind]
+
+    def address(self, node: Node) -> str:
+        """The IP address that a node listens on."""
+        return self.topology.address(node) if self.site.apart else _LOOPBACK
 
     def endpoint(self, node: Node, port: str) -> str:
-        """`address:port` of a node."""
-        return f"{self.topology.address(node)}:{self.site.port(node, port)}"
+        """`address:port` of a node, as the system's parts and clients in a region reach it."""
+        return f"{self.address(node)}:{self.site.port(node, port)}"
+
+    def outside(self, node: Node, port: str) -> str:
+        """`address:port` of a node, as this machine's programs reach it: as near as from within its region."""
+        return f"{_LOOPBACK}:{self.site.port(node, port)}"
 
     def endpoints(self, kind: str, port: str, near: str | None = None) -> list[str]:
-        """Of every node of a kind, those of the region `near` first."""
-        nodes = sorted(self.nodes(kind), key=lambda node: node.region != near) if near else self.nodes(kind)
+        """Of every node of a kind as parts reach them, the nearest to the region `near` first."""
+        nodes = self.nodes(kind)
+        if near:
+            nodes = sorted(nodes, key=lambda node: self.topology.distance_ms(near, node.region))
         return [self.endpoint(node, port) for node in nodes]
+
+    def outside_endpoints(self, kind: str, port: str) -> list[str]:
+        """Of every node of a kind as this machine's programs reach them."""
+        return [self.outside(node, port) for node in self.nodes(kind)]

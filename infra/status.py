@@ -52,7 +52,7 @@ def status(system: System, faults: list[dict[str, Any]]) -> dict[str, Any]:
             },
         },
         "postgres": {
-            "primary": place.endpoint(leader, "client") if leader else None,
+            "primary": place.outside(leader, "client") if leader else None,
             "observer_dsn": target.observer_dsn,
         },
         "links": [],

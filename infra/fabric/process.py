@@ -21,6 +21,7 @@ import msgspec
 import psutil
 
 from infra import clients, demote, ports, processes, site, target
+from infra.options import DEFAULTS, Options
 from infra.parts import PARTS
 from infra.parts import covenant as covenant_parts
 from infra.parts import nats as nats_part
@@ -47,24 +48,24 @@ class System:
     def __init__(self, where: site.Site, topology: Topology) -> None:
         self.site = where
         self.place = site.Place(where, topology)
-        self.parts: dict[str, Part] = {
-            node.name: PARTS[node.kind](self.place, node) for node in topology.nodes(where.size)
-        }
+        self.parts: dict[str, Part] = {node.name: PARTS[node.kind](self.place, node) for node in self.place.all_nodes()}
         self._block: ports.PortBlock | None = None
 
     # Life.
 
     @classmethod
     def create(
-        cls, home: Path, *, run_id: str, size: str, plant: Mapping[str, Mapping[str, str]], projects: int = 300
-    ) -> System:
+        cls, home: Path, *, run_id: str, size: str, plant: Mapping[str, Mapping[str, str]], projects: int = 300,
+        options: Options = DEFAULTS,
+    ) -> System:  # fmt: skip
         """Lay a system out in `home`, with ports and secrets of its own; nothing runs yet, and nothing is left if
         it cannot be.
 
         Raises infra.ports.NoPorts, infra.demote.CannotDemote, infra.parts.base.MissingPart, OSError.
         """
         topology = load_topology()
-        names = [f"{node.name}.{port}" for node in topology.nodes(size) for port in PARTS[node.kind].port_names]
+        nodes = topology.nodes(size, options.bus)
+        names = [f"{node.name}.{port}" for node in nodes for port in PARTS[node.kind].port_names]
         with ExitStack() as undo:
             home.mkdir(parents=True, mode=0o700)
             undo.callback(shutil.rmtree, home, ignore_errors=True)
@@ -74,6 +75,7 @@ class System:
             where = site.create(
                 home, run_id=run_id, size=size, ports=block.assign(names), demotion=demote.find(home),
                 clients=clients.new_secrets(topology.regions), plant=plant, projects=projects,
+                options=options, apart=False,
             )  # fmt: skip
             clients.write_users(where.users_file, where.clients)
             system = cls(where, topology)
@@ -227,14 +229,14 @@ class System:
     def target(self) -> target.Target:
         place, secret = self.place, self.site.secrets
         regions = place.topology.running_regions(self.site.size)
-        apis = {node.region: f"http://{place.endpoint(node, 'http')}" for node in place.nodes("api")}
+        apis = {node.region: f"http://{place.outside(node, 'http')}" for node in place.nodes("api")}
         return target.Target(
             run_id=self.site.run_id,
             regions=regions,
             api=apis,
             web={region: f"http://{region}.localhost:{url.rpartition(':')[2]}" for region, url in apis.items()},
             clients={name: target.Login(user=name, password=key) for name, key in self.site.clients.items()},
-            nats=[f"nats://{end}" for end in place.endpoints("nats", "client")],
+            nats=[f"nats://{end}" for end in place.outside_endpoints("nats", "client")],
             nats_load=target.Login(user="load", password=secret["nats_load"]),
             nats_observer=target.Login(user="observer", password=secret["nats_observer"]),
             observer_dsn=postgres_part.dsn(place, "covenant_observer", secret["observer"]),
@@ -245,12 +247,12 @@ class System:
                 for region in regions
             },
             valkey={
-                node.region: f"redis://:{secret['valkey']}@{place.endpoint(node, 'client')}/0"
+                node.region: f"redis://:{secret['valkey']}@{place.outside(node, 'client')}/0"
                 for node in place.nodes("valkey")
             },
             stream_replicas=covenant_parts.STREAM_REPLICAS,
             durability=(
-                f"NATS R{covenant_parts.STREAM_REPLICAS}, file, sync_interval {nats_part.SYNC_INTERVAL}; "
+                f"NATS R{covenant_parts.STREAM_REPLICAS}, file, sync_interval {self.site.options.sync_interval}; "
                 "PostgreSQL: synchronous standby in the primary's region, asynchronous regional replicas"
             ),
             security=(

@@ -71,7 +71,8 @@ class Part(ABC):
 
     @property
     def address(self) -> str:
-        return self.place.topology.address(self.node)
+        """The IP address that it listens on."""
+        return self.place.address(self.node)
 
     @classmethod
     def version(cls) -> str:

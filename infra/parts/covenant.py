@@ -52,7 +52,7 @@ class Api(_Process):
         }
 
     def waiting_for(self) -> str | None:
-        status, body = http_get(f"http://{self.place.endpoint(self.node, 'http')}{wire.READY}", timeout_s=3)
+        status, body = http_get(f"http://{self.place.outside(self.node, 'http')}{wire.READY}", timeout_s=3)
         return None if status == 200 else f"{wire.READY} ({status}: {body.decode(errors='replace')[:200]})"
 
 

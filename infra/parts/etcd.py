@@ -44,7 +44,7 @@ class Etcd(Part):
         ]  # fmt: skip
 
     def waiting_for(self) -> str | None:
-        status, body = http_get(f"http://{self.place.endpoint(self.node, 'client')}/health")
+        status, body = http_get(f"http://{self.place.outside(self.node, 'client')}/health")
         if status == 200 and json.loads(body).get("health") in ("true", True):
             return None
         return f"a healthy etcd quorum ({status or body.decode()})"

@@ -16,7 +16,6 @@ from infra.site import Place
 from infra.topology import Node
 from system import wire
 
-SYNC_INTERVAL = "always"
 MAX_PAYLOAD_BYTES = 8 * 1024 * 1024
 _STORE_MAX_BYTES = 4 * 1024**3
 
@@ -48,7 +47,7 @@ class Nats(Part):
         return [binary(self.package, "nats-server"), "-c", str(self._config)]
 
     def waiting_for(self) -> str | None:
-        status, body = http_get(f"http://{self.place.endpoint(self.node, 'monitor')}/jsz")
+        status, body = http_get(f"http://{self.place.outside(self.node, 'monitor')}/jsz")
         if status != 200:
             return f"its monitoring page ({status or body.decode()})"
         if not json.loads(body).get("meta_cluster", {}).get("leader"):
@@ -77,13 +76,15 @@ class Nats(Part):
                 "jetstream": {
                     "store_dir": str(self.folder / "store"),
                     "max_file_store": _STORE_MAX_BYTES,
-                    "sync_interval": SYNC_INTERVAL,
+                    "sync_interval": self.site.options.sync_interval,
                 },
                 "cluster": {
                     "name": "covenant",
                     "listen": self.place.endpoint(self.node, "cluster"),
                     "authorization": {"user": "cluster", "password": secret["nats_cluster"]},
                     "routes": routes,
+                    # Clients know the addresses that they can reach; those outside the regions could not use these.
+                    "no_advertise": True,
                 },
                 "authorization": {
                     "users": [
@@ -104,7 +105,7 @@ def _user(name: str, password: str, publish: tuple[str, ...]) -> dict[str, objec
 
 def monitor(place: Place, node: Node, path: str) -> dict[str, Any] | None:
     """A page of a node's monitoring as data; None when it does not answer."""
-    status, body = http_get(f"http://{place.endpoint(node, 'monitor')}{path}")
+    status, body = http_get(f"http://{place.outside(node, 'monitor')}{path}")
     return dict(json.loads(body)) if status == 200 else None
 
 

@@ -98,6 +98,11 @@ class Postgres(Part):
     def _pid_file(self) -> list[str]:
         return (self._data / "postmaster.pid").read_text().splitlines()
 
+    def _networks(self) -> list[str]:
+        """Where those are who may connect."""
+        regions = [region.cidr for region in self.place.topology.regions.values()] if self.site.apart else []
+        return ["127.0.0.0/8", *regions]
+
     @property
     def _data(self) -> Path:
         return self.folder / "data"
@@ -138,8 +143,9 @@ class Postgres(Part):
                 # Sockets in the file system have a limit of 107 bytes on their path: TCP alone.
                 "parameters": {"unix_socket_directories": ""},
                 "pg_hba": [
-                    "host replication replication 127.0.0.0/8 scram-sha-256",
-                    "host all all 127.0.0.0/8 scram-sha-256",
+                    f"host {database} {role} {network} scram-sha-256"
+                    for network in self._networks()
+                    for database, role in (("replication", "replication"), ("all", "all"))
                 ],
                 "basebackup": [{"checkpoint": "fast"}],
             },
@@ -149,7 +155,7 @@ class Postgres(Part):
 
 def member_state(place: Place, node: Node) -> dict[str, Any]:
     """What Patroni's REST interface says of a member; empty when it does not answer."""
-    _, body = http_get(f"http://{place.endpoint(node, 'rest')}/patroni")
+    _, body = http_get(f"http://{place.outside(node, 'rest')}/patroni")
     with suppress(json.JSONDecodeError):
         answer = json.loads(body)
         if isinstance(answer, dict):
@@ -160,7 +166,7 @@ def member_state(place: Place, node: Node) -> dict[str, Any]:
 def cluster(place: Place) -> dict[str, dict[str, Any]]:
     """Patroni's own list of members by name, from the first that answers; empty when none does."""
     for node in place.nodes(Postgres.kind):
-        status, body = http_get(f"http://{place.endpoint(node, 'rest')}/cluster")
+        status, body = http_get(f"http://{place.outside(node, 'rest')}/cluster")
         if status == 200:
             return {member["name"]: member for member in json.loads(body)["members"]}
     return {}
@@ -169,7 +175,7 @@ def cluster(place: Place) -> dict[str, dict[str, Any]]:
 def primary(place: Place) -> Node | None:
     """The member that holds the leader's lease and runs as primary; None when nobody does."""
     for node in place.nodes(Postgres.kind):
-        if http_get(f"http://{place.endpoint(node, 'rest')}/primary")[0] == 200:
+        if http_get(f"http://{place.outside(node, 'rest')}/primary")[0] == 200:
             return node
     return None
 
@@ -192,8 +198,8 @@ def missing_redundancy(place: Place) -> str | None:
 
 
 def dsn(place: Place, role: str, secret: str, *, node: Node | None = None, database: str = DATABASE) -> str:
-    """A libpq URL of one member, or of all members, where it finds the primary."""
-    hosts = place.endpoint(node, "client") if node else ",".join(place.endpoints(Postgres.kind, "client"))
+    """A libpq URL for this machine's programs: of one member, or of all members, where it finds the primary."""
+    hosts = place.outside(node, "client") if node else ",".join(place.outside_endpoints(Postgres.kind, "client"))
     options = "connect_timeout=3" if node else "target_session_attrs=primary&connect_timeout=3"
     return f"postgresql://{role}:{secret}@{hosts}/{database}?{options}"
 

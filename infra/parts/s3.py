@@ -44,7 +44,7 @@ class S3(Part):
 
         client = boto3.client(
             "s3",
-            endpoint_url=f"http://{self.place.endpoint(self.node, 's3')}",
+            endpoint_url=f"http://{self.place.outside(self.node, 's3')}",
             aws_access_key_id=self.site.s3_access_key,
             aws_secret_access_key=self.site.s3_secret_key,
             region_name=self.place.topology.regions[self.node.region].aws,

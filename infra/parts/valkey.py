@@ -39,7 +39,7 @@ class Valkey(Part):
 
     def waiting_for(self) -> str | None:
         client = redis.Redis(
-            host=self.address,
+            host="127.0.0.1",
             port=self.port("client"),
             password=self.site.secrets["valkey"],
             socket_timeout=1,

@@ -106,7 +106,7 @@ class CatchUp:
     def __init__(self, system: System) -> None:
         self._system = system
         self._secrets = system.site.secrets
-        self._urls = [f"nats://{end}" for end in system.place.endpoints("nats", "client")]
+        self._urls = [f"nats://{end}" for end in system.place.outside_endpoints("nats", "client")]
         self._observer = system.target().observer_dsn
         [self._analytics] = [name for name, part in system.parts.items() if part.kind == "analytics"]
 

@@ -1,0 +1,43 @@
+"""What a user chooses about a system besides its size: each choice is shown beside the figures that it changes."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args, get_type_hints
+
+import msgspec
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """The defaults are what the reference system promises; the others show what they cost or save."""
+
+    durability: Literal["async", "standby", "any-1"] = "standby"
+    """What a commit waits for: the primary alone, its region's standby, or any one other member."""
+    bus: Literal["regional", "stretched"] = "regional"
+    """Where the bus stands: in one region's zones, or over three regions."""
+    sync_interval: Literal["always", "2m"] = "always"
+    """When NATS syncs to disk: before it acknowledges, or every two minutes as is its default."""
+    tls: Literal["on", "off"] = "on"
+    """TLS 1.3 between parts and to clients."""
+    encryption: Literal["on", "off"] = "on"
+    """AES encryption of the bus's store."""
+    supervisor: Literal["on", "off"] = "on"
+    """Whether dead parts are started again and orphaned databases fenced."""
+    distance: Literal["on", "off"] = "on"
+    """Whether regions are apart (network namespaces), where the machine allows it."""
+
+
+DEFAULTS = Options()
+
+
+def parse(choices: list[str]) -> Options:
+    """`["durability=any-1", "tls=off"]` -> Options. ValueError says what can be chosen."""
+    kinds = {name: get_args(kind) for name, kind in get_type_hints(Options).items()}
+    chosen: dict[str, str] = {}
+    for choice in choices:
+        name, _, value = choice.partition("=")
+        if name not in kinds:
+            raise ValueError(f"expected one of {', '.join(f'{known}=...' for known in kinds)}; found {choice!r}")
+        if value not in kinds[name]:
+            raise ValueError(f"{name}: expected {'|'.join(kinds[name])}, found {value!r}")
+        chosen[name] = value
+    return msgspec.convert(chosen, Options)

@@ -46,7 +46,7 @@ def test_block_is_free_again_after_close() -> None:
 def test_more_names_than_ports_are_refused() -> None:
     block = ports.claim()
     try:
-        with pytest.raises(ports.NoPorts, match="this one wants 200"):
-            block.assign([str(number) for number in range(200)])
+        with pytest.raises(ports.NoPorts, match="this one wants 400"):
+            block.assign([str(number) for number in range(400)])
     finally:
         block.close()

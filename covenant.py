@@ -19,7 +19,7 @@ import reports
 import runs
 from chaos import catalog, journal, plants
 from e2e import browser as browsers
-from infra import checks, clients, keeper, target
+from infra import checks, clients, keeper, options, target
 from infra.fabric.process import StartError
 from infra.progress import say, step
 from infra.status import status as system_status
@@ -140,24 +140,37 @@ def test(full: bool, pytest_arguments: tuple[str, ...]) -> None:
 
 @main.command()
 @click.option("--fabric", "fabric_name", type=click.Choice(["process"]), default="process", show_default=True)
-@click.option("--size", type=click.Choice(["core"]), default="core", show_default=True)
-@click.option("--bus", type=click.Choice(["regional"]), default="regional", show_default=True)
+@click.option("--size", type=click.Choice(["core", "full"]), default="core", show_default=True)
+@click.option("--bus", type=click.Choice(["regional", "stretched"]), default="regional", show_default=True)
 @click.option(
     "--scale", type=click.IntRange(300, 58_500), default=300, show_default=True, help="Projects to start with."
 )
+@click.option(
+    "--with",
+    "choices",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Leave a default, more than one if need be: " + "; ".join(options.choices()) + ".",
+)
 @click.option("--detach", is_flag=True, help="Come back when it is ready; end it with ./covenant down.")
-def up(fabric_name: str, size: str, bus: str, scale: int, detach: bool) -> None:
+def up(fabric_name: str, size: str, bus: str, scale: int, choices: tuple[str, ...], detach: bool) -> None:
     """Start a system and keep it running: until Ctrl-C, or with --detach until `down`.
 
     \b
-    Example:  ./covenant up --detach && ./covenant status
+    Examples:  ./covenant up --detach && ./covenant status
+               ./covenant up --size full --with durability=any-1
     """
+    try:
+        chosen = options.parse([*choices, f"bus={bus}"])
+    except ValueError as error:
+        fail(EXIT_USAGE, f"--with {error}")
     if runs.is_up():
         fail(EXIT_USAGE, "a system of this checkout is running already: ./covenant status, ./covenant down")
     if detach:
-        options = ["--fabric", fabric_name, "--size", size, "--bus", bus, "--scale", str(scale)]
-        sys.exit(keeper.detach(["up", *options], CHECKOUT, click.echo))
-    system = runs.create_system("up", projects=scale)
+        same = ["--fabric", fabric_name, "--size", size, "--bus", bus, "--scale", str(scale)]
+        same += [argument for choice in choices for argument in ("--with", choice)]
+        sys.exit(keeper.detach(["up", *same], CHECKOUT, click.echo))
+    system = runs.create_system("up", size=size, projects=scale, options=chosen)
     try:
         keeper.keep(system, click.echo)
     except StartError as error:

@@ -26,6 +26,7 @@ from e2e import runner as e2e_runner
 from infra import homes, machine, processes, target
 from infra.create import CannotStart, create
 from infra.fabric.process import System
+from infra.options import DEFAULTS, Options
 from infra.progress import say, step
 from infra.session import Session, StepFailed
 from infra.target import UP
@@ -80,7 +81,7 @@ def session(
     facts = system.target()
     run = Run(
         run_id=run_id, profile=profile, command=shlex.join(["./covenant", *sys.argv[1:]]), seed=seed, release=release,
-        started_at=now.isoformat(timespec="seconds"), started_ns=time.monotonic_ns(), planted=plant, size=SIZE,
+        started_at=now.isoformat(timespec="seconds"), started_ns=time.monotonic_ns(), planted=plant, size=system.site.size,
         regions=facts.regions, experiments=list(experiments), durability=facts.durability, security=facts.security,
         fingerprint=machine.fingerprint(CHECKOUT, system.versions(), system.place.topology.sha256),
     )  # fmt: skip
@@ -110,11 +111,13 @@ def _heal(system: System) -> None:
 # The system that a run is about.
 
 
-def create_system(name: str, *, plant: str | None = None, projects: int = 300) -> System:
+def create_system(
+    name: str, *, plant: str | None = None, size: str = SIZE, projects: int = 300, options: Options = DEFAULTS
+) -> System:
     """A system to be started, laid out in a home of that name; ends the process if it cannot be."""
     try:
         environment = plants.environment(plant) if plant else {}
-        return create(CHECKOUT, name, size=SIZE, plant=environment, projects=projects)
+        return create(CHECKOUT, name, size=size, plant=environment, projects=projects, options=options)
     except CannotStart as error:
         fail(EXIT_NOT_STARTED, str(error))
 

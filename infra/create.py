@@ -12,6 +12,7 @@ from infra.options import DEFAULTS, Options
 from infra.parts.base import MissingPart
 from infra.ports import NoPorts
 from infra.progress import say
+from infra.wan import probe
 
 _FREE_BYTES = 2 * 1024**3
 
@@ -30,6 +31,8 @@ def create(
     """
     for left in clean_up(checkout):
         say(f"cleaned up after {left}, which ended without doing so")
+    if options.distance == "on" and (why := probe.refusal()):
+        say(f"no distance between the regions, and what needs it is not judged: {why}")
     free = free_bytes(checkout)
     if free < _FREE_BYTES:
         expected = f"{_FREE_BYTES >> 30} GiB free at {checkout}"

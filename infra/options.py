@@ -29,11 +29,11 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 DEFAULTS = Options()
 
 
-def parse(choices: list[str]) -> Options:
+def parse(chosen_ones: list[str]) -> Options:
     """`["durability=any-1", "tls=off"]` -> Options. ValueError says what can be chosen."""
-    kinds = {name: get_args(kind) for name, kind in get_type_hints(Options).items()}
+    kinds = _values()
     chosen: dict[str, str] = {}
-    for choice in choices:
+    for choice in chosen_ones:
         name, _, value = choice.partition("=")
         if name not in kinds:
             raise ValueError(f"expected one of {', '.join(f'{known}=...' for known in kinds)}; found {choice!r}")
@@ -41,3 +41,12 @@ def parse(choices: list[str]) -> Options:
             raise ValueError(f"{name}: expected {'|'.join(kinds[name])}, found {value!r}")
         chosen[name] = value
     return msgspec.convert(chosen, Options)
+
+
+def choices() -> list[str]:
+    """What can be chosen, for people: `tls=on|off`."""
+    return [f"{name}={'|'.join(values)}" for name, values in _values().items() if name != "bus"]
+
+
+def _values() -> dict[str, tuple[str, ...]]:
+    return {name: get_args(kind) for name, kind in get_type_hints(Options).items()}

@@ -30,6 +30,8 @@ from infra.parts.base import Part
 from infra.progress import Report
 from infra.topology import Topology
 from infra.topology import load as load_topology
+from infra.wan import probe as wan_probe
+from infra.wan import process as wan_process
 
 _STOP_WITHIN_S = 12.0
 _START_WITHIN_S = 120.0
@@ -75,7 +77,7 @@ class System:
             where = site.create(
                 home, run_id=run_id, size=size, ports=block.assign(names), demotion=demote.find(home),
                 clients=clients.new_secrets(topology.regions), plant=plant, projects=projects,
-                options=options, apart=False,
+                options=options, apart=options.distance == "on" and wan_probe.refusal() is None,
             )  # fmt: skip
             clients.write_users(where.users_file, where.clients)
             system = cls(where, topology)
@@ -99,6 +101,9 @@ class System:
         for part in self.parts.values():
             part.folder.mkdir(exist_ok=True)
             part.prepare()
+        if self.site.apart:
+            progress(0.01, "setting the regions apart")
+            self._start_wan()
         first = self._named("etcd", "nats", "valkey", "s3")
         progress(0.02, "starting etcd, NATS, Valkey, S3")
         for part in first:
@@ -136,6 +141,7 @@ class System:
         own = self._named(*_OWN)
         self._end(own)
         self._end([part for part in self.parts.values() if part not in own])
+        self._mark_unwanted(wan_process.NAME)
         left = processes.of_home(self.site.path)
         processes.send(left, signal.SIGKILL)
         processes.wait_gone(left, 5)
@@ -156,8 +162,8 @@ class System:
         if self.alive(name):
             return
         part.before_start()
-        command = part.command()
-        if part.refuses_root:
+        command = [*self.inside(part.node.region), *part.command()]
+        if part.refuses_root and not self.site.apart:
             command = [*self.site.demotion.prefix, *command]
             if self.site.demotion.owner is not None:
                 _give(part.folder, self.site.demotion.owner)
@@ -166,6 +172,16 @@ class System:
         processes.write_record(self._record_path(name), processes.record(child.pid))
         # From here on it is known by its record, to any process, and may outlive this one: not Popen's to wait for.
         child.returncode = 0
+
+    def inside(self, region: str) -> list[str]:
+        """What to put before a command, so that it runs inside a region; nothing where regions are not apart.
+        The command's pid is that of the process that is started with it."""
+        if not self.site.apart:
+            return []
+        pid = self.pid(wan_process.NAME)
+        if pid is None:
+            raise StartError("the network between the regions has ended: end the system with ./covenant down")
+        return wan_process.enter(pid, list(self.place.topology.regions).index(region))
 
     def kill(self, name: str) -> list[int]:
         """SIGKILL a part with everything that it started; the pids that were hit."""
@@ -191,7 +207,7 @@ class System:
 
     def deaths(self) -> list[str]:
         """Parts that are meant to run and do not."""
-        return [name for name in self.parts if self.wanted(name) and not self.alive(name)]
+        return [name for name in (*self.parts, wan_process.NAME) if self.wanted(name) and not self.alive(name)]
 
     def pid(self, name: str) -> int | None:
         process = processes.find(processes.read_record(self._record_path(name)))
@@ -280,6 +296,21 @@ class System:
 
     # Inside.
 
+    def _start_wan(self) -> None:
+        log = self.site.path / f"{wan_process.NAME}.log"
+        with log.open("ab") as file:
+            child = processes.spawn(
+                [sys.executable, "-m", "infra.wan", str(self.site.path)],
+                environment=self._common_environment(wan_process.NAME), folder=self.site.path, log=file,
+            )  # fmt: skip
+        processes.write_record(self._record_path(wan_process.NAME), processes.record(child.pid))
+        child.returncode = 0
+        deadline = time.monotonic() + wan_process.READY_WITHIN_S
+        while not wan_process.ready(self.site.path):
+            if not self.alive(wan_process.NAME) or time.monotonic() > deadline:
+                raise StartError(f"the network between the regions did not start\n{_tail(log)}")
+            time.sleep(_POLL_S)
+
     def _named(self, *kinds: str) -> list[Part]:
         return [part for part in self.parts.values() if part.kind in kinds]
 
@@ -315,7 +346,8 @@ class System:
         with log.open("ab") as file:
             try:
                 done = subprocess.run(
-                    [sys.executable, "-m", module], env=environment, cwd=self.site.path, timeout=60, check=False,
+                    [*self.inside(region), sys.executable, "-m", module], env=environment, cwd=self.site.path,
+                    timeout=60, check=False,
                     stdin=subprocess.DEVNULL, stdout=file, stderr=file,
                 )  # fmt: skip
             except subprocess.TimeoutExpired:
@@ -331,7 +363,7 @@ class System:
             **covenant_parts.settings(self.place, region),
             **covenant_parts.s3_settings(self.place),
         }
-        command = [sys.executable, "-m", module, *arguments]
+        command = [*self.inside(region), sys.executable, "-m", module, *arguments]
         return subprocess.run(command, env=environment, cwd=self.site.path, check=False).returncode
 
     def _processes(self, name: str) -> list[psutil.Process]:

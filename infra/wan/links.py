@@ -1,0 +1,98 @@
+"""What happens to a packet between two regions, and when it arrives: pure, the clock is the caller's."""
+
+from __future__ import annotations
+
+import random
+
+import msgspec
+
+_BUFFER_S = 0.5
+"""What waits for a link's bandwidth longer than this is dropped, as a full router queue does."""
+
+
+class Shape(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One direction of a link."""
+
+    delay_ms: float = 0.0
+    """One way."""
+    jitter_ms: float = 0.0
+    """Up to this much more, evenly distributed; packets keep their order."""
+    bandwidth_mb_s: float | None = None
+    """10^6 bytes a second; None: no limit."""
+    loss: float = 0.0
+    """Share of the packets that vanish, 0 to 1."""
+    cut: bool = False
+
+    def __post_init__(self) -> None:
+        for name, value, low, high in (
+            ("delay_ms", self.delay_ms, 0, 10_000),
+            ("jitter_ms", self.jitter_ms, 0, 10_000),
+            ("bandwidth_mb_s", self.bandwidth_mb_s or 1, 0.001, 100_000),
+            ("loss", self.loss, 0, 1),
+        ):
+            if not low <= value <= high:
+                raise ValueError(f"{name}: expected {low:g} to {high:g}, found {value:g}")
+
+
+class Counters(msgspec.Struct, kw_only=True):
+    """Since the start, for one direction. A packet may hold many segments (offload): bytes tell more."""
+
+    packets: int = 0
+    bytes: int = 0
+    """Delivered."""
+    cut: int = 0
+    lost: int = 0
+    overflowed: int = 0
+
+
+class Direction:
+    """One direction of a link: decides when a packet is delivered."""
+
+    __slots__ = ("_busy_until", "_delay_s", "_last", "counters", "immediate", "shape")
+
+    def __init__(self, shape: Shape) -> None:
+        self.counters = Counters()
+        self._busy_until = self._last = 0.0
+        self.set(shape)
+
+    def set(self, shape: Shape) -> None:
+        self.shape = shape
+        self._delay_s = shape.delay_ms / 1e3
+        self.immediate = shape == _NOTHING
+        """Whether packets go on at once: then nobody need ask when."""
+
+    def arrival(self, now: float, size: int) -> float | None:
+        """When a packet of `size` bytes that is sent `now` (seconds) arrives; None if it never does."""
+        shape = self.shape
+        if shape.cut:
+            self.counters.cut += 1
+            return None
+        if shape.loss and random.random() < shape.loss:
+            self.counters.lost += 1
+            return None
+        at = now
+        if shape.bandwidth_mb_s is not None:
+            through = max(now, self._busy_until) + size / (shape.bandwidth_mb_s * 1e6)
+            if through - now > _BUFFER_S:
+                self.counters.overflowed += 1
+                return None
+            self._busy_until = at = through
+        at += self._delay_s
+        if shape.jitter_ms:
+            at += random.random() * shape.jitter_ms / 1e3
+        # A packet never overtakes one that was sent before it: TCP would take that for loss.
+        self._last = at = max(at, self._last)
+        return at
+
+    def delivers(self, size: int) -> bool:
+        """Count a packet that is about to arrive; False if the link was cut while it was under way."""
+        counters = self.counters
+        if self.shape.cut:
+            counters.cut += 1
+            return False
+        counters.packets += 1
+        counters.bytes += size
+        return True
+
+
+_NOTHING = Shape()

@@ -1,0 +1,145 @@
+"""Network namespaces without root: a user namespace in which we may make them, one for the router, one a region.
+
+A region has one interface, `wan`, with the region's address and those of its zones, and a route to every other
+region. Its other end lies in the router's namespace, where the emulator reads and writes whole packets.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from pyroute2 import IPRoute
+
+MTU = 1500
+ZONES = "abcdef"
+_NEWUSER, _NEWNET = 0x1000_0000, 0x4000_0000
+_INNER_ID = 1000
+"""What we are in the user namespace: an ordinary user, since PostgreSQL refuses to be root."""
+_MAC = "02:00:00:00:00:01"
+"""The same for every region: a packet can be handed on as it is."""
+_NO_ARP = 0x80
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+@dataclass(frozen=True)
+class Region:
+    """A region as a network: its addresses (the first one is its own, the others its zones') and its CIDR."""
+
+    name: str
+    addresses: Sequence[str]
+    cidr: str
+
+
+def enter_user_namespace() -> None:
+    """Move this process (of one thread) to a user namespace of its own. OSError where the machine forbids it.
+
+    There is no way back: files and sockets of the world outside must be opened before.
+    """
+    user, group = os.geteuid(), os.getegid()
+    _call("unshare", _NEWUSER | _NEWNET)
+    for name, value in (
+        ("setgroups", "deny"),
+        ("uid_map", f"{_INNER_ID} {user} 1"),
+        ("gid_map", f"{_INNER_ID} {group} 1"),
+    ):
+        with open(f"/proc/self/{name}", "w") as file:  # noqa: PTH123 - must be one write, unbuffered by Path's habits
+            file.write(value)
+
+
+def new_network() -> int:
+    """Make a network namespace and move this thread into it; a file descriptor that keeps and names it."""
+    _call("unshare", _NEWNET)
+    return os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+
+
+@contextmanager
+def inside(network: int) -> Iterator[None]:
+    """What this thread opens within belongs to another network namespace."""
+    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    _call("setns", network, _NEWNET)
+    try:
+        yield
+    finally:
+        _call("setns", home, _NEWNET)
+        os.close(home)
+
+
+def move_to(network: int) -> None:
+    """Move this thread to a network namespace for good."""
+    _call("setns", network, _NEWNET)
+
+
+def lay_out(regions: Sequence[Region]) -> tuple[int, list[int]]:
+    """Make the router's namespace, in which this thread then is, and one a region with its interfaces up.
+
+    The router's end of a region is called `interface(index)`. Descriptors of the router and of the regions, in order.
+    """
+    networks = []
+    for _ in regions:
+        networks.append(new_network())
+    router = new_network()
+    with IPRoute() as route:
+        for index, network in enumerate(networks):
+            ours = interface(index)
+            route.link("add", ifname=ours, kind="veth", mtu=MTU, peer={
+                "ifname": "wan", "mtu": MTU, "address": _MAC, "net_ns_fd": network,
+            })  # fmt: skip
+            (link,) = route.link_lookup(ifname=ours)
+            route.link("set", index=link, flags=_NO_ARP, change=_NO_ARP, txqlen=2000, state="up")
+    for region, network in zip(regions, networks, strict=True):
+        with inside(network):
+            _bring_up(region, [other for other in regions if other is not region])
+    return router, networks
+
+
+def interface(index: int) -> str:
+    """The router's end of the link to a region."""
+    return f"r{index}"
+
+
+def _bring_up(region: Region, others: Sequence[Region]) -> None:
+    with IPRoute() as route:
+        (loopback,) = route.link_lookup(ifname="lo")
+        route.link("set", index=loopback, state="up")
+        (wan,) = route.link_lookup(ifname="wan")
+        route.link("set", index=wan, flags=_NO_ARP, change=_NO_ARP, txqlen=2000, state="up")
+        for address in region.addresses:
+            route.addr("add", index=wan, address=address, prefixlen=32)
+        for other in others:
+            route.route("add", dst=other.cidr, oif=wan, scope="link", prefsrc=region.addresses[0])
+
+
+def packet_socket(index: int) -> socket.socket:
+    """A socket that reads and writes a region's packets, whole frames with a header that carries offloads along."""
+    made = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+    made.setsockopt(_SOL_PACKET, _PACKET_VNET_HDR, 1)
+    for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+        made.setsockopt(socket.SOL_SOCKET, option, 16 * 1024 * 1024)  # The kernel takes what it allows.
+    made.setblocking(False)
+    # Bound to a protocol: then it does not see what it sends itself.
+    made.bind((interface(index), _ETH_P_IP))
+    return made
+
+
+_SOL_PACKET, _PACKET_VNET_HDR, _ETH_P_IP = 263, 15, 0x0800
+
+
+def _call(name: str, *arguments: int) -> None:
+    if getattr(_libc, name)(*arguments) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{name}: {os.strerror(number)}")
+
+
+def end_with_parent(parent: int) -> None:
+    """Have the kernel kill this process when its parent ends."""
+    _call("prctl", _PARENT_DEATH, 9, 0, 0, 0)
+    if os.getppid() != parent:
+        raise SystemExit("the parent has ended already")
+
+
+_PARENT_DEATH = 1

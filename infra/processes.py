@@ -7,12 +7,13 @@ time, is how a later process knows its own leftovers from everybody else's.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -30,7 +31,11 @@ class Record(msgspec.Struct, frozen=True):
     pid: int
     created: float
     wanted: bool = True
-    """False from the moment somebody of ours decides to end it: its death is then no surprise."""
+    """False from the moment somebody of ours decides to end it for good: its death is then no surprise, and it stays
+    dead until it is started again."""
+    struck: bool = False
+    """True from the moment somebody of ours makes it crash: its death is no surprise either, but a supervisor starts it
+    again."""
 
 
 def spawn(
@@ -61,6 +66,17 @@ def read_record(path: Path) -> Record | None:
     with suppress(FileNotFoundError):
         return msgspec.json.decode(path.read_bytes(), type=Record)
     return None
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Nobody else holds the same path's lock meanwhile; the kernel gives it back if we die. Not to be taken twice."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def find(value: Record | None) -> psutil.Process | None:
@@ -114,6 +130,24 @@ def of_home(home: Path) -> list[psutil.Process]:
         with suppress(psutil.Error):
             if process.pid not in ours and process.environ().get(HOME) == str(home):
                 found.append(process)
+    return found
+
+
+def of_folder(folder: Path) -> list[psutil.Process]:
+    """Every process that works in the folder or below it and was started with it as its HOME.
+
+    PostgreSQL overwrites the environment of its processes with their titles: those have none left, and without their
+    postmaster they are known by their working directory alone.
+    """
+    found = []
+    for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):  # noqa: PTH208 - hundreds of paths for a number
+        with suppress(psutil.Error, OSError):
+            # Much quicker than by way of psutil, which counts while an orphaned database takes writes.
+            works_in = os.readlink(f"/proc/{pid}/cwd")  # noqa: PTH115
+            if Path(works_in).is_relative_to(folder):
+                process = psutil.Process(pid)
+                if process.environ().get("HOME", str(folder)) == str(folder):
+                    found.append(process)
     return found
 
 

@@ -20,6 +20,7 @@ from datetime import UTC, datetime
 from types import FrameType
 
 from infra import processes
+from infra.deaths import Death
 from infra.fabric.process import StartError, System
 from infra.homes import free_bytes
 from infra.progress import Report, say, step
@@ -178,13 +179,12 @@ class Session:
                 self.system.remove()
 
     def _watch(self) -> None:
-        told: set[str] = set()
+        told: set[tuple[str, float]] = set()
         while not self._over.wait(_WATCH_EVERY_S):
-            for name in self.system.deaths():
-                if name not in told:
-                    told.add(name)
-                    say(f"{name} died, and nobody here killed it")
-                    self.note("part_died", name, "ended without being told to; nothing restarts it")
+            for death in self.system.deaths():
+                if (death.part, death.created) not in told and death.at_ns >= self.run.started_ns:
+                    told.add((death.part, death.created))
+                    self._tell_death(death)
             free = free_bytes(self.folder.path)
             if free < _FREE_TO_GO_ON_BYTES:
                 self._abort_reason = (
@@ -193,6 +193,14 @@ class Session:
                 )
                 signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
                 return
+
+    def _tell_death(self, death: Death) -> None:
+        """That it is started again makes it no less of a death."""
+        say(f"{death.part} died, and nobody here killed it")
+        what = "the supervisor starts it again" if death.supervised else "nothing starts it again"
+        self._timeline.add(
+            Moment(at_ns=death.at_ns, kind="part_died", name=death.part, detail=f"ended without being told to; {what}")
+        )
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self._abort_reason is not None:

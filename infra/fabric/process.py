@@ -14,13 +14,14 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from pathlib import Path
 
 import msgspec
 import psutil
 
-from infra import clients, demote, ports, processes, site, target
+from infra import clients, deaths, demote, ports, processes, site, target
+from infra.deaths import Death
 from infra.options import DEFAULTS, Options
 from infra.parts import PARTS
 from infra.parts import covenant as covenant_parts
@@ -38,6 +39,10 @@ _START_WITHIN_S = 120.0
 _POLL_S = 0.1
 _OWN = tuple(part.kind for part in covenant_parts.COVENANT)
 """Kinds that are the system's own processes: they start last and end first."""
+SUPERVISOR = "supervisor"
+"""What the process of `infra.supervisor` is called."""
+_HELPERS = (wan_process.NAME, SUPERVISOR)
+"""Processes that are no nodes. When one dies nothing starts it again: a namespace that is lost stays lost."""
 
 
 class StartError(Exception):
@@ -131,17 +136,21 @@ class System:
         self._wait("PostgreSQL to be redundant", lambda: postgres_part.missing_redundancy(self.place), deadline)
         postgres_part.checkpoint_all(self.place)
         target.write(self.target(), self.target_path)
+        if self.site.options.supervisor == "on":
+            self._start_helper(SUPERVISOR, "infra.supervisor")
         progress(1.0, "the system is ready")
 
     def stop(self) -> None:
         """End every process of the system and remove what it left outside its home; never raises for a part
         that is already gone. The home folder itself stays, for its logs: `remove` deletes it."""
+        self._end_supervisor()
         for part in self.parts.values():
-            self._mark_unwanted(part.name)
+            with self.locked(part.name):
+                self._mark(part.name, wanted=False)
         own = self._named(*_OWN)
         self._end(own)
         self._end([part for part in self.parts.values() if part not in own])
-        self._mark_unwanted(wan_process.NAME)
+        self._mark(wan_process.NAME, wanted=False)
         left = processes.of_home(self.site.path)
         processes.send(left, signal.SIGKILL)
         processes.wait_gone(left, 5)
@@ -156,22 +165,23 @@ class System:
 
     # Parts.
 
+    def locked(self, name: str) -> AbstractContextManager[None]:
+        """Nobody else starts the part or changes its record meanwhile."""
+        return processes.locked(self.site.path / f"{name}.lock")
+
     def start_part(self, name: str) -> None:
         """Start one part (again); does not wait for it. Nothing happens if it runs."""
-        part = self.parts[name]
-        if self.alive(name):
-            return
-        part.before_start()
-        command = [*self.inside(part.node.region), *part.command()]
-        if part.refuses_root and not self.site.apart:
-            command = [*self.site.demotion.prefix, *command]
-            if self.site.demotion.owner is not None:
-                _give(part.folder, self.site.demotion.owner)
-        with (part.folder / "log").open("ab") as log:
-            child = processes.spawn(command, environment=self._environment(part), folder=part.folder, log=log)
-        processes.write_record(self._record_path(name), processes.record(child.pid))
-        # From here on it is known by its record, to any process, and may outlive this one: not Popen's to wait for.
-        child.returncode = 0
+        with self.locked(name):
+            if not self.alive(name):
+                self._start(name)
+
+    def restart_part(self, name: str) -> bool:
+        """Start a part that is meant to run and does not; whether there was anything to start."""
+        with self.locked(name):
+            if not self.wanted(name) or self.alive(name):
+                return False
+            self._start(name)
+            return True
 
     def inside(self, region: str) -> list[str]:
         """What to put before a command, so that it runs inside a region; nothing where regions are not apart.
@@ -184,9 +194,29 @@ class System:
         return wan_process.enter(pid, list(self.place.topology.regions).index(region))
 
     def kill(self, name: str) -> list[int]:
-        """SIGKILL a part with everything that it started; the pids that were hit."""
-        self._mark_unwanted(name)
-        hit: dict[int, None] = {}
+        """SIGKILL a part with everything that it started, as when its node is lost: it stays dead until it is started
+        again. The pids that were hit."""
+        with self.locked(name):
+            self._mark(name, wanted=False)
+        return self.kill_rest(name)
+
+    def crash(self, name: str) -> int | None:
+        """SIGKILL a part's own process and nothing that it started, as when a program crashes: a supervisor fences what
+        is left and starts it again. The pid that was hit."""
+        with self.locked(name):
+            process = processes.find(self.record(name))
+            if process is None:
+                return None
+            self._mark(name, struck=True)
+            processes.send([process], signal.SIGKILL)
+            processes.wait_gone([process], 5)
+            return process.pid
+
+    def kill_rest(self, name: str) -> list[int]:
+        """SIGKILL whatever processes a part has; the pids that were hit."""
+        first = processes.of_folder(self.parts[name].folder)
+        processes.send(first, signal.SIGKILL)
+        hit = {process.pid: None for process in first}
         deadline = time.monotonic() + 5
         while True:
             # Again until nothing is left: a parent may have forked between the look and the signal.
@@ -197,20 +227,35 @@ class System:
             processes.send(found, signal.SIGKILL)
             processes.wait_gone(found, 2)
 
+    def is_gone(self, name: str) -> bool:
+        """Whether no process of a part is left, not even one that lost its parent."""
+        return not self._processes(name)
+
     def alive(self, name: str) -> bool:
-        return processes.find(processes.read_record(self._record_path(name))) is not None
+        return processes.find(self.record(name)) is not None
+
+    def record(self, name: str) -> processes.Record | None:
+        return processes.read_record(self._record_path(name))
 
     def wanted(self, name: str) -> bool:
         """Whether the part is meant to run: False once somebody of ours killed it."""
-        record = processes.read_record(self._record_path(name))
+        record = self.record(name)
         return record is not None and record.wanted
 
-    def deaths(self) -> list[str]:
-        """Parts that are meant to run and do not."""
-        return [name for name in (*self.parts, wan_process.NAME) if self.wanted(name) and not self.alive(name)]
+    def deaths(self) -> list[Death]:
+        """Every unplanned death: those that the supervisor saw, and parts that are meant to run and do not."""
+        noted = [death for death in deaths.read(self.site.path) if not death.planned]
+        known = {(death.part, death.created) for death in noted}
+        for name in (*self.parts, *_HELPERS):
+            record = self.record(name)
+            if record is None or not record.wanted or record.struck or (name, record.created) in known:
+                continue
+            if processes.find(record) is None:
+                noted.append(Death(part=name, created=record.created, at_ns=time.monotonic_ns()))
+        return noted
 
     def pid(self, name: str) -> int | None:
-        process = processes.find(processes.read_record(self._record_path(name)))
+        process = processes.find(self.record(name))
         return process.pid if process else None
 
     def wait_ready(self, parts: Iterable[Part], deadline: float) -> None:
@@ -285,31 +330,59 @@ class System:
         """Copy configuration and logs as they ran, without the secrets, for a run's evidence."""
         folder.mkdir(parents=True, exist_ok=True)
         hidden = self.site.hidden()
+        kept = {path.name: path for path in self.site.path.glob("*.log")}
         for part in self.parts.values():
             for name in ("log", "nats.json", "patroni.yml", "valkey.conf"):
-                source = part.folder / name
-                if source.is_file():
-                    text = source.read_text(errors="replace")[-_LOG_KEPT:]
-                    for value in hidden:
-                        text = text.replace(value, "***")
-                    (folder / f"{part.name}.{name}").write_text(text)
+                kept[f"{part.name}.{name}"] = part.folder / name
+        for name, source in kept.items():
+            if source.is_file():
+                text = source.read_text(errors="replace")[-_LOG_KEPT:]
+                for value in hidden:
+                    text = text.replace(value, "***")
+                (folder / name).write_text(text)
 
     # Inside.
 
-    def _start_wan(self) -> None:
-        log = self.site.path / f"{wan_process.NAME}.log"
+    def _start(self, name: str) -> None:
+        part = self.parts[name]
+        part.before_start()
+        command = [*self.inside(part.node.region), *part.command()]
+        if part.refuses_root and not self.site.apart:
+            command = [*self.site.demotion.prefix, *command]
+            if self.site.demotion.owner is not None:
+                _give(part.folder, self.site.demotion.owner)
+        self._spawn(name, command, self._environment(part), part.folder, part.folder / "log")
+
+    def _spawn(
+        self, name: str, command: Sequence[str], environment: Mapping[str, str], folder: Path, log: Path
+    ) -> None:
         with log.open("ab") as file:
-            child = processes.spawn(
-                [sys.executable, "-m", "infra.wan", str(self.site.path)],
-                environment=self._common_environment(wan_process.NAME), folder=self.site.path, log=file,
-            )  # fmt: skip
-        processes.write_record(self._record_path(wan_process.NAME), processes.record(child.pid))
+            child = processes.spawn(command, environment=environment, folder=folder, log=file)
+        processes.write_record(self._record_path(name), processes.record(child.pid))
+        # From here on it is known by its record, to any process, and may outlive this one: not Popen's to wait for.
         child.returncode = 0
+
+    def _start_helper(self, name: str, module: str) -> Path:
+        """A process that belongs to the system and is no node; its log."""
+        home = self.site.path
+        log = home / f"{name}.log"
+        self._spawn(name, [sys.executable, "-m", module, str(home)], self._common_environment(name), home, log)
+        return log
+
+    def _start_wan(self) -> None:
+        log = self._start_helper(wan_process.NAME, "infra.wan")
         deadline = time.monotonic() + wan_process.READY_WITHIN_S
         while not wan_process.ready(self.site.path):
             if not self.alive(wan_process.NAME) or time.monotonic() > deadline:
                 raise StartError(f"the network between the regions did not start\n{_tail(log)}")
             time.sleep(_POLL_S)
+
+    def _end_supervisor(self) -> None:
+        """Before anything else ends, or it would be started again."""
+        self._mark(SUPERVISOR, wanted=False)
+        found = processes.tree(processes.find(self.record(SUPERVISOR)))[:1]
+        processes.send(found, signal.SIGKILL)
+        processes.wait_gone(found, 5)
 
     def _named(self, *kinds: str) -> list[Part]:
         return [part for part in self.parts.values() if part.kind in kinds]
@@ -317,10 +390,12 @@ class System:
     def _record_path(self, name: str) -> Path:
         return self.site.path / f"{name}.pid.json"
 
-    def _mark_unwanted(self, name: str) -> None:
-        record = processes.read_record(self._record_path(name))
+    def _mark(self, name: str, *, wanted: bool = True, struck: bool = False) -> None:
+        """Write down what becomes of a process before it does."""
+        record = self.record(name)
         if record is not None and record.wanted:
-            processes.write_record(self._record_path(name), msgspec.structs.replace(record, wanted=False))
+            marked = msgspec.structs.replace(record, wanted=wanted, struck=record.struck or struck)
+            processes.write_record(self._record_path(name), marked)
 
     def _environment(self, part: Part) -> dict[str, str]:
         return {**self._common_environment(part.kind), "HOME": str(part.folder), **part.environment()}
@@ -368,14 +443,14 @@ class System:
 
     def _processes(self, name: str) -> list[psutil.Process]:
         """A part's living processes, those too that it left to themselves when it died (a postmaster)."""
-        own = processes.tree(processes.find(processes.read_record(self._record_path(name))))
+        own = processes.tree(processes.find(self.record(name)))
         known = {process.pid for process in own}
-        folder = str(self.parts[name].folder)
-        for process in processes.of_home(self.site.path):
-            with suppress(psutil.Error):
-                if process.pid not in known and process.environ().get("HOME") == folder:
-                    own.extend(other for other in processes.tree(process) if other.pid not in known)
-                    known.update(other.pid for other in own)
+        folder = self.parts[name].folder
+        orphans = [process for process in processes.of_home(self.site.path) if _has_home(process, folder)]
+        for process in [*orphans, *processes.of_folder(folder)]:
+            if process.pid not in known:
+                own.extend(other for other in processes.tree(process) if other.pid not in known)
+                known.update(other.pid for other in own)
         return own
 
     def _end(self, parts: Sequence[Part]) -> None:
@@ -403,6 +478,12 @@ class System:
             if time.monotonic() > deadline:
                 raise StartError(f"{part.name} is not ready: waited for {missing}\n{_tail(part.folder / 'log')}")
             time.sleep(_POLL_S)
+
+
+def _has_home(process: psutil.Process, folder: Path) -> bool:
+    with suppress(psutil.Error):
+        return process.environ().get("HOME") == str(folder)
+    return False
 
 
 def _give(folder: Path, owner: int) -> None:

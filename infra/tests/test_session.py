@@ -5,11 +5,13 @@ from __future__ import annotations
 import errno
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
+from infra.deaths import Death
 from infra.fabric.process import StartError, System
 from infra.session import Session, StepFailed
 from reports.evidence import Fingerprint, Run, RunFolder
@@ -23,14 +25,15 @@ class Pretended:
     def __init__(self, *, starts: bool = True) -> None:
         self.starts = starts
         self.calls: list[str] = []
+        self.died: list[Death] = []
 
     def start(self, progress: Any) -> None:
         self.calls.append("start")
         if not self.starts:
             raise StartError("postgres-iad-a is not ready")
 
-    def deaths(self) -> list[str]:
-        return []
+    def deaths(self) -> list[Death]:
+        return self.died
 
     def keep_logs(self, folder: Path) -> None:
         self.calls.append("logs")
@@ -131,3 +134,38 @@ def test_room_for_the_report_is_kept_while_it_runs_and_given_back(folder: RunFol
     with session(folder, Pretended()):
         assert (folder.path / ".ballast").stat().st_size > 1_000_000
     assert not (folder.path / ".ballast").exists()
+
+
+def test_death_is_told_once_and_stays_evidence_when_the_part_was_started_again(folder: RunFolder) -> None:
+    system = Pretended()
+    with session(folder, system) as run:
+        run.start()
+        # The same life seen first by ourselves, then in the supervisor's book; and a second life's end.
+        system.died = [Death(part="relay-iad", created=1.0, at_ns=5)]
+        wait_for_deaths(folder, 1)
+        system.died = [
+            Death(part="relay-iad", created=1.0, at_ns=4, supervised=True),
+            Death(part="relay-iad", created=2.0, at_ns=9, supervised=True),
+        ]
+        wait_for_deaths(folder, 2)
+    died = [moment for moment in folder.moments() if moment.kind == "part_died"]
+    assert [(moment.name, moment.at_ns) for moment in died] == [("relay-iad", 5), ("relay-iad", 9)]
+    assert died[0].detail.endswith("nothing starts it again")
+    assert died[1].detail.endswith("the supervisor starts it again")
+
+
+def test_deaths_before_the_run_are_not_its_own(folder: RunFolder) -> None:
+    system = Pretended()
+    with session(folder, system, owned=False) as run:
+        run.run.started_ns = 10
+        system.died = [Death(part="relay-iad", created=1.0, at_ns=9), Death(part="relay-iad", created=2.0, at_ns=10)]
+        run.start()
+        wait_for_deaths(folder, 1)
+    assert [moment.at_ns for moment in folder.moments() if moment.kind == "part_died"] == [10]
+
+
+def wait_for_deaths(folder: RunFolder, count: int) -> None:
+    deadline = time.monotonic() + 10
+    while sum(moment.kind == "part_died" for moment in folder.moments()) < count:
+        assert time.monotonic() < deadline, f"expected {count} deaths to be told"
+        time.sleep(0.02)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from typing import TypeVar
 
 import pytest
 
@@ -12,6 +14,15 @@ from infra.parts import nats, postgres
 
 pytestmark = pytest.mark.running
 
+T = TypeVar("T")
+
+
+def until(look: Callable[[], T | None], within_s: float) -> T | None:
+    deadline = time.monotonic() + within_s
+    while (found := look()) is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return found
+
 
 def wait_whole(system: System) -> None:
     deadline = time.monotonic() + 60
@@ -19,9 +30,9 @@ def wait_whole(system: System) -> None:
         assert time.monotonic() < deadline, missing
 
 
-def test_nothing_is_missing_and_nobody_died(system: System) -> None:
+def test_nothing_is_missing_and_nobody_is_dead(system: System) -> None:
     wait_whole(system)
-    assert system.deaths() == []
+    assert [name for name in system.parts if not system.alive(name)] == []
 
 
 def test_killed_part_is_gone_with_all_that_it_started_and_comes_back(system: System) -> None:
@@ -29,22 +40,34 @@ def test_killed_part_is_gone_with_all_that_it_started_and_comes_back(system: Sys
     hit = system.kill(name)
     assert hit
     assert not system.alive(name)
-    assert system.deaths() == [], "we killed it ourselves: that is no surprise"
+    assert name not in [death.part for death in system.deaths()], "we killed it ourselves: that is no surprise"
     assert any(name in lack for lack in system.missing())
     system.start_part(name)
     wait_whole(system)
 
 
-def test_part_killed_by_somebody_else_is_a_death(system: System) -> None:
+def test_part_killed_by_somebody_else_is_a_death_and_is_started_again(system: System) -> None:
     name = "cache-invalidator-ams"
-    process = processes.find(processes.read_record(system.site.path / f"{name}.pid.json"))
+    before = system.record(name)
+    process = processes.find(before)
+    assert before is not None
     assert process is not None
     process.kill()
-    processes.wait_gone([process], 10)
-    assert system.deaths() == [name]
-    system.start_part(name)
+    assert until(lambda: system.pid(name) not in (None, before.pid) or None, 10)
+    (death,) = [death for death in system.deaths() if (death.part, death.created) == (name, before.created)]
+    assert death.supervised
+    assert not death.planned
     wait_whole(system)
-    assert system.deaths() == []
+
+
+def test_part_that_we_make_crash_is_started_again_and_no_surprise(system: System) -> None:
+    name = "cache-invalidator-ams"
+    known = system.deaths()
+    pid = system.crash(name)
+    assert pid is not None
+    assert until(lambda: system.pid(name) not in (None, pid) or None, 10)
+    wait_whole(system)
+    assert system.deaths() == known
 
 
 def test_status_names_primary_leaders_and_every_part(system: System) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-import sys
 from collections.abc import Sequence
 from typing import NamedTuple, cast
 
@@ -20,7 +19,6 @@ from infra.wan import namespaces
 
 _BUFFER_BYTES = 1024 * 1024
 _CONNECT_WITHIN_S = 10.0
-_AFTER_ERROR_S = 0.1
 _RESET = struct.pack("ii", 1, 0)
 
 
@@ -33,18 +31,21 @@ class Way(NamedTuple):
 
 
 class _Pipe(asyncio.Protocol):
-    """One end of a forwarded connection: what it reads, the other end writes. Its two ends come to be one after the
-    other; what the first reads meanwhile waits for the second."""
+    """One end of a forwarded connection: what it reads, the other end writes. The far end comes to be after the near
+    one; what the near one reads meanwhile waits for it."""
 
     def __init__(self) -> None:
         self.other: _Pipe | None = None
-        self._transport: asyncio.Transport | None = None
+        self.transport: asyncio.Transport | None = None
         self._waiting: list[bytes] = []
         self._ended = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport = cast(asyncio.Transport, transport)  # uvloop's own kind is no subclass of it.
+        self.transport = transport = cast(asyncio.Transport, transport)  # uvloop's own kind is no subclass of it.
         transport.set_write_buffer_limits(high=_BUFFER_BYTES)
+        if self.other is None:  # The near end went while this one was dialled.
+            transport.abort()
+            return
         transport.writelines(self._waiting)
         self._waiting.clear()
         if self._ended:
@@ -60,79 +61,84 @@ class _Pipe(asyncio.Protocol):
         return True
 
     def connection_lost(self, error: Exception | None) -> None:
-        other, self.other, self._transport = self.other, None, None
+        other, self.other, self.transport = self.other, None, None
         if other:
+            other.other = None
             other.close(broken=error is not None)
 
     def pause_writing(self) -> None:
-        if self.other and self.other._transport:
-            self.other._transport.pause_reading()
+        if self.other and self.other.transport:
+            self.other.transport.pause_reading()
 
     def resume_writing(self) -> None:
-        if self.other and self.other._transport:
-            self.other._transport.resume_reading()
+        if self.other and self.other.transport:
+            self.other.transport.resume_reading()
 
     def write(self, data: bytes) -> None:
-        if self._transport:
-            self._transport.write(data)
+        if self.transport:
+            self.transport.write(data)
         else:
             self._waiting.append(data)
 
     def end(self) -> None:
         """No more is to come."""
         self._ended = True
-        if self._transport:
-            self._transport.write_eof()
+        if self.transport:
+            self.transport.write_eof()
 
     def close(self, *, broken: bool) -> None:
         """End the connection, so that its client sees it broken if it is."""
-        if self._transport is None:
+        if self.transport is None:
             return
         if broken:
-            self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-            self._transport.abort()
+            self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            self.transport.abort()
         else:
-            self._transport.close()
+            self.transport.close()
 
 
-async def _forward(accepted: socket.socket, way: Way) -> None:
-    loop = asyncio.get_running_loop()
-    outer, inner = _Pipe(), _Pipe()
-    outer.other, inner.other = inner, outer
-    with namespaces.inside(way.network):
-        dialling = socket.socket()
-    dialling.setblocking(False)
-    try:
-        async with asyncio.timeout(_CONNECT_WITHIN_S):
-            await loop.sock_connect(dialling, way.address)
-        for each in (accepted, dialling):
-            each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        await loop.create_connection(lambda: inner, sock=dialling)
-        await loop.create_connection(lambda: outer, sock=accepted)
-    except OSError:
-        dialling.close()
-        accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-        accepted.close()
+class _Near(_Pipe):
+    """The end of a program of this machine; dials the far end as soon as it is there."""
 
+    def __init__(self, way: Way, tasks: set[asyncio.Task[None]]) -> None:
+        super().__init__()
+        self._way = way
+        self._tasks = tasks
+        self.other = _Pipe()
+        self.other.other = self
 
-async def _accept(way: Way, running: set[asyncio.Task[None]]) -> None:
-    loop = asyncio.get_running_loop()
-    while True:
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        task = asyncio.get_running_loop().create_task(self._dial())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _dial(self) -> None:
+        loop, far = asyncio.get_running_loop(), self.other
+        if far is None:
+            return
+        with namespaces.inside(self._way.network):
+            dialling = socket.socket()
         try:
-            accepted, _ = await loop.sock_accept(way.listener)
-        except OSError as error:  # Out of descriptors: what waits is served when others have ended.
-            print(f"{way.address}: {error}", file=sys.stderr, flush=True)
-            await asyncio.sleep(_AFTER_ERROR_S)
-            continue
-        accepted.setblocking(False)
-        task = loop.create_task(_forward(accepted, way))
-        running.add(task)
-        task.add_done_callback(running.discard)
+            dialling.setblocking(False)
+            dialling.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            async with asyncio.timeout(_CONNECT_WITHIN_S):
+                await loop.sock_connect(dialling, self._way.address)
+        except OSError:
+            dialling.close()
+            far.other = None
+            self.other = None
+            self.close(broken=True)
+            return
+        await loop.create_connection(lambda: far, sock=dialling)
 
 
 async def _run(ways: Sequence[Way]) -> None:
-    running: set[asyncio.Task[None]] = set()
-    await asyncio.gather(*(_accept(way, running) for way in ways))
+    loop = asyncio.get_running_loop()
+    tasks: set[asyncio.Task[None]] = set()
+    for way in ways:
+        await loop.create_server(lambda way=way: _Near(way, tasks), sock=way.listener)  # type: ignore[misc]
+    await asyncio.Event().wait()
 
 
 def run(ways: Sequence[Way]) -> None:

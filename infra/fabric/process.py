@@ -314,7 +314,7 @@ class System:
             stream_replicas=covenant_parts.STREAM_REPLICAS,
             durability=(
                 f"NATS R{covenant_parts.STREAM_REPLICAS}, file, sync_interval {self.site.options.sync_interval}; "
-                "PostgreSQL: synchronous standby in the primary's region, asynchronous regional replicas"
+                + postgres_part.durability(self.site.options)
             ),
             security=(
                 "passwords per role, generated per run; loopback only; no TLS, no encryption at rest "

@@ -1,0 +1,26 @@
+"""PostgreSQL under Patroni: a primary, and members in other zones and regions that follow it.
+
+`configuration` says how a member is set up (durability, timings), `part` how it is started and ended, `cluster`
+asks Patroni and has it promote a member, `access` is how this machine's programs connect.
+"""
+
+from infra.parts.postgres.access import DATABASE, checkpoint_all, create_roles, dsn
+from infra.parts.postgres.cluster import NotPromoted, cluster, member_state, missing_redundancy, primary, promote
+from infra.parts.postgres.configuration import durability, timings
+from infra.parts.postgres.part import Postgres
+
+__all__ = [
+    "DATABASE",
+    "NotPromoted",
+    "Postgres",
+    "checkpoint_all",
+    "cluster",
+    "create_roles",
+    "dsn",
+    "durability",
+    "member_state",
+    "missing_redundancy",
+    "primary",
+    "promote",
+    "timings",
+]

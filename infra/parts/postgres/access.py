@@ -1,0 +1,44 @@
+"""How this machine's programs connect to the members, and what a new cluster is given: roles, a checkpoint."""
+
+from __future__ import annotations
+
+import psycopg
+
+from infra.parts.postgres.configuration import KIND
+from infra.site import Place
+from infra.topology import Node
+
+DATABASE = "covenant"
+_CONNECT_WITHIN_S = 3
+
+
+def dsn(place: Place, role: str, secret: str, *, node: Node | None = None, database: str = DATABASE) -> str:
+    """A libpq URL for this machine's programs: of one member, or of all members, where it finds the primary."""
+    hosts = place.outside(node, "client") if node else ",".join(place.outside_endpoints(KIND, "client"))
+    options = f"connect_timeout={_CONNECT_WITHIN_S}"
+    if node is None:
+        options += "&target_session_attrs=primary"
+    return f"postgresql://{role}:{secret}@{hosts}/{database}?{options}"
+
+
+def create_roles(place: Place) -> None:
+    """The database and its roles, as superuser on the primary: the owner migrates, the application changes
+    rows, the observer reads everything and changes nothing. Grants are the migrations' affair."""
+    secret = place.site.secrets
+    with psycopg.connect(dsn(place, "postgres", secret["postgres"], database="postgres"), autocommit=True) as link:
+        for role in ("owner", "app", "observer"):
+            name = psycopg.sql.Identifier(f"covenant_{role}")
+            password = psycopg.sql.Literal(secret[role])
+            link.execute(psycopg.sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(name, password))
+        link.execute("GRANT pg_read_all_data TO covenant_observer")
+        link.execute("ALTER ROLE covenant_observer SET default_transaction_read_only = on")
+        link.execute(f"CREATE DATABASE {DATABASE} OWNER covenant_owner")
+
+
+def checkpoint_all(place: Place) -> None:
+    """A checkpoint on every member: without one, a kill within seconds of a parallel bootstrap can leave the
+    old primary asking for a removed WAL segment for ever."""
+    for node in place.nodes(KIND):
+        url = dsn(place, "postgres", place.site.secrets["postgres"], node=node, database="postgres")
+        with psycopg.connect(url, autocommit=True) as link:
+            link.execute("CHECKPOINT")

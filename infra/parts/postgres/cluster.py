@@ -1,0 +1,113 @@
+"""What Patroni says of the cluster, and what it can be asked to do, by its REST interface."""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+import urllib.error
+import urllib.request
+from contextlib import suppress
+from typing import Any
+
+from infra.parts.postgres.configuration import KIND
+from infra.site import Place
+from infra.topology import Node
+
+_PROMOTE_WITHIN_S = 45.0
+"""The lost primary's lease (20 s) has to run out first, unless somebody releases it."""
+_ASK_WITHIN_S = 1.0
+_ANSWER_WITHIN_S = 30.0
+_POLL_S = 0.2
+_SYNCHRONOUS_ROLES = {"standby": "sync_standby", "any-1": "quorum_standby"}
+
+
+class NotPromoted(Exception):
+    """A member could not be promoted; says why, and what to do."""
+
+
+def member_state(place: Place, node: Node) -> dict[str, Any]:
+    """What Patroni's REST interface says of a member; empty when it does not answer."""
+    _, body = _ask(place, node, "/patroni")
+    with suppress(json.JSONDecodeError):
+        answer = json.loads(body)
+        if isinstance(answer, dict):
+            return answer
+    return {}
+
+
+def cluster(place: Place) -> dict[str, dict[str, Any]]:
+    """Patroni's own list of members by name, from the first that answers; empty when none does."""
+    for node in place.nodes(KIND):
+        status, body = _ask(place, node, "/cluster")
+        if status == 200:
+            return {member["name"]: member for member in json.loads(body)["members"]}
+    return {}
+
+
+def primary(place: Place) -> Node | None:
+    """The member that holds the leader's lease and runs as primary; None when nobody does."""
+    for node in place.nodes(KIND):
+        if _ask(place, node, "/primary")[0] == 200:
+            return node
+    return None
+
+
+def missing_redundancy(place: Place) -> str | None:
+    """What a full cluster lacks, in words: a primary, streaming replicas, a synchronous standby."""
+    members = cluster(place)
+    if not any(member["role"] == "leader" for member in members.values()):
+        return "a primary"
+    lagging = [
+        node.name
+        for node in place.nodes(KIND)
+        if members.get(node.name, {}).get("role") != "leader" and members.get(node.name, {}).get("state") != "streaming"
+    ]
+    if lagging:
+        return f"replicas to stream: {', '.join(lagging)}"
+    synchronous = _SYNCHRONOUS_ROLES.get(place.site.options.durability)
+    if synchronous and not any(member["role"] == synchronous for member in members.values()):
+        return "a synchronous standby"
+    return None
+
+
+def promote(place: Place, node: Node, within_s: float = _PROMOTE_WITHIN_S) -> None:
+    """Have a member promoted although it may lack the last acknowledged writes, as when a region is lost.
+
+    Patroni never does that by itself where a synchronous standby is meant to have them. It still waits until the
+    old primary's lease has run out. Returns once the member is the primary; NotPromoted.
+    """
+    deadline = time.monotonic() + within_s
+    said = "nothing"
+    while (left_s := deadline - time.monotonic()) > 0:
+        if _ask(place, node, "/primary")[0] == 200:
+            return
+        # Asked again when it is refused: a member that is starting, or has no etcd, refuses; and Patroni forgets
+        # the request when it did not come to anything. It answers once there is a new leader, or after 10 s and more.
+        status, body = _ask(place, node, "/failover", {"candidate": node.name}, within_s=min(left_s, _ANSWER_WITHIN_S))
+        if status != 200:
+            said = body or str(status)
+            time.sleep(_POLL_S)
+    raise NotPromoted(
+        f"expected {node.name} to be the primary within {within_s:.0f} s, Patroni said: {said}; "
+        "look whether it runs and reaches a majority of etcd, and whether another member leads"
+    )
+
+
+def _ask(
+    place: Place, node: Node, path: str, order: dict[str, str] | None = None, within_s: float = _ASK_WITHIN_S
+) -> tuple[int, str]:
+    """Status and body, whatever the status; (0, reason) when nobody answers. An order carries the password."""
+    request = urllib.request.Request(f"http://{place.outside(node, 'rest')}{path}")
+    if order is not None:
+        login = base64.b64encode(f"patroni:{place.site.secrets['patroni']}".encode()).decode()
+        request.add_header("Authorization", f"Basic {login}")
+        request.add_header("Content-Type", "application/json")
+        request.data = json.dumps(order).encode()
+    try:
+        with urllib.request.urlopen(request, timeout=within_s) as answer:
+            return int(answer.status), answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode(errors="replace")
+    except OSError as error:
+        return 0, str(error)

@@ -1,0 +1,62 @@
+"""A few parts of a system as real servers on loopback, for tests of what speaks to them."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from infra import demote, ports, site, topology
+from infra.fabric.process import System
+from infra.options import Options
+from infra.parts import PARTS, postgres
+from infra.topology import Node
+
+_READY_WITHIN_S = 90.0
+
+
+@contextmanager
+def running(home: Path, names: list[str], options: Options) -> Iterator[System]:
+    """Parts by name, `postgres-iad-a`, started in this order: each PostgreSQL member follows the first one."""
+    system = lay_out(home, names, options)
+    try:
+        deadline = time.monotonic() + _READY_WITHIN_S
+        for part in system.parts.values():
+            part.folder.mkdir()
+            part.prepare()
+            system.start_part(part.name)
+            if part.kind == "etcd" or part.node == next(iter(system.place.nodes("postgres")), None):
+                system.wait_ready([part], deadline)
+        system.wait_ready(system.parts.values(), deadline)
+        if system.place.nodes("postgres"):
+            while missing := postgres.missing_redundancy(system.place):
+                assert time.monotonic() < deadline, missing
+                time.sleep(0.1)
+        yield system
+    finally:
+        system.stop()
+
+
+def lay_out(home: Path, names: list[str], options: Options) -> System:
+    """The same, nothing started."""
+    shipped = topology.load()
+    nodes = tuple(_node(name) for name in names)
+    where = dataclasses.replace(shipped, sizes={**shipped.sizes, ("tiny", options.bus): nodes})
+    home.mkdir(mode=0o700)
+    block = ports.claim()
+    try:
+        assigned = block.assign(f"{node.name}.{port}" for node in nodes for port in PARTS[node.kind].port_names)
+    finally:
+        block.close()
+    place = site.create(
+        home, run_id=home.name, size="tiny", ports=assigned, demotion=demote.find(home), clients={}, plant={},
+        projects=300, options=options, apart=False,
+    )  # fmt: skip
+    return System(place, where)
+
+
+def _node(name: str) -> Node:
+    kind = next(kind for kind in PARTS if name.startswith(f"{kind}-"))
+    return Node(kind, name.removeprefix(f"{kind}-"))

@@ -1,0 +1,93 @@
+"""What a commit waits for, and who is promoted: as configuration, and on small real clusters."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from infra.options import Options
+from infra.parts import postgres
+from infra.parts.postgres.configuration import configuration
+from infra.tests.small_cluster import lay_out, running
+
+FULL = ["etcd-iad", "postgres-iad-a", "postgres-iad-b", "postgres-ams", "postgres-syd"]
+
+
+def configurations(home: Path, options: Options) -> dict[str, dict[str, Any]]:
+    place = lay_out(home, FULL, options).place
+    return {node.name: configuration(place, node, "/bin") for node in place.nodes("postgres")}
+
+
+def test_only_the_primarys_region_has_a_synchronous_standby_by_default(tmp_path: Path) -> None:
+    members = configurations(tmp_path / "home", Options())
+    assert {name: member["tags"]["nosync"] for name, member in members.items()} == {
+        "postgres-iad-a": False, "postgres-iad-b": False, "postgres-ams": True, "postgres-syd": True,
+    }  # fmt: skip
+    assert members["postgres-ams"]["bootstrap"]["dcs"]["synchronous_mode"] is True
+
+
+def test_any_one_member_may_confirm_across_regions(tmp_path: Path) -> None:
+    members = configurations(tmp_path / "home", Options(durability="any-1"))
+    assert not any(member["tags"]["nosync"] for member in members.values())
+    assert members["postgres-syd"]["bootstrap"]["dcs"]["synchronous_mode"] == "quorum"
+    assert members["postgres-syd"]["bootstrap"]["dcs"]["synchronous_node_count"] == 1
+
+
+def test_without_a_synchronous_standby_nobody_is_waited_for(tmp_path: Path) -> None:
+    members = configurations(tmp_path / "home", Options(durability="async"))
+    assert all(member["bootstrap"]["dcs"]["synchronous_mode"] is False for member in members.values())
+
+
+def test_members_are_promoted_in_the_topologys_order(tmp_path: Path) -> None:
+    members = configurations(tmp_path / "home", Options(durability="async"))
+    ranks = [member["tags"]["failover_priority"] for member in members.values()]
+    assert ranks == sorted(ranks, reverse=True)
+    assert min(ranks) > 0, "at 0 Patroni never promotes a member"
+
+
+@pytest.mark.parametrize("durability", ["async", "standby", "any-1"])
+def test_patroni_s_rule_of_its_timings_holds(durability: Any) -> None:
+    timings = postgres.timings(Options(durability=durability))
+    assert timings["loop_wait"] + 2 * timings["retry_timeout"] <= timings["ttl"]
+
+
+@pytest.mark.timeout(240)
+def test_a_lost_region_s_primary_is_followed_only_on_request(tmp_path: Path) -> None:
+    names = ["etcd-ams", "postgres-iad-a", "postgres-iad-b", "postgres-ams"]
+    with running(tmp_path / "standby", names, Options(tls="off")) as system:
+        place = system.place
+        postgres.create_roles(place)
+        roles = {name: member["role"] for name, member in postgres.cluster(place).items()}
+        assert roles == {"postgres-iad-a": "leader", "postgres-iad-b": "sync_standby", "postgres-ams": "replica"}
+        for lost in ("postgres-iad-b", "postgres-iad-a"):
+            system.kill(lost)
+        ams = system.parts["postgres-ams"].node
+        assert postgres.primary(place) is None
+
+        postgres.promote(place, ams)
+
+        assert postgres.primary(place) == ams
+        owner = postgres.dsn(place, "covenant_owner", place.site.secrets["owner"])
+        with psycopg.connect(owner, autocommit=True) as link:
+            link.execute("create table after_the_loss (id int)")
+
+
+@pytest.mark.timeout(240)
+def test_any_member_is_waited_for_and_a_member_that_cannot_lead_is_told(tmp_path: Path) -> None:
+    names = ["etcd-iad", "postgres-iad-a", "postgres-ams", "postgres-syd"]
+    with running(tmp_path / "any", names, Options(durability="any-1", tls="off")) as system:
+        place = system.place
+        url = postgres.dsn(place, "postgres", place.site.secrets["postgres"], database="postgres")
+        with psycopg.connect(url, autocommit=True) as link:
+            row = link.execute("show synchronous_standby_names").fetchone()
+            assert row is not None
+            assert row[0].startswith("ANY 1 (")
+            assert {"postgres-ams", "postgres-syd"} <= set(
+                row[0].replace('"', "").rstrip(")").partition("(")[2].split(",")
+            )
+        system.kill("postgres-syd")
+        with pytest.raises(postgres.NotPromoted, match="postgres-syd to be the primary within 1 s"):
+            postgres.promote(place, system.parts["postgres-syd"].node, within_s=1)

@@ -20,10 +20,12 @@ from chaos.hunt import hunt
 from chaos.journal import RESTART, Journal, heal
 from infra.fabric.process import System
 from infra.parts import nats, postgres
+from infra.topology import Node
 
 __all__ = [
     "kill_consumer_before_ack",
     "kill_database_primary",
+    "kill_patroni_of_primary",
     "kill_relay_before_confirm",
     "kill_stream_leader",
     "restart_what_was_killed",
@@ -33,13 +35,29 @@ __all__ = [
 def kill_database_primary(
     experiment: str, configuration: Configuration = None, secrets: Secrets = None
 ) -> dict[str, Any]:
-    """SIGKILL the node that is PostgreSQL's primary now: Patroni and PostgreSQL together, as when a host is lost."""
+    """SIGKILL the node that is PostgreSQL's primary now: Patroni and PostgreSQL together, as when a host is lost. It
+    stays dead until it is undone, supervisor or not."""
     system = running.system()
-    node = postgres.primary(system.place)
-    if node is None:
-        raise ActivityFailed("expected a primary to kill, found none: wait until the cluster has one")
-    timeline = int(postgres.member_state(system.place, node).get("timeline", 0))
+    node, timeline = _primary(system)
     return _kill(system, experiment, node.name, f"{node.name}, primary on timeline {timeline}", timeline=timeline)
+
+
+def kill_patroni_of_primary(
+    experiment: str, configuration: Configuration = None, secrets: Secrets = None
+) -> dict[str, Any]:
+    """SIGKILL the Patroni of the primary and nothing else, as when it crashes: its PostgreSQL goes on without a lease
+    until somebody fences it. It is not marked to stay dead: a supervisor starts it again."""
+    system = running.system()
+    node, timeline = _primary(system)
+    pid = _process(system, node.name).pid
+    Journal(system.site.path).begin(experiment, RESTART, {"part": node.name})
+    at_ns = time.monotonic_ns()
+    if system.crash(node.name) != pid:
+        raise ActivityFailed(
+            f"expected Patroni of {node.name} to run as {pid}; it has ended or is another process by now"
+        )
+    target = f"Patroni alone of {node.name}, primary on timeline {timeline}"
+    return _note(system, experiment, at_ns, node.name, target, timeline=timeline, pid=pid)
 
 
 def kill_stream_leader(
@@ -107,6 +125,14 @@ def restart_what_was_killed(experiment: str, configuration: Configuration = None
     for what in undone:
         Facts(system.site.path).add(Undone(experiment=experiment, at_ns=time.monotonic_ns(), what=what))
     return undone
+
+
+def _primary(system: System) -> tuple[Node, int]:
+    """PostgreSQL's primary and its timeline. ActivityFailed if there is none."""
+    node = postgres.primary(system.place)
+    if node is None:
+        raise ActivityFailed("expected a primary to kill, found none: wait until the cluster has one")
+    return node, int(postgres.member_state(system.place, node).get("timeline", 0))
 
 
 def _kill(system: System, experiment: str, part: str, target: str, **before: int) -> dict[str, Any]:

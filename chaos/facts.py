@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from reports.evidence import Proof
+from reports.evidence import Count, Proof
 from reports.evidence.folder import Appender, read_lines
 
 _FILE_NAME = "chaos-facts.jsonl"
@@ -44,6 +44,12 @@ class Proved(_Fact, frozen=True, kw_only=True, tag="proof"):
     proof: Proof
 
 
+class Counted(_Fact, frozen=True, kw_only=True, tag="counted"):
+    """What a probe counted while the fault lasted, for the row that it is about."""
+
+    count: Count
+
+
 class Undone(_Fact, frozen=True, kw_only=True, tag="undone"):
     """A fault was reverted: the part was started again."""
 
@@ -54,7 +60,7 @@ class Redundant(_Fact, frozen=True, kw_only=True, tag="redundant"):
     """Everything that the fault took was there again."""
 
 
-Fact = Fault | Proved | Undone | Redundant
+Fact = Fault | Proved | Counted | Undone | Redundant
 
 
 class Facts:

@@ -19,8 +19,8 @@ from chaoslib.exceptions import ActivityFailed
 from chaoslib.types import Configuration, Secrets
 from nats.aio.client import Client
 
-from chaos import bus, instants, running
-from chaos.facts import Facts, Fault, Proved, Redundant
+from chaos import bus, instants, old_primary, running
+from chaos.facts import Counted, Facts, Fault, Proved, Redundant
 from chaos.waiting import until
 from chaos.writes import REGION, Refused, create_project, delete_project
 from infra import clients
@@ -28,7 +28,7 @@ from infra.fabric.process import System
 from infra.parts import nats, postgres
 from infra.parts.base import http_get
 from infra.target import Target
-from reports.evidence import Proof
+from reports.evidence import Count, Proof
 from system import wire
 
 __all__ = [
@@ -39,6 +39,8 @@ __all__ = [
     "event_goes_through",
     "events_were_redelivered",
     "leader_misses_dead_node",
+    "old_primary_accepts_nothing",
+    "patroni_is_gone",
     "port_refuses",
     "process_is_gone",
     "redundancy_is_complete",
@@ -116,23 +118,51 @@ def process_is_gone(experiment: str, configuration: Configuration = None, secret
     return _prove(system, experiment, f"processes of {fault.part}", "no process", found)
 
 
+def patroni_is_gone(experiment: str, configuration: Configuration = None, secrets: Secrets = None) -> bool:
+    """Prove that the Patroni that was hit is dead, whether another one was started since or not."""
+    system, fault = _fault(experiment)
+    pid = fault.before["pid"]
+
+    def look() -> str | None:
+        now = system.pid(fault.part)
+        return None if now == pid else "gone" if now is None else f"gone, process {now} in its place"
+
+    return _prove(system, experiment, f"process {pid}, Patroni of {fault.part}", "gone", until(look, 5))
+
+
 def another_primary_leads(
     experiment: str, within_s: int, configuration: Configuration = None, secrets: Secrets = None
 ) -> bool:
     """Prove that another member leads PostgreSQL on a higher timeline, by its own Patroni's word."""
     system, fault = _fault(experiment)
-    before = fault.before["timeline"]
+    expected = f"a member other than {fault.part} on a timeline above {fault.before['timeline']}"
+    found = until(lambda: _new_primary(system, fault), within_s)
+    return _prove(system, experiment, "PostgreSQL's primary", expected, found)
 
-    def look() -> str | None:
-        for node in system.place.nodes(postgres.Postgres.kind):
-            if node.name != fault.part:
-                state = postgres.member_state(system.place, node)
-                if state.get("role") in ("primary", "master") and int(state.get("timeline", 0)) > before:
-                    return f"{node.name} on timeline {state['timeline']}"
-        return None
 
-    expected = f"a member other than {fault.part} on a timeline above {before}"
-    return _prove(system, experiment, "PostgreSQL's primary", expected, until(look, within_s))
+def old_primary_accepts_nothing(
+    experiment: str, within_s: int, for_s: int, configuration: Configuration = None, secrets: Secrets = None
+) -> bool:
+    """Whether the old primary, asked at its own port, acknowledges no write from the moment that another member leads,
+    for so long; `within_s` bounds the wait for that. One that it acknowledges is lost when it rejoins."""
+    system, fault = _fault(experiment)
+    node = system.parts[fault.part].node
+    tally = old_primary.watch(
+        lambda: _new_primary(system, fault), lambda: old_primary.try_write(system.place, node), within_s, for_s
+    )
+    if tally is None:
+        raise ActivityFailed(f"expected a member other than {fault.part} to lead within {within_s} s, found none")
+    count = Count(
+        row="recovery.rpo_loss",
+        value=tally.accepted,
+        unit=f"of {tally.tries} writes acknowledged",
+        how=f"{experiment}: {fault.part} takes no write at its own port while {tally.leads} leads",
+        ok=tally.accepted == 0,
+    )
+    Facts(system.site.path).add(Counted(experiment=experiment, at_ns=time.monotonic_ns(), count=count))
+    if tally.accepted:
+        raise ActivityFailed(f"{count.how}: expected none, found {tally.accepted} of {tally.tries} acknowledged")
+    return True
 
 
 def another_node_leads_stream(
@@ -239,6 +269,16 @@ def _prove(
     if found is None:
         raise ActivityFailed(f"{what}: expected {expected}, found {otherwise}")
     return True
+
+
+def _new_primary(system: System, fault: Fault) -> str | None:
+    """The member that leads in place of the one that was hit, by its own Patroni's word."""
+    for node in system.place.nodes(postgres.Postgres.kind):
+        if node.name != fault.part:
+            state = postgres.member_state(system.place, node)
+            if state.get("role") in ("primary", "master") and int(state.get("timeline", 0)) > fault.before["timeline"]:
+                return f"{node.name} on timeline {state['timeline']}"
+    return None
 
 
 def _gap(in_gap: tuple[str, int] | None) -> str | None:

@@ -21,7 +21,7 @@ from chaos.audit import audit, last_event_seq
 from chaos.catalog import Info, UnknownExperiment, experiments, plan, read
 from chaos.clean import disturbance
 from chaos.drain import drain
-from chaos.facts import Fact, Facts, Fault, Proved, Redundant, Undone
+from chaos.facts import Counted, Fact, Facts, Fault, Proved, Redundant, Undone
 from chaos.journal import HealError, JournalError, heal, open_faults
 from chaos.waiting import until
 from infra import processes
@@ -145,6 +145,9 @@ class _Trial:
                     self._record.target, self._record.fault_ns = fact.target, fact.at_ns
                 case Proved():
                     self._record.proofs.append(fact.proof)
+                case Counted():
+                    with self._folder.facts() as file:
+                        file.add(fact.count)
                 case Undone():
                     self._record.undo_ns = fact.at_ns
         self._record.end_ns = time.monotonic_ns()
@@ -192,6 +195,8 @@ class _Trial:
                 self._progress(0.25, f"hit {target}; looking for proof")
             case Proved(proof=proof):
                 self._progress(0.45, f"{proof.what}: {proof.found}")
+            case Counted(count=count):
+                self._progress(0.5, f"{count.how}: {count.value:g} {count.unit}")
             case Undone():
                 self._progress(0.6, "undone; waiting for full redundancy")
             case Redundant():
@@ -256,6 +261,9 @@ def _moment(fact: Fact) -> Moment | None:
             return Moment(at_ns=fact.at_ns, kind="proof", name=fact.experiment, detail=detail)
         case Undone():
             return Moment(at_ns=fact.at_ns, kind="undo", name=fact.experiment, detail=fact.what)
+        case Counted(count=count):
+            detail = f"{count.how}: {count.value:g} {count.unit}"
+            return Moment(at_ns=fact.at_ns, kind="note", name=fact.experiment, detail=detail)
         case Redundant():
             return None
 

@@ -136,6 +136,9 @@ def rpo(findings: Findings, claim: RowClaim, gate: Bound) -> Measurement:
     absent = _absent(findings)
     if not parts and not absent:
         return nothing("no experiment was run")
+    # Writes that a primary took which had lost its lease: each is lost when it rejoins.
+    forked = [_broken(check) for check in _checks(findings, claim) if check.ok is False]
+    parts += forked
     known = [part.value for part in parts if part.value is not None]
     books = [finding.ledger for finding in findings.experiments if finding.ledger]
     ages = [book.lost_seconds for book in books if book.lost_seconds is not None]
@@ -143,7 +146,7 @@ def rpo(findings: Findings, claim: RowClaim, gate: Bound) -> Measurement:
     return Measurement(
         value=sum(known) if known else None,
         # The claim allows for writes of the last moment before the fault, for none after it.
-        claim_value=math.inf if after else max(ages, default=None),
+        claim_value=math.inf if after or forked else max(ages, default=None),
         samples=sum(part.samples for part in parts),
         says=f"none of {sum(part.samples for part in parts):,} acknowledged writes of {len(parts)} experiments is lost",
         parts=parts + absent,
@@ -186,8 +189,12 @@ def _effect_part(client: str, book: LedgerResult | None, distrust: str | None, w
     )
 
 
-def _broken_total(count: Count) -> Part:
-    """Totals that do not add up are proof that an effect is lost or doubled, whoever wrote it."""
+def _checks(findings: Findings, claim: RowClaim) -> list[Count]:
+    return [count for count in findings.evidence.counts if count.row == claim.row]
+
+
+def _broken(count: Count) -> Part:
+    """A check that does not hold is proof, whoever wrote: totals that do not add up, say."""
     return Part(value=max(1.0, count.value), samples=1, missed=told(count), certain=True)
 
 
@@ -204,8 +211,8 @@ def exactly_once(findings: Findings, claim: RowClaim, gate: Bound) -> Measuremen
     if not parts and not absent:
         return nothing("nothing was written that could be looked for")
     known = [part for part in parts if part.value is not None]
-    checks = [count for count in findings.evidence.counts if count.row == claim.row]
-    wrong = [_broken_total(count) for count in checks if count.ok is False]
+    checks = _checks(findings, claim)
+    wrong = [_broken(count) for count in checks if count.ok is False]
     paths = [path for path in findings.evidence.files if path.startswith(("evidence/hops/", "evidence/ledger/"))]
     return Measurement(
         value=sum(part.value or 0 for part in [*known, *wrong]) if known or wrong else None,

@@ -301,6 +301,16 @@ def test_the_claim_allows_a_loss_of_the_last_moment_but_the_gate_does_not(eviden
     assert "late" not in hop.found
 
 
+def test_a_write_that_an_old_primary_took_beside_the_new_one_is_a_lost_write(evidence: Evidence) -> None:
+    how = "patroni-kill: postgres-iad-a takes no write at its own port while postgres-iad-b leads"
+    evidence.counts.append(Count(row="recovery.rpo_loss", value=3, unit="of 90", how=how, ok=False))
+    row = row_of(report_of(evidence), "recovery.rpo_loss")
+    assert row.verdict == "FAIL"
+    assert how in row.why
+    evidence.counts[-1] = Count(row="recovery.rpo_loss", value=0, unit="of 90", how=how, ok=True)
+    assert row_of(report_of(evidence), "recovery.rpo_loss").verdict == "PASS"
+
+
 def test_totals_that_do_not_add_up_are_proof_of_a_defect(evidence: Evidence) -> None:
     evidence.counts.append(Count(row="bus.exactly_once", value=2, unit="groups", how="roll-ups against sums", ok=False))
     row = row_of(report_of(evidence), "bus.exactly_once")

@@ -20,7 +20,7 @@ from pathlib import Path
 import msgspec
 import psutil
 
-from infra import clients, deaths, demote, ports, processes, site, target
+from infra import certificates, clients, deaths, demote, ports, processes, site, target
 from infra.deaths import Death
 from infra.options import DEFAULTS, Options
 from infra.parts import PARTS
@@ -103,6 +103,8 @@ class System:
         StartError names what it waited for; what was started stays until `stop`.
         """
         deadline = time.monotonic() + _START_WITHIN_S
+        if self.site.options.tls == "on":
+            certificates.issue(self.place)
         for part in self.parts.values():
             part.folder.mkdir(exist_ok=True)
             part.prepare()

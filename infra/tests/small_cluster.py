@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from infra import demote, ports, site, topology
+from infra import certificates, demote, ports, site, topology
 from infra.fabric.process import System
 from infra.options import Options
 from infra.parts import PARTS, postgres
@@ -23,8 +23,10 @@ def running(home: Path, names: list[str], options: Options) -> Iterator[System]:
     system = lay_out(home, names, options)
     try:
         deadline = time.monotonic() + _READY_WITHIN_S
+        if options.tls == "on":
+            certificates.issue(system.place)
         for part in system.parts.values():
-            part.folder.mkdir()
+            part.folder.mkdir(exist_ok=True)
             part.prepare()
             system.start_part(part.name)
             if part.kind == "etcd" or part.node == next(iter(system.place.nodes("postgres")), None):

@@ -2,7 +2,8 @@
 
 Nothing has to be kept for a subscriber but where it stands, and nobody waits for one: a client that does not read is
 dropped and comes back. The server's own buffers take some MB before that is noticed; a connection whose data nobody
-takes is ended by the kernel (`system.api.listener`).
+takes is ended by the kernel (`system.api.listener`). An idle subscriber costs about 26 KiB of memory, the server's
+part of it included.
 """
 
 from __future__ import annotations

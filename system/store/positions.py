@@ -35,6 +35,13 @@ insert into consumer_skipped (consumer, partition, position, reason) select $1, 
 _MADE_UP = """
 delete from consumer_skipped s using unnest($2::text[], $3::bigint[]) as m (partition, position)
 where s.consumer = $1 and s.partition = m.partition and s.position = m.position"""
+# Without a report, before the oldest event that there is.
+_ORIGINS = """
+select partition, coalesce(
+    (select p.position from consumer_position p where p.consumer = $1 and p.partition = wanted.partition),
+    (select min(o.position) - 1 from outbox o where o.partition = wanted.partition and o.position is not null),
+    (select r.next_position - 1 from relay_partition r where r.partition = wanted.partition))
+from unnest($2::text[]) as wanted (partition)"""
 _REPORT = """
 insert into consumer_position (consumer, partition, position, reported_at)
 select $1, *, transaction_timestamp() from unnest($2::text[], $3::bigint[])
@@ -92,6 +99,12 @@ async def made_up(connection: asyncpg.Connection, consumer: str, positions: Sequ
     any was made up for already."""
     status = await connection.execute(_MADE_UP, consumer, *columns(positions, 2))
     _expect(status, len(positions), f"{consumer}: expected to make up for {len(positions)} skipped positions")
+
+
+async def origins(connection: asyncpg.Connection, consumer: str, partitions: Sequence[str]) -> dict[str, int]:
+    """Where a consumer that keeps its effects elsewhere, and has lost them with its positions, goes on from: its last
+    report; where it begins if it never made one."""
+    return {row[0]: row[1] for row in await connection.fetch(_ORIGINS, consumer, list(partitions))}
 
 
 async def report(connection: asyncpg.Connection, consumer: str, positions: Mapping[str, int]) -> None:

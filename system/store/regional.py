@@ -48,11 +48,10 @@ for _, move in ipairs(moves) do
 end
 return 1
 """
-# A partition without a position is at wherever its consumer begins.
 _SKIP = """
 local positions = KEYS[1] .. ':positions'
-local position = redis.call('HGET', positions, ARGV[1])
-if position and tonumber(position) + 1 ~= tonumber(ARGV[2]) then return end
+local position = redis.call('HGET', positions, ARGV[1]) or ARGV[3]
+if tonumber(position) + 1 ~= tonumber(ARGV[2]) then return end
 redis.call('HSET', positions, ARGV[1], ARGV[2])
 redis.call('SADD', KEYS[1] .. ':skipped:' .. ARGV[1], ARGV[2])
 """
@@ -150,10 +149,10 @@ class Regional:
         keys = [self._keys.prefix, *self._own_keys]
         return bool(await answer(self._apply(keys=keys, args=[encoded, TRACE_LENGTH_MAX, *arguments])))
 
-    async def skip(self, partition: str, position: int) -> None:
+    async def skip(self, partition: str, position: int, origin: int) -> None:
         """Move past the next position without its effect, and remember it. Does nothing unless it is the next
-        one: what is behind was applied or skipped before."""
-        await answer(self._skip(keys=[self._keys.prefix], args=[partition, position]))
+        one: what is behind was applied or skipped before. `origin` counts if there is no position."""
+        await answer(self._skip(keys=[self._keys.prefix], args=[partition, position, origin]))
 
     async def close(self) -> None:
         await self._client.aclose()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import subprocess
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from decimal import Decimal
 from typing import ClassVar
 
@@ -19,14 +19,15 @@ from system.events.consumers.frontend_realtime import RealtimeFeed
 from system.events.consumers.mobile_sync import WakeUp
 from system.events.consumers.valkey import ValkeyEffect
 from system.settings import Settings
-from system.store import feed, regional, wake_feed
+from system.store import feed, positions, regional, wake_feed
 from system.store.feed import FEED, encode
 from system.store.regional import keys_of
-from system.store.session import Unavailable
+from system.store.session import Session, Unavailable
+from system.tests.streaming import Past
 from system.wire import PROJECTS_STREAM, Project, ProjectEvent
 
 
-class Counting(ValkeyEffect):
+class Reported(ValkeyEffect):
     """Counts what is applied, beside the count that is kept for it."""
 
     consumer: ClassVar[str] = "counting"
@@ -35,6 +36,29 @@ class Counting(ValkeyEffect):
 
     def arguments(self, events: object) -> list[bytes | str]:
         return ["x"] * len(events)  # type: ignore[arg-type]
+
+
+class FromTheStart(ValkeyEffect):
+    """Needs no database: nothing was ever reported."""
+
+    async def origins(self, partitions: Sequence[str]) -> dict[str, int]:
+        return dict.fromkeys(partitions, 0)
+
+
+class Counting(FromTheStart, Reported):
+    """Both."""
+
+
+class Feed(FromTheStart, RealtimeFeed):
+    """Both."""
+
+
+class Wakes(FromTheStart, WakeUp):
+    """Both."""
+
+
+class Invalidation(FromTheStart, CacheInvalidation):
+    """Both."""
 
 
 KEYS = keys_of("counting")
@@ -148,15 +172,55 @@ def known(positions: dict[str, int]) -> Callable[[], Awaitable[dict[str, int]]]:
     return answer
 
 
-def test_a_valkey_that_was_emptied_goes_on_from_what_it_is_given(valkey: redis.Redis, settings: Settings) -> None:
+def test_a_valkey_that_was_emptied_goes_on_from_the_last_report(valkey: redis.Redis, database: Settings) -> None:
     async def work(effect: ValkeyEffect) -> None:
-        await effect.apply(batch(1, 2, 3))
+        session = Session(database, "test")
+        # Emptied twice, at once after what was applied first and later on.
+        await effect.apply(batch(1, 2))
+        await session.run(lambda link: positions.report(link, "counting-ams", {"projects.0": 2}))
         valkey.flushall()
-        admission = (await effect.apply(batch(5, 4)))["projects.0"]
-        assert [one.position for one in admission.applicable] == [4, 5]
+        admission = (await effect.apply(batch(3)))["projects.0"]
+        assert [one.position for one in admission.applicable] == [3]
+        await session.run(lambda link: positions.report(link, "counting-ams", {"projects.0": 3}))
+        session.close()
+        await effect.apply(batch(4, 5))
+        valkey.flushall()
+        # Number 4 was acknowledged before; the runner reads it from the outbox when 6 has waited long enough.
+        admission = (await effect.apply(batch(6)))["projects.0"]
+        assert (admission.held[0].position, admission.next_position) == (6, 4)
+        admission = (await effect.apply(batch(6, 5, 4)))["projects.0"]
+        assert [one.position for one in admission.applicable] == [4, 5, 6]
 
-    use(Counting, settings, work)
-    assert state(valkey) == ("5", "2", ["4-5"])
+    use(Reported, database, work)
+    assert state(valkey) == ("6", "3", ["4-6"])
+
+
+def test_what_comes_first_need_not_be_the_first_event(valkey: redis.Redis, database: Settings) -> None:
+    """A process was given 1 and 2 and died; the next one is given 3 before they come again."""
+
+    async def work(effect: ValkeyEffect) -> None:
+        admission = (await effect.apply(batch(3)))["projects.0"]
+        assert [one.position for one in admission.held] == [3]
+        await effect.skip("projects.0", 3, "not the next one")
+        admission = (await effect.apply(batch(1, 2, 3)))["projects.0"]
+        assert [one.position for one in admission.applicable] == [1, 2, 3]
+
+    use(Reported, database, work)
+    assert state(valkey) == ("3", "3", ["1-3"])
+
+
+def test_a_new_consumer_begins_with_the_oldest_event(valkey: redis.Redis, database: Settings) -> None:
+    past = Past(database)
+    past.happen("projects.0", 9)
+    past.execute("delete from outbox where position < 5")
+    past.close()
+
+    async def work(effect: ValkeyEffect) -> None:
+        admission = (await effect.apply(batch(5, 6)))["projects.0"]
+        assert [one.position for one in admission.applicable] == [5, 6]
+
+    use(Reported, database, work)
+    assert state(valkey) == ("6", "2", ["5-6"])
 
 
 def test_a_skipped_position_takes_effect_once_when_it_is_replayed(valkey: redis.Redis, settings: Settings) -> None:
@@ -212,7 +276,7 @@ def test_the_feed_holds_the_events_in_order(valkey: redis.Redis, settings: Setti
         await effect.apply(batch(3))
         await effect.apply(batch(4, 5))
 
-    use(RealtimeFeed, settings, work)
+    use(Feed, settings, work)
     # Number 3 cannot be put in behind 4; subscribers get it from the outbox.
     expected = [(f"{position}-0", {"event": encode(event(position)).decode()}) for position in (1, 2, 4, 5)]
     assert valkey.xrange(f"{FEED}projects.0") == expected
@@ -228,7 +292,7 @@ def test_the_feed_is_read_from_a_position_on(valkey: redis.Redis, settings: Sett
         assert await feed.read_feed(client, {"projects.1": 1}, 10, 0.01) == {}
         await client.aclose()
 
-    use(RealtimeFeed, settings, work)
+    use(Feed, settings, work)
 
 
 def test_the_feed_is_capped(valkey: redis.Redis, settings: Settings) -> None:
@@ -236,7 +300,7 @@ def test_the_feed_is_capped(valkey: redis.Redis, settings: Settings) -> None:
         for first in range(1, 12_001, 500):
             await effect.apply(batch(*range(first, first + 500)))
 
-    use(RealtimeFeed, settings, work)
+    use(Feed, settings, work)
     assert feed.LENGTH_MAX <= int(valkey.xlen(f"{FEED}projects.0")) < feed.LENGTH_MAX + 500  # type: ignore[arg-type]
 
 
@@ -246,20 +310,20 @@ def test_devices_are_told_how_far_it_is(valkey: redis.Redis, settings: Settings)
         async with client.pubsub() as channel:
             await channel.subscribe(wake_feed.CHANGED)
             await channel.get_message(timeout=5)
-            await effect.apply({**batch(1, 2), **batch(7, partition="projects.1")})
+            await effect.apply({**batch(1, 2), **batch(1, partition="projects.1")})
             notice = await channel.get_message(timeout=5)
-        assert wake_feed.moved(notice["data"]) == {"projects.0": 2, "projects.1": 7}
-        assert await wake_feed.read_positions(client) == {"projects.0": 2, "projects.1": 7}
+        assert wake_feed.moved(notice["data"]) == {"projects.0": 2, "projects.1": 1}
+        assert await wake_feed.read_positions(client) == {"projects.0": 2, "projects.1": 1}
         await client.aclose()
 
-    use(WakeUp, settings, work)
+    use(Wakes, settings, work)
 
 
 def test_consumers_of_a_region_do_not_share_anything(valkey: redis.Redis, settings: Settings) -> None:
     async def work(effect: ValkeyEffect) -> None:
         await effect.apply(batch(1))
 
-    for effect in (CacheInvalidation, RealtimeFeed, WakeUp):
+    for effect in (Invalidation, Feed, Wakes):
         use(effect, settings, work)
         assert valkey.hgetall(keys_of(effect.consumer).positions) == {"projects.0": "1"}
         assert valkey.hgetall(keys_of(effect.consumer).effects) == {"projects.0": "1"}

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, replace
 
 import msgspec
 import pytest
 import redis
-import uvloop
 
 from system import wire
 from system.api import wakes
 from system.api.services import Services
-from system.api.wake import changed_since
+from system.api.wake import WAIT_MAX_S, changed_since
 from system.events.consumers.mobile_sync import WakeUp as WakeUpEffect
 from system.settings import Settings
-from system.tests.streaming import DEADLINE_S, Bus, Past, Stream, open_stream, served
+from system.tests import streaming
+from system.tests.streaming import DEADLINE_S, Bus, Past, Stream, open_stream, served, token
 from system.wire import Role, WakeUp
 
 pytestmark = pytest.mark.filterwarnings("ignore::litestar.exceptions.LitestarDeprecationWarning")
@@ -44,8 +45,11 @@ class World:
         return await open_stream(self.settings, f"{wire.WAKE}?{query}", role=role, client_id=client_id)
 
     async def waiting(self, count: int) -> None:
+        """Until so many have asked, and wait for a ring."""
         async with asyncio.timeout(DEADLINE_S):
-            while self.services.wakes.places.taken != count:
+            while self.services.wakes.places.taken != count or not all(
+                waiter._future is not None for waiter in self.services.wakes._waiters
+            ):
                 await asyncio.sleep(0.01)
 
 
@@ -71,7 +75,7 @@ def run(servers: Servers, work: Callable[[World], Awaitable[None]], look_every_s
             await work(World(settings, past, bus, valkey, services))
         await bus.close()
 
-    uvloop.run(main())
+    streaming.run(main())
 
 
 def test_what_is_newer_is_told_at_once(servers: Servers) -> None:
@@ -152,14 +156,29 @@ def test_what_cannot_be_asked(servers: Servers, query: str, said: str) -> None:
 
 def test_a_device_that_goes_leaves_nothing_behind(servers: Servers) -> None:
     async def work(world: World) -> None:
+        writers = []
+        bearer = f"authorization: Bearer {token(world.settings)}"
+        for _ in range(3):
+            _, writer = await asyncio.open_connection(world.settings.host, world.settings.port)
+            writer.write(f"GET {wire.WAKE} HTTP/1.1\r\nhost: tests\r\n{bearer}\r\n\r\n".encode())
+            writers.append(writer)
+        await world.waiting(3)
+        began = time.monotonic()
+        for writer in writers:
+            writer.transport.abort()
+        await world.waiting(0)
+        assert time.monotonic() - began < WAIT_MAX_S
+        assert not world.services.wakes._waiters
+
+    run(servers, work)
+
+
+def test_all_are_answered_when_the_process_is_told_to_end(servers: Servers) -> None:
+    async def work(world: World) -> None:
         tasks = [asyncio.create_task(world.ask("wait_s=25")) for _ in range(3)]
         await world.waiting(3)
-        for waiter in list(world.services.wakes._waiters):
-            assert not waiter.gone
         world.services.end_waiting()
-        assert all(answer.changed == [] for answer in await asyncio.gather(*tasks))
-        await world.waiting(0)
-        assert not world.services.wakes._waiters
+        assert [answer.changed for answer in await asyncio.gather(*tasks)] == [[]] * 3
 
     run(servers, work)
 

@@ -1,8 +1,10 @@
 """An effect in the region's Valkey: effect, positions and trace change in one script, so each event counts once
 whatever is killed.
 
-A Valkey that was emptied has lost positions and effects together. The consumer then goes on from the first event
-that it is given, as if nothing had been before it; what an effect of this kind keeps can be had again elsewhere.
+A Valkey that was emptied has lost positions and effects together. The consumer then goes on from where it last
+reported to be, or begins with the oldest event that there is; the events from there on are applied to what is empty.
+It cannot go on from the first event that it is given: that may be any, while older ones that an earlier process took
+and did not apply are only on their way to come again.
 """
 
 from __future__ import annotations
@@ -16,9 +18,10 @@ from system.events.consumers import guard
 from system.events.consumers.effect import Batch, Delivery
 from system.events.consumers.guard import Admission
 from system.settings import Settings
+from system.store import positions as positions_
 from system.store import regional
 from system.store.regional import Move, Regional
-from system.store.session import Unavailable
+from system.store.session import Session, Unavailable
 from system.wire import Event, Stream
 
 _ANSWER_WITHIN_S = 1.0
@@ -39,6 +42,9 @@ class ValkeyEffect:
     def __init__(self, settings: Settings, _: Stream) -> None:
         client = regional.connect(settings, _ANSWER_WITHIN_S)
         self._regional = Regional(client, self.consumer, self.commands, self.own_keys)
+        self._reported_as = f"{self.consumer}-{settings.region}"
+        self._session = Session(settings, f"{self.consumer}-origin")
+        self._origins: dict[str, int] = {}
 
     def arguments(self, events: Sequence[Event]) -> list[bytes | str]:
         """What the commands need to know of these events, which are in order within each partition."""
@@ -47,23 +53,45 @@ class ValkeyEffect:
     async def apply(self, batch: Batch) -> Mapping[str, Admission[Delivery]]:
         positions = await self.positions()
         skipped = await self._skipped(positions, batch)
+        origins = await self._known_origins([partition for partition in batch if partition not in positions])
         admissions = {
-            partition: guard.admit(_before(positions, partition, arrived), arrived, skipped.get(partition, frozenset()))
+            partition: guard.admit((origins | positions)[partition], arrived, skipped.get(partition, frozenset()))
             for partition, arrived in batch.items()
         }
         for moves, events in _portions(positions, skipped, admissions):
             if not await _ask(self._regional.apply(moves, self.arguments(events))):
                 raise Unavailable(f"{self.consumer}: another instance moved a position meanwhile")
+            for move in moves:
+                self._origins.pop(move.partition, None)
         return admissions
 
     async def skip(self, partition: str, position: int, reason: str) -> None:
-        await _ask(self._regional.skip(partition, position))
+        known = await self.positions()
+        origins = await self._known_origins([] if partition in known else [partition])
+        await _ask(self._regional.skip(partition, position, origins.get(partition, 0)))
 
-    async def positions(self) -> Mapping[str, int]:
+    async def positions(self) -> dict[str, int]:
         return await _ask(self._regional.positions())
 
     async def close(self) -> None:
+        self._session.close()
         await self._regional.close()
+
+    async def origins(self, partitions: Sequence[str]) -> dict[str, int]:
+        """Where to go on from in partitions without a position. Unavailable."""
+        try:
+            return await self._session.run(lambda link: positions_.origins(link, self._reported_as, partitions))
+        finally:
+            self._session.close()  # It is seldom needed, and the primary's connections are few.
+
+    async def _known_origins(self, partitions: Sequence[str]) -> dict[str, int]:
+        """Asked once for as long as there is no position, so that a report made meanwhile changes nothing; forgotten
+        with the first move, since by the time that Valkey is emptied again there are later reports."""
+        self._origins = {one: origin for one, origin in self._origins.items() if one in partitions}
+        unknown = [one for one in partitions if one not in self._origins]
+        if unknown:
+            self._origins |= await self.origins(unknown)
+        return self._origins
 
     async def _skipped(self, positions: Mapping[str, int], batch: Batch) -> Mapping[str, set[int]]:
         """Which of what arrived behind the positions has been skipped; asked only if there is any."""
@@ -73,11 +101,6 @@ class ValkeyEffect:
         }
         asked = {partition: ones for partition, ones in behind.items() if ones}
         return await _ask(self._regional.skipped(asked)) if asked else {}
-
-
-def _before(positions: Mapping[str, int], partition: str, arrived: Sequence[Delivery]) -> int:
-    position = positions.get(partition)
-    return min(one.position for one in arrived) - 1 if position is None else position
 
 
 def _portions(

@@ -12,6 +12,7 @@ from infra.options import DEFAULTS, Options
 from infra.parts.base import MissingPart
 from infra.ports import NoPorts
 from infra.progress import say
+from infra.topology import TopologyError
 from infra.wan import probe
 
 _FREE_BYTES = 2 * 1024**3
@@ -41,5 +42,5 @@ def create(
         return System.create(
             checkout / ".covenant" / name, run_id=name, size=size, plant=plant, projects=projects, options=options
         )
-    except (MissingPart, NoPorts, CannotDemote, OSError) as error:
+    except (MissingPart, NoPorts, CannotDemote, TopologyError, OSError) as error:
         raise CannotStart(str(error)) from error

@@ -12,6 +12,7 @@ import msgspec
 
 from infra import processes
 from infra.fabric.process import System
+from infra.topology import TopologyError
 
 
 def homes(checkout: Path) -> list[Path]:
@@ -29,7 +30,7 @@ def clean_up(checkout: Path) -> list[str]:
     for home in homes(checkout):
         if owner_alive(home):
             continue
-        with suppress(FileNotFoundError, msgspec.MsgspecError):
+        with suppress(FileNotFoundError, msgspec.MsgspecError, TopologyError):
             System.attach(home).stop()
         left = processes.of_home(home)
         processes.send(left, signal.SIGKILL)

@@ -78,6 +78,8 @@ def to_text(state: dict[str, Any]) -> str:
 
 def _state(system: System, name: str, waiting: Mapping[str, str]) -> str:
     if not system.alive(name):
+        if not system.expected(name):
+            return "standby"
         return "dead" if system.wanted(name) else "stopped"
     return "starting" if name in waiting else "ready"
 

@@ -29,7 +29,7 @@ from infra.parts import nats as nats_part
 from infra.parts import postgres as postgres_part
 from infra.parts.base import Part
 from infra.progress import Report
-from infra.topology import Topology
+from infra.topology import Topology, kept_in
 from infra.topology import load as load_topology
 from infra.wan import probe as wan_probe
 from infra.wan import process as wan_process
@@ -68,7 +68,8 @@ class System:
         """Lay a system out in `home`, with ports and secrets of its own; nothing runs yet, and nothing is left if
         it cannot be.
 
-        Raises infra.ports.NoPorts, infra.demote.CannotDemote, infra.parts.base.MissingPart, OSError.
+        Raises infra.topology.TopologyError, infra.ports.NoPorts, infra.demote.CannotDemote,
+        infra.parts.base.MissingPart, OSError.
         """
         topology = load_topology()
         nodes = topology.nodes(size, options.bus)
@@ -77,6 +78,7 @@ class System:
             home.mkdir(parents=True, mode=0o700)
             undo.callback(shutil.rmtree, home, ignore_errors=True)
             processes.write_record(home / "owner.json", processes.own_record())
+            topology.keep(home)
             block = ports.claim()
             undo.callback(block.close)
             where = site.create(
@@ -95,7 +97,7 @@ class System:
     @classmethod
     def attach(cls, home: Path) -> System:
         """The system whose home this is. FileNotFoundError if there is none."""
-        return cls(site.read(home), load_topology())
+        return cls(site.read(home), kept_in(home))
 
     def start(self, progress: Report) -> None:
         """Start every part in order and wait until all are ready and redundant.
@@ -130,7 +132,7 @@ class System:
         self.wait_ready(first, deadline)
         self.run_once("system.events.streams", role="app")
         progress(0.7, "starting the APIs, the relay and the consumers")
-        own = self._named(*_OWN)
+        own = [part for part in self._named(*_OWN) if not part.node.standby]
         for part in own:
             self.start_part(part.name)
         self.wait_ready([*replicas, *own], deadline)
@@ -244,6 +246,10 @@ class System:
         record = self.record(name)
         return record is not None and record.wanted
 
+    def expected(self, name: str) -> bool:
+        """Whether the system lacks something without the part: a standby is expected only once it was started."""
+        return not self.parts[name].node.standby or self.wanted(name)
+
     def deaths(self) -> list[Death]:
         """Every unplanned death: those that the supervisor saw, and parts that are meant to run and do not."""
         noted = [death for death in deaths.read(self.site.path) if not death.planned]
@@ -271,7 +277,7 @@ class System:
     def missing(self, waiting: Mapping[str, str] | None = None) -> list[str]:
         """What the system lacks of full redundancy, one condition an entry; empty when it lacks nothing.
         `waiting` is what `waiting()` has just said, for who has asked already."""
-        dead = [f"{name} to run" for name in self.parts if not self.alive(name)]
+        dead = [f"{name} to run" for name in self.parts if self.expected(name) and not self.alive(name)]
         asked = self.waiting() if waiting is None else waiting
         unready = [f"{name}: {what}" for name, what in asked.items()]
         copies = (postgres_part.missing_redundancy(self.place), nats_part.missing_redundancy(self.place))

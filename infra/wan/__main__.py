@@ -17,7 +17,7 @@ from pathlib import Path
 import msgspec
 
 from infra import site
-from infra.topology import load as load_topology
+from infra.topology import kept_in
 from infra.wan import control, forwarder, namespaces, process
 from infra.wan.emulator import Emulator
 from infra.wan.links import Direction, Shape
@@ -27,7 +27,7 @@ _BACKLOG = 1024
 
 def main(home: Path) -> None:
     """Run until ended. OSError where the machine does not allow it (`infra.wan.probe`)."""
-    place = site.Place(site.read(home), load_topology())
+    place = site.Place(site.read(home), kept_in(home))
     topology = place.topology
     names = list(topology.regions)
     listeners = _listeners(place)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
+from itertools import combinations
 from typing import Any
 
+import msgspec
 import psycopg
 
 from infra.fabric.process import System
 from infra.parts import covenant as covenant_parts
 from infra.parts import nats, postgres
 from infra.topology import Node
+from infra.wan import control, measure
 
 
 def status(system: System, faults: list[dict[str, Any]]) -> dict[str, Any]:
@@ -25,8 +28,9 @@ def status(system: System, faults: list[dict[str, Any]]) -> dict[str, Any]:
         "run_id": target.run_id,
         "fabric": "process",
         "size": system.site.size,
-        "bus": "regional",
-        "distance": "none",
+        "bus": system.site.options.bus,
+        "distance": "namespaces" if system.site.apart else "none",
+        "options": msgspec.to_builtins(system.site.options),
         "ready": not missing,
         "missing": missing,
         "ca_file": None,
@@ -55,12 +59,39 @@ def status(system: System, faults: list[dict[str, Any]]) -> dict[str, Any]:
             "primary": place.outside(leader, "client") if leader else None,
             "observer_dsn": target.observer_dsn,
         },
-        "links": [],
+        "links": links(system),
         "parts": [
             {"name": name, "pid": system.pid(name), "state": _state(system, name, waiting)} for name in system.parts
         ],
         "faults": faults,
     }
+
+
+def links(system: System) -> list[dict[str, Any]]:
+    """Every link of the running regions: its round trip as measured from inside, and as the topology has it."""
+    if not system.site.apart:
+        return []
+    topology = system.place.topology
+    regions = topology.running_regions(system.site.size)
+    pairs = list(combinations(regions, 2))
+    measuring = {
+        region: measure.start(
+            system.inside(region), {other: topology.zone_address(other) for one, other in pairs if one == region}
+        )
+        for region in regions[:-1]
+    }
+    measured = {region: measure.result(started) for region, started in measuring.items()}
+    cut = {(state.source, state.target) for state in control.states(system.site.path) if state.shape.cut}
+    return [
+        {
+            "from": one,
+            "to": other,
+            "rtt_ms": measured[one].get(other),
+            "topology_ms": topology.distance_ms(one, other),
+            "cut": bool({(one, other), (other, one)} & cut),
+        }
+        for one, other in pairs
+    ]
 
 
 def to_text(state: dict[str, Any]) -> str:
@@ -71,6 +102,10 @@ def to_text(state: dict[str, Any]) -> str:
         primary = "  primary" if region["primary"] else ""
         lines.append(f"{name}  api {region['api']}  web {region['web']}  replica lag {lag}{primary}")
     lines += [f"{stream}  led by {leader}" for stream, leader in state["nats"]["leader"].items()]
+    for link in state["links"]:
+        measured = "no answer" if link["rtt_ms"] is None else f"{link['rtt_ms']:g} ms"
+        cut = "  cut" if link["cut"] else ""
+        lines.append(f"{link['from']}-{link['to']}  round trip {measured} of {link['topology_ms']:g} ms{cut}")
     lines += [f"{part['name']:<22} {part['state']:<9} pid {part['pid']}" for part in state["parts"]]
     lines += [f"fault: {fault['experiment']} since {fault['since']}" for fault in state["faults"]]
     return "\n".join(lines)

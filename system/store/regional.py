@@ -19,11 +19,14 @@ import msgspec
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import RedisError, ResponseError
 
 from system.settings import Settings
 
 TRACE_LENGTH_MAX = 100_000
 _CONNECTIONS_MAX = 64
+_PASSING = frozenset({"BUSY", "MISCONF", "NOREPLICAS", "UNKILLABLE"})
+"""Codes of refusals that have to do with the state of Valkey, among those that redis-py has no class for."""
 
 # KEYS[1] is the prefix of the consumer's keys, KEYS[2] and on are its own; ARGV[3] and on are its own arguments.
 _APPLY = """
@@ -103,6 +106,12 @@ def connect(settings: Settings, timeout_s: float) -> Redis:
     )
 
 
+def is_fault(error: RedisError) -> bool:
+    """Whether a script failed for what it was given or for what it says, so that trying again does not help. A Valkey
+    that is loading, read-only, full or without the script says so too; redis-py has classes for most of that."""
+    return type(error) is ResponseError and str(error).partition(" ")[0] not in _PASSING
+
+
 async def answer(command: Any) -> Any:
     """What Valkey answers; every command is awaited here. redis-py sends with asyncio.wait_for, which before Python
     3.12 forgets that its task was cancelled if what it waits for is done at that moment: the task would go on."""
@@ -116,7 +125,7 @@ async def answer(command: Any) -> Any:
 class Regional:
     """A consumer's positions and effects. `commands` is Lua, run between the comparison and the moves: it sees
     `moves` (a table of Move), its own `keys` from KEYS[2] and its arguments from ARGV[3]. Every method raises
-    redis.RedisError if Valkey does not answer; then its work may have been done."""
+    redis.RedisError if Valkey does not answer; then its work may have been done. See `is_fault`."""
 
     def __init__(self, client: Redis, consumer: str, commands: str = "", keys: Sequence[str] = ()) -> None:
         self._client = client

@@ -59,7 +59,7 @@ class ValkeyEffect:
             for partition, arrived in batch.items()
         }
         for moves, events in _portions(positions, skipped, admissions):
-            if not await _ask(self._regional.apply(moves, self.arguments(events))):
+            if not await _ask(self._regional.apply(moves, self.arguments(events)), faults=True):
                 raise Unavailable(f"{self.consumer}: another instance moved a position meanwhile")
             for move in moves:
                 self._origins.pop(move.partition, None)
@@ -128,8 +128,12 @@ def _portions(
         yield moves, events
 
 
-async def _ask(question: Awaitable[T]) -> T:
+async def _ask(question: Awaitable[T], *, faults: bool = False) -> T:
+    """Unavailable for every error of Valkey; but for those that the events or their commands cause, if there may be
+    such `faults`: they are raised as they are."""
     try:
         return await question
     except RedisError as error:
+        if faults and regional.is_fault(error):
+            raise
         raise Unavailable(str(error) or type(error).__name__) from error

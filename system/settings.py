@@ -30,6 +30,9 @@ class Settings:
     """COVENANT_DATABASE_USER."""
     database_password: str = field(repr=False)
     """COVENANT_DATABASE_PASSWORD."""
+    database_ca: str | None = None
+    """COVENANT_DATABASE_CA: a PEM file, the authority that vouches for the members; without it the connections are
+    not encrypted."""
     nats_urls: str
     """COVENANT_NATS_URLS: `nats://host:port,...`, the region's nearest first."""
     nats_user: str
@@ -76,7 +79,7 @@ _REQUIRED = (
     "nats_password", "valkey", "valkey_password",
 )  # fmt: skip
 _OPTIONAL = {
-    "database": str, "host": str, "port": int, "stream_replicas": int, "duplicate_window_s": float,
+    "database": str, "database_ca": str, "host": str, "port": int, "stream_replicas": int, "duplicate_window_s": float,
     "ready_file": str, "metrics_port": int, "token_keys": str, "projects": int, "users_file": str,
     "s3_endpoint": str, "s3_bucket": str, "s3_access_key": str, "s3_secret_key": str, "push_url": str,
 }  # fmt: skip

@@ -6,6 +6,7 @@ from __future__ import annotations
 import sys
 from typing import ClassVar
 
+from infra import certificates
 from infra.parts.base import Part, http_get
 from infra.parts.postgres import DATABASE, Postgres
 from infra.parts.s3 import BUCKET, S3
@@ -138,6 +139,8 @@ def settings(place: Place, region: str, role: str = "app") -> dict[str, str]:
         "projects": str(place.site.projects),
         "users_file": str(place.site.users_file),
     }
+    if place.site.options.tls == "on":
+        values["database_ca"] = str(certificates.client(place.site).ca)
     return {variable(name): value for name, value in values.items()}
 
 

@@ -57,7 +57,7 @@ def test_patroni_s_rule_of_its_timings_holds(durability: Any) -> None:
 @pytest.mark.timeout(240)
 def test_a_lost_region_s_primary_is_followed_only_on_request(tmp_path: Path) -> None:
     names = ["etcd-ams", "postgres-iad-a", "postgres-iad-b", "postgres-ams"]
-    with running(tmp_path / "standby", names, Options(tls="off")) as system:
+    with running(tmp_path / "standby", names, Options()) as system:
         place = system.place
         postgres.create_roles(place)
         roles = {name: member["role"] for name, member in postgres.cluster(place).items()}

@@ -31,4 +31,7 @@ def connect(settings: Settings, name: str, statement_within_s: int | None = None
         connect_timeout=_CONNECT_WITHIN_S,
         application_name=f"covenant-{name}",
         options=limit,
+        sslmode="verify-full" if settings.database_ca else "disable",
+        sslrootcert=settings.database_ca,
+        ssl_min_protocol_version="TLSv1.3",
     )

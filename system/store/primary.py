@@ -13,6 +13,7 @@ from system.process import Backoff, Surroundings
 from system.settings import Settings
 from system.store.connect import Busy, Member, NoAnswer, NotSent, Record, connect_primary
 
+_NAME = "api-write"
 _CONNECTIONS = 4
 _FIND_WITHIN_S = 1.0
 _ANSWER_WITHIN_S = 2.0
@@ -97,15 +98,16 @@ class Primary:
         backoff = Backoff()
         while True:
             try:
-                address, connection = await connect_primary(self._settings, "api-find")
+                address, connection = await connect_primary(self._settings, _NAME)
             except NotSent as error:
                 self._surroundings.away("primary database", error)
                 await backoff.wait()
                 continue
-            connection.terminate()
             self._surroundings.back("primary database")
-            if self._member is None or self._member.address != address:
-                if self._member is not None:
-                    self._member.close()
-                self._member = Member(address, self._settings, "api-write", _CONNECTIONS)
+            if self._member is not None and self._member.address == address:
+                connection.terminate()
+                return
+            if self._member is not None:
+                self._member.close()
+            self._member = Member(address, self._settings, _NAME, _CONNECTIONS, connection)
             return

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from system.settings import Settings
+from system.store import connect
 from system.store.connect import Busy, Member, NoAnswer, NotSent
 
 SLEEP = "select pg_sleep($1)::text"
@@ -129,5 +130,29 @@ def test_a_member_that_is_not_used_any_more_says_so(database: Settings) -> None:
             await asleep
         with pytest.raises(NotSent, match="not used any more"):
             await ask(member, "select 1")
+
+    run(database, scenario)
+
+
+def test_a_connection_that_takes_longer_than_anybody_waits_is_there_for_the_next(
+    database: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As over a long link."""
+    near, made = connect.connect, []
+
+    async def scenario(member: Member, observer: Member) -> None:
+        arrives = asyncio.Event()
+
+        async def far(*args: Any) -> Any:
+            made.append(args)
+            await arrives.wait()
+            return await near(*args)
+
+        monkeypatch.setattr(connect, "connect", far)
+        with pytest.raises(NotSent, match=r"took no connection within 0\.01 s"):
+            await ask(member, "select 1", wait_s=0.01)
+        arrives.set()
+        assert (await ask(member, "select 1"))[0][0] == 1
+        assert len(made) == 1
 
     run(database, scenario)

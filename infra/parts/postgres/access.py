@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote, urlencode
+
 import psycopg
 
+from infra import certificates
 from infra.parts.postgres.configuration import KIND
 from infra.site import Place
 from infra.topology import Node
@@ -15,10 +18,12 @@ _CONNECT_WITHIN_S = 3
 def dsn(place: Place, role: str, secret: str, *, node: Node | None = None, database: str = DATABASE) -> str:
     """A libpq URL for this machine's programs: of one member, or of all members, where it finds the primary."""
     hosts = place.outside(node, "client") if node else ",".join(place.outside_endpoints(KIND, "client"))
-    options = f"connect_timeout={_CONNECT_WITHIN_S}"
+    options = {"connect_timeout": str(_CONNECT_WITHIN_S)}
     if node is None:
-        options += "&target_session_attrs=primary"
-    return f"postgresql://{role}:{secret}@{hosts}/{database}?{options}"
+        options["target_session_attrs"] = "primary"
+    if place.site.options.tls == "on":
+        options |= {"sslmode": "verify-full", "sslrootcert": str(certificates.client(place.site).ca)}
+    return f"postgresql://{role}:{secret}@{hosts}/{database}?{urlencode(options, quote_via=quote)}"
 
 
 def create_roles(place: Place) -> None:

@@ -10,6 +10,7 @@ import urllib.request
 from contextlib import suppress
 from typing import Any
 
+from infra import certificates
 from infra.parts.postgres.configuration import KIND
 from infra.site import Place
 from infra.topology import Node
@@ -98,14 +99,17 @@ def _ask(
     place: Place, node: Node, path: str, order: dict[str, str] | None = None, within_s: float = _ASK_WITHIN_S
 ) -> tuple[int, str]:
     """Status and body, whatever the status; (0, reason) when nobody answers. An order carries the password."""
-    request = urllib.request.Request(f"http://{place.outside(node, 'rest')}{path}")
+    tls = place.site.options.tls == "on"
+    scheme = "https" if tls else "http"
+    request = urllib.request.Request(f"{scheme}://{place.outside(node, 'rest')}{path}")
     if order is not None:
         login = base64.b64encode(f"patroni:{place.site.secrets['patroni']}".encode()).decode()
         request.add_header("Authorization", f"Basic {login}")
         request.add_header("Content-Type", "application/json")
         request.data = json.dumps(order).encode()
     try:
-        with urllib.request.urlopen(request, timeout=within_s) as answer:
+        context = certificates.context(place.site) if tls else None
+        with urllib.request.urlopen(request, timeout=within_s, context=context) as answer:
             return int(answer.status), answer.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode(errors="replace")

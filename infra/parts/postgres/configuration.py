@@ -9,6 +9,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
+from infra import certificates
 from infra.options import Options
 from infra.site import Place
 from infra.topology import Node
@@ -52,6 +55,9 @@ _PARAMETERS = {
     "tcp_keepalives_interval": 2,
     "tcp_keepalives_count": 3,
 }
+# Patroni has no setting for the least version of TLS. This one cannot be had with our ECDSA certificates, so that no
+# handshake below TLS 1.3, whose ciphers are not chosen here, comes to anything.
+_NONE_BELOW_TLS_13 = "ECDHE-RSA-AES256-GCM-SHA384"
 _INITDB = [
     {"encoding": "UTF8"}, "data-checksums", {"locale-provider": "builtin"}, {"builtin-locale": "C.UTF-8"},
     {"locale": "C"},
@@ -73,7 +79,7 @@ def durability(options: Options) -> str:
 
 def configuration(place: Place, node: Node, bin_dir: str) -> dict[str, Any]:
     """Patroni's configuration of a member."""
-    folder, secret = place.site.folder(node), place.site.secrets
+    folder, secret, tls = place.site.folder(node), place.site.secrets, _tls(place, node)
     rest, client = place.endpoint(node, "rest"), place.endpoint(node, "client")
     return {
         "scope": place.site.run_id,
@@ -82,7 +88,9 @@ def configuration(place: Place, node: Node, bin_dir: str) -> dict[str, Any]:
             "listen": rest,
             "connect_address": rest,
             "authentication": {"username": "patroni", "password": secret["patroni"]},
+            **tls.rest,
         },
+        **tls.ctl,
         "etcd3": {"hosts": place.endpoints("etcd", "client", near=node.region)},
         "bootstrap": {
             "dcs": {
@@ -98,13 +106,13 @@ def configuration(place: Place, node: Node, bin_dir: str) -> dict[str, Any]:
             "bin_dir": bin_dir,
             "pgpass": str(folder / "pgpass"),
             "authentication": {
-                "superuser": {"username": "postgres", "password": secret["postgres"]},
-                "replication": {"username": "replication", "password": secret["replication"]},
+                "superuser": {"username": "postgres", "password": secret["postgres"], **tls.client},
+                "replication": {"username": "replication", "password": secret["replication"], **tls.client},
             },
             # Sockets in the file system have a limit of 107 bytes on their path: TCP alone.
-            "parameters": {"unix_socket_directories": ""},
+            "parameters": {"unix_socket_directories": "", **tls.server},
             "pg_hba": [
-                f"host {database} {role} {network} scram-sha-256"
+                f"{tls.host} {database} {role} {network} scram-sha-256"
                 for network in _networks(place)
                 for database, role in (("replication", "replication"), ("all", "all"))
             ],
@@ -112,6 +120,38 @@ def configuration(place: Place, node: Node, bin_dir: str) -> dict[str, Any]:
         },
         "tags": _tags(place, node),
     }
+
+
+class _Tls(msgspec.Struct, frozen=True):
+    """What TLS adds to each section; without it nothing."""
+
+    host: str = "host"
+    """The kind of line in pg_hba."""
+    rest: dict[str, str] = {}
+    ctl: dict[str, Any] = {}
+    client: dict[str, str] = {}
+    server: dict[str, str] = {}
+
+
+def _tls(place: Place, node: Node) -> _Tls:
+    """TLS 1.3 for clients, replication and Patroni's interface. Loopback is no exception, Patroni's own connection
+    to its PostgreSQL neither."""
+    if place.site.options.tls == "off":
+        return _Tls()
+    mine = certificates.of(place.site, node)
+    cert, key, ca = str(mine.cert), str(mine.key), str(mine.ca)
+    return _Tls(
+        host="hostssl",
+        rest={
+            "certfile": cert, "keyfile": key, "cafile": ca, "verify_client": "required",
+            "ciphers": _NONE_BELOW_TLS_13,
+        },
+        ctl={"ctl": {"cacert": ca, "certfile": cert, "keyfile": key}},
+        client={"sslmode": "verify-full", "sslrootcert": ca},
+        server={
+            "ssl": "on", "ssl_cert_file": cert, "ssl_key_file": key, "ssl_min_protocol_version": "TLSv1.3",
+        },
+    )  # fmt: skip
 
 
 def _networks(place: Place) -> list[str]:

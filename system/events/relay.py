@@ -3,7 +3,8 @@
 Each aggregate has a lane of its own, so that one stream without a leader does not hold up the others. A lane
 takes the lease of its partitions, makes sure of its stream, publishes what is unconfirmed, then gives positions to
 new rows and publishes those. Any failure sends it back to the beginning: whatever was not confirmed is
-published again, in order. Two relays at once cannot do harm, since the later one's epoch stops the earlier.
+published again, in order. Two relays at once cannot do harm, since the later one's epoch stops the earlier; one
+in a region that was taken over from stands by (`system.events.promote`).
 
 A stream that lost everything (its store wiped, then made anew) looks like any other. So its creation time is
 compared, whenever something may have happened to it and every few seconds; if it is another one, the lane
@@ -32,7 +33,7 @@ from system.events.publish import Outcome, publish
 from system.process import Backoff, Surroundings
 from system.settings import Settings
 from system.store import outbox
-from system.store.outbox import Lease, LeaseLost
+from system.store.outbox import Lease, LeaseLost, StandingBy
 from system.store.rows import HINT_CHANNEL
 from system.store.session import Session, Unavailable
 from system.wire import STREAMS, Stream
@@ -78,7 +79,7 @@ class Lane:
             while True:
                 try:
                     await self._hold(backoff)
-                except LeaseLost as error:
+                except (LeaseLost, StandingBy) as error:
                     self._surroundings.away(f"lease of {aggregate}", error)
                     await asyncio.sleep(_STAND_BACK_S)
                 except Unavailable as error:
@@ -94,7 +95,7 @@ class Lane:
 
     async def _hold(self, backoff: Backoff) -> None:
         partitions = partitions_of(self._stream.aggregate)
-        lease = await self._session.run(lambda connection: outbox.take_lease(connection, partitions))
+        lease = await self._session.run(lambda c: outbox.take_lease(c, partitions, self._settings.region))
         self.holding.set()
         self._surroundings.back(f"lease of {self._stream.aggregate}")
         while True:

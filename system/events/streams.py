@@ -43,50 +43,54 @@ async def ensure_stream(
     js: JetStreamContext, stream: Stream, replicas: int, duplicate_window_s: float = _DUPLICATE_WINDOW_S
 ) -> None:
     """Create the stream, or update the one that is there."""
-    await _ensure(
-        js,
-        stream.name,
-        StreamConfig(
-            subjects=stream.subjects,
-            num_replicas=replicas,
-            max_msgs=stream.max_msgs,
-            max_age=stream.max_age_s,
-            duplicate_window=duplicate_window_s,
-            # A health probe replaces the one before it, so that probes never push events out of the stream.
-            allow_rollup_hdrs=True,
-        ),
+    await _ensure(js, stream_config(stream, replicas, duplicate_window_s))
+
+
+async def ensure_dead_letters(js: JetStreamContext, replicas: int, *, update: bool = True) -> None:
+    """Create the stream of dead letters, or update the one that is there (not without the right to)."""
+    await _ensure(js, letters_config(replicas), update=update)
+
+
+def stream_config(stream: Stream, replicas: int, duplicate_window_s: float = _DUPLICATE_WINDOW_S) -> StreamConfig:
+    """What a stream of events is set to."""
+    return _COMMON.evolve(
+        name=stream.name,
+        subjects=stream.subjects,
+        num_replicas=replicas,
+        max_msgs=stream.max_msgs,
+        max_age=stream.max_age_s,
+        duplicate_window=duplicate_window_s,
+        # A health probe replaces the one before it, so that probes never push events out of the stream.
+        allow_rollup_hdrs=True,
     )
 
 
-async def ensure_dead_letters(js: JetStreamContext, replicas: int) -> None:
-    """Create the stream of dead letters, or update the one that is there."""
-    await _ensure(
-        js,
-        DEAD_LETTERS,
-        StreamConfig(
-            subjects=[DEAD_LETTERS_SUBJECTS],
-            num_replicas=replicas,
-            max_msgs=DEAD_LETTERS_MSGS_MAX,
-            max_age=DEAD_LETTERS_AGE_S,
-            duplicate_window=_DUPLICATE_WINDOW_S,
-        ),
+def letters_config(replicas: int) -> StreamConfig:
+    """What the stream of dead letters is set to."""
+    return _COMMON.evolve(
+        name=DEAD_LETTERS,
+        subjects=[DEAD_LETTERS_SUBJECTS],
+        num_replicas=replicas,
+        max_msgs=DEAD_LETTERS_MSGS_MAX,
+        max_age=DEAD_LETTERS_AGE_S,
+        duplicate_window=_DUPLICATE_WINDOW_S,
     )
 
 
-async def _ensure(js: JetStreamContext, name: str, config: StreamConfig) -> None:
-    config = config.evolve(
-        name=name,
-        retention=RetentionPolicy.LIMITS,
-        storage=StorageType.FILE,
-        max_msg_size=MESSAGE_SIZE_MAX,
-        allow_direct=True,
-    )
+_COMMON = StreamConfig(
+    retention=RetentionPolicy.LIMITS, storage=StorageType.FILE, max_msg_size=MESSAGE_SIZE_MAX, allow_direct=True
+)
+
+
+async def _ensure(js: JetStreamContext, config: StreamConfig, *, update: bool = True) -> None:
+    assert config.name is not None
     try:
-        await js.stream_info(name)
+        await js.stream_info(config.name)
     except NotFoundError:
         await js.add_stream(config)
     else:
-        await js.update_stream(config)
+        if update:
+            await js.update_stream(config)
 
 
 async def created_at(js: JetStreamContext, stream: Stream) -> str:

@@ -30,6 +30,11 @@ _EVENT = """o.partition, o.position, o.event_id::text, concat(
     case o.type when 'refused' then '","before":null,"after":null,"refusal":' || o.after::text else
         '","before":' || coalesce(o.before::text, 'null') || ',"after":' || coalesce(o.after::text, 'null') end,
     '}')"""
+# Locked until the lease is taken, so that nobody takes it while another region is made the active one.
+_ACTIVE = "select region from active_region for share"
+_ACTIVATE = "update active_region set region = $1"
+_END_LEASES = "update relay_partition set epoch = epoch + 1"
+_HEADS = "select partition, next_position - 1 from relay_partition"
 _TAKE = "update relay_partition set epoch = epoch + 1 where partition = any($1) returning partition, epoch"
 _ANYTHING = "select exists (select from outbox where position is null and aggregate = $1)"
 _HOLD = """
@@ -67,9 +72,10 @@ _NOTE_STREAM = """
 insert into relay_stream (aggregate, created_at) values ($1, $2)
 on conflict (aggregate) do update set created_at = excluded.created_at"""
 # Consumers that have not reported for as long as events are kept are gone.
+_REGISTERED = f"(reported_at is null or reported_at > now() - interval '{RETENTION_DAYS} days')"
 _LOWEST = f"""
-select partition, min(position) as position from consumer_position
-where reported_at is null or reported_at > now() - interval '{RETENTION_DAYS} days' group by partition"""
+select partition, min(position) as position from consumer_position where {_REGISTERED} group by partition"""
+_CONSUMERS = f"select distinct consumer from consumer_position where {_REGISTERED} order by consumer"
 _GO_BACK = f"""
 update relay_partition r set confirmed_position = least(r.confirmed_position, l.position)
 from ({_LOWEST}) l where l.partition = r.partition and r.partition = any($1) and l.position < r.confirmed_position
@@ -80,6 +86,10 @@ delete from outbox where id in (
     where o.created_at < now() - interval '{RETENTION_DAYS} days'
         and o.position <= least(l.position, r.confirmed_position)
     order by o.created_at limit $1)"""
+
+
+class StandingBy(Exception):
+    """Another region is the active one: a relay here has nothing to do."""
 
 
 class LeaseLost(Exception):
@@ -93,9 +103,35 @@ class Lease:
     epochs: Mapping[str, int]
 
 
-async def take_lease(connection: asyncpg.Connection, partitions: Sequence[str]) -> Lease:
-    """Become the only relay of these partitions."""
-    return Lease({row[0]: row[1] for row in await connection.fetch(_TAKE, list(partitions))})
+async def take_lease(connection: asyncpg.Connection, partitions: Sequence[str], region: str | None = None) -> Lease:
+    """Become the only relay of these partitions. StandingBy if it is not `region` that is active."""
+    async with connection.transaction():
+        active = await connection.fetchval(_ACTIVE)
+        if region is not None and active not in (None, region):
+            raise StandingBy(f"the active region is {active}, this is {region}")
+        return Lease({row[0]: row[1] for row in await connection.fetch(_TAKE, list(partitions))})
+
+
+async def activate(connection: asyncpg.Connection, region: str) -> None:
+    """Make a region the active one: every relay loses its lease, and only one of this region gets it again."""
+    async with connection.transaction():
+        await connection.execute(_ACTIVATE, region)
+        await connection.execute(_END_LEASES)
+
+
+async def heads(connection: asyncpg.Connection) -> dict[str, int]:
+    """The last position that was given in each partition."""
+    return {row[0]: row[1] for row in await connection.fetch(_HEADS)}
+
+
+async def lowest_applied(connection: asyncpg.Connection) -> dict[str, int]:
+    """Up to where every registered consumer has applied each partition."""
+    return {row[0]: row[1] for row in await connection.fetch(_LOWEST)}
+
+
+async def consumers(connection: asyncpg.Connection) -> list[str]:
+    """The registered consumers, by the names of their durables."""
+    return [row[0] for row in await connection.fetch(_CONSUMERS)]
 
 
 async def unconfirmed(connection: asyncpg.Connection, lease: Lease, limit: int) -> list[EncodedEvent]:

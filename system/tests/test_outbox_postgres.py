@@ -17,7 +17,7 @@ from system.domain.partitions import AGGREGATES, partition_of, partitions_of
 from system.settings import Settings
 from system.store import outbox, positions
 from system.store.connect import connect
-from system.store.outbox import LeaseLost
+from system.store.outbox import LeaseLost, StandingBy
 from system.wire import Aggregate, CountryEvent, Event, IncidentEvent, ProjectEvent, Refusal, User, UserEvent
 
 PROJECTS = partitions_of("projects")
@@ -305,3 +305,17 @@ def test_what_is_old_and_applied_everywhere_is_pruned(database: Settings) -> Non
         return [one.position for one in await outbox.after(connection, partition, 0, 10)]
 
     assert on(database, 1, work) == [8, 9]
+
+
+def test_a_relay_of_another_region_than_the_active_one_gets_no_lease(database: Settings) -> None:
+    async def work(old: asyncpg.Connection, new: asyncpg.Connection) -> None:
+        lease = await outbox.take_lease(old, PROJECTS, "iad")
+        await old.execute(INSERT, uuid4())
+        await outbox.activate(new, "ams")
+        with pytest.raises(LeaseLost):
+            await outbox.assign(old, lease, "projects", 10)
+        with pytest.raises(StandingBy, match="the active region is ams, this is iad"):
+            await outbox.take_lease(old, PROJECTS, "iad")
+        assert len(await all_assigned(new, await outbox.take_lease(new, PROJECTS, "ams"))) == 1
+
+    on(database, 2, work)

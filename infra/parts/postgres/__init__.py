@@ -6,7 +6,7 @@ asks Patroni and has it promote a member, `access` is how this machine's program
 
 from infra.parts.postgres.access import DATABASE, checkpoint_all, create_roles, dsn
 from infra.parts.postgres.cluster import NotPromoted, cluster, member_state, missing_redundancy, primary, promote
-from infra.parts.postgres.configuration import durability, timings
+from infra.parts.postgres.configuration import durability, parameters, timings
 from infra.parts.postgres.part import Postgres
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "durability",
     "member_state",
     "missing_redundancy",
+    "parameters",
     "primary",
     "promote",
     "timings",

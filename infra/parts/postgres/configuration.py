@@ -72,6 +72,11 @@ def timings(options: Options) -> dict[str, Any]:
     return {**_TIMINGS, **_SYNCHRONOUS[options.durability]}
 
 
+def parameters() -> dict[str, Any]:
+    """PostgreSQL's settings, the same for every member, by its own names."""
+    return dict(_PARAMETERS)
+
+
 def durability(options: Options) -> str:
     """What a commit waits for, in words."""
     return _IN_WORDS[options.durability]

@@ -284,8 +284,9 @@ def _size(file: TopologyFile, size: str, regions: dict[str, Region]) -> dict[tup
     path = ("sizes", size)
     kinds = [kind for kind in file.table(*path) if kind not in ("bus", "standby")]
     common = [node for kind in kinds for node in _nodes(file, (*path, kind), kind, regions)]
-    if not any(node.kind == "api" for node in common):
-        file.refuse((*path, "api"), "expected at least one API")
+    for kind, what in (("postgres", "one primary"), ("api", "at least one API")):
+        if not any(node.kind == kind for node in common):
+            file.refuse((*path, kind), f"expected {what}, found none")
     spare = [
         node
         for kind in (file.table(*path, "standby") if "standby" in file.data["sizes"][size] else ())
@@ -300,6 +301,8 @@ def _size(file: TopologyFile, size: str, regions: dict[str, Region]) -> dict[tup
             for kind in file.table(*path, "bus", layout)
             for node in _nodes(file, (*path, "bus", layout, kind), kind, regions)
         ]
+        if not any(node.kind == "nats" for node in bus):
+            file.refuse((*path, "bus", layout, "nats"), "expected at least one broker, found none")
         nodes = (*common, *bus, *spare)
         names = [node.name for node in nodes]
         for node in (*bus, *spare):

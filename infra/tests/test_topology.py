@@ -133,6 +133,8 @@ WRONG = [
     ('primary = "iad-a", ', "", 20, "missing required field `primary`"),
     ('synchronous = "iad-b"', 'synchronous = "ams-b"', 20, "expected the synchronous standby in the region"),
     ('replicas = ["ams"]', 'replicas = ["iad-b"]', 20, "iad-b is named twice"),
+    ("postgres = {", "# postgres = {", 19, "sizes.tiny.postgres: expected one primary, found none"),
+    ("{ nats = ", "{ etcd = ", 29, "expected at least one broker, found none"),
     # Types, keys.
     ("lat = 53.35", 'lat = "north"', 12, "regions.ams.lat: Expected `float`, got `str`"),
     ("lat = 53.35", "lat = 91", 12, "expected degrees from -90 to 90, found 91"),

@@ -14,7 +14,7 @@ import psutil
 from chaoslib.exceptions import ActivityFailed
 from chaoslib.types import Configuration, Secrets
 
-from chaos import bus, instants, running
+from chaos import bus, instants, old_primary, running
 from chaos.facts import Facts, Fault, Undone
 from chaos.hunt import hunt
 from chaos.journal import RESTART, Journal, heal
@@ -50,6 +50,9 @@ def kill_patroni_of_primary(
     system = running.system()
     node, timeline = _primary(system)
     pid = _process(system, node.name).pid
+    # What refuses now would refuse later for no better reason.
+    if (refused := old_primary.try_write(system.place, node)) is not None:
+        raise ActivityFailed(f"expected {node.name} to take a write at its own port while it leads, found: {refused}")
     Journal(system.site.path).begin(experiment, RESTART, {"part": node.name})
     at_ns = time.monotonic_ns()
     if system.crash(node.name) != pid:

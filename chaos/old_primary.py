@@ -36,7 +36,7 @@ class Tally(msgspec.Struct):
 
 def try_write(place: Place, node: Node) -> str | None:
     """Why a member refuses a write, in a few words; None if it has acknowledged one."""
-    url = postgres.dsn(place, "postgres", place.site.secrets["postgres"], node=node)
+    url = postgres.dsn(place, "postgres", place.site.secrets["postgres"], node=node, database="postgres")
     try:
         with psycopg.connect(url, autocommit=True, options=_OPTIONS) as link:
             link.execute(_WRITE)

@@ -14,18 +14,22 @@ from pathlib import Path
 from typing import Any, get_args
 
 import click
+import msgspec
 
 import reports
 import runs
 from chaos import catalog, journal, plants
 from e2e import browser as browsers
-from infra import checks, clients, keeper, options, target
+from infra import checks, clients, keeper, options, target, topology
 from infra.fabric.process import StartError
+from infra.preflight import planned
+from infra.preflight.text import to_text as preflight_text
 from infra.progress import say, step
 from infra.status import status as system_status
 from infra.status import to_text as status_text
 from infra.target import UP
 from loadtests.scenarios import scenarios
+from reports.claims import load_claims
 from reports.evidence.folder import EvidenceError, find_run
 from runs import CHECKOUT, EXIT_INTERRUPTED, EXIT_NOT_STARTED, EXIT_UNTRUSTED, EXIT_USAGE, PROFILES, RUNS, fail
 from system.wire import Region, Role
@@ -199,6 +203,32 @@ def down() -> None:
     """
     gone = keeper.down(UP, CHECKOUT)
     say("nothing of this checkout is running" if gone else "the system did not end; run down again")
+
+
+@main.command()
+@click.option("--size", type=click.Choice(["core", "full"]), default="full", show_default=True)
+@click.option("--bus", type=click.Choice(["regional", "stretched"]), default="regional", show_default=True)
+@click.option(
+    "--with", "choices", multiple=True, metavar="NAME=VALUE", help="As for `up`: " + "; ".join(options.choices()) + "."
+)
+@click.option("--json", "as_json", is_flag=True, help="Everything, for programs.")
+def preflight(size: str, bus: str, choices: tuple[str, ...], as_json: bool) -> None:
+    """Tell what is possible before anything runs: floors, worst cases, limits, and every claim's prospects.
+
+    Computed from the topology (COVENANT_TOPOLOGY names another one), the options and this machine.
+
+    \b
+    Examples:  ./covenant preflight
+               ./covenant preflight --bus stretched --with durability=async
+    """
+    try:
+        chosen = options.parse([*choices, f"bus={bus}"])
+        found = planned(topology.load(), size, chosen, CHECKOUT, load_claims())
+    except ValueError as error:
+        fail(EXIT_USAGE, f"--with {error}")
+    except (topology.TopologyError, OSError) as error:
+        fail(EXIT_USAGE, str(error))
+    click.echo(msgspec.json.format(msgspec.json.encode(found)).decode() if as_json else preflight_text(found))
 
 
 @main.command()

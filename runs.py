@@ -23,7 +23,7 @@ from chaos import catalog, journal, plants
 from chaos import runner as chaos_runner
 from e2e import browser as browsers
 from e2e import runner as e2e_runner
-from infra import homes, machine, processes, target
+from infra import homes, machine, preflight, processes, target
 from infra.create import CannotStart, create
 from infra.fabric.process import System
 from infra.options import DEFAULTS, Options
@@ -33,6 +33,7 @@ from infra.target import UP
 from loadtests import access_facts, data_facts
 from loadtests import runner as load_runner
 from loadtests.engine import host
+from reports.claims import load_claims
 from reports.evidence import Run, RunFolder
 
 CHECKOUT = Path(__file__).resolve().parent
@@ -81,13 +82,15 @@ def session(
     facts = system.target()
     run = Run(
         run_id=run_id, profile=profile, command=shlex.join(["./covenant", *sys.argv[1:]]), seed=seed, release=release,
-        started_at=now.isoformat(timespec="seconds"), started_ns=time.monotonic_ns(), planted=plant, size=system.site.size,
+        started_at=now.isoformat(timespec="seconds"), started_ns=time.monotonic_ns(), planted=plant,
+        size=system.site.size, bus=system.site.options.bus, distance="namespaces" if system.site.apart else "none",
         regions=facts.regions, experiments=list(experiments), durability=facts.durability, security=facts.security,
         fingerprint=machine.fingerprint(CHECKOUT, system.versions(), system.place.topology.sha256),
     )  # fmt: skip
     steps = Session(
         run, folder, system, owned=own, monitor=host.command(folder, system.site.run_id, system.site.path), heal=_heal
     )
+    folder.write_preflight(preflight.of_system(system, CHECKOUT, load_claims()))
     with steps:
         yield steps
     with step("report") as progress:

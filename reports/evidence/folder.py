@@ -16,6 +16,7 @@ from typing import Generic, TypeVar
 
 import msgspec
 
+from reports.evidence.preflight import Preflight
 from reports.evidence.records import (
     BrowserTest,
     Count,
@@ -126,6 +127,13 @@ class RunFolder:
 
     def run(self) -> Run:
         return read_record(self.evidence / "run.json", Run)
+
+    def write_preflight(self, found: Preflight) -> None:
+        write_record(self.evidence / "preflight.json", found)
+
+    def preflight(self) -> Preflight | None:
+        path = self.evidence / "preflight.json"
+        return read_record(path, Preflight) if path.exists() else None
 
     def write_load(self, load: Load) -> None:
         write_record(self.evidence / "load" / f"{load.scenario}.json", load)

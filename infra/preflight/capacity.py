@@ -1,0 +1,128 @@
+"""Amounts: how long streams cover an outage, which majorities a region's loss ends, and what the size wants of
+connections, memory and disk against what there is."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from infra.preflight.inputs import BUS, COMMIT, REPLICAS, Inputs
+from infra.topology import Node
+from reports.evidence.preflight import Quorum, Resource, StreamCover
+
+RATES_PER_S = (10.0, 2_000.0, 100_000.0)
+"""A busy day's changes one by one, the nightly's load on the bus, the seed's claim."""
+
+API_WRITES, API_READS, WORKER = 4, 6, 2
+"""Database connections of an API process to the primary, to each member that it reads from, and of a consumer."""
+_OTHERS = 10
+"""Patroni, migrations, observers of each member."""
+_RESERVED = 3
+"""superuser_reserved_connections."""
+_MEMORY_MIB = {
+    "etcd": 45, "postgres": 130, "nats": 90, "valkey": 15, "s3": 190, "api": 95, "mirror": 90, "gateway": 40,
+}  # fmt: skip
+_WORKER_MIB = 75
+"""Relay and consumers. Memory once warm: a process's own and its share of what is shared."""
+_DISK_MIB = {"postgres": 700, "nats": 1_200, "mirror": 1_200, "etcd": 200, "s3": 500}
+"""A day of runs: PostgreSQL's max_wal_size, wal_keep_size and data; the streams with some load; WAL archived."""
+_OTHER_DISK_MIB = 10
+_MIB = 1 << 20
+
+
+def stream_covers(inputs: Inputs) -> list[StreamCover]:
+    """Every stream at every rate. A message holds 1 to 500 events; here each has one to itself, the worst case."""
+    found = []
+    for stream in inputs.streams:
+        for rate in RATES_PER_S:
+            by_count_s = stream.max_msgs / rate
+            found.append(
+                StreamCover(
+                    stream=stream.name, msgs_max=stream.max_msgs, age_max_s=stream.max_age_s, rate_per_s=rate,
+                    covers_s=min(by_count_s, stream.max_age_s),
+                    limited_by="messages" if by_count_s < stream.max_age_s else "age",
+                )
+            )  # fmt: skip
+    return found
+
+
+def quorums(inputs: Inputs) -> list[Quorum]:
+    """Who must be there for what."""
+    found = [_majority("etcd (the primary's lease)", inputs.nodes("etcd"))] if inputs.nodes("etcd") else []
+    found += [
+        _majority(f"streams, bus {layout} (of {REPLICAS} copies)", inputs.nodes(BUS, layout)[:REPLICAS])
+        for layout in inputs.layouts
+        if inputs.nodes(BUS, layout)
+    ]
+    return found + _commits(inputs)
+
+
+def _majority(what: str, nodes: list[Node]) -> Quorum:
+    return _quorum(what, nodes, len(nodes) // 2 + 1)
+
+
+def _quorum(what: str, nodes: list[Node], needs: int, note: str = "") -> Quorum:
+    by_region = Counter(node.region for node in nodes)
+    ends = [region for region, count in by_region.items() if len(nodes) - count < needs]
+    return Quorum(what=what, members=len(nodes), needs=needs, ends_with=ends, note=note)
+
+
+def _commits(inputs: Inputs) -> list[Quorum]:
+    primary, *others = inputs.nodes(COMMIT)
+    durability = inputs.options.durability
+    match durability:
+        case "async":
+            return [_quorum("a commit (async)", [primary], 1, "an automatic promotion needs any one other member")]
+        case "standby":
+            return [
+                _quorum(
+                    "a commit (standby)", [primary, *others[:1]], 2,
+                    "a standby that is given up is waited for no longer; only it is promoted by itself",
+                )
+            ]  # fmt: skip
+        case "any-1":
+            return [
+                _quorum("a commit (any-1)", [primary, *others], 2, "the primary and whichever other is nearest"),
+                _quorum(
+                    "an automatic promotion (any-1)", others, len(others),
+                    "besides the primary all that were there: any single one of them may have the newest write",
+                ),
+            ]  # fmt: skip
+
+
+def resources(inputs: Inputs) -> list[Resource]:
+    """What the size wants of this machine and of a PostgreSQL member."""
+    nodes = [node for node in inputs.topology.nodes(inputs.size, inputs.options.bus) if not node.standby]
+    kinds = Counter(node.kind for node in nodes)
+    memory = sum(_MEMORY_MIB.get(kind, _WORKER_MIB) * count for kind, count in kinds.items())
+    disk = sum(_DISK_MIB.get(kind, _OTHER_DISK_MIB) * count for kind, count in kinds.items())
+    return [
+        _connections(inputs, kinds),
+        Resource(
+            what="memory", needs=memory, has=inputs.machine.memory_bytes // _MIB, unit="MiB",
+            how=f"{len(nodes)} nodes: " + _told(kinds, _MEMORY_MIB, _WORKER_MIB),
+        ),
+        Resource(
+            what="disk", needs=disk, has=inputs.machine.disk_bytes // _MIB, unit="MiB",
+            how=_told(Counter({kind: kinds[kind] for kind in kinds if kind in _DISK_MIB}), _DISK_MIB, _OTHER_DISK_MIB),
+        ),
+    ]  # fmt: skip
+
+
+def _told(kinds: Counter[str], sizes: dict[str, int], other: int) -> str:
+    return ", ".join(f"{count} {kind} x {sizes.get(kind, other)}" for kind, count in kinds.items())
+
+
+def _connections(inputs: Inputs, kinds: Counter[str]) -> Resource:
+    """Of the primary when its region's standby is lost: then it serves that region's reads, too."""
+    apis, at_home = kinds["api"], sum(node.region == inputs.primary.region for node in inputs.nodes("api"))
+    workers = sum(count for kind, count in kinds.items() if kind not in _MEMORY_MIB)
+    followers = kinds[COMMIT] - 1
+    return Resource(
+        what="connections to the primary",
+        needs=apis * API_WRITES + at_home * API_READS + workers * WORKER + followers + _OTHERS,
+        has=float(inputs.parameters["max_connections"]) - _RESERVED,
+        unit="connections",
+        how=f"{apis} APIs x {API_WRITES} to write, {at_home} in its region x {API_READS} to read, {workers} consumers "
+        f"and relays x {WORKER}, {followers} members, {_OTHERS} for Patroni, migrations and observers; max_connections "
+        f"less {_RESERVED} that are kept for superusers",
+    )

@@ -1,0 +1,98 @@
+"""What the preflight is computed from. Only `machine` asks anything of the world."""
+
+from __future__ import annotations
+
+import os
+import resource
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import psutil
+
+from infra.options import Options
+from infra.topology import Node, Topology
+from system.wire import Stream
+
+COMMIT = "postgres"
+BUS = "nats"
+REPLICAS = 3
+"""Copies of a stream."""
+
+
+class Bound(Protocol):
+    """What a value must meet."""
+
+    @property
+    def op(self) -> str: ...
+    @property
+    def value(self) -> float: ...
+    @property
+    def unit(self) -> str: ...
+    def met_by(self, value: float) -> bool: ...
+
+
+class Claim(Protocol):
+    """A row of the claims; `family` is its name without the region."""
+
+    @property
+    def row(self) -> str: ...
+    @property
+    def family(self) -> str: ...
+    @property
+    def region(self) -> str | None: ...
+    @property
+    def bound(self) -> Bound: ...
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What this machine has to give: bytes, and descriptors that one process may have open."""
+
+    memory_bytes: int
+    disk_bytes: int
+    open_files_max: int
+
+
+@dataclass(frozen=True)
+class Inputs:
+    topology: Topology
+    size: str
+    options: Options
+    timings: dict[str, Any]
+    """Patroni's settings for the whole cluster, by its own names: seconds, bytes."""
+    parameters: dict[str, Any]
+    """PostgreSQL's settings, by its own names."""
+    streams: Sequence[Stream]
+    machine: Machine
+
+    def nodes(self, kind: str, layout: str | None = None) -> list[Node]:
+        """The nodes of a kind that run from the start."""
+        every = self.topology.nodes(self.size, layout or self.options.bus)
+        return [node for node in every if node.kind == kind and not node.standby]
+
+    def rtt_ms(self, one: str, other: str) -> float:
+        return self.topology.distance_ms(one, other)
+
+    @property
+    def regions(self) -> list[str]:
+        return self.topology.running_regions(self.size)
+
+    @property
+    def layouts(self) -> list[str]:
+        return self.topology.layouts(self.size)
+
+    @property
+    def primary(self) -> Node:
+        return self.nodes(COMMIT)[0]
+
+
+def machine(checkout: Path) -> Machine:
+    """What this machine has to give to a system of the checkout now."""
+    disk = os.statvfs(checkout)
+    return Machine(
+        memory_bytes=psutil.virtual_memory().available,
+        disk_bytes=disk.f_bavail * disk.f_frsize,
+        open_files_max=resource.getrlimit(resource.RLIMIT_NOFILE)[1],
+    )

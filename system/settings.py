@@ -39,6 +39,13 @@ class Settings:
     """COVENANT_NATS_USER."""
     nats_password: str = field(repr=False)
     """COVENANT_NATS_PASSWORD."""
+    nats_ca: str | None = None
+    """COVENANT_NATS_CA: a PEM file, the authority that vouches for the bus; without it the connections are not
+    encrypted."""
+    tls_cert: str | None = None
+    """COVENANT_TLS_CERT: a PEM file, this process's certificate, with which it shows itself to the bus and serves."""
+    tls_key: str | None = None
+    """COVENANT_TLS_KEY: the certificate's key, a PEM file."""
     valkey: str
     """COVENANT_VALKEY: the region's cache, `host:port`."""
     valkey_password: str = field(repr=False)
@@ -47,6 +54,10 @@ class Settings:
     """COVENANT_HOST: what the API listens on."""
     port: int = 8000
     """COVENANT_PORT."""
+    bus_domain: str = ""
+    """COVENANT_BUS_DOMAIN: the JetStream domain of the bus that the mirrors follow."""
+    mirrors: str = ""
+    """COVENANT_MIRRORS: `region=url,url;region=url`, where each region keeps its mirror."""
     stream_replicas: int = 3
     """COVENANT_STREAM_REPLICAS: R of every stream."""
     duplicate_window_s: float = 600.0
@@ -79,9 +90,10 @@ _REQUIRED = (
     "nats_password", "valkey", "valkey_password",
 )  # fmt: skip
 _OPTIONAL = {
-    "database": str, "database_ca": str, "host": str, "port": int, "stream_replicas": int, "duplicate_window_s": float,
-    "ready_file": str, "metrics_port": int, "token_keys": str, "projects": int, "users_file": str,
-    "s3_endpoint": str, "s3_bucket": str, "s3_access_key": str, "s3_secret_key": str, "push_url": str,
+    "database": str, "database_ca": str, "nats_ca": str, "tls_cert": str, "tls_key": str, "bus_domain": str,
+    "mirrors": str, "host": str, "port": int, "stream_replicas": int, "duplicate_window_s": float, "ready_file": str,
+    "metrics_port": int, "token_keys": str, "projects": int, "users_file": str, "s3_endpoint": str, "s3_bucket": str,
+    "s3_access_key": str, "s3_secret_key": str, "push_url": str,
 }  # fmt: skip
 _SECRET = ("database_password", "nats_password", "valkey_password", "token_keys", "s3_secret_key")
 

@@ -14,7 +14,7 @@ import sys
 
 from nats.errors import Error
 from nats.js import JetStreamContext
-from nats.js.api import ConsumerConfig, RetentionPolicy, StorageType, StreamConfig
+from nats.js.api import ConsumerConfig, DeliverPolicy, RetentionPolicy, StorageType, StreamConfig
 from nats.js.errors import NotFoundError
 
 from system import process
@@ -102,14 +102,17 @@ async def created_at(js: JetStreamContext, stream: Stream) -> str:
     return str(created.isoformat())
 
 
-async def ensure_durable(js: JetStreamContext, stream: Stream, durable: str) -> None:
-    """Create a pull consumer of all events of the stream, from the first; an existing one is kept."""
+async def ensure_durable(js: JetStreamContext, stream: Stream, durable: str, start: int = 1) -> None:
+    """Create a pull consumer of all events of the stream, from the sequence `start` on; an existing one is kept."""
     try:
         await js.consumer_info(stream.name, durable)
     except NotFoundError:
+        begin = ConsumerConfig()
+        if start > 1:
+            begin = ConsumerConfig(deliver_policy=DeliverPolicy.BY_START_SEQUENCE, opt_start_seq=start)
         await js.add_consumer(
             stream.name,
-            ConsumerConfig(
+            begin.evolve(
                 durable_name=durable,
                 filter_subject=events_filter(stream.aggregate),
                 ack_wait=ACK_WAIT_S,

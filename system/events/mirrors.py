@@ -1,0 +1,114 @@
+"""`python -m system.events.mirrors`: give every region that is named a mirror of each stream, then end.
+
+A mirror is the region's own copy: it follows the stream over a leaf connection and lives on when the bus is lost. Its
+messages keep their sequences. It takes no publishes until `system.events.promote` makes a stream of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import sys
+
+from nats.errors import Error
+from nats.js import JetStreamContext
+from nats.js.api import ExternalStream, StreamConfig, StreamSource
+from nats.js.errors import NotFoundError
+
+from system import process
+from system.events import bus, streams
+from system.process import Backoff, Surroundings
+from system.settings import Settings, SettingsError
+from system.wire import STREAMS
+
+_DEADLINE_S = 90.0
+_ANSWER_WITHIN_S = 5.0
+
+
+class NotAMirror(Exception):
+    """A stream of this name is there, and follows another bus or none; says what to do."""
+
+
+def parse(text: str) -> dict[str, list[str]]:
+    """`ams=a;iad=b,c` -> region -> the servers that keep its mirror. SettingsError."""
+    found: dict[str, list[str]] = {}
+    for entry in filter(None, text.split(";")):
+        region, _, urls = entry.partition("=")
+        if not urls:
+            raise SettingsError(f"COVENANT_MIRRORS: expected region=url,url;..., found {entry!r}")
+        found[region] = urls.split(",")
+    return found
+
+
+def mirror_config(stream: StreamConfig, domain: str, region: str, replicas: int) -> StreamConfig:
+    """A region's mirror of a stream of another JetStream domain. Where its messages are delivered to names the region:
+    so its leaf connection needs to hear nothing else."""
+    return StreamConfig(
+        name=stream.name,
+        retention=stream.retention,
+        storage=stream.storage,
+        max_msgs=stream.max_msgs,
+        max_age=stream.max_age,
+        max_msg_size=stream.max_msg_size,
+        allow_rollup_hdrs=stream.allow_rollup_hdrs,
+        allow_direct=stream.allow_direct,
+        num_replicas=replicas,
+        mirror=StreamSource(
+            name=str(stream.name), external=ExternalStream(api=f"$JS.{domain}.API", deliver=f"$JS.M.{region}")
+        ),
+    )
+
+
+async def ensure_mirror(js: JetStreamContext, config: StreamConfig) -> None:
+    """Make the mirror, or see that it is there. NotAMirror if something else is."""
+    assert config.name is not None
+    try:
+        found = (await js.stream_info(config.name)).config.mirror
+    except NotFoundError:
+        await js.add_stream(config)
+        return
+    if found is None or found.external != (config.mirror and config.mirror.external):
+        raise NotAMirror(
+            f"{config.name}: expected a mirror that follows {config.mirror and config.mirror.external}, "
+            f"found {found and found.external}: stop that server, wipe its store and start it again"
+        )
+
+
+async def _main(settings: Settings, log: logging.Logger) -> None:
+    async with asyncio.timeout(_DEADLINE_S), asyncio.TaskGroup() as group:
+        for region, urls in parse(settings.mirrors).items():
+            group.create_task(_make(settings, region, urls, log))
+    process.make_ready(settings.ready_file)
+
+
+async def _make(settings: Settings, region: str, urls: list[str], log: logging.Logger) -> None:
+    """All mirrors of a region."""
+    around = Surroundings(log)
+    there = dataclasses.replace(settings, region=region, nats_urls=",".join(urls))
+    client = await bus.connect(there, "mirrors", around, log)
+    try:
+        js = client.jetstream(timeout=_ANSWER_WITHIN_S)
+        replicas = min(len(urls), settings.stream_replicas)
+        wanted = [streams.stream_config(stream, replicas) for stream in STREAMS]
+        for stream in [*wanted, streams.letters_config(replicas)]:
+            await _ensure(js, mirror_config(stream, settings.bus_domain, region, replicas), around)
+    finally:
+        await client.close()
+
+
+async def _ensure(js: JetStreamContext, config: StreamConfig, around: Surroundings) -> None:
+    backoff = Backoff()
+    while True:
+        try:
+            await ensure_mirror(js, config)
+        except (TimeoutError, Error) as error:
+            # A cluster that has just started has no leader for some seconds yet.
+            around.away("JetStream", error)
+            await backoff.wait()
+            continue
+        return
+
+
+if __name__ == "__main__":
+    sys.exit(process.run("mirrors", _main, once=True))

@@ -24,9 +24,13 @@ import psutil
 
 from chaos.facts import Facts
 from infra.fabric.process import System
+from infra.wan import control
+from infra.wan.links import Shape
 
 RESTART: Final = "restart"
 """The undo of a kill or a stop: let the part go on if it was stopped, start it if it is gone."""
+RESTORE_LINK: Final = "restore the link"
+"""The undo of whatever was done to one direction of a link: it is again what the topology says."""
 
 _FILE_NAME = "undo.jsonl"
 _MAX_BYTES = 16 * 1024 * 1024
@@ -43,7 +47,7 @@ class HealError(Exception):
 
 
 class Undo(msgspec.Struct, frozen=True, kw_only=True):
-    """How to revert one fault: `action` is RESTART, called with `arguments`."""
+    """How to revert one fault: `action` is RESTART or RESTORE_LINK, called with `arguments`."""
 
     id: str
     experiment: str
@@ -206,7 +210,16 @@ def _restart(system: System, arguments: Mapping[str, str]) -> None:
     system.start_part(name)
 
 
-_UNDO: dict[str, Callable[[System, Mapping[str, str]], None]] = {RESTART: _restart}
+def _restore_link(system: System, arguments: Mapping[str, str]) -> None:
+    source, target = arguments["source"], arguments["target"]
+    delay_ms = system.place.topology.distance_ms(source, target) / 2
+    try:
+        control.ask(system.site.path, control.Set(source=source, target=target, shape=Shape(delay_ms=delay_ms)))
+    except control.WanError as error:
+        raise HealError(str(error)) from error
+
+
+_UNDO: dict[str, Callable[[System, Mapping[str, str]], None]] = {RESTART: _restart, RESTORE_LINK: _restore_link}
 
 
 def _write_whole(descriptor: int, data: bytes) -> None:

@@ -20,7 +20,8 @@ from chaoslib.types import Configuration, Secrets
 from nats.aio.client import Client
 
 from chaos import bus, instants, old_primary, running
-from chaos.facts import Counted, Facts, Fault, Proved, Redundant
+from chaos.facts import Counted, Facts, Fault, Redundant
+from chaos.proving import fault_of, prove
 from chaos.waiting import until
 from chaos.writes import REGION, Refused, create_project, delete_project
 from infra import clients
@@ -28,7 +29,7 @@ from infra.fabric.process import System
 from infra.parts import nats, postgres
 from infra.parts.base import http_get
 from infra.target import Target
-from reports.evidence import Count, Proof
+from reports.evidence import Count
 from system import wire
 
 __all__ = [
@@ -93,7 +94,7 @@ and consumer_position.position >= outbox.position
 
 def port_refuses(experiment: str, configuration: Configuration = None, secrets: Secrets = None) -> bool:
     """Prove that nobody listens any more on the client port of the node that was killed."""
-    system, fault = _fault(experiment)
+    system, fault = fault_of(experiment)
     node = system.parts[fault.part].node
     place = system.place.outside(node, "client")
     host, _, port = place.rpartition(":")
@@ -108,36 +109,36 @@ def port_refuses(experiment: str, configuration: Configuration = None, secrets: 
             return None if isinstance(error, TimeoutError) else str(error)
 
     found = until(look, 5)
-    return _prove(system, experiment, f"{place}, client port of {fault.part}", "connection refused", found)
+    return prove(system, experiment, f"{place}, client port of {fault.part}", "connection refused", found)
 
 
 def process_is_gone(experiment: str, configuration: Configuration = None, secrets: Secrets = None) -> bool:
     """Prove that no process of the part that was killed is left."""
-    system, fault = _fault(experiment)
+    system, fault = fault_of(experiment)
     found = until(lambda: None if system.alive(fault.part) else "no process", 5)
-    return _prove(system, experiment, f"processes of {fault.part}", "no process", found)
+    return prove(system, experiment, f"processes of {fault.part}", "no process", found)
 
 
 def patroni_is_gone(experiment: str, configuration: Configuration = None, secrets: Secrets = None) -> bool:
     """Prove that the Patroni that was hit is dead, whether another one was started since or not."""
-    system, fault = _fault(experiment)
+    system, fault = fault_of(experiment)
     pid = fault.before["pid"]
 
     def look() -> str | None:
         now = system.pid(fault.part)
         return None if now == pid else "gone" if now is None else f"gone, process {now} in its place"
 
-    return _prove(system, experiment, f"process {pid}, Patroni of {fault.part}", "gone", until(look, 5))
+    return prove(system, experiment, f"process {pid}, Patroni of {fault.part}", "gone", until(look, 5))
 
 
 def another_primary_leads(
     experiment: str, within_s: int, configuration: Configuration = None, secrets: Secrets = None
 ) -> bool:
     """Prove that another member leads PostgreSQL on a higher timeline, by its own Patroni's word."""
-    system, fault = _fault(experiment)
+    system, fault = fault_of(experiment)
     expected = f"a member other than {fault.part} on a timeline above {fault.before['timeline']}"
     found = until(lambda: _new_primary(system, fault), within_s)
-    return _prove(system, experiment, "PostgreSQL's primary", expected, found)
+    return prove(system, experiment, "PostgreSQL's primary", expected, found)
 
 
 def old_primary_accepts_nothing(
@@ -145,7 +146,7 @@ def old_primary_accepts_nothing(
 ) -> bool:
     """Whether the old primary, asked at its own port, acknowledges no write from the moment that another member leads,
     for so long; `within_s` bounds the wait for that. One that it acknowledges is lost when it rejoins."""
-    system, fault = _fault(experiment)
+    system, fault = fault_of(experiment)
     node = system.parts[fault.part].node
     tally = old_primary.watch(
         lambda: _new_primary(system, fault), lambda: old_primary.try_write(system.place, node), within_s, for_s
@@ -169,20 +170,20 @@ def another_node_leads_stream(
     experiment: str, stream: str, within_s: int, configuration: Configuration = None, secrets: Secrets = None
 ) -> bool:
     """Prove that another NATS node leads the stream."""
-    system, fault = _fault(experiment)
+    system, fault = fault_of(experiment)
 
     def look() -> str | None:
         leader = nats.stream_states(system.place).get(stream, {}).get("leader")
         return leader if leader not in (None, fault.part) else None
 
-    return _prove(system, experiment, f"leader of {stream}", f"another than {fault.part}", until(look, within_s))
+    return prove(system, experiment, f"leader of {stream}", f"another than {fault.part}", until(look, within_s))
 
 
 def leader_misses_dead_node(
     experiment: str, stream: str, within_s: int, configuration: Configuration = None, secrets: Secrets = None
 ) -> bool:
     """Prove that the stream's leader counts the copy of the node that was killed as not current."""
-    system, fault = _fault(experiment)
+    system, fault = fault_of(experiment)
 
     def look() -> str | None:
         replicas = nats.stream_states(system.place).get(stream, {}).get("replicas", [])
@@ -190,23 +191,23 @@ def leader_misses_dead_node(
         return None if state.get("current") else f"not current, {state.get('lag', 0)} operations behind"
 
     what = f"copy of {stream} on {fault.part}, as its leader sees it"
-    return _prove(system, experiment, what, "not current", until(look, within_s))
+    return prove(system, experiment, what, "not current", until(look, within_s))
 
 
 def committed_event_is_unacknowledged(
     experiment: str, durable: str, configuration: Configuration = None, secrets: Secrets = None
 ) -> bool:
     """Prove, while the consumer is dead, that it left an event whose effect is committed and not acknowledged."""
-    system, _ = _fault(experiment)
+    system, _ = fault_of(experiment)
     target = system.target()
     stands = _observe(target, lambda client: instants.consumer_stands(client, target, durable))
-    return _prove(system, experiment, f"first event that {durable} has not acknowledged", "its effect is committed",
+    return prove(system, experiment, f"first event that {durable} has not acknowledged", "its effect is committed",
                   _gap(stands.in_gap), "its effect is not committed: the instant was not caught")  # fmt: skip
 
 
 def stored_event_is_unconfirmed(experiment: str, configuration: Configuration = None, secrets: Secrets = None) -> bool:
     """Prove, while the relay is dead, that the stream holds an event that the relay has not noted as stored."""
-    system, _ = _fault(experiment)
+    system, _ = fault_of(experiment)
     target = system.target()
 
     async def look(client: Client) -> instants.RelayStands:
@@ -214,7 +215,7 @@ def stored_event_is_unconfirmed(experiment: str, configuration: Configuration = 
             return await instants.relay_stands(client, link)
 
     stands = _observe(target, look)
-    return _prove(system, experiment, "last events of the stream", "one that the relay has not confirmed",
+    return prove(system, experiment, "last events of the stream", "one that the relay has not confirmed",
                   _gap(stands.in_gap), "all are confirmed: the instant was not caught")  # fmt: skip
 
 
@@ -223,14 +224,14 @@ def events_were_redelivered(
 ) -> bool:
     """Prove, after the restart, that events which had been delivered were delivered again: all deliveries since
     the kill, less the events that were new."""
-    system, fault = _fault(experiment)
+    system, fault = fault_of(experiment)
     since = bus.Cursor(fault.before["delivered_stream_seq"], fault.before["delivered_consumer_seq"])
 
     def look() -> str | None:
         count = _observe(system.target(), lambda client: instants.redelivered(client, durable, since))
         return f"{count} deliveries were repeats" if count > 0 else None
 
-    return _prove(
+    return prove(
         system, experiment, f"deliveries to {durable} since the kill", "repeats among them", until(look, within_s)
     )
 
@@ -252,23 +253,6 @@ def wait_for_redundancy(
 
 
 # Inside.
-
-
-def _fault(experiment: str) -> tuple[System, Fault]:
-    system = running.system()
-    return system, Facts(system.site.path).fault(experiment)
-
-
-def _prove(
-    system: System, experiment: str, what: str, expected: str, found: str | None, otherwise: str = "nothing of the kind"
-) -> bool:
-    """Write the proof down; ActivityFailed if it does not hold."""
-    at_ns = time.monotonic_ns()
-    proof = Proof(at_ns=at_ns, what=what, expected=expected, found=found or otherwise, proven=found is not None)
-    Facts(system.site.path).add(Proved(experiment=experiment, at_ns=at_ns, proof=proof))
-    if found is None:
-        raise ActivityFailed(f"{what}: expected {expected}, found {otherwise}")
-    return True
 
 
 def _new_primary(system: System, fault: Fault) -> str | None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from chaoslib.exceptions import InvalidActivity
 
-from chaos import actions, catalog, consumers, probes, toolkit
+from chaos import actions, catalog, consumers, links, probes, toolkit
 from chaos.catalog import UnknownExperiment, experiments, plan, read
 from infra import topology
 from system import wire
@@ -23,7 +23,7 @@ def activities(experiment: str) -> list[dict[str, Any]]:
 
 def test_the_experiments_are_listed_with_their_titles() -> None:
     assert IDS == [
-        "analytics-kill", "audit-logger-kill", "bus-leader-kill", "patroni-kill", "pg-primary-kill", "realtime-kill",
+        "analytics-kill", "audit-logger-kill", "bus-leader-kill", "link-cut", "link-cut-one-way", "patroni-kill", "pg-primary-kill", "realtime-kill",
         "relay-kill",
     ]  # fmt: skip
     assert all(info.title for info in experiments())
@@ -56,7 +56,7 @@ def test_it_proves_its_fault_before_it_undoes_it_and_undoes_it_in_any_case(exper
     content = read(experiment)
     functions = [activity["provider"]["func"] for activity in content["method"]]
     undone = functions.index("restart_what_was_killed")
-    assert functions[0].startswith("kill_")
+    assert functions[0].startswith(("kill_", "cut_"))
     assert undone >= 2
     assert "wait_for_redundancy" in functions[undone:]
     assert [activity["provider"]["func"] for activity in content["rollbacks"]] == ["restart_what_was_killed"]
@@ -65,7 +65,7 @@ def test_it_proves_its_fault_before_it_undoes_it_and_undoes_it_in_any_case(exper
 
 @pytest.mark.parametrize("experiment", IDS)
 def test_every_function_is_published_by_its_module(experiment: str) -> None:
-    published = {"chaos.actions": actions.__all__, "chaos.probes": probes.__all__}
+    published = {"chaos.actions": actions.__all__, "chaos.probes": probes.__all__, "chaos.links": links.__all__}
     for activity in activities(experiment):
         provider = activity["provider"]
         assert provider["func"] in published[provider["module"]]
@@ -82,7 +82,7 @@ def test_parts_and_durables_are_called_what_the_system_calls_them() -> None:
     nodes = {node.name for node in topology.load().nodes("core")}
     arguments = [activity["provider"].get("arguments", {}) for name in IDS for activity in activities(name)]
     parts = {known["part"] for known in arguments if "part" in known}
-    assert parts == {"analytics-iad", "audit-logger-iad", "frontend-realtime-iad", "relay-iad"}
+    assert parts == {"analytics-iad", "audit-logger-iad", "frontend-realtime-iad", "postgres-syd", "relay-iad"}
     assert parts <= nodes
     durables = {known["durable"] for known in arguments if "durable" in known}
     regions = topology.load().running_regions("core")

@@ -15,6 +15,8 @@ from functools import cache
 from typing import ClassVar
 
 from infra.parts.base import Part, binary, http_get
+from infra.site import Place
+from infra.topology import Node
 
 _CORRUPTING = ((3, 5, 0), (3, 5, 2))
 _CORRUPT_CHECK = "--experimental-initial-corrupt-check"
@@ -52,6 +54,12 @@ class Etcd(Part):
     @classmethod
     def version(cls) -> str:
         return ".".join(map(str, _version(_program())))
+
+
+def metrics(place: Place, node: Node) -> str:
+    """A member's metrics in Prometheus' text format; empty when it does not answer."""
+    status, body = http_get(f"http://{place.outside(node, 'client')}/metrics")
+    return body.decode() if status == 200 else ""
 
 
 @cache

@@ -7,7 +7,6 @@ ends by its deadline. Fail means that nothing can have happened; unknown, that i
 from __future__ import annotations
 
 import asyncio
-import secrets
 import time
 import uuid
 from decimal import Decimal
@@ -19,7 +18,7 @@ import psycopg
 from infra.target import Target
 from loadtests.engine.http_client import HttpClient, RequestError
 from loadtests.engine.jetstream import ack_outcome
-from loadtests.engine.nats_client import NatsClient
+from loadtests.engine.nats_client import NatsClient, inbox
 from loadtests.engine.nats_wire import publish, subscribe
 from reports.evidence import Outcome, Write
 from reports.evidence.folder import Appender
@@ -31,6 +30,8 @@ _FROZEN_AFTER_S = 1.0
 """A NATS node on which nothing is heard for so long is left for the next one."""
 _DETAIL_CHARS = 200
 _RECONNECT_S = 0.1
+_ANSWER_WITHIN_S = 2.0
+"""A query that takes longer is given up, and its connection with it."""
 
 _Link = psycopg.AsyncConnection[tuple[Any, ...]]
 
@@ -125,11 +126,11 @@ class Publish:
     """A publish with acknowledgement to the project stream's health subject, over whichever node answers."""
 
     def __init__(self, target: Target) -> None:
-        self._inbox = b"_INBOX.%b" % secrets.token_hex(8).encode()
+        self._inbox = inbox(target.nats_load)
         self._waiting: dict[bytes, asyncio.Future[Result]] = {}
         self._count = 0
         self._connected = asyncio.Event()
-        self._client = NatsClient(target.nats, target.nats_load, self, name="prober", stale_after_s=_FROZEN_AFTER_S)
+        self._client = NatsClient(target, self, name="prober", stale_after_s=_FROZEN_AFTER_S)
 
     async def attempt(self, intended_ns: int, deadline: float) -> Result:
         try:
@@ -193,48 +194,32 @@ select coalesce(extract(epoch from clock_timestamp() - min(created_at)), 0)::flo
 class Effect:
     """How old the oldest event is that analytics has not applied: 0 if it has applied all.
 
-    Read from the primary as the observer. The attempt is ok if that can be read; its latency is that age.
+    Read from the primary as the observer. The attempt is ok if that can be read; its latency is that age. Attempts that
+    wait at the same time share the next query: one each would still be queued when the database is back, and each have
+    its turn just when its time is up.
     """
 
     def __init__(self, dsn: str) -> None:
         self._dsn = dsn
-        self._turn = asyncio.Lock()
-        self._ready = asyncio.Event()
-        self._broken = asyncio.Event()
-        self._link: _Link | None = None
+        self._waiting: list[asyncio.Future[float]] = []
+        self._asked = asyncio.Event()
         self._problem = "not connected yet"
-        self._keeper = asyncio.get_running_loop().create_task(self._keep_connected())
+        self._keeper = asyncio.get_running_loop().create_task(self._keep_answering())
 
     async def attempt(self, intended_ns: int, deadline: float) -> Result:
-        link: _Link | None = None
+        answer: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+        self._waiting.append(answer)
+        self._asked.set()
         try:
-            async with asyncio.timeout_at(deadline), self._turn:
-                while (link := self._link) is None:
-                    await self._ready.wait()
-                return Result("ok", latency_us=max(0, round(await self._ask(link) * 1e6)))
-        except TimeoutError:
-            if link is not None:
-                self._lose(link, "no answer in time")
-        except (psycopg.Error, OSError) as error:
-            self._lose(link, str(error).strip() or type(error).__name__)
-        return Result("unknown", f"the database could not be read: {self._problem}"[:_DETAIL_CHARS])
+            async with asyncio.timeout_at(deadline):
+                return Result("ok", latency_us=max(0, round(await answer * 1e6)))
+        except (TimeoutError, psycopg.Error, OSError):
+            return Result("unknown", f"the database could not be read: {self._problem}"[:_DETAIL_CHARS])
+        finally:
+            if answer in self._waiting:
+                self._waiting.remove(answer)
 
-    async def _ask(self, link: _Link) -> float:
-        # In a task of its own: psycopg answers a cancelled wait by asking the server to cancel, and waits for
-        # that in turn, which a frozen server would turn into a wait without an end.
-        query = asyncio.ensure_future(_oldest_not_applied_s(link))
-        query.add_done_callback(_heed)
-        return await asyncio.shield(query)
-
-    def _lose(self, link: _Link | None, problem: str) -> None:
-        """Give up the connection, if it is not another one already."""
-        self._problem = problem
-        if link is self._link:
-            self._link = None
-            self._ready.clear()
-            self._broken.set()
-
-    async def _keep_connected(self) -> None:
+    async def _keep_answering(self) -> None:
         while True:
             try:
                 link = await psycopg.AsyncConnection.connect(
@@ -244,17 +229,36 @@ class Effect:
                 self._problem = str(error).strip() or type(error).__name__
                 await asyncio.sleep(_RECONNECT_S)
                 continue
-            self._broken.clear()
-            self._link = link
-            self._ready.set()
-            await self._broken.wait()
+            await self._answer_from(link)
             await link.close()
+
+    async def _answer_from(self, link: _Link) -> None:
+        """Answer whoever waits, one query for all, until the connection breaks or an answer fails to come."""
+        while True:
+            await self._asked.wait()
+            self._asked.clear()
+            asking, self._waiting = self._waiting, []
+            # Not cancelled when it takes too long: psycopg answers that by asking the server to cancel, and waits for
+            # that in turn, which a frozen server would turn into a wait without an end.
+            query = asyncio.ensure_future(_oldest_not_applied_s(link))
+            query.add_done_callback(_heed)
+            await asyncio.wait({query}, timeout=_ANSWER_WITHIN_S)
+            error = query.exception() if query.done() else TimeoutError("no answer in time")
+            if error is not None:
+                self._problem = str(error).strip() or type(error).__name__
+            for answer in asking:
+                if answer.done():  # Its time was up.
+                    continue
+                if error is None:
+                    answer.set_result(query.result())
+                elif isinstance(error, (psycopg.Error, OSError)):
+                    answer.set_exception(error)
+            if error is not None:
+                return
 
     async def close(self) -> None:
         self._keeper.cancel()
         await asyncio.wait([self._keeper], timeout=1.0)
-        if self._link is not None:
-            await self._link.close()
 
 
 async def _oldest_not_applied_s(link: _Link) -> float:

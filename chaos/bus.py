@@ -102,8 +102,8 @@ async def observer(target: Target) -> AsyncIterator[Client]:
         # The library's own connect can hang past its timeouts on a refused port.
         async with asyncio.timeout(_CONNECT_WITHIN_S):
             client = await nats.connect(
-                target.nats, user=target.nats_observer.user, password=target.nats_observer.password,
-                connect_timeout=1, max_reconnect_attempts=-1, reconnect_time_wait=0.1, error_cb=_unheard,
+                **target.nats_options(target.nats_observer), connect_timeout=1, max_reconnect_attempts=-1,
+                reconnect_time_wait=0.1, error_cb=_unheard,
             )  # fmt: skip
     except (OSError, TimeoutError, NatsError) as error:
         raise BusError(f"no NATS node took a connection within {_CONNECT_WITHIN_S:.0f} s: {error!r}") from error

@@ -14,14 +14,16 @@ from pathlib import Path
 
 import msgspec
 
+from infra import bus_users
 from infra.demote import Demotion
 from infra.options import Options
 from infra.topology import Node, Topology
 
 _LOOPBACK = "127.0.0.1"
 _SECRETS = (
-    "postgres", "replication", "owner", "app", "observer", "nats_system", "nats_load", "nats_observer",
-    "nats_cluster", "valkey", "patroni", "token_key",
+    "postgres", "replication", "owner", "app", "observer", "nats_store", "valkey", "patroni", "token_key", "archiver",
+    "s3_admin", "s3_archiver",
+    *bus_users.secret_names(),
 )  # fmt: skip
 
 

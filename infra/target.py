@@ -8,9 +8,14 @@ is readable by its owner alone.
 from __future__ import annotations
 
 import os
+import ssl
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import msgspec
+
+from system import wire
 
 UP = Path(__file__).parents[1] / ".covenant" / "up"
 """The home of the system that `./covenant up` runs in this checkout."""
@@ -26,6 +31,14 @@ class NoTarget(Exception):
 class Login(msgspec.Struct, frozen=True, kw_only=True):
     user: str
     password: str
+
+
+class Tls(msgspec.Struct, frozen=True, kw_only=True):
+    """PEM files: the authority that vouches for the servers, and what a client shows them."""
+
+    ca_file: str
+    cert_file: str
+    key_file: str
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,6 +65,31 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     stream_replicas: int
     durability: str
     security: str
+    tls: Tls | None = None
+    """None where the system runs without TLS."""
+
+    def context(self) -> ssl.SSLContext | None:
+        """With which this machine's programs verify the system's servers and show who they are; None without TLS."""
+        return None if self.tls is None else _context(self.tls)
+
+    def nats_options(self, login: Login) -> dict[str, Any]:
+        """What nats-py's `connect` needs to reach the bus as this user."""
+        return {
+            "servers": self.nats,
+            "user": login.user,
+            "password": login.password,
+            "inbox_prefix": wire.inbox_prefix(login.user),
+            "tls": self.context(),
+            "tls_handshake_first": self.tls is not None,
+        }
+
+
+@lru_cache(maxsize=4)
+def _context(tls: Tls) -> ssl.SSLContext:
+    made = ssl.create_default_context(cafile=tls.ca_file)
+    made.minimum_version = ssl.TLSVersion.TLSv1_3
+    made.load_cert_chain(tls.cert_file, tls.key_file)
+    return made
 
 
 def write(target: Target, path: Path) -> None:

@@ -279,6 +279,16 @@ def events_filter(aggregate: Aggregate) -> str:
     return f"{_prefix(aggregate)}.events.>"
 
 
+def inbox_prefix(user: str) -> str:
+    """What the subjects begin with on which a user of the bus hears answers; nobody else may hear them."""
+    return f"_INBOX_{user}"
+
+
+def gap_reader(durable: str) -> str:
+    """The name of the consumer with which a durable's owner reads again what it was not given."""
+    return f"{durable}-gaps"
+
+
 def dead_letter_subject(consumer: str, partition: str) -> str:
     """`covenant.dead-letters.analytics.projects.2`."""
     return f"covenant.dead-letters.{consumer}.{partition}"

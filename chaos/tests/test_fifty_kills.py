@@ -29,9 +29,10 @@ from project_writers import Writers, remove, writing
 from chaos import bus, instants
 from chaos.hunt import hunt
 from chaos.waiting import until
+from infra import bus_users
 from infra.fabric.process import System
 from infra.parts import nats
-from infra.target import Target
+from infra.target import Login, Target
 from reports.evidence import RunFolder
 from system import wire
 
@@ -177,17 +178,18 @@ def _kill_relay_before_it_confirms(system: System, target: Target) -> tuple[str,
     return gap
 
 
-# What the bus's own user does; the harness's others may only look.
+# What users of the bus do; the harness's others may only look.
 
 
-async def _as_system(system: System, target: Target) -> nats_client.NATS:
+async def _as(user: str, system: System, target: Target) -> nats_client.NATS:
+    login = Login(user=user, password=system.site.secrets[bus_users.secret_name(user)])
     async with asyncio.timeout(10):
-        return await nats_client.connect(target.nats, user="system", password=system.site.secrets["nats_system"])
+        return await nats_client.connect(**target.nats_options(login))
 
 
 async def _set_window(system: System, target: Target, seconds: float) -> float:
     """Change the stream's duplicate window; what it was."""
-    client = await _as_system(system, target)
+    client = await _as(bus_users.STREAMS_ADMIN, system, target)
     try:
         stream = client.jetstream(timeout=5)
         config = (await stream.stream_info(_STREAM.name)).config
@@ -201,7 +203,7 @@ async def _set_window(system: System, target: Target, seconds: float) -> float:
 
 async def _window_has_passed(system: System, target: Target) -> None:
     """Until the stream takes a message id again that it has just seen: then it knows none of before either."""
-    client = await _as_system(system, target)
+    client = await _as("api", system, target)
     try:
         stream = client.jetstream(timeout=5)
         headers = {wire.MESSAGE_ID_HEADER: secrets.token_hex(8), "Nats-Rollup": "sub"}

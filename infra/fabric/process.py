@@ -16,23 +16,27 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, suppress
 from pathlib import Path
+from types import MappingProxyType
 
 import msgspec
 import psutil
 
-from infra import certificates, clients, deaths, demote, ports, processes, site, target
+from infra import bus_layout, bus_users, certificates, clients, deaths, demote, ports, processes, security, site, target
 from infra.deaths import Death
 from infra.options import DEFAULTS, Options
 from infra.parts import PARTS
 from infra.parts import covenant as covenant_parts
+from infra.parts import mirror as mirror_part
 from infra.parts import nats as nats_part
 from infra.parts import postgres as postgres_part
 from infra.parts.base import Part
 from infra.progress import Report
+from infra.target import Tls
 from infra.topology import Topology, kept_in
 from infra.topology import load as load_topology
 from infra.wan import probe as wan_probe
 from infra.wan import process as wan_process
+from system.settings import variable
 
 _STOP_WITHIN_S = 12.0
 _START_WITHIN_S = 120.0
@@ -113,7 +117,7 @@ class System:
         if self.site.apart:
             progress(0.01, "setting the regions apart")
             self._start_wan()
-        first = self._named("etcd", "nats", "valkey", "s3")
+        first = self._named("etcd", "nats", "mirror", "gateway", "valkey", "s3")
         progress(0.02, "starting etcd, NATS, Valkey, S3")
         for part in first:
             self.start_part(part.name)
@@ -131,8 +135,10 @@ class System:
         progress(0.6, "waiting for NATS, Valkey, S3; creating streams")
         self.wait_ready(first, deadline)
         self.run_once("system.events.streams", role="app")
+        if bus_layout.mirrored(self.place):
+            self.make_mirrors(list(bus_layout.followers(self.place)))
         progress(0.7, "starting the APIs, the relay and the consumers")
-        own = [part for part in self._named(*_OWN) if not part.node.standby]
+        own = [part for part in self._named(*_OWN) if bus_layout.works(self.place, part.node)]
         for part in own:
             self.start_part(part.name)
         self.wait_ready([*replicas, *own], deadline)
@@ -247,8 +253,8 @@ class System:
         return record is not None and record.wanted
 
     def expected(self, name: str) -> bool:
-        """Whether the system lacks something without the part: a standby is expected only once it was started."""
-        return not self.parts[name].node.standby or self.wanted(name)
+        """Whether the system lacks something without the part: of a kind with standbys one works at a time."""
+        return bus_layout.works(self.place, self.parts[name].node)
 
     def deaths(self) -> list[Death]:
         """Every unplanned death: those that the supervisor saw, and parts that are meant to run and do not."""
@@ -280,7 +286,10 @@ class System:
         dead = [f"{name} to run" for name in self.parts if self.expected(name) and not self.alive(name)]
         asked = self.waiting() if waiting is None else waiting
         unready = [f"{name}: {what}" for name, what in asked.items()]
-        copies = (postgres_part.missing_redundancy(self.place), nats_part.missing_redundancy(self.place))
+        copies = (
+            postgres_part.missing_redundancy(self.place), nats_part.missing_redundancy(self.place),
+            mirror_part.missing(self.place),
+        )  # fmt: skip
         return [*dead, *unready, *filter(None, copies)]
 
     def waiting(self) -> dict[str, str]:
@@ -305,9 +314,10 @@ class System:
             api=apis,
             web={region: f"http://{region}.localhost:{url.rpartition(':')[2]}" for region, url in apis.items()},
             clients={name: target.Login(user=name, password=key) for name, key in self.site.clients.items()},
-            nats=[f"nats://{end}" for end in place.outside_endpoints("nats", "client")],
-            nats_load=target.Login(user="load", password=secret["nats_load"]),
-            nats_observer=target.Login(user="observer", password=secret["nats_observer"]),
+            nats=bus_layout.urls(place, outside=True),
+            nats_load=target.Login(user=bus_users.LOAD, password=secret["nats_load"]),
+            nats_observer=target.Login(user=bus_users.OBSERVER, password=secret["nats_observer"]),
+            tls=self._client_tls(),
             observer_dsn=postgres_part.dsn(place, "covenant_observer", secret["observer"]),
             replica_dsn={
                 region: postgres_part.dsn(
@@ -324,11 +334,14 @@ class System:
                 f"NATS R{covenant_parts.STREAM_REPLICAS}, file, sync_interval {self.site.options.sync_interval}; "
                 + postgres_part.durability(self.site.options)
             ),
-            security=(
-                "passwords per role, generated per run; loopback only; no TLS, no encryption at rest "
-                "(these parts are not built yet)"
-            ),
+            security=security.in_words(self.site.options),
         )
+
+    def _client_tls(self) -> Tls | None:
+        if self.site.options.tls == "off":
+            return None
+        mine = certificates.client(self.site)
+        return Tls(ca_file=str(mine.ca), cert_file=str(mine.cert), key_file=str(mine.key))
 
     def versions(self) -> dict[str, str]:
         """Versions of the components, by kind."""
@@ -418,12 +431,22 @@ class System:
             processes.KIND: kind,
         }
 
-    def run_once(self, module: str, *, role: str) -> None:
-        """Run a one-shot module of the system in the primary's region. StartError with the end of its log."""
-        region = self._named("postgres")[0].node.region
+    def make_mirrors(self, regions: Sequence[str]) -> None:
+        """Have regions keep a mirror of each stream of the bus. StartError."""
+        what = {variable(name): value for name, value in mirror_part.settings(self.place, regions).items()}
+        self.run_once("system.events.mirrors", role="app", more=what)
+
+    def run_once(
+        self, module: str, *, role: str, region: str | None = None, bus_user: str = bus_users.STREAMS_ADMIN,
+        more: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:  # fmt: skip
+        """Run a one-shot module of the system in a region, the active one if none is named, with `more` in its
+        environment. StartError with the end of its log."""
+        region = region or bus_layout.active_region(self.place)
         environment = {
             **self._common_environment(module),
-            **covenant_parts.settings(self.place, region, role),
+            **covenant_parts.tool_settings(self.place, region, role, bus_user),
+            **more,
         }
         log = self.site.path / f"{module}.log"
         with log.open("ab") as file:
@@ -439,11 +462,11 @@ class System:
             raise StartError(f"{module} ended with exit code {done.returncode}\n{_tail(log)}")
 
     def run_tool(self, module: str, arguments: Sequence[str]) -> int:
-        """Run a command of the system in the primary's region, its output passed through; its exit code."""
-        region = self._named("postgres")[0].node.region
+        """Run a command of the system in the active region, its output passed through; its exit code."""
+        region = bus_layout.active_region(self.place)
         environment = {
             **self._common_environment(module),
-            **covenant_parts.settings(self.place, region),
+            **covenant_parts.tool_settings(self.place, region, bus_user=bus_users.LETTERS_ADMIN),
             **covenant_parts.s3_settings(self.place),
         }
         command = [*self.inside(region), sys.executable, "-m", module, *arguments]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import ssl
 import urllib.error
 import urllib.request
 from abc import ABC, abstractmethod
@@ -96,10 +97,10 @@ def binary(package: str, name: str) -> str:
     )
 
 
-def http_get(url: str, timeout_s: float = 1.0) -> tuple[int, bytes]:
-    """Status and body, whatever the status; (0, reason) when nobody answers."""
+def http_get(url: str, timeout_s: float = 1.0, context: ssl.SSLContext | None = None) -> tuple[int, bytes]:
+    """Status and body, whatever the status; (0, reason) when nobody answers. `context` is for https."""
     try:
-        with urllib.request.urlopen(url, timeout=timeout_s) as answer:
+        with urllib.request.urlopen(url, timeout=timeout_s, context=context) as answer:
             return int(answer.status), answer.read()
     except urllib.error.HTTPError as error:
         return error.code, error.read()

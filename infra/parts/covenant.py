@@ -6,11 +6,12 @@ from __future__ import annotations
 import sys
 from typing import ClassVar
 
-from infra import certificates
+from infra import bus_layout, bus_users, certificates
+from infra.certificates import Credentials
 from infra.parts.base import Part, http_get
 from infra.parts.postgres import DATABASE, Postgres
 from infra.parts.s3 import BUCKET, S3
-from infra.site import Place
+from infra.site import Place, Site
 from infra.topology import Node
 from system import wire
 from system.settings import variable
@@ -27,11 +28,17 @@ class _Process(Part):
 
     def environment(self) -> dict[str, str]:
         return {
-            **settings(self.place, self.node.region),
+            **settings(self.place, self.node.region, "app", self.bus_user),
+            **own_certificate(self.site, certificates.of(self.site, self.node)),
             **self.site.plant.get(self.kind, {}),
             variable("host"): self.address,
             variable("ready_file"): str(self.folder / "ready"),
         }
+
+    @property
+    def bus_user(self) -> str:
+        """As whom it signs in to the bus."""
+        return bus_users.consumer_user(self.kind, self.node.region)
 
     def before_start(self) -> None:
         (self.folder / "ready").unlink(missing_ok=True)
@@ -120,8 +127,24 @@ def s3_settings(place: Place) -> dict[str, str]:
     return {variable(name): value for name, value in values.items()}
 
 
-def settings(place: Place, region: str, role: str = "app") -> dict[str, str]:
-    """The environment of a process of the system in a region, as one of the database roles app, owner."""
+def tool_settings(
+    place: Place, region: str, role: str = "app", bus_user: str = bus_users.STREAMS_ADMIN
+) -> dict[str, str]:
+    """The environment of a command of the system that runs once and is no node."""
+    mine = certificates.client(place.site, certificates.TOOLS)
+    return {**settings(place, region, role, bus_user), **own_certificate(place.site, mine)}
+
+
+def own_certificate(site: Site, mine: Credentials) -> dict[str, str]:
+    """The part of the environment with which a process shows who it is."""
+    if site.options.tls == "off":
+        return {}
+    return {variable("tls_cert"): str(mine.cert), variable("tls_key"): str(mine.key)}
+
+
+def settings(place: Place, region: str, role: str, bus_user: str) -> dict[str, str]:
+    """The environment of a process of the system in a region, as one of the database roles app, owner, and as a user
+    of the bus."""
     cache = next(node for node in place.nodes("valkey") if node.region == region)
     values = {
         "region": region,
@@ -130,17 +153,17 @@ def settings(place: Place, region: str, role: str = "app") -> dict[str, str]:
         "database": DATABASE,
         "database_user": f"covenant_{role}",
         "database_password": place.site.secrets[role],
-        "nats_urls": ",".join(f"nats://{end}" for end in place.endpoints("nats", "client", near=region)),
-        "nats_user": "system",
-        "nats_password": place.site.secrets["nats_system"],
+        "nats_urls": ",".join(bus_layout.urls(place, region)),
+        "nats_user": bus_user,
+        "nats_password": place.site.secrets[bus_users.secret_name(bus_user)],
         "valkey": place.endpoint(cache, "client"),
         "valkey_password": place.site.secrets["valkey"],
-        "stream_replicas": str(STREAM_REPLICAS),
+        "stream_replicas": str(min(STREAM_REPLICAS, len(bus_layout.bus(place)))),
         "projects": str(place.site.projects),
         "users_file": str(place.site.users_file),
     }
     if place.site.options.tls == "on":
-        values["database_ca"] = str(certificates.client(place.site).ca)
+        values["database_ca"] = values["nats_ca"] = str(certificates.client(place.site).ca)
     return {variable(name): value for name, value in values.items()}
 
 

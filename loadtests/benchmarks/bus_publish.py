@@ -44,9 +44,8 @@ class Result(NamedTuple):
 
 
 async def _nats_py(target: Target, seconds: float) -> Result:
-    login = target.nats_load
     async with asyncio.timeout(seconds + _DRAIN_S):
-        client = await nats.connect(servers=target.nats, user=login.user, password=login.password)
+        client = await nats.connect(**target.nats_options(target.nats_load))
         jetstream = client.jetstream(publish_async_max_pending=_WINDOW)
         payload = numbered.head(1, 0, 0).ljust(_PAYLOAD_BYTES, b".")
         sent, begin, cpu = 0, time.perf_counter(), time.process_time()
@@ -65,7 +64,7 @@ async def _bulk(target: Target, seconds: float, folder: Path) -> Result:
         warmup_s=0.0, duration_s=1.0, payload_bytes=_PAYLOAD_BYTES, window=_WINDOW,
     )  # fmt: skip
     with RunFolder(folder).spans("benchmark") as ledger:
-        publisher = Publisher(spec, ledger, target.nats, target.nats_load)
+        publisher = Publisher(spec, ledger, target)
         await publisher.client.wait_connected()
         # Everything is due at once: the window alone paces it.
         schedule = Schedule(time.monotonic_ns(), MAX_RATE_PER_S, 0.0, 3600.0)

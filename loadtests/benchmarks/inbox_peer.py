@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
+from pathlib import Path
 from typing import Any, Literal
 
 import asyncpg
@@ -22,9 +23,10 @@ import uvloop
 from nats.js.api import ConsumerConfig
 from nats.js.errors import ServiceUnavailableError
 
+from infra import target as targets
 from system.wire import Project, ProjectEvent
 
-STREAM = "BENCHMARK"
+STREAM = "LOAD"
 DURABLE = "inbox"
 TABLES = """
 create table inbox_peer (event_id uuid primary key, applied_at timestamptz not null default clock_timestamp());
@@ -50,9 +52,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     variant: Variant
     events: int
     dsn: str
-    nats: list[str]
-    user: str
-    password: str
+    target: str
     within_s: float
 
 
@@ -67,8 +67,9 @@ class Done(msgspec.Struct, frozen=True, kw_only=True):
 async def work(task: Task) -> Done:
     """Consume until so many events are applied. TimeoutError if that takes too long."""
     decode: Any = msgspec.json.Decoder(list[ProjectEvent]).decode
+    target = targets.read(Path(task.target))
     async with asyncio.timeout(task.within_s):
-        client = await nats.connect(servers=task.nats, user=task.user, password=task.password)
+        client = await nats.connect(**target.nats_options(target.nats_load))
         connection = await asyncpg.connect(task.dsn)
         subscription = await client.jetstream().pull_subscribe(
             "", DURABLE, stream=STREAM, config=ConsumerConfig(max_ack_pending=_ACK_PENDING_MAX)

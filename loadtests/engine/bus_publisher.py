@@ -8,7 +8,6 @@ in flight unknown, and the load goes on over the next server. The ledger has eac
 from __future__ import annotations
 
 import asyncio
-import secrets
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,10 +15,10 @@ from pathlib import Path
 import msgspec
 
 from infra import target as targets
-from infra.target import Login
+from infra.target import Target
 from loadtests.engine import numbered
 from loadtests.engine.jetstream import ack_outcome
-from loadtests.engine.nats_client import NatsClient
+from loadtests.engine.nats_client import NatsClient, inbox
 from loadtests.engine.nats_wire import subscribe
 from loadtests.engine.pacer import Pacer
 from loadtests.engine.process import Control, offer, run_engine
@@ -63,10 +62,10 @@ class BusPublisherSpec(msgspec.Struct, frozen=True, kw_only=True):
 class Publisher:
     """Sends what the pacer releases as soon as the window has room, and keeps the ledger."""
 
-    def __init__(self, spec: BusPublisherSpec, ledger: Appender[Span], urls: list[str], login: Login) -> None:
+    def __init__(self, spec: BusPublisherSpec, ledger: Appender[Span], target: Target) -> None:
         self._spec = spec
         self._ledger = ledger
-        self._inbox = b"_INBOX.%b" % secrets.token_hex(8).encode()
+        self._inbox = inbox(target.nats_load)
         self._subjects = [f"{spec.subject}.{n}".encode() for n in range(SUBJECTS)]
         self._padding = b"." * (numbered.check_payload_bytes(spec.payload_bytes) - numbered.MIN_PAYLOAD_BYTES)
         self._in_flight: dict[int, tuple[int, int]] = {}
@@ -77,7 +76,7 @@ class Publisher:
         self._now_ns = 0
         self._ended: dict[Outcome, RangeSet] = {"ok": RangeSet(), "fail": RangeSet(), "unknown": RangeSet()}
         self.problems: list[str] = []
-        self.client = NatsClient(urls, login, self, name=f"load-publisher-{spec.publisher}")
+        self.client = NatsClient(target, self, name=f"load-publisher-{spec.publisher}")
 
     def begin(self, schedule: Schedule, tally: Tally) -> None:
         """To be called before anything is released."""
@@ -197,7 +196,7 @@ async def work(spec: BusPublisherSpec, control: Control) -> None:
     target = targets.read(Path(spec.target))
     folder = RunFolder(Path(spec.folder))
     with folder.spans(spec.scenario) as ledger, folder.failures(spec.scenario) as failures:
-        publisher = Publisher(spec, ledger, target.nats, target.nats_load)
+        publisher = Publisher(spec, ledger, target)
         await publisher.client.wait_connected()
         begin_ns = await control.begin()
         if begin_ns is None:

@@ -99,8 +99,7 @@ async def work(spec: BusSubscriberSpec, control: Control) -> None:
     first = await load_stream.prepare(target)
     subscriber = Subscriber(spec)
     consumer = OrderedConsumer(
-        target.nats, target.nats_load, load_stream.NAME, first, subscriber.on_delivery,
-        name=f"load-subscriber-{secrets.token_hex(4)}",
+        target, load_stream.NAME, first, subscriber.on_delivery, name=f"load-subscriber-{secrets.token_hex(4)}",
     )  # fmt: skip
     try:
         await consumer.wait_attached()

@@ -53,9 +53,7 @@ async def _jetstream(target: Target) -> AsyncIterator[JetStreamContext]:
         # nats.connect can wait far longer than it was told to for a server that refuses.
         async with asyncio.timeout(_CONNECT_TIMEOUT_S):
             client = await nats.connect(
-                servers=target.nats,
-                user=target.nats_load.user,
-                password=target.nats_load.password,
+                **target.nats_options(target.nats_load),
                 allow_reconnect=False,
                 name="load-stream",
                 error_cb=_ignore,

@@ -9,16 +9,17 @@ messages can have been seen by a server.
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
-from collections.abc import Sequence
 from typing import Protocol, cast
 from urllib.parse import urlsplit
 
 import msgspec
 
-from infra.target import Login
+from infra.target import Login, Target
 from loadtests.engine import nats_wire
 from loadtests.engine.process import EngineError
+from system.wire import inbox_prefix
 
 _CONNECT_TIMEOUT_S = 2.0
 _BACKOFF_FIRST_S = 0.05
@@ -43,14 +44,18 @@ class Owner(Protocol):
         """The server denies a permission and keeps the connection."""
 
 
-class NatsClient:
-    """Keeps a connection to one of `urls` (`nats://host:port`) for `owner` until `close`."""
+def inbox(login: Login) -> bytes:
+    """A subject for answers that nobody else hears."""
+    return f"{inbox_prefix(login.user)}.{secrets.token_hex(8)}".encode()
 
-    def __init__(
-        self, urls: Sequence[str], login: Login, owner: Owner, *, name: str, stale_after_s: float = 5.0
-    ) -> None:
-        self._addresses = [_address(url) for url in urls]
-        self._login = login
+
+class NatsClient:
+    """Keeps a connection to one of the target's nodes, as its user for load, for `owner` until `close`."""
+
+    def __init__(self, target: Target, owner: Owner, *, name: str, stale_after_s: float = 5.0) -> None:
+        self._addresses = [_address(url) for url in target.nats]
+        self._login = target.nats_load
+        self._tls = target.context()
         self._owner = owner
         self._name = name
         self._stale_after_s = stale_after_s
@@ -94,7 +99,7 @@ class NatsClient:
             link = _Link(self._login, self._owner, self._name)
             try:
                 async with asyncio.timeout(self._connect_timeout_s):
-                    await asyncio.get_running_loop().create_connection(lambda link=link: link, host, port)  # type: ignore[misc]
+                    await self._reach(link, host, port)
                     await link.ready
             except (OSError, TimeoutError) as error:
                 link.lose("gave up connecting")
@@ -111,6 +116,12 @@ class NatsClient:
                 self._link = None
             self.last_problem = f"{host}:{port}: {link.reason}"
             self._owner.on_lost(self.last_problem)
+
+    async def _reach(self, link: _Link, host: str, port: int) -> None:
+        """Connect, and with TLS shake hands before the server has said anything."""
+        name = host if self._tls else None
+        loop = asyncio.get_running_loop()
+        await loop.create_connection(lambda: link, host, port, ssl=self._tls, server_hostname=name)
 
     async def _watch(self, link: _Link) -> None:
         """Return when the link is lost; ping it meanwhile, and lose it if nothing comes back."""
@@ -208,8 +219,11 @@ class _Link(asyncio.Protocol):
         except msgspec.MsgspecError as error:
             self.lose(f"expected INFO as JSON: {error}")
             return
-        if info.tls_required or not info.headers:
-            self.lose("expected a server without TLS and with headers (2.2 or newer); this client speaks no other")
+        if not info.headers:
+            self.lose("expected a server with headers (2.2 or newer); this client speaks no other")
+            return
+        if info.tls_required and self.transport.get_extra_info("sslcontext") is None:
+            self.lose("the server wants TLS, and this system's target names no certificates")
             return
         login = self._login
         hello = nats_wire.connect(user=login.user, password=login.password, name=self._name)

@@ -15,10 +15,10 @@ import secrets
 import time
 from collections.abc import Callable
 
-from infra.target import Login
+from infra.target import Target
 from loadtests.engine import nats_wire
 from loadtests.engine.jetstream import Delivery, delivery
-from loadtests.engine.nats_client import NatsClient
+from loadtests.engine.nats_client import NatsClient, inbox
 from loadtests.engine.process import EngineError
 
 _HEARTBEAT_S = 0.5
@@ -36,7 +36,7 @@ Handler = Callable[[bytes, bytes, int, int, int, int], None]
 class OrderedConsumer:
     """Reads `stream` from sequence `first` on and calls `handle` for every message, until `close`."""
 
-    def __init__(self, urls: list[str], login: Login, stream: str, first: int, handle: Handler, *, name: str) -> None:
+    def __init__(self, target: Target, stream: str, first: int, handle: Handler, *, name: str) -> None:
         self.last = first - 1
         """The last sequence that was handed on."""
         self.attached = 0
@@ -44,7 +44,7 @@ class OrderedConsumer:
         self.problems: list[str] = []
         self._stream = stream
         self._handle = handle
-        self._inbox = b"_INBOX.%b" % secrets.token_hex(8).encode()
+        self._inbox = inbox(target.nats_load)
         self._deliver = self._consumer = b""
         self._expected = 0
         self._heard = 0.0
@@ -52,7 +52,7 @@ class OrderedConsumer:
         self._answer: asyncio.Future[bytes] | None = None
         self._renew = asyncio.Event()
         self._live = asyncio.Event()
-        self._client = NatsClient(urls, login, self, name=name)
+        self._client = NatsClient(target, self, name=name)
         self._task = asyncio.get_running_loop().create_task(self._keep_attached())
 
     async def wait_attached(self, deadline_s: float = 15.0) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 
 from nats.aio.client import Client
 from nats.errors import Error
 
+from system import wire
 from system.process import Backoff, Surroundings
 from system.settings import Settings
 
@@ -57,6 +59,9 @@ async def _connect(
         settings.nats_urls.split(","),
         user=settings.nats_user,
         password=settings.nats_password,
+        inbox_prefix=wire.inbox_prefix(settings.nats_user),
+        tls=_tls(settings),
+        tls_handshake_first=settings.nats_ca is not None,
         name=f"covenant-{name}-{settings.region}",
         connect_timeout=_SERVER_WITHIN_S,
         reconnect_time_wait=1,
@@ -68,3 +73,14 @@ async def _connect(
         disconnected_cb=on_disconnected,
         reconnected_cb=on_reconnected,
     )
+
+
+def _tls(settings: Settings) -> ssl.SSLContext | None:
+    """Verifies the server's certificate and name, and shows our own; nothing below TLS 1.3."""
+    if settings.nats_ca is None:
+        return None
+    context = ssl.create_default_context(cafile=settings.nats_ca)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    if settings.tls_cert is not None:
+        context.load_cert_chain(settings.tls_cert, settings.tls_key)
+    return context

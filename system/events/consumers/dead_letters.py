@@ -100,7 +100,7 @@ class DeadLetterOffice:
                 self._around.away("stream of dead letters", error)
                 await backoff.wait()
                 with contextlib.suppress(Error, OSError):  # Told by the next try, which fails for the same reason.
-                    await ensure_dead_letters(self._js, self._settings.stream_replicas)
+                    await ensure_dead_letters(self._js, self._settings.stream_replicas, update=False)
         self._around.back("stream of dead letters")
         metrics.DEAD_LETTERS.labels(self._consumer, self._stream.name).inc()
         self._log.error("%s, %s was put aside as a dead letter: %s", self._stream.name, what, fault.reason)

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 from collections.abc import AsyncGenerator
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
+from nats.js.errors import NotFoundError
 
 from system.domain.frames import Opener, part_of, span
 from system.events.consumers.effect import Delivery
@@ -31,18 +33,19 @@ _INACTIVE_S = 10.0
 
 
 async def read_missing(
-    client: Client, stream: Stream, partition: str, first: int, held: tuple[int, int], opener: Opener
-) -> list[Delivery]:
+    client: Client, stream: Stream, partition: str, first: int, held: tuple[int, int], opener: Opener,
+    reader: str | None = None,
+) -> list[Delivery]:  # fmt: skip
     """The events of a partition from position `first` to before the one that is held (its position and the
     sequence of its message), at most 2,000; fewer, or none, if the stream does not hold them any more.
-    TimeoutError after 30 s, an error of nats if the stream cannot be read."""
+    TimeoutError after 30 s, an error of nats if the stream cannot be read. `reader` as in `read_stream`."""
     wanted = set(range(first, min(held[0], first + MISSING_MAX)))
     found: dict[int, Delivery] = {}
     async with asyncio.timeout(_WITHIN_S):
         for reach in _REACHES:
             start = max(1, held[1] - reach)
             async with contextlib.aclosing(
-                read_stream(client, stream.name, event_subject(partition), start)
+                read_stream(client, stream.name, event_subject(partition), start, reader)
             ) as messages:
                 async for message in messages:
                     _pick(message, wanted, opener, found)
@@ -60,13 +63,20 @@ async def read_outbox(session: Session, partition: str, first: int, held: int, o
     return [Delivery(opener.event(row.data), None, row.data) for row in rows]
 
 
-async def read_stream(client: Client, stream: str, subjects: str, start: int) -> AsyncGenerator[Msg, None]:
+async def read_stream(
+    client: Client, stream: str, subjects: str, start: int, reader: str | None = None
+) -> AsyncGenerator[Msg, None]:
     """The messages that a stream holds now on these subjects, from this sequence on. Close it when done
-    (`contextlib.aclosing`). An error of nats or Refused if it cannot be read."""
+    (`contextlib.aclosing`). An error of nats or Refused if it cannot be read. `reader` is the name of the consumer
+    that it takes, for who may make no other: then one at a time."""
     js = client.jetstream()
+    if reader is not None:
+        with contextlib.suppress(NotFoundError):
+            await js.delete_consumer(stream, reader)  # One that was cut off stays for a while.
     info = await js.add_consumer(
         stream,
         ConsumerConfig(
+            name=reader or f"reader-{secrets.token_hex(8)}",
             filter_subject=subjects,
             deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
             opt_start_seq=start,

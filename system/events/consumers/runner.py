@@ -29,7 +29,7 @@ from system.events.streams import ensure_durable
 from system.process import Backoff, Surroundings
 from system.settings import Settings
 from system.store.session import Session, Unavailable
-from system.wire import POSITIONS_HEADER, STREAMS, Stream
+from system.wire import POSITIONS_HEADER, STREAMS, Stream, gap_reader
 
 _BATCH_MAX = 500
 _ACK_WITHIN_S = 2.0
@@ -137,7 +137,9 @@ class Consumer:
         """Apply what stream or outbox hold of the positions from `first` to before the one that is held."""
         while first < held:
             source = "the stream"
-            missing = await read_missing(self._client, self._stream, partition, first, (held, sequence), self._opener)
+            missing = await read_missing(
+                self._client, self._stream, partition, first, (held, sequence), self._opener, gap_reader(self._name)
+            )
             if not missing or missing[0].position > first:
                 source = "the outbox"
                 try:

@@ -1,0 +1,188 @@
+"""Who may do what on the bus: a user for every component, with the least that it needs. Pure data.
+
+A user hears only what is sent to its own inbox (`_INBOX_<user>.>`), so nobody reads another's answers. What the
+JetStream API allows is named down to stream and durable: nothing that a component may send can delete, purge or
+change another's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import get_args
+
+from system import wire
+from system.wire import Region, Stream
+
+LOAD, OBSERVER = "load", "observer"
+STREAMS_ADMIN, LETTERS_ADMIN = "streams", "dead-letters"
+GATEWAY_PROBE, GATEWAY_SUBJECTS = "gateway-probe", "gateways.>"
+PROMOTER = "promote"
+"""Makes streams of mirrors when a region takes over."""
+CLUSTER = "cluster"
+"""Not a client: what the nodes of the bus show each other."""
+_ONCE = ("analytics", "audit-logger", "notifications")
+_PER_REGION = ("cache-invalidator", "mobile-sync", "frontend-realtime")
+_API = "$JS.API"
+_LETTERS = wire.DEAD_LETTERS
+_LOAD_STREAM = "LOAD"
+
+
+@dataclass(frozen=True)
+class User:
+    """`publish` and `subscribe` are subjects, wildcards allowed; what stands in neither is refused."""
+
+    publish: tuple[str, ...]
+    subscribe: tuple[str, ...]
+
+
+def forbidden(name: str) -> User:
+    """Subjects that a user must be refused: what is another's, and what is nobody's. Written down by itself and not
+    from the table, so that a mistake there shows."""
+    stream = wire.PROJECTS_STREAM.name
+    others = [other for other in ("analytics", "mobile-sync-ams") if other != name]
+    publish = [f"{_API}.STREAM.{verb}.{stream}" for verb in ("DELETE", "PURGE", "SNAPSHOT")]
+    publish += [f"{_API}.CONSUMER.DELETE.{stream}.{other}" for other in others]
+    publish += [f"$JS.ACK.{stream}.{other}.1.1.1.1.1" for other in others]
+    elsewhere = {
+        wire.event_subject("projects.0"): ("relay",),
+        wire.PROJECTS_STREAM.health_subject: ("api", LOAD),
+        f"{_API}.STREAM.UPDATE.{stream}": ("relay", STREAMS_ADMIN, PROMOTER),
+        f"{_API}.STREAM.MSG.DELETE.{stream}": (PROMOTER,),
+        wire.dead_letter_subject("analytics", "projects.0"): ("analytics",),
+        "load.anything": (LOAD,),
+    }
+    publish += [subject for subject, owners in elsewhere.items() if name not in owners]
+    inboxes = [f"{wire.inbox_prefix(other)}.>" for other in ("relay", "api") if other != name]
+    return User(tuple(publish), (">", "covenant.>", f"{_API}.>", *inboxes))
+
+
+def consumer_user(kind: str, region: str) -> str:
+    """The user of a consumer's process, which is the name of its durables: `analytics`, `mobile-sync-ams`."""
+    return f"{kind}-{region}" if kind in _PER_REGION else kind
+
+
+def users() -> dict[str, User]:
+    """Every user of the bus by name."""
+    regional = [consumer_user(kind, region) for kind in _PER_REGION for region in get_args(Region)]
+    return {
+        "relay": _relay(),
+        "api": _user("api", [stream.health_subject for stream in wire.STREAMS]),
+        **{name: _consumer(name) for name in (*_ONCE, *regional)},
+        STREAMS_ADMIN: _user(STREAMS_ADMIN, _stream_changes([*_names(wire.STREAMS), _LETTERS])),
+        LETTERS_ADMIN: _letters_admin(),
+        PROMOTER: _promoter(),
+        LOAD: _load(),
+        OBSERVER: _observer(),
+    }
+
+
+def mirror_user(region: str) -> str:
+    """As whom a region's mirrors sign in to the bus that they follow."""
+    return f"mirror-{region}"
+
+
+def mirror(region: str, domain: str) -> User:
+    """What may cross the leaf connection of a region's mirrors to the bus, whose JetStream domain this is: they have
+    the streams sent to them. No event crosses it in either direction by itself."""
+    asked = [f"$JS.{domain}.API.CONSUMER.CREATE.{stream}" for stream in (*_names(wire.STREAMS), _LETTERS)]
+    flow = [f"$JS.FC.{stream}.>" for stream in (*_names(wire.STREAMS), _LETTERS)]
+    return User((*asked, *flow), (f"$JS.M.{region}.>", "$JSC.R.>"))
+
+
+def gateway_probe() -> User:
+    """The only user of the gateways."""
+    return User((GATEWAY_SUBJECTS,), (GATEWAY_SUBJECTS,))
+
+
+def secret_names() -> list[str]:
+    """What the passwords of the bus are called among a site's secrets."""
+    mirrors = [mirror_user(region) for region in get_args(Region)]
+    return [secret_name(user) for user in (*users(), *mirrors, GATEWAY_PROBE, CLUSTER)]
+
+
+def secret_name(user: str) -> str:
+    return f"nats_{user}"
+
+
+def _user(name: str, publish: Iterable[str]) -> User:
+    return User(tuple(publish), (f"{wire.inbox_prefix(name)}.>",))
+
+
+def _names(streams: Iterable[Stream]) -> list[str]:
+    return [stream.name for stream in streams]
+
+
+def _stream_changes(streams: Iterable[str]) -> list[str]:
+    return [f"{_API}.STREAM.{verb}.{stream}" for stream in streams for verb in ("INFO", "CREATE", "UPDATE")]
+
+
+def _relay() -> User:
+    """Publishes events, looks what a stream holds, makes one that is missing, and counts dead letters for its watch."""
+    events = [wire.events_filter(stream.aggregate) for stream in wire.STREAMS]
+    held = [f"{_API}.STREAM.MSG.GET.{stream}" for stream in _names(wire.STREAMS)]
+    return _user("relay", [*events, *_stream_changes(_names(wire.STREAMS)), *held, f"{_API}.STREAM.INFO.{_LETTERS}"])
+
+
+def _consumer(name: str) -> User:
+    """Its own durable on every stream, the reader with which it fills gaps, and its own dead letters."""
+    allowed = [f"covenant.dead-letters.{name}.>"]
+    allowed += [f"{_API}.STREAM.{verb}.{_LETTERS}" for verb in ("INFO", "CREATE")]
+    for stream in wire.STREAMS:
+        durable = f"{stream.name}.{name}"
+        gaps = f"{stream.name}.{wire.gap_reader(name)}"
+        allowed += [
+            f"{_API}.CONSUMER.INFO.{durable}", f"{_API}.CONSUMER.DURABLE.CREATE.{durable}",
+            f"{_API}.CONSUMER.MSG.NEXT.{durable}", f"$JS.ACK.{durable}.>",
+            f"{_API}.CONSUMER.CREATE.{gaps}.{wire.events_filter(stream.aggregate)}",
+            f"{_API}.CONSUMER.MSG.NEXT.{gaps}", f"{_API}.CONSUMER.DELETE.{gaps}",
+        ]  # fmt: skip
+    return _user(name, allowed)
+
+
+def _letters_admin() -> User:
+    """Lists dead letters and removes what was replayed."""
+    consumer = ("CREATE", "MSG.NEXT", "DELETE")
+    return _user(
+        LETTERS_ADMIN,
+        [
+            f"{_API}.STREAM.INFO.{_LETTERS}",
+            f"{_API}.STREAM.MSG.DELETE.{_LETTERS}",
+            *(f"{_API}.CONSUMER.{verb}.{_LETTERS}.>" for verb in consumer),
+        ],
+    )
+
+
+def _promoter() -> User:
+    """Makes streams of mirrors, removes what the database does not know, and makes every consumer's durable."""
+    allowed = _stream_changes([*_names(wire.STREAMS), _LETTERS])
+    for stream in _names(wire.STREAMS):
+        allowed += [
+            f"{_API}.STREAM.MSG.GET.{stream}", f"{_API}.STREAM.MSG.DELETE.{stream}",
+            f"{_API}.CONSUMER.INFO.{stream}.*", f"{_API}.CONSUMER.DURABLE.CREATE.{stream}.*",
+        ]  # fmt: skip
+    return _user(PROMOTER, allowed)
+
+
+def _load() -> User:
+    """A stream of its own, which it may fill, read and remove, and the health subjects of the system's."""
+    stream = _LOAD_STREAM
+    allowed = (
+        "load.>", *(one.health_subject for one in wire.STREAMS),
+        f"{_API}.INFO", f"{_API}.STREAM.NAMES", f"{_API}.STREAM.*.{stream}",
+        f"{_API}.STREAM.MSG.GET.{stream}", f"{_API}.DIRECT.GET.{stream}", f"{_API}.DIRECT.GET.{stream}.>",
+        f"{_API}.CONSUMER.*.{stream}", f"{_API}.CONSUMER.*.{stream}.>", f"{_API}.CONSUMER.*.*.{stream}.>",
+        f"$JS.ACK.{stream}.>", "$JS.FC.>",
+    )  # fmt: skip
+    return User(allowed, (f"{wire.inbox_prefix(LOAD)}.>", "load.>", "$JS.FC.>"))
+
+
+def _observer() -> User:
+    """Reads streams and their state and changes nothing. It has the usual inbox, too: whoever judges from outside comes
+    with a client of his own."""
+    allowed = (
+        f"{_API}.INFO", f"{_API}.STREAM.INFO.*", f"{_API}.STREAM.LIST", f"{_API}.STREAM.NAMES",
+        f"{_API}.STREAM.MSG.GET.*", f"{_API}.DIRECT.GET.>", f"{_API}.CONSUMER.INFO.>",
+        f"{_API}.CONSUMER.LIST.*", f"{_API}.CONSUMER.NAMES.*",
+    )  # fmt: skip
+    return User(allowed, ("_INBOX.>", f"{wire.inbox_prefix(OBSERVER)}.>"))

@@ -1,0 +1,90 @@
+"""How bus nodes of different regions are joined: whoever is not part of the bus keeps a mirror of it, and signs in to
+it as a leaf with a JetStream domain of its own. What may cross is what `infra.bus_users.mirror` lists: no event does,
+or it would be stored at both ends.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from typing import Any
+
+from infra import bus_layout, bus_users
+from infra.bus_users import User
+from infra.site import Place, Site
+from infra.topology import Node
+
+_FOLLOWED = "followed"
+
+
+def joined(place: Place, node: Node, settings: Mapping[str, Any], tls: Mapping[str, Any] | None) -> dict[str, Any]:
+    """A node's settings with its domain, its leaf connections, and the users that it takes as things stand."""
+    if not bus_layout.mirrored(place):
+        return dict(settings)
+    active = bus_layout.active_region(place)
+    serves = node in bus_layout.bus(place)
+    leafs: dict[str, Any] = _listener(place, node, tls) if serves else _remote(place, node, tls)
+    return {
+        **settings,
+        "jetstream": {**settings["jetstream"], "domain": node.region},
+        "leafnodes": leafs,
+        "authorization": {"users": _users(place, active) if serves else _closed(settings["authorization"]["users"])},
+    }
+
+
+def forget_stale(place: Place, node: Node) -> None:
+    """Before a start: wipe the copy of another bus than the one that is to be followed. What it held is in the bus, or
+    its relay publishes it again from the outbox."""
+    if not bus_layout.mirrored(place):
+        return
+    folder, active = place.site.folder(node), bus_layout.active_region(place)
+    if node.region != active and followed(place, node) not in (None, active):
+        shutil.rmtree(folder / "store", ignore_errors=True)
+    (folder / _FOLLOWED).write_text(active)
+
+
+def followed(place: Place, node: Node) -> str | None:
+    """The active region as this node last started with: what it holds is that one's. None before its first start."""
+    try:
+        return (place.site.folder(node) / _FOLLOWED).read_text()
+    except FileNotFoundError:
+        return None
+
+
+def login(site: Site, name: str, user: User) -> dict[str, Any]:
+    """A user as the server's configuration has it."""
+    permissions = {"publish": list(user.publish), "subscribe": list(user.subscribe)}
+    return {"user": name, "password": site.secrets[bus_users.secret_name(name)], "permissions": permissions}
+
+
+def _listener(place: Place, node: Node, tls: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {
+        "listen": place.endpoint(node, "leaf"),
+        "no_advertise": True,
+        **({"tls": {**tls, "handshake_first": True}} if tls else {}),
+    }
+
+
+def _remote(place: Place, node: Node, tls: Mapping[str, Any] | None) -> dict[str, Any]:
+    name = bus_users.mirror_user(node.region)
+    signed_in = f"{name}:{place.site.secrets[bus_users.secret_name(name)]}"
+    scheme = "tls" if tls else "nats"
+    remote: dict[str, Any] = {
+        "urls": [f"{scheme}://{signed_in}@{place.endpoint(one, 'leaf')}" for one in bus_layout.bus(place)]
+    }
+    if tls:
+        shown = {key: tls[key] for key in ("cert_file", "key_file", "ca_file", "min_version", "timeout")}
+        remote["tls"] = {**shown, "handshake_first": True}
+    return {"remotes": [remote], "reconnect": 1}
+
+
+def _users(place: Place, active: str) -> list[dict[str, Any]]:
+    mirrors = {
+        bus_users.mirror_user(region): bus_users.mirror(region, active) for region in bus_layout.followers(place)
+    }
+    return [login(place.site, name, user) for name, user in {**bus_users.users(), **mirrors}.items()]
+
+
+def _closed(users: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Only who makes the mirrors gets in."""
+    return [user for user in users if user["user"] == bus_users.STREAMS_ADMIN]

@@ -1,0 +1,1 @@
+"""What protects the running system, tried from outside: each attempt is a fact of a security row."""

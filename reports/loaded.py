@@ -20,6 +20,7 @@ from reports.evidence import (
     HostSample,
     Load,
     Moment,
+    Preflight,
     Probe,
     Run,
     RunFolder,
@@ -58,6 +59,8 @@ class Evidence(msgspec.Struct, kw_only=True):
     hops: list[Hop] = []
     counts: list[Count] = []
     browser: list[BrowserTest] = []
+    preflight: Preflight | None = None
+    """What was found possible before the run."""
     files: list[str] = []
     """Paths below `evidence/`, relative to the run folder."""
     problems: list[str] = []
@@ -86,8 +89,10 @@ def load(folder: RunFolder) -> Evidence:
         )
         for client in folder.ledger_clients()
     }
+    (preflight,) = read(lambda: [folder.preflight()]) or [None]
     return Evidence(
         run=folder.run(),
+        preflight=preflight,
         moments=read(folder.moments),
         host=read(folder.host_samples),
         loads=read(folder.loads),

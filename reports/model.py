@@ -11,7 +11,7 @@ from typing import Literal
 
 import msgspec
 
-from reports.evidence import SCHEMA, Fingerprint, HostSample, Proof
+from reports.evidence import SCHEMA, Fingerprint, HostSample, Possibility, Preflight, Proof
 
 Verdict = Literal["PASS", "FAIL", "INVALID", "INCONCLUSIVE", "NOT_JUDGED"]
 Op = Literal["<", "<=", ">", ">=", "=="]
@@ -280,6 +280,12 @@ class Report(Document, kw_only=True):
     ledgers: list[LedgerResult]
     loads: list[LoadResult]
     host: HostResult | None
+    preflight: Preflight | None
+    """What was found possible before the run."""
+    possible: dict[str, Possibility]
+    """Row -> what the preflight says of its claim."""
+    lifted: dict[str, str]
+    """Row whose gate is the floor and an allowance -> why."""
 
 
 def document(report: Report) -> Document:

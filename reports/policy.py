@@ -6,6 +6,7 @@ that matches no row or a waiver of a row that does not exist is an error, never 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from datetime import date
 from fnmatch import fnmatchcase
@@ -39,6 +40,13 @@ class Minimum(_Strict, frozen=True, kw_only=True):
     """The fewest samples on which a row is judged, with the reason."""
 
     samples: int
+    why: str
+
+
+class Allowance(_Strict, frozen=True, kw_only=True):
+    """What a gate adds to the floor, in the row's unit, where the claim is impossible; with the reason."""
+
+    plus: float
     why: str
 
 
@@ -78,9 +86,10 @@ class Waiver(_Strict, frozen=True, kw_only=True):
 
 
 class Policy(_Strict, frozen=True, kw_only=True):
-    """`policy.yaml`. Rows in `gates` and `minimum` are named without their region."""
+    """`policy.yaml`. Rows in `gates`, `allowances` and `minimum` are named without their region."""
 
     gates: dict[str, Gate]
+    allowances: dict[str, Allowance] = {}
     minimum: dict[str, Minimum]
     profiles: dict[str, list[str]]
     unbuilt: list[Unbuilt]
@@ -124,10 +133,15 @@ def _check(policy: Policy, claims: list[RowClaim]) -> None:
         if not any(fnmatchcase(row, entry) for row in rows):
             raise PolicyError(f"policy.yaml, {where}: {entry!r} matches no row of slo.yaml")
 
-    for section, entries in (("gates", policy.gates), ("minimum", policy.minimum)):
+    for section, entries in (
+        ("gates", policy.gates), ("allowances", policy.allowances), ("minimum", policy.minimum),
+    ):  # fmt: skip
         for name in entries:
             if name not in families:
                 raise PolicyError(f"policy.yaml, {section}: there is no row {name!r} in slo.yaml")
+    for name, allowance in policy.allowances.items():
+        if not 0 < allowance.plus < math.inf:
+            raise PolicyError(f"policy.yaml, allowances, {name}: expected plus above 0, found {allowance.plus}")
     for name, minimum in policy.minimum.items():
         if minimum.samples < 1:
             raise PolicyError(f"policy.yaml, minimum, {name}: expected at least 1 sample, found {minimum.samples}")

@@ -13,7 +13,7 @@ from datetime import date, datetime
 
 import msgspec
 
-from reports import host
+from reports import host, possible
 from reports.claims import RowClaim
 from reports.evidence import Run
 from reports.findings import Finding, Findings, fault_proven, find, load_result, repeat
@@ -118,7 +118,7 @@ def _durability(run: Run, measurement: Measurement) -> str:
     return "; ".join(dict.fromkeys(filter(None, told)))
 
 
-def _judge_row(findings: Findings, claim: RowClaim) -> _Judged:
+def _judge_row(findings: Findings, claim: RowClaim, floor: float | None, lifted: str | None) -> _Judged:
     run, gate = findings.evidence.run, findings.gates[claim.row]
     measure = MEASURES.get(claim.family)
     measurement = measure(findings, claim, gate) if measure else Measurement(parts=[])
@@ -135,6 +135,7 @@ def _judge_row(findings: Findings, claim: RowClaim) -> _Judged:
         reasons = [measurement.says] if verdict == "PASS" else whys[verdict]
         if verdict == "INCONCLUSIVE" and (unfinished := _unfinished(run)):
             reasons.append(unfinished)
+        reasons += [lifted] if lifted else []
         reasons += [death for part, _ in parts if part.window for death in findings.deaths(part.window)]
         why = "; ".join(dict.fromkeys(reasons))
     else:
@@ -147,7 +148,7 @@ def _judge_row(findings: Findings, claim: RowClaim) -> _Judged:
         unit=gate.unit,
         interval=measurement.interval,
         samples=measurement.samples,
-        floor=None,
+        floor=floor,
         ceiling=None,
         baseline=None,
         verdict=verdict,
@@ -253,7 +254,9 @@ def _duration_s(run: Run) -> float | None:
 def judge(evidence: Evidence, claims: list[RowClaim], policy: Policy) -> Report:
     """The report of a run. PolicyError if the run's profile is unknown."""
     run = evidence.run
-    gates = {claim.row: policy.gate(claim) for claim in claims}
+    floors = possible.floors(evidence, claims)
+    gated = {claim.row: possible.gate(policy, claim, floors.get(claim.row)) for claim in claims}
+    lifted = {row: why for row, (_, why) in gated.items() if why is not None}
     judged = frozenset(
         claim.row
         for claim in claims
@@ -261,8 +264,8 @@ def judge(evidence: Evidence, claims: list[RowClaim], policy: Policy) -> Report:
         and policy.unbuilt_why(claim.row) is None
         and (claim.region is None or claim.region in run.regions)
     )
-    findings = find(evidence, policy, gates, judged)
-    results = [_judge_row(findings, claim) for claim in claims]
+    findings = find(evidence, policy, {row: bound for row, (bound, _) in gated.items()}, judged)
+    results = [_judge_row(findings, claim, floors.get(claim.row), lifted.get(claim.row)) for claim in claims]
     rows = [result.row for result in results]
     waived = _waived(policy, rows, datetime.fromisoformat(run.started_at).date())
     verdict = worst_verdict(row.verdict for row in rows if row.id in judged and row.id not in waived)
@@ -300,6 +303,9 @@ def judge(evidence: Evidence, claims: list[RowClaim], policy: Policy) -> Report:
         ledgers=list(findings.ledgers.values()),
         loads=[load_result(load) for load in evidence.loads],
         host=host.summary(evidence.host),
+        preflight=evidence.preflight,
+        possible=possible.possibilities(evidence),
+        lifted=lifted,
     )
 
 

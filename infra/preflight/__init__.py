@@ -17,7 +17,7 @@ from infra.preflight import capacity, distance, faults
 from infra.preflight.claims import Known, possibilities
 from infra.preflight.inputs import Claim, Inputs, machine
 from infra.topology import Topology
-from reports.evidence.preflight import Preflight
+from reports.evidence import Preflight
 from system import wire
 
 __all__ = ["Claim", "Inputs", "check", "of_system", "planned"]

@@ -7,7 +7,7 @@ from collections import Counter
 
 from infra.preflight.inputs import BUS, COMMIT, REPLICAS, Inputs
 from infra.topology import Node
-from reports.evidence.preflight import Quorum, Resource, StreamCover
+from reports.evidence import Quorum, Resource, StreamCover
 
 RATES_PER_S = (10.0, 2_000.0, 100_000.0)
 """A busy day's changes one by one, the nightly's load on the bus, the seed's claim."""

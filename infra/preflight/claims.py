@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from infra.preflight.faults import BUDGET_S
 from infra.preflight.inputs import BUS, REPLICAS, Claim, Inputs
-from reports.evidence.preflight import FaultBound, Feasible, Possibility, Quorum, RegionFloor
+from reports.evidence import FaultBound, Feasible, Possibility, Quorum, RegionFloor
 
 
 class Known:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from infra.preflight.inputs import BUS, COMMIT, REPLICAS, Inputs
 from infra.topology import Node
-from reports.evidence.preflight import RegionFloor
+from reports.evidence import RegionFloor
 
 DURABILITIES = ("async", "standby", "any-1")
 FORMULAS = {

@@ -7,7 +7,7 @@ its waits take at least, so that a measured value below it means that the fault 
 from __future__ import annotations
 
 from infra.preflight.inputs import BUS, COMMIT, Inputs
-from reports.evidence.preflight import FaultBound, PowerLoss
+from reports.evidence import FaultBound, PowerLoss
 
 MONTH_S = 30 * 86_400
 ALLOWED_DOWN = 0.0001

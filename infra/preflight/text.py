@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 
 from infra.preflight.faults import BUDGET_S
-from reports.evidence.preflight import FaultBound, Feasible, Possibility, Preflight, StreamCover
+from reports.evidence import FaultBound, Feasible, Possibility, Preflight, StreamCover
 
 _ORDER: tuple[Feasible, ...] = ("impossible", "depends", "possible")
 _WIDTH = 116

@@ -2,6 +2,17 @@
 
 from reports.evidence.folder import RunFolder
 from reports.evidence.histogram import Recorder, merge, percentile_ms
+from reports.evidence.preflight import (
+    FaultBound,
+    Feasible,
+    Possibility,
+    PowerLoss,
+    Preflight,
+    Quorum,
+    RegionFloor,
+    Resource,
+    StreamCover,
+)
 from reports.evidence.records import (
     SCHEMA,
     BrowserTest,
@@ -30,6 +41,8 @@ __all__ = [
     "Count",
     "Experiment",
     "Failure",
+    "FaultBound",
+    "Feasible",
     "Fingerprint",
     "Hop",
     "HostSample",
@@ -38,13 +51,20 @@ __all__ = [
     "Moment",
     "Operation",
     "Outcome",
+    "Possibility",
+    "PowerLoss",
+    "Preflight",
     "Probe",
     "Proof",
+    "Quorum",
     "Recorder",
+    "RegionFloor",
+    "Resource",
     "Run",
     "RunFolder",
     "Second",
     "Span",
+    "StreamCover",
     "Write",
     "merge",
     "percentile_ms",

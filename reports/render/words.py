@@ -118,6 +118,11 @@ def shortened(text: str, length: int = _REASON_MAX) -> str:
     return text if len(text) <= length else text[:length].rsplit(" ", 1)[0].rstrip(",;:") + " …"
 
 
+def impossible(report: Report, row: Row) -> bool:
+    """Whether the preflight says that the row's claim cannot be met."""
+    return row.id in report.possible and report.possible[row.id].verdict == "impossible"
+
+
 def _missed(row: Row) -> str:
     """`api.read_p99.syd 112 ms > 100 ms`, or the row and why."""
     gate, value = row.gate, row.measured

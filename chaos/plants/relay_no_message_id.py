@@ -14,12 +14,12 @@ from system.wire import MESSAGE_ID_HEADER
 
 def apply() -> None:
     """Plant it into this process."""
-    replace("system.events.publish", "headers_of", ("events",), _without)
+    replace("system.events.publish", "headers_of", ("events", "again"), _without)
 
 
 def _without(headers_of: Callable[..., dict[str, str]]) -> Callable[..., dict[str, str]]:
-    def headers_without_id(events: Any) -> dict[str, str]:
-        headers = headers_of(events)
+    def headers_without_id(events: Any, again: str = "") -> dict[str, str]:
+        headers = headers_of(events, again)
         del headers[MESSAGE_ID_HEADER]
         return headers
 

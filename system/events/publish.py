@@ -30,16 +30,16 @@ class Outcome:
     failure: str | None
 
 
-def headers_of(events: Sequence[EncodedEvent]) -> dict[str, str]:
-    """The headers that a message with these events is published with."""
+def headers_of(events: Sequence[EncodedEvent], again: str = "") -> dict[str, str]:
+    """The headers that a message with these events is published with; `again` makes its id another one."""
     first, last = events[0], events[-1]
     positions = f"{first.position}-{last.position}"
-    return {MESSAGE_ID_HEADER: f"{first.partition}:{positions}:{first.id}", POSITIONS_HEADER: positions}
+    return {MESSAGE_ID_HEADER: f"{first.partition}:{positions}:{first.id}{again}", POSITIONS_HEADER: positions}
 
 
-async def publish(js: JetStreamContext, events: Iterable[EncodedEvent], within_s: float) -> Outcome:
+async def publish(js: JetStreamContext, events: Iterable[EncodedEvent], within_s: float, again: str = "") -> Outcome:
     """Publish each partition's events in the order given and wait until all are acknowledged; never raises for
-    the bus."""
+    the bus. Sent `again` (any text that was not used before), they are new to the stream."""
     frames = cut(events)
     waiting: list[asyncio.Future[PubAck]] = []
     failure: str | None = None
@@ -49,7 +49,7 @@ async def publish(js: JetStreamContext, events: Iterable[EncodedEvent], within_s
                 if number >= _IN_FLIGHT_MAX and not await _acknowledged(waiting[number - _IN_FLIGHT_MAX]):
                     break
                 subject = event_subject(frame[0].partition)
-                waiting.append(await js.publish_async(subject, payload(frame), headers=headers_of(frame)))
+                waiting.append(await js.publish_async(subject, payload(frame), headers=headers_of(frame, again)))
             if waiting:
                 await asyncio.wait(waiting)
     except (Error, OSError) as error:

@@ -8,7 +8,9 @@ in a region that was taken over from stands by (`system.events.promote`).
 
 A stream that lost everything (its store wiped, then made anew) looks like any other. So its creation time is
 compared, whenever something may have happened to it and every few seconds; if it is another one, the lane
-goes back to what every consumer has applied.
+goes back to what every consumer has applied. One that lost only its tail, as brokers do that all lose power, is the
+same one still: after a failure, a new connection or a new leader, and when its last sequence is lower than before,
+the last positions that it holds are compared with what was confirmed.
 """
 
 from __future__ import annotations
@@ -17,8 +19,9 @@ import asyncio
 import logging
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
+from uuid import uuid4
 
 import asyncpg
 from nats.aio.client import Client
@@ -30,6 +33,7 @@ from system.domain.frames import EncodedEvent
 from system.domain.partitions import partitions_of
 from system.events import bus, metrics, streams, watch
 from system.events.publish import Outcome, publish
+from system.events.streams import Sight
 from system.process import Backoff, Surroundings
 from system.settings import Settings
 from system.store import outbox
@@ -68,6 +72,9 @@ class Lane:
         self._hint = asyncio.Event()
         self._session = Session(settings, "relay", self._listen)
         self._batch = _BATCH_MAX
+        self._seen: tuple[Sight, int] | None = None
+        """The stream at the last look, and which connection it was; None if something may have happened since."""
+        self._again = ""
         self.holding = asyncio.Event()
         """Set once the lease has been taken."""
 
@@ -98,6 +105,7 @@ class Lane:
         lease = await self._session.run(lambda c: outbox.take_lease(c, partitions, self._settings.region))
         self.holding.set()
         self._surroundings.back(f"lease of {self._stream.aggregate}")
+        self._seen = None
         while True:
             await self._know_stream(lease)
             while events := await self._session.run(lambda c: outbox.unconfirmed(c, lease, self._batch)):
@@ -105,26 +113,41 @@ class Lane:
             await self._relay(lease, backoff)
 
     async def _know_stream(self, lease: Lease) -> None:
-        """Make the stream if it is missing; go back in the outbox if it is another one than before."""
+        """Make the stream if it is missing; go back in the outbox if it is another one than before, or does not hold
+        any more what was confirmed."""
         if not self._client.is_connected:
             raise NotStored("not connected to any NATS server")
+        connection = self._client.stats["reconnects"]
         try:
-            try:
-                created_at = await streams.created_at(self._js, self._stream)
-            except NotFoundError:
-                self._log.error("%s is missing and is made anew", self._stream.name)
-                replicas, window_s = self._settings.stream_replicas, self._settings.duplicate_window_s
-                await streams.ensure_stream(self._js, self._stream, replicas, window_s)
-                created_at = await streams.created_at(self._js, self._stream)
+            sight = await self._look()
+            whole = self._seen is not None and _goes_on(self._seen, (sight, connection))
+            held = {} if whole else await streams.last_positions(self._js, self._stream)
         except (Error, OSError) as error:
             raise NotStored(str(error) or type(error).__name__) from None
         aggregate = self._stream.aggregate
-        gone_back = await self._session.run(lambda c: outbox.know_stream(c, lease, aggregate, created_at))
+        gone_back = await self._session.run(lambda c: outbox.know_stream(c, lease, aggregate, sight.created_at))
+        self._tell(gone_back, "is not the stream that it was")
+        if held:
+            gone_back = await self._session.run(lambda c: outbox.make_up(c, lease, held))
+            self._tell(gone_back, "does not hold what it had confirmed")
+            if gone_back:
+                # It may remember the ids of what it has lost.
+                self._again = f":{uuid4()}"
+        self._seen = sight, connection
+
+    async def _look(self) -> Sight:
+        try:
+            return await streams.look(self._js, self._stream)
+        except NotFoundError:
+            self._log.error("%s is missing and is made anew", self._stream.name)
+            replicas, window_s = self._settings.stream_replicas, self._settings.duplicate_window_s
+            await streams.ensure_stream(self._js, self._stream, replicas, window_s)
+            return await streams.look(self._js, self._stream)
+
+    def _tell(self, gone_back: Mapping[str, int], what: str) -> None:
         if gone_back:
-            self._log.error(
-                "%s is not the stream that it was: events are published again after %s",
-                self._stream.name, ", ".join(f"{name} {position}" for name, position in sorted(gone_back.items())),
-            )  # fmt: skip
+            after = ", ".join(f"{name} {position}" for name, position in sorted(gone_back.items()))
+            self._log.error("%s %s: events are published again after %s", self._stream.name, what, after)
 
     async def _relay(self, lease: Lease, backoff: Backoff) -> None:
         """Publish new rows until it is time to look after the stream. While one batch is on its way to the
@@ -156,7 +179,7 @@ class Lane:
         stream = self._stream.name
         metrics.PUBLISHED.labels(stream).inc(len(events))
         metrics.UNCONFIRMED.labels(stream).set(len(events))
-        outcome = await publish(self._js, events, _PUBLISH_WITHIN_S)
+        outcome = await publish(self._js, events, _PUBLISH_WITHIN_S, self._again)
         confirmed = sum(event.position <= outcome.stored.get(event.partition, 0) for event in events)
         metrics.CONFIRMED.labels(stream).inc(confirmed)
         metrics.UNCONFIRMED.labels(stream).set(len(events) - confirmed)
@@ -181,6 +204,15 @@ class Lane:
 
     def _on_hint(self, *_: Any) -> None:
         self._hint.set()
+
+
+def _goes_on(before: tuple[Sight, int], now: tuple[Sight, int]) -> bool:
+    """Whether nothing is seen to have happened to a stream between two looks over these connections."""
+    (old, old_connection), (new, new_connection) = before, now
+    return (
+        (new.created_at, new.leader, new_connection) == (old.created_at, old.leader, old_connection)
+        and new.last_sequence >= old.last_sequence
+    )  # fmt: skip
 
 
 async def _prune(settings: Settings, surroundings: Surroundings) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+from typing import NamedTuple
 
 from nats.errors import Error
 from nats.js import JetStreamContext
@@ -18,6 +19,8 @@ from nats.js.api import ConsumerConfig, DeliverPolicy, RetentionPolicy, StorageT
 from nats.js.errors import NotFoundError
 
 from system import process
+from system.domain.frames import span
+from system.domain.partitions import partitions_of
 from system.events import bus
 from system.process import Backoff, Surroundings
 from system.settings import Settings
@@ -26,8 +29,10 @@ from system.wire import (
     DEAD_LETTERS_AGE_S,
     DEAD_LETTERS_MSGS_MAX,
     DEAD_LETTERS_SUBJECTS,
+    POSITIONS_HEADER,
     STREAMS,
     Stream,
+    event_subject,
     events_filter,
 )
 
@@ -93,13 +98,37 @@ async def _ensure(js: JetStreamContext, config: StreamConfig, *, update: bool = 
             await js.update_stream(config)
 
 
-async def created_at(js: JetStreamContext, stream: Stream) -> str:
-    """When the stream was created: one that was wiped and made anew tells another instant. NotFoundError if
-    there is none."""
-    created = (await js.stream_info(stream.name)).created
-    if created is None:
+class Sight(NamedTuple):
+    """What the leader of a stream says of it."""
+
+    created_at: str
+    """One that was wiped and made anew tells another instant."""
+    leader: str | None
+    last_sequence: int
+    """It goes back when the stream loses its tail."""
+
+
+async def look(js: JetStreamContext, stream: Stream) -> Sight:
+    """What there is of a stream now. NotFoundError if there is none."""
+    info = await js.stream_info(stream.name)
+    if info.created is None:
         raise Error(f"{stream.name}: the server does not tell when it was created")
-    return str(created.isoformat())
+    return Sight(info.created.isoformat(), info.cluster.leader if info.cluster else None, info.state.last_seq)
+
+
+async def last_positions(js: JetStreamContext, stream: Stream) -> dict[str, int]:
+    """The last position that a stream holds of each partition, 0 if it holds none of it; without a partition whose
+    last message does not tell. The leader is asked: another member may not have it all yet."""
+    found: dict[str, int] = {}
+    for partition in partitions_of(stream.aggregate):
+        try:
+            last = await js.get_last_msg(stream.name, event_subject(partition))
+        except NotFoundError:
+            found[partition] = 0
+            continue
+        if (positions := span((last.headers or {}).get(POSITIONS_HEADER))) is not None:
+            found[partition] = positions[1]
+    return found
 
 
 async def ensure_durable(js: JetStreamContext, stream: Stream, durable: str, start: int = 1) -> None:

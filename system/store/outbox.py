@@ -80,6 +80,12 @@ _GO_BACK = f"""
 update relay_partition r set confirmed_position = least(r.confirmed_position, l.position)
 from ({_LOWEST}) l where l.partition = r.partition and r.partition = any($1) and l.position < r.confirmed_position
 returning r.partition, r.confirmed_position"""
+# What every consumer has applied nobody needs again.
+_MAKE_UP = f"""
+update relay_partition r set confirmed_position = greatest(held.position, l.position)
+from unnest($1::text[], $2::bigint[]) held (partition, position) join ({_LOWEST}) l using (partition)
+where r.partition = held.partition and greatest(held.position, l.position) < r.confirmed_position
+returning r.partition, r.confirmed_position"""
 _PRUNE = f"""
 delete from outbox where id in (
     select o.id from outbox o join relay_partition r using (partition) join ({_LOWEST}) l using (partition)
@@ -178,6 +184,14 @@ async def know_stream(
         if before is None or before == created_at:
             return {}
         return {row[0]: row[1] for row in await connection.fetch(_GO_BACK, list(lease.epochs))}
+
+
+async def make_up(connection: asyncpg.Connection, lease: Lease, held: Mapping[str, int]) -> dict[str, int]:
+    """Go back to the last positions that the stream holds, where more was confirmed and a registered consumer lacks
+    some of that; those partitions that did, with their new positions. LeaseLost if replaced."""
+    async with connection.transaction():
+        await _hold(connection, lease)
+        return {row[0]: row[1] for row in await connection.fetch(_MAKE_UP, list(held), list(held.values()))}
 
 
 async def prune(connection: asyncpg.Connection, limit: int) -> int:

@@ -276,6 +276,28 @@ def test_a_stream_that_was_made_anew_gets_what_any_consumer_lacks(database: Sett
     on(database, 1, work)
 
 
+def test_a_stream_that_lost_its_tail_gets_what_any_consumer_lacks_of_that(database: Settings) -> None:
+    async def work(connection: asyncpg.Connection) -> None:
+        lease, partition = await with_events(connection, 9)
+        for consumer, position in (("analytics", 9), ("audit-logger", 5), ("notifications", 7)):
+            await stand(connection, consumer, partition, position)
+        for held, expected in ((9, {}), (10, {}), (8, {partition: 8}), (6, {partition: 6}), (2, {partition: 5})):
+            assert await outbox.make_up(connection, lease, {partition: held}) == expected
+            await outbox.confirm(connection, lease, {partition: 9})
+        # It holds nothing: lost, or past its limits.
+        assert await outbox.make_up(connection, lease, {partition: 0}) == {partition: 5}
+        assert await outbox.make_up(connection, lease, {partition: 0}) == {}
+        await outbox.confirm(connection, lease, {partition: 9})
+        await stand(connection, "audit-logger", partition, 9)
+        await stand(connection, "notifications", partition, 9)
+        assert await outbox.make_up(connection, lease, {partition: 0}) == {}
+        await outbox.take_lease(connection, PROJECTS)
+        with pytest.raises(LeaseLost):
+            await outbox.make_up(connection, lease, {partition: 0})
+
+    on(database, 1, work)
+
+
 def test_a_relay_that_was_replaced_does_not_go_back(database: Settings) -> None:
     async def work(connection: asyncpg.Connection) -> None:
         lease, _ = await with_events(connection, 3)

@@ -7,6 +7,7 @@ import contextlib
 import itertools
 import logging
 from collections.abc import Awaitable, Callable
+from typing import Any
 from uuid import uuid4
 
 import asyncpg
@@ -16,7 +17,7 @@ from nats.aio.client import Client
 from nats.js.errors import NotFoundError
 
 from system.domain.partitions import partitions_of
-from system.events import bus, metrics, relay
+from system.events import bus, metrics, relay, streams
 from system.events.consumers.recover import read_stream
 from system.events.relay import Lane
 from system.events.streams import ensure_stream
@@ -159,6 +160,50 @@ def test_a_stream_that_was_wiped_while_nobody_looked_gets_it_at_the_start(server
     with_servers(servers, work)
 
 
+@pytest.mark.parametrize("lost", [1, 2, 10**6])
+def test_a_stream_that_lost_its_tail_gets_again_what_a_consumer_lacks(servers: Settings, lost: int) -> None:
+    """It remembers the ids of what it lost, which must not keep that out."""
+
+    async def work(client: Client, connection: asyncpg.Connection) -> None:
+        js = client.jetstream()
+        async with Relay(servers, client):
+            for count in range(20, 200, 20):
+                await connection.execute(INSERT, 20)
+                await expect(client, connection, count)
+            # What is before here needs nobody, and is not lost: the four partitions have about as many events each.
+            await connection.execute("update consumer_position set position = 10 where partition like 'projects.%'")
+        state = (await js.stream_info(NAME)).state
+        for sequence in range(max(state.last_seq - lost, 0) + 1, state.last_seq + 1):
+            await js.delete_msg(NAME, sequence)
+        async with Relay(servers, client):
+            await expect(client, connection, 180, after=10 if lost >= state.last_seq else 0)
+            await connection.execute(INSERT, 7)
+            await expect(client, connection, 187, after=10 if lost >= state.last_seq else 0)
+
+    with_servers(servers, work)
+
+
+def test_a_new_leader_that_lacks_the_tail_is_noticed(servers: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    look = streams.look
+    leader = "a"
+
+    async def led(*arguments: Any) -> streams.Sight:
+        return (await look(*arguments))._replace(leader=leader)
+
+    async def work(client: Client, connection: asyncpg.Connection) -> None:
+        nonlocal leader
+        js = client.jetstream()
+        async with Relay(servers, client):
+            await connection.execute(INSERT, 50)
+            await expect(client, connection, 50)
+            await js.delete_msg(NAME, (await js.stream_info(NAME)).state.last_seq)
+            leader = "b"
+            await expect(client, connection, 50)
+
+    monkeypatch.setattr(streams, "look", led)
+    with_servers(servers, work)
+
+
 def test_two_relays_at_once_lose_nothing_and_keep_the_order(servers: Settings) -> None:
     async def work(client: Client, connection: asyncpg.Connection) -> None:
         async with Relay(servers, client), Relay(servers, client):
@@ -175,8 +220,8 @@ def test_while_the_bus_is_away_the_outbox_holds_and_order_stays(
     refusals = itertools.chain([True] * 3, itertools.repeat(False))
     publish = relay.publish
 
-    async def sometimes_refused(js: object, events: object, within_s: float) -> object:
-        return await publish(js, events, 0.0 if next(refusals) else within_s)  # type: ignore[arg-type]
+    async def sometimes_refused(js: object, events: object, within_s: float, again: str) -> object:
+        return await publish(js, events, 0.0 if next(refusals) else within_s, again)  # type: ignore[arg-type]
 
     monkeypatch.setattr(relay, "publish", sometimes_refused)
     identity = uuid4()

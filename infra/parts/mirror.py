@@ -1,0 +1,76 @@
+"""A region's mirror of the bus: one NATS server with a JetStream domain of its own, joined to the bus as a leaf.
+
+It lives on when the bus is lost, and that of the region that takes over is made the bus (`infra.promotion`). As the bus
+it is a single copy: R1 until the lost region is back and mirrors it in its turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any, ClassVar
+
+from infra import bus_layout
+from infra.parts import nats
+from infra.parts.nats import Nats
+from infra.site import Place
+from system import wire
+
+_STREAMS = (*(stream.name for stream in wire.STREAMS), wire.DEAD_LETTERS)
+
+
+class Mirror(Nats):
+    kind = bus_layout.MIRROR
+    port_names: ClassVar[tuple[str, ...]] = ("client", "leaf", "monitor")
+
+    def waiting_for(self) -> str | None:
+        return None if nats.monitor(self.place, self.node, "/jsz") else "its monitoring page"
+
+    def _peers(self) -> dict[str, Any]:
+        return {}
+
+
+def settings(place: Place, regions: Collection[str]) -> dict[str, str]:
+    """What the command that makes the mirrors of these regions needs to know, by name of setting."""
+    mirrors = []
+    for region in regions:
+        urls = [f"nats://{place.endpoint(node, 'client')}" for node in bus_layout.of_region(place, region)]
+        mirrors.append(f"{region}={','.join(urls)}")
+    return {"bus_domain": bus_layout.active_region(place), "mirrors": ";".join(mirrors)}
+
+
+def missing(place: Place) -> str | None:
+    """What the mirrors lack, in words: one that is not there, does not follow, or has not caught up."""
+    for region in bus_layout.followers(place):
+        states = _states(place, region)
+        for stream in _STREAMS:
+            if stream not in states:
+                return f"the mirror of {stream} in {region}"
+            if (lag := states[stream].get("lag", 0)) > 0 or states[stream].get("active", -1) < 0:
+                return f"the mirror of {stream} in {region} to follow ({lag} messages behind)"
+    return None
+
+
+def lags(place: Place) -> dict[str, dict[str, int]]:
+    """Region -> stream -> how many messages its mirror lacks, by its own word; -1 if it does not follow."""
+    return {
+        region: {
+            name: state.get("lag", 0) if state.get("active", -1) >= 0 else -1
+            for name, state in _states(place, region).items()
+        }
+        for region in bus_layout.followers(place)
+    }
+
+
+def _states(place: Place, region: str) -> dict[str, dict[str, Any]]:
+    """The mirrors of a region as their leaders tell of them: stream -> `lag`, `active`."""
+    found: dict[str, dict[str, Any]] = {}
+    for node in bus_layout.of_region(place, region):
+        page = nats.monitor(place, node, "/jsz?streams=true&config=true&stream-leader-only=true") or {}
+        for account in page.get("account_details", []):
+            for stream in account.get("stream_detail", []):
+                if "mirror" in stream:
+                    found[stream["name"]] = stream["mirror"]
+    return found
+
+
+__all__ = ["Mirror", "lags", "missing", "settings"]

@@ -3,10 +3,10 @@
 Each injector finds its target as things stand now (who leads changes), writes the undo to the journal, strikes,
 and notes what it hit and how things stood before. Its word is no proof that the fault bit: `chaos.probes` looks.
 
-There are two ways to end a part, and the supervisor knows which was meant. `System.kill` is a node that is lost: all its
-processes, and it stays dead until the undo starts it, however long the proof takes; the supervisor only gives a lost
-primary's lease back. `System.crash` is a program that crashes: its own process alone, and the supervisor does its work.
-Neither is a death that nobody planned, which would be evidence against the system.
+There are two ways to end a part, and the supervisor knows which was meant. `System.kill` is a node that is lost: all
+its processes, and it stays dead until the undo starts it, however long the proof takes; the supervisor only gives a
+lost primary's lease back. `System.crash` is a program that crashes: its own process alone, and the supervisor does its
+work. Neither is a death that nobody planned, which would be evidence against the system.
 """
 
 from __future__ import annotations

@@ -23,8 +23,8 @@ def activities(experiment: str) -> list[dict[str, Any]]:
 
 def test_the_experiments_are_listed_with_their_titles() -> None:
     assert IDS == [
-        "analytics-kill", "audit-logger-kill", "bus-leader-kill", "link-cut", "link-cut-one-way", "patroni-kill", "pg-primary-kill", "realtime-kill",
-        "relay-kill",
+        "analytics-kill", "audit-logger-kill", "bus-leader-kill", "link-cut", "link-cut-one-way", "patroni-kill",
+        "pg-primary-kill", "realtime-kill", "relay-kill",
     ]  # fmt: skip
     assert all(info.title for info in experiments())
 

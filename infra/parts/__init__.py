@@ -1,5 +1,6 @@
 """The parts, one file each."""
 
+from infra.parts.archiver import Archiver
 from infra.parts.base import Part
 from infra.parts.covenant import COVENANT
 from infra.parts.etcd import Etcd
@@ -8,6 +9,6 @@ from infra.parts.postgres import Postgres
 from infra.parts.s3 import S3
 from infra.parts.valkey import Valkey
 
-_ALL: tuple[type[Part], ...] = (Etcd, Postgres, Nats, Valkey, S3, *COVENANT)
+_ALL: tuple[type[Part], ...] = (Etcd, Postgres, Nats, Valkey, S3, Archiver, *COVENANT)
 PARTS = {part.kind: part for part in _ALL}
 """Kind of node in the topology -> what runs there."""

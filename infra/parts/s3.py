@@ -1,15 +1,25 @@
 """SeaweedFS as the S3 store. It needs up to 27 s to end on SIGTERM and leaves sockets in /tmp, so it is ended
-with SIGKILL and cleaned up after: what it holds goes with the system's home anyway."""
+with SIGKILL and cleaned up after: what it holds goes with the system's home anyway.
+
+Each user has what it needs: the exporter the bucket of exports, the archiver that of backups, where every object is
+locked for a day, so that not even its writer can remove a version. The administrator makes the buckets.
+"""
 
 from __future__ import annotations
 
+import json
 import signal
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
+from infra.backup import bucket as backup
 from infra.parts.base import Part, binary
+from infra.site import Place
 
 BUCKET = "covenant"
+ARCHIVER = "archiver"
+_ADMIN = "admin"
+_LOCK = {"ObjectLockEnabled": "Enabled", "Rule": {"DefaultRetention": {"Mode": "GOVERNANCE", "Days": 1}}}
 _GRPC_OFFSET = 10_000
 
 
@@ -21,6 +31,8 @@ class S3(Part):
 
     def prepare(self) -> None:
         self._data.mkdir()
+        self._users.touch(mode=0o600)
+        self._users.write_text(json.dumps({"identities": self._identities()}))
 
     def command(self) -> list[str]:
         return [
@@ -28,13 +40,8 @@ class S3(Part):
             f"-ip={self.address}", f"-ip.bind={self.address}", "-master.telemetry=false",
             *(f"-{name}.port={self.port(name)}" for name in self.port_names),
             "-admin.ui=false", "-webdav=false", "-s3.port.iceberg=0", "-s3.port.lance=0", f"-bucket={BUCKET}",
+            f"-s3.config={self._users}",
         ]  # fmt: skip
-
-    def environment(self) -> dict[str, str]:
-        return {
-            "AWS_ACCESS_KEY_ID": self.site.s3_access_key,
-            "AWS_SECRET_ACCESS_KEY": self.site.s3_secret_key,
-        }
 
     def waiting_for(self) -> str | None:
         # Half of every command's start would go into importing these, and few start an S3.
@@ -45,18 +52,33 @@ class S3(Part):
         client = boto3.client(
             "s3",
             endpoint_url=f"http://{self.place.outside(self.node, 's3')}",
-            aws_access_key_id=self.site.s3_access_key,
-            aws_secret_access_key=self.site.s3_secret_key,
+            aws_access_key_id=_ADMIN,
+            aws_secret_access_key=self.site.secrets["s3_admin"],
             region_name=self.place.topology.regions[self.node.region].aws,
             config=Config(connect_timeout=1, read_timeout=2, retries={"total_max_attempts": 1}),
         )
         try:
             client.put_object(Bucket=BUCKET, Key="health", Body=b"ready")
+            if not any(known["Name"] == backup.NAME for known in client.list_buckets()["Buckets"]):
+                client.create_bucket(Bucket=backup.NAME, ObjectLockEnabledForBucket=True)
+                client.put_object_lock_configuration(Bucket=backup.NAME, ObjectLockConfiguration=_LOCK)
         except (BotoCoreError, ClientError) as error:
             return f"a put into its bucket ({error})"
         finally:
             client.close()
         return None
+
+    def _identities(self) -> list[dict[str, Any]]:
+        secrets = self.site.secrets
+        return [
+            _identity(_ADMIN, _ADMIN, secrets["s3_admin"], ["Admin"]),
+            _identity("exporter", self.site.s3_access_key, self.site.s3_secret_key, _in(BUCKET)),
+            _identity(ARCHIVER, ARCHIVER, secrets["s3_archiver"], _in(backup.NAME)),
+        ]
+
+    @property
+    def _users(self) -> Path:
+        return self.folder / "users.json"
 
     @property
     def _data(self) -> Path:
@@ -70,3 +92,23 @@ class S3(Part):
             for port in (self.port(name), self.port(name) + _GRPC_OFFSET):
                 for socket in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):
                     socket.unlink(missing_ok=True)
+
+
+def backup_access(place: Place, *, outside: bool) -> backup.Access:
+    """As the archiver, from within the regions or from this machine."""
+    node = place.nodes(S3.kind)[0]
+    end = place.outside(node, "s3") if outside else place.endpoint(node, "s3")
+    return backup.Access(
+        endpoint=f"http://{end}",
+        region=place.topology.regions[node.region].aws,
+        user=ARCHIVER,
+        secret=place.site.secrets["s3_archiver"],
+    )
+
+
+def _identity(name: str, key: str, secret: str, actions: list[str]) -> dict[str, Any]:
+    return {"name": name, "credentials": [{"accessKey": key, "secretKey": secret}], "actions": actions}
+
+
+def _in(bucket: str) -> list[str]:
+    return [f"{action}:{bucket}" for action in ("Read", "Write", "List")]

@@ -19,18 +19,25 @@ _READY_WITHIN_S = 90.0
 
 @contextmanager
 def running(home: Path, names: list[str], options: Options) -> Iterator[System]:
-    """Parts by name, `postgres-iad-a`, started in this order: each PostgreSQL member follows the first one."""
+    """Parts by name, `postgres-iad-a`, started in this order: each PostgreSQL member follows the first one, whose
+    database has its roles already."""
     system = lay_out(home, names, options)
     try:
         deadline = time.monotonic() + _READY_WITHIN_S
         if options.tls == "on":
             certificates.issue(system.place)
+        first = next(iter(system.place.nodes("postgres")), None)
         for part in system.parts.values():
             part.folder.mkdir(exist_ok=True)
             part.prepare()
             system.start_part(part.name)
-            if part.kind == "etcd" or part.node == next(iter(system.place.nodes("postgres")), None):
+            if part.kind == "etcd" or part.node == first:
                 system.wait_ready([part], deadline)
+            if part.node == first:
+                while postgres.primary(system.place) is None:
+                    assert time.monotonic() < deadline, "no primary"
+                    time.sleep(0.1)
+                postgres.create_roles(system.place)
         system.wait_ready(system.parts.values(), deadline)
         if system.place.nodes("postgres"):
             while missing := postgres.missing_redundancy(system.place):

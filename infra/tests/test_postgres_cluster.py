@@ -59,7 +59,6 @@ def test_a_lost_region_s_primary_is_followed_only_on_request(tmp_path: Path) -> 
     names = ["etcd-ams", "postgres-iad-a", "postgres-iad-b", "postgres-ams"]
     with running(tmp_path / "standby", names, Options()) as system:
         place = system.place
-        postgres.create_roles(place)
         roles = {name: member["role"] for name, member in postgres.cluster(place).items()}
         assert roles == {"postgres-iad-a": "leader", "postgres-iad-b": "sync_standby", "postgres-ams": "replica"}
         for lost in ("postgres-iad-b", "postgres-iad-a"):

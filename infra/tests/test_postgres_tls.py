@@ -29,7 +29,6 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     names = ["etcd-iad", "postgres-iad-a", "postgres-iad-b"]
     home = tmp_path_factory.mktemp("tls") / "home"
     with running(home, names, Options()) as system:
-        postgres.create_roles(system.place)
         yield system
 
 

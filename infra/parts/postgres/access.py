@@ -15,11 +15,19 @@ DATABASE = "covenant"
 _CONNECT_WITHIN_S = 3
 
 
-def dsn(place: Place, role: str, secret: str, *, node: Node | None = None, database: str = DATABASE) -> str:
-    """A libpq URL for this machine's programs: of one member, or of all members, where it finds the primary."""
-    hosts = place.outside(node, "client") if node else ",".join(place.outside_endpoints(KIND, "client"))
+def dsn(
+    place: Place, role: str, secret: str, *, node: Node | None = None, port: int | None = None,
+    database: str = DATABASE,
+) -> str:  # fmt: skip
+    """A libpq URL for this machine's programs: of one member, of a server on a port of this machine, or of all members,
+    where it finds the primary."""
     options = {"connect_timeout": str(_CONNECT_WITHIN_S)}
-    if node is None:
+    if port is not None:
+        hosts = f"127.0.0.1:{port}"
+    elif node is not None:
+        hosts = place.outside(node, "client")
+    else:
+        hosts = ",".join(place.outside_endpoints(KIND, "client"))
         options["target_session_attrs"] = "primary"
     if place.site.options.tls == "on":
         options |= {"sslmode": "verify-full", "sslrootcert": str(certificates.client(place.site).ca)}
@@ -28,13 +36,15 @@ def dsn(place: Place, role: str, secret: str, *, node: Node | None = None, datab
 
 def create_roles(place: Place) -> None:
     """The database and its roles, as superuser on the primary: the owner migrates, the application changes
-    rows, the observer reads everything and changes nothing. Grants are the migrations' affair."""
+    rows, the observer reads everything and changes nothing, the archiver copies. Grants are the migrations' affair."""
     secret = place.site.secrets
     with psycopg.connect(dsn(place, "postgres", secret["postgres"], database="postgres"), autocommit=True) as link:
         for role in ("owner", "app", "observer"):
             name = psycopg.sql.Identifier(f"covenant_{role}")
             password = psycopg.sql.Literal(secret[role])
             link.execute(psycopg.sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(name, password))
+        password = psycopg.sql.Literal(secret["archiver"])
+        link.execute(psycopg.sql.SQL("CREATE ROLE archiver LOGIN REPLICATION PASSWORD {}").format(password))
         link.execute("GRANT pg_read_all_data TO covenant_observer")
         link.execute("ALTER ROLE covenant_observer SET default_transaction_read_only = on")
         link.execute(f"CREATE DATABASE {DATABASE} OWNER covenant_owner")

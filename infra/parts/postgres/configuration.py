@@ -17,6 +17,9 @@ from infra.site import Place
 from infra.topology import Node
 
 KIND = "postgres"
+ARCHIVER = "archiver"
+SLOT = "archiver"
+"""The replication slot that holds back what the archiver has not fetched; Patroni keeps it on every member."""
 _TIMINGS = {
     "ttl": 20,
     "loop_wait": 2,
@@ -39,6 +42,8 @@ _PARAMETERS = {
     "max_connections": 120,
     "wal_log_hints": "on",
     "wal_keep_size": "64MB",
+    # A slot whose reader is gone for long is given up rather than the disk.
+    "max_slot_wal_keep_size": "512MB",
     "max_wal_size": "256MB",
     "jit": "off",
     # In files of its own folder: a killed postmaster that is not started again would leave them in /dev/shm.
@@ -100,6 +105,7 @@ def configuration(place: Place, node: Node, bin_dir: str) -> dict[str, Any]:
         "bootstrap": {
             "dcs": {
                 **timings(place.site.options),
+                **({"slots": {SLOT: {"type": "physical"}}} if place.nodes(ARCHIVER) else {}),
                 "postgresql": {"use_pg_rewind": True, "use_slots": True, "parameters": _PARAMETERS},
             },
             "initdb": _INITDB,
@@ -119,7 +125,7 @@ def configuration(place: Place, node: Node, bin_dir: str) -> dict[str, Any]:
             "pg_hba": [
                 f"{tls.host} {database} {role} {network} scram-sha-256"
                 for network in _networks(place)
-                for database, role in (("replication", "replication"), ("all", "all"))
+                for database, role in (("replication", "replication"), ("replication", ARCHIVER), ("all", "all"))
             ],
             "basebackup": [{"checkpoint": "fast"}],
         },

@@ -1,0 +1,99 @@
+"""How WAL lies in the bucket. Pure.
+
+A segment is kept as chunks, each what pg_receivewal had added to its file since the last look: they are written once
+and never changed, which is what an object lock wants. `wal/<segment>/<begin>-<end>`, offsets in hexadecimal; beside
+them `wal/<timeline>.history`. A base backup is `base/<begun, UTC>.tar.gz`, and complete when its `.json` is there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+WAL = "wal/"
+BASE = "base/"
+BASE_TAR, BASE_DONE = ".tar.gz", ".json"
+_SEGMENT = re.compile(r"[0-9A-F]{24}")
+_HISTORY = re.compile(r"[0-9A-F]{8}\.history")
+_CHUNK = re.compile(r"wal/([0-9A-F]{24})/([0-9a-f]{8})-([0-9a-f]{8})")
+_PARTIAL = ".partial"
+
+
+class Gap(Exception):
+    """The archive lacks WAL between two chunks that it has; names the place."""
+
+
+class Chunk(NamedTuple):
+    key: str
+    begin: int
+    end: int
+
+
+class File(NamedTuple):
+    """A file that pg_receivewal wrote."""
+
+    segment: str
+    complete: bool
+
+
+def segment_file(name: str) -> File | None:
+    """What a file of this name holds; None if it is no segment."""
+    segment = name.removesuffix(_PARTIAL)
+    return File(segment, segment == name) if _SEGMENT.fullmatch(segment) else None
+
+
+def is_history(name: str) -> bool:
+    return _HISTORY.fullmatch(name) is not None
+
+
+def chunk_key(segment: str, begin: int, end: int) -> str:
+    return f"{WAL}{segment}/{begin:08x}-{end:08x}"
+
+
+def written(data: bytes, *, complete: bool) -> bytes:
+    """Of a segment's bytes from some offset on, those that are WAL.
+
+    pg_receivewal fills a new file with zeros first. What ends in zeros itself is not cut short by that: the zeros are
+    there when the file is put together, or come with the next chunk. A complete segment is taken whole.
+    """
+    return data if complete else data.rstrip(b"\0")
+
+
+def chunks(keys: Iterable[str]) -> dict[str, list[Chunk]]:
+    """Segment -> its chunks in order; other objects are left out."""
+    found: dict[str, list[Chunk]] = {}
+    for key in keys:
+        if match := _CHUNK.fullmatch(key):
+            found.setdefault(match[1], []).append(Chunk(key, int(match[2], 16), int(match[3], 16)))
+    return {segment: sorted(parts, key=lambda part: (part.begin, part.end)) for segment, parts in found.items()}
+
+
+def end_of(parts: Iterable[Chunk]) -> int:
+    """The offset up to which a segment's chunks leave nothing out."""
+    end = 0
+    for part in parts:
+        if part.begin > end:
+            break
+        end = max(end, part.end)
+    return end
+
+
+def needed(keys: Iterable[str], start_segment: str) -> dict[str, list[Chunk]]:
+    """The segments that a restore from a base backup may need: from its first one on, of every timeline.
+
+    Gap if one of them has a hole, or one is missing before the first timeline's last.
+    """
+    found = {segment: parts for segment, parts in chunks(keys).items() if segment[8:] >= start_segment[8:]}
+    for segment, parts in found.items():
+        if end_of(parts) < max(part.end for part in parts):
+            raise Gap(f"segment {segment} lacks what comes after {end_of(parts):#x}")
+    if start_segment not in found:
+        raise Gap(f"segment {start_segment} is missing, with which the base backup begins")
+    return found
+
+
+def newest_base(ended: Mapping[str, str], at: str | None) -> str | None:
+    """Of base backups (name -> when it ended, ISO in UTC) the last that had ended at an instant; None if none had."""
+    usable = [name for name, when in ended.items() if at is None or when <= at]
+    return max(usable, default=None)

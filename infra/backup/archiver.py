@@ -1,0 +1,217 @@
+"""The archiver: `python -m infra.backup.archiver CONFIG`.
+
+It has pg_receivewal follow the primary, whichever member that is, and puts what that writes into the bucket several
+times a second. The replication slot, which Patroni keeps on every member, holds back what was not fetched. When
+pg_receivewal ends (the primary is gone, or leads no more) it begins anew from the slot: what was streamed already is
+streamed again and put only where it is new, so nothing has to be known about what happened meanwhile.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from infra.backup import archive
+from infra.backup.bucket import Access, Away, Bucket
+
+_LOOK_EVERY_S = 0.2
+"""Also how much a lost cluster loses, with the time that a put takes."""
+_PAUSE_S = 0.5
+_SPOOL_BYTES_MAX = 512 * 1024 * 1024
+_BASE_EVERY_S = 24 * 3600.0
+_BASE_AGAIN_AFTER_S = 5.0
+_BASE_WITHIN_S = 3600.0
+_END_WITHIN_S = 5.0
+
+log = logging.getLogger("archiver")
+
+
+class Config(msgspec.Struct, frozen=True):
+    programs: str
+    """The folder of pg_receivewal and pg_basebackup."""
+    conninfo: str
+    """All members, as a user that may replicate; the password is in `passfile`."""
+    passfile: str
+    slot: str
+    spool: str
+    """Where pg_receivewal writes."""
+    ready_file: str
+    access: Access
+
+
+class Spool:
+    """The files that pg_receivewal writes, on their way to the bucket."""
+
+    def __init__(self, folder: Path, bucket: Bucket) -> None:
+        self._folder = folder
+        self._bucket = bucket
+        self._done: dict[str, int] = {}
+        self._histories: set[str] = set()
+
+    def put(self) -> int:
+        """Put what is new, and drop segments that are complete; how many bytes. Away."""
+        count = 0
+        for path in sorted(self._folder.iterdir()):
+            if archive.is_history(path.name) and path.name not in self._histories:
+                self._bucket.put(archive.WAL + path.name, path.read_bytes())
+                self._histories.add(path.name)
+            elif (file := archive.segment_file(path.name)) is not None:
+                count += self._put_segment(path, file)
+        return count
+
+    def size(self) -> int:
+        return sum(path.stat().st_size for path in self._folder.iterdir())
+
+    def clear(self) -> None:
+        """Drop everything: it is in the bucket."""
+        for path in self._folder.iterdir():
+            path.unlink()
+
+    def _put_segment(self, path: Path, file: archive.File) -> int:
+        begin = self._done_of(file.segment)
+        try:
+            with path.open("rb") as opened:
+                size = os.fstat(opened.fileno()).st_size
+                opened.seek(begin)
+                data = archive.written(opened.read(), complete=file.complete)
+        except FileNotFoundError:
+            return 0  # It is complete now, and has its other name at the next look.
+        if data:
+            self._bucket.put(archive.chunk_key(file.segment, begin, begin + len(data)), data)
+            self._done[file.segment] = begin + len(data)
+        if file.complete and self._done[file.segment] == size:
+            path.unlink()
+        return len(data)
+
+    def _done_of(self, segment: str) -> int:
+        if segment not in self._done:
+            there = archive.chunks(self._bucket.first_versions(f"{archive.WAL}{segment}/"))
+            self._done[segment] = archive.end_of(there.get(segment, ()))
+        return self._done[segment]
+
+
+class Archiver:
+    """`stopping` ends it."""
+
+    def __init__(self, config: Config, bucket: Bucket, stopping: threading.Event) -> None:
+        self._config = config
+        self._bucket = bucket
+        self._stopping = stopping
+        self._spool = Spool(Path(config.spool), bucket)
+        self._streamed = threading.Event()
+        self._ready = Path(config.ready_file)
+
+    def run(self) -> None:
+        bases = threading.Thread(target=self._keep_bases, name="bases")
+        bases.start()
+        while not self._stopping.is_set():
+            receiver = self._start("pg_receivewal", "--no-loop", f"--slot={self._config.slot}",
+                                   f"--directory={self._config.spool}")  # fmt: skip
+            try:
+                while receiver.poll() is None and not self._stopping.is_set() and self._has_room():
+                    self._put()
+                    self._stopping.wait(_LOOK_EVERY_S)
+            finally:
+                _end(receiver)
+            # Everything that was streamed has to be in the bucket before it is forgotten here.
+            while not self._put() and not self._stopping.is_set():
+                self._stopping.wait(_PAUSE_S)
+            if not self._stopping.is_set():
+                self._spool.clear()
+                self._stopping.wait(_PAUSE_S)
+        bases.join(_END_WITHIN_S)
+
+    def _put(self) -> bool:
+        """Whether S3 took what there was."""
+        try:
+            if self._spool.put():
+                self._streamed.set()
+        except Away as error:
+            log.warning("%s", error)
+            return False
+        return True
+
+    def _has_room(self) -> bool:
+        """Beyond this it is the primary's slot that holds WAL back, within a limit of its own."""
+        return self._spool.size() < _SPOOL_BYTES_MAX
+
+    def _keep_bases(self) -> None:
+        """The first once WAL is put, so that all that it needs is there; then one a day."""
+        while not self._streamed.wait(1.0) and not self._stopping.is_set():
+            pass
+        while not self._stopping.is_set():
+            try:
+                self._take_base()
+            except (Away, OSError, subprocess.SubprocessError) as error:
+                log.warning("no base backup: %s", error)
+                self._stopping.wait(_BASE_AGAIN_AFTER_S)
+            else:
+                self._ready.touch()
+                self._stopping.wait(_BASE_EVERY_S)
+
+    def _take_base(self) -> None:
+        name = archive.BASE + _now()
+        backup = self._start("pg_basebackup", "--pgdata=-", "--format=tar", "--wal-method=none", "--checkpoint=fast",
+                             "--compress=client-gzip:1", output=True)  # fmt: skip
+        watch = threading.Timer(_BASE_WITHIN_S, backup.kill)
+        watch.start()
+        try:
+            assert backup.stdout is not None
+            self._bucket.put_stream(name + archive.BASE_TAR, backup.stdout)
+            if (code := backup.wait(_END_WITHIN_S)) != 0:
+                raise subprocess.SubprocessError(f"pg_basebackup ended with exit code {code}")
+            self._bucket.put(name + archive.BASE_DONE, msgspec.json.encode({"ended_at": _now()}))
+        finally:
+            watch.cancel()
+            _end(backup)
+
+    def _start(self, program: str, *arguments: str, output: bool = False) -> subprocess.Popen[bytes]:
+        path = str(Path(self._config.programs) / program)
+        return subprocess.Popen(
+            [path, f"--dbname={self._config.conninfo}", "--no-password", *arguments],
+            env={**os.environ, "PGPASSFILE": self._config.passfile},
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE if output else None,
+        )  # fmt: skip
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="microseconds")
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(_END_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(_END_WITHIN_S)
+    if process.stdout is not None:
+        process.stdout.close()
+
+
+def main(arguments: list[str], make_bucket: Callable[[Access], Bucket] = Bucket) -> int:
+    logging.basicConfig(level=logging.INFO, format="archiver: %(message)s")
+    config = msgspec.json.decode(Path(arguments[0]).read_bytes(), type=Config)
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    bucket = make_bucket(config.access)
+    try:
+        Archiver(config, bucket, stopping).run()
+    finally:
+        bucket.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

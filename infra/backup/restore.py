@@ -1,0 +1,258 @@
+"""A PostgreSQL of its own as the cluster was at an instant, or as far as the archive goes, out of the bucket alone.
+
+The newest base backup from before that instant is unpacked, the WAL since then put together, and PostgreSQL replays it
+up to the instant and opens. For a dropped table the table is then copied back (`copy_table`); for a lost cluster this
+is the cluster's new first member.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import tarfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import quote
+
+import msgspec
+import psycopg
+
+from infra.backup import archive
+from infra.backup.bucket import Access, Away, Bucket
+
+_FETCHERS = 4
+_OPENS_WITHIN_S = 300.0
+_POLL_S = 0.05
+_END_WITHIN_S = 10.0
+_NOT_REACHED = "recovery ended before configured recovery target was reached"
+# At least what the primary has, or a standby's recovery refuses to begin.
+_SETTINGS = {
+    "max_connections": "120", "shared_buffers": "32MB", "unix_socket_directories": "''",
+    "dynamic_shared_memory_type": "mmap", "jit": "off", "password_encryption": "scram-sha-256",
+    # Nobody may come before it is what it should be.
+    "recovery_target_action": "promote", "recovery_target_timeline": "latest",
+}  # fmt: skip
+
+
+class NotRestored(Exception):
+    """It could not be restored; says what is missing and what to do."""
+
+
+class NotReached(NotRestored):
+    """The archive does not reach the instant yet."""
+
+
+class Server(NamedTuple):
+    """How and where the restored PostgreSQL runs."""
+
+    prefix: list[str]
+    """What to put before its command, so that it does not run as root."""
+    owner: int | None
+    """To whom its files must belong then; None: they may stay whose they are."""
+    programs: Path
+    port: int
+    tls: tuple[Path, Path, Path] | None
+    """Certificate, key, authority."""
+
+
+class Restored(NamedTuple):
+    """A running PostgreSQL, and what it took."""
+
+    port: int
+    base: str
+    segments: int
+    fetched_s: float
+    opened_s: float
+    """From the begin to its first answer."""
+
+
+@contextmanager
+def restored(
+    access: Access,
+    folder: Path,
+    server: Server,
+    *,
+    user: str,
+    password: str,
+    at: datetime | None,
+    reached_within_s: float,
+) -> Iterator[Restored]:
+    """A PostgreSQL in `folder` (new) as of `at` (with its time zone), or of the archive's end; ended afterwards.
+
+    The archive is asked again for `reached_within_s` if it does not reach `at` yet. NotRestored.
+    """
+    began = time.monotonic()
+    folder.mkdir(mode=0o700)
+    bucket = Bucket(access)
+    try:
+        base = _fetch_base(bucket, folder / "data", at)
+        start, size = _start_segment(folder / "data"), _segment_bytes(server.programs, folder / "data")
+        while True:
+            segments = _fetch_wal(bucket, folder / "wal", start, size)
+            fetched_s = time.monotonic() - began
+            try:
+                process = _open(folder, server, user, password, at)
+                break
+            except NotReached:
+                if time.monotonic() > began + reached_within_s:
+                    raise
+    except (Away, archive.Gap, OSError, subprocess.SubprocessError, tarfile.TarError) as error:
+        raise NotRestored(f"nothing was restored: {error}") from error
+    finally:
+        bucket.close()
+    try:
+        yield Restored(server.port, base, segments, fetched_s, time.monotonic() - began)
+    finally:
+        _end(process)
+
+
+def copy_table(programs: Path, source: str, goal: str, table: str, folder: Path, within_s: float) -> None:
+    """Copy a table with its data, indexes, triggers and grants from one database to another, in one transaction; both
+    are libpq URLs, `folder` takes the dump. NotRestored with the word of the program that failed."""
+    dump = str(folder / f"{table}.dump")
+    steps = (
+        (source, ["pg_dump", "--format=custom", "--compress=0", f"--table={table}", f"--file={dump}"]),
+        (goal, ["pg_restore", "--no-owner", "--single-transaction", "--exit-on-error", "--dbname=", dump]),
+    )
+    deadline = time.monotonic() + within_s
+    for url, (program, *arguments) in steps:
+        try:
+            done = subprocess.run(
+                [str(programs / program), *arguments], env=_login(url), stdin=subprocess.DEVNULL, capture_output=True,
+                timeout=max(0.0, deadline - time.monotonic()), check=False,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            raise NotRestored(f"{table} was not copied within {within_s:.0f} s") from None
+        if done.returncode != 0:
+            raise NotRestored(f"{table} was not copied: {done.stderr.decode(errors='replace').strip()[-500:]}")
+
+
+def _login(url: str) -> dict[str, str]:
+    """A libpq URL as environment, so that its password is on no command line."""
+    names = {"dbname": "PGDATABASE", "user": "PGUSER", "password": "PGPASSWORD", "host": "PGHOST", "port": "PGPORT",
+             "sslmode": "PGSSLMODE", "sslrootcert": "PGSSLROOTCERT", "connect_timeout": "PGCONNECT_TIMEOUT",
+             "target_session_attrs": "PGTARGETSESSIONATTRS"}  # fmt: skip
+    values = psycopg.conninfo.conninfo_to_dict(url)
+    return {**os.environ, **{names[name]: str(value) for name, value in values.items()}}
+
+
+def _fetch_base(bucket: Bucket, data: Path, at: datetime | None) -> str:
+    there = bucket.first_versions(archive.BASE)
+    ended = {}
+    for key, version in there.items():
+        if key.endswith(archive.BASE_DONE):
+            ended[key.removesuffix(archive.BASE_DONE)] = msgspec.json.decode(bucket.read(key, version))["ended_at"]
+    base = archive.newest_base(ended, None if at is None else at.isoformat(timespec="microseconds"))
+    if base is None:
+        raise NotRestored(f"there is no base backup from before {at}: the archiver takes one when it starts")
+    key = base + archive.BASE_TAR
+    data.mkdir(mode=0o700)
+    with bucket.open(key, there[key]) as body, tarfile.open(fileobj=body, mode="r|gz") as tar:
+        tar.extractall(data, filter="data")
+    return base.removeprefix(archive.BASE)
+
+
+def _start_segment(data: Path) -> str:
+    """Its name stands in the backup's label: `START WAL LOCATION: 0/3000028 (file 000000010000000000000003)`."""
+    first = (data / "backup_label").read_text().splitlines()[0]
+    return first.rpartition("(file ")[2].rstrip(")")
+
+
+def _segment_bytes(programs: Path, data: Path) -> int:
+    done = subprocess.run(
+        [str(programs / "pg_controldata"), "-D", str(data)], capture_output=True, text=True, timeout=10, check=True
+    )
+    line = next(line for line in done.stdout.splitlines() if line.startswith("Bytes per WAL segment:"))
+    return int(line.rpartition(":")[2])
+
+
+def _fetch_wal(bucket: Bucket, wal: Path, start_segment: str, segment_bytes: int) -> int:
+    """How many segments are there now."""
+    wal.mkdir(exist_ok=True)
+    there = bucket.first_versions(archive.WAL)
+    segments = archive.needed(there, start_segment)
+
+    def put_together(segment: str) -> None:
+        with (wal / segment).open("wb") as file:
+            for chunk in segments[segment]:
+                file.seek(chunk.begin)
+                file.write(bucket.read(chunk.key, there[chunk.key]))
+            file.truncate(segment_bytes)
+
+    with ThreadPoolExecutor(_FETCHERS) as pool:
+        list(pool.map(put_together, segments))
+    for key, version in there.items():
+        name = key.removeprefix(archive.WAL)
+        if archive.is_history(name):
+            (wal / name).write_bytes(bucket.read(key, version))
+    return len(segments)
+
+
+def _open(folder: Path, server: Server, user: str, password: str, at: datetime | None) -> subprocess.Popen[bytes]:
+    """Start PostgreSQL, and wait until it has replayed all and takes writes."""
+    _configure(folder, server, at)
+    if server.owner is not None:
+        for path in (folder, *folder.rglob("*")):
+            os.chown(path, server.owner, server.owner, follow_symlinks=False)
+    log = folder / "log"
+    command = [*server.prefix, str(server.programs / "postgres"), "-D", str(folder / "data"),
+               f"--config-file={folder / 'postgresql.conf'}"]  # fmt: skip
+    with log.open("wb") as file:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True)
+    url = f"postgresql://{user}@127.0.0.1:{server.port}/postgres?connect_timeout=1"
+    if server.tls:
+        url += f"&sslmode=verify-full&sslrootcert={quote(str(server.tls[2]))}"
+    deadline = time.monotonic() + _OPENS_WITHIN_S
+    try:
+        while process.poll() is None and time.monotonic() < deadline:
+            try:
+                with psycopg.connect(url, password=password) as link:
+                    row = link.execute("select pg_is_in_recovery()").fetchone()
+                    if row == (False,):
+                        return process
+            except psycopg.OperationalError:
+                pass  # Not yet; its log says more than this.
+            time.sleep(_POLL_S)
+    except BaseException:
+        _end(process)
+        raise
+    _end(process)
+    said = log.read_text(errors="replace")
+    if _NOT_REACHED in said:
+        raise NotReached(f"the archive does not reach {at}: look whether the archiver runs")
+    raise NotRestored("the restored PostgreSQL did not open:\n" + "\n".join(said.splitlines()[-8:]))
+
+
+def _configure(folder: Path, server: Server, at: datetime | None) -> None:
+    hba = folder / "pg_hba.conf"
+    hba.write_text(f"{'hostssl' if server.tls else 'host'} all all 127.0.0.1/32 scram-sha-256\n")
+    settings = {
+        **_SETTINGS,
+        "listen_addresses": "'127.0.0.1'",
+        "port": str(server.port),
+        "hba_file": f"'{hba}'",
+        "restore_command": f'\'cp "{folder / "wal"}/%f" "%p"\'',
+    }
+    if server.tls:
+        settings |= {"ssl": "on", "ssl_min_protocol_version": "'TLSv1.3'", "ssl_cert_file": f"'{server.tls[0]}'",
+                     "ssl_key_file": f"'{server.tls[1]}'"}  # fmt: skip
+    if at is not None:
+        settings["recovery_target_time"] = f"'{at.isoformat()}'"
+    (folder / "postgresql.conf").write_text("".join(f"{name} = {value}\n" for name, value in settings.items()))
+    (folder / "data" / "recovery.signal").touch()
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(_END_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(_END_WITHIN_S)

@@ -1,0 +1,85 @@
+"""How WAL is cut into objects and put together again."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from infra.backup import archive
+
+SEGMENT = "000000010000000000000003"
+SIZE = 64
+
+
+def put_together(stored: dict[str, bytes]) -> bytes:
+    file = bytearray(SIZE)
+    for chunk in archive.chunks(stored).get(SEGMENT, []):
+        file[chunk.begin : chunk.end] = stored[chunk.key]
+    return bytes(file)
+
+
+@given(
+    st.binary(min_size=SIZE, max_size=SIZE),
+    st.lists(st.integers(0, SIZE), max_size=12).map(sorted),
+    st.integers(0, 11),
+)  # fmt: skip
+def test_what_was_looked_at_while_it_grew_is_put_together_byte_for_byte(
+    wal: bytes, looks: list[int], lost: int
+) -> None:
+    """Also when the archiver forgot at some look what it had put, and asks the bucket."""
+    stored: dict[str, bytes] = {}
+    done = 0
+    for number, reached in enumerate([*looks, SIZE]):
+        if number == lost:
+            done = archive.end_of(archive.chunks(stored).get(SEGMENT, ()))
+        complete = reached == SIZE and number == len(looks)
+        seen = (wal[:reached] + bytes(SIZE - reached))[done:]
+        data = archive.written(seen, complete=complete)
+        if data:
+            stored[archive.chunk_key(SEGMENT, done, done + len(data))] = data
+            done += len(data)
+        assert put_together(stored)[:reached] == wal[:reached]
+    assert put_together(stored) == wal
+    assert archive.end_of(archive.chunks(stored)[SEGMENT]) == SIZE
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        (SEGMENT, archive.File(SEGMENT, complete=True)),
+        (f"{SEGMENT}.partial", archive.File(SEGMENT, complete=False)),
+        ("00000002.history", None),
+        (f"{SEGMENT}.gz", None),
+        ("0000000200000000", None),
+    ],
+)
+def test_files_are_known_by_their_names(name: str, expected: archive.File | None) -> None:
+    assert archive.segment_file(name) == expected
+    assert archive.is_history(name) == name.endswith("history")
+
+
+def test_a_restore_needs_every_timeline_from_the_base_backup_on() -> None:
+    def keys(*segments: str) -> list[str]:
+        return [archive.chunk_key(segment, 0, SIZE) for segment in segments]
+
+    old, first, second, other = (f"0000000{line}00000000000000{number}" for line, number in
+                                 ((1, "02"), (1, "03"), (1, "04"), (2, "04")))  # fmt: skip
+    found = archive.needed([*keys(old, first, second, other), "wal/00000002.history"], first)
+    assert list(found) == [first, second, other]
+    with pytest.raises(archive.Gap, match=f"{first} is missing"):
+        archive.needed(keys(old, second), first)
+
+
+def test_a_hole_in_a_segment_is_told() -> None:
+    keys = [archive.chunk_key(SEGMENT, 0, 16), archive.chunk_key(SEGMENT, 32, SIZE)]
+    assert archive.end_of(archive.chunks(keys)[SEGMENT]) == 16
+    with pytest.raises(archive.Gap, match=f"{SEGMENT} lacks what comes after 0x10"):
+        archive.needed(keys, SEGMENT)
+
+
+def test_the_newest_base_backup_that_had_ended_is_taken() -> None:
+    ended = {"base/1": "2026-01-01T00:00:10+00:00", "base/2": "2026-01-02T00:00:10+00:00"}
+    assert archive.newest_base(ended, "2026-01-02T00:00:05+00:00") == "base/1"
+    assert archive.newest_base(ended, None) == "base/2"
+    assert archive.newest_base(ended, "2025-12-31T00:00:00+00:00") is None

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import asyncpg
 
+from system.store.outbox import RETENTION_DAYS
 from system.wire import IncidentKind, Region, Severity
 
 _CONFIRMED = "select partition, confirmed_position from relay_partition"
@@ -39,6 +40,13 @@ update incidents set status = 'closed', closed_at = transaction_timestamp(), ver
 where kind = $1 and subject = $2 and status = 'open'"""
 
 PRUNE_BATCH = 1_000
+# Found by their BRIN indexes, hence without an order.
+_PRUNE_OLD = f"""
+with old as (
+    select ctid from {{table}} where {{at}} < transaction_timestamp() - interval '{RETENTION_DAYS} days'
+    limit $1 for update skip locked
+)
+delete from {{table}} t using old where t.ctid = old.ctid"""
 _PRUNE = (
     """
 with old as (
@@ -53,8 +61,11 @@ with old as (
     order by created_at limit $1 for update skip locked
 )
 delete from notification n using old where n.event_id = old.event_id""",
+    _PRUNE_OLD.format(table="consumer_applied", at="applied_at"),
+    _PRUNE_OLD.format(table="refusals", at="last_at"),
 )
-"""Keys whose clients have long stopped trying, and notifications that are over and done with."""
+"""Keys whose clients have long stopped trying, notifications that are over and done with, traces of events that no
+stream holds any more, and refusals that stand in the audit trail since as long."""
 
 
 @dataclass(frozen=True)

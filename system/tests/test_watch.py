@@ -185,6 +185,32 @@ def test_what_has_had_its_day_is_removed_in_batches(database: Settings, monkeypa
     on(database, work)
 
 
+def test_traces_and_refusals_are_kept_as_long_as_events(database: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "PRUNE_BATCH", 5)
+
+    async def work(connection: asyncpg.Connection) -> None:
+        await connection.execute("""
+            insert into consumer_applied
+            select 'analytics', 'projects.0', n, n, now() - n * interval '1 day' from generate_series(1, 40) n;
+            insert into refusals (client_id, region, method, route, status, reason, count, last_at)
+            select 'a', 'ams', 'GET', '/', 403, 'r', 1, now() - n * interval '1 day' from generate_series(1, 40) n;
+            insert into idempotency select 'system:refusals', n::text, '', 204, 'null', now() - n * interval '1 day'
+            from generate_series(0, 4) n""")
+        watching = Watch("iad")
+        for now_s in range(5):
+            await watching.round(connection, now_s, NO_LETTERS)
+        # Day 30 is just over when it is looked at.
+        assert [row[0] for row in await connection.fetch("select first from consumer_applied order by first")] == [
+            *range(1, 30)
+        ]
+        assert await connection.fetchval("select count(*) from refusals") == 29
+        assert await connection.fetchval("select count(*) from idempotency") == 1
+        # What leaves the table has left it quietly: the audit trail has had it since it was written.
+        assert await connection.fetchval("select count(*) from outbox where type = 'refused'") == 40
+
+    on(database, work)
+
+
 def test_the_bus_says_whose_letters_there_are(nats_server: None, settings: Settings) -> None:
     async def run() -> None:
         client = await bus.connect(settings, "test", Surroundings(LOG), LOG)

@@ -123,13 +123,13 @@ class System:
             self.start_part(part.name)
         self.wait_ready(self._named("etcd"), deadline)
         progress(0.15, "starting PostgreSQL's primary")
-        leader, *replicas = self._named("postgres")
+        leader, *followers = self._named("postgres", "archiver")
         self.start_part(leader.name)
         self.wait_ready([leader], deadline)
         self._wait("PostgreSQL's primary to take its lease", self._lacks_primary, deadline)
         postgres_part.create_roles(self.place)
         progress(0.4, "starting PostgreSQL's replicas, loading countries and projects")
-        for part in replicas:
+        for part in followers:
             self.start_part(part.name)
         self.run_once("system.store.migrate", role="owner")
         progress(0.6, "waiting for NATS, Valkey, S3; creating streams")
@@ -141,7 +141,7 @@ class System:
         own = [part for part in self._named(*_OWN) if bus_layout.works(self.place, part.node)]
         for part in own:
             self.start_part(part.name)
-        self.wait_ready([*replicas, *own], deadline)
+        self.wait_ready([*followers, *own], deadline)
         progress(0.95, "waiting for full redundancy")
         self._wait("PostgreSQL to be redundant", lambda: postgres_part.missing_redundancy(self.place), deadline)
         postgres_part.checkpoint_all(self.place)

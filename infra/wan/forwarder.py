@@ -2,7 +2,8 @@
 port as if from within its region, without distance.
 
 The listening sockets are of the world outside, those that dial of the regions: a socket belongs to the network
-namespace in which it was made, whoever uses it.
+namespace in which it was made, whoever uses it. On asyncio's own loop: uvloop 0.23 corrupted its memory here under
+many connections that were refused and reset.
 """
 
 from __future__ import annotations
@@ -12,8 +13,6 @@ import socket
 import struct
 from collections.abc import Sequence
 from typing import NamedTuple, cast
-
-import uvloop
 
 from infra.wan import namespaces
 
@@ -41,7 +40,7 @@ class _Pipe(asyncio.Protocol):
         self._ended = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = transport = cast(asyncio.Transport, transport)  # uvloop's own kind is no subclass of it.
+        self.transport = transport = cast(asyncio.Transport, transport)
         transport.set_write_buffer_limits(high=_BUFFER_BYTES)
         if self.other is None:  # The near end went while this one was dialled.
             transport.abort()
@@ -143,4 +142,4 @@ async def _run(ways: Sequence[Way]) -> None:
 
 def run(ways: Sequence[Way]) -> None:
     """Forward until the process is ended."""
-    uvloop.run(_run(ways))
+    asyncio.run(_run(ways))

@@ -27,7 +27,7 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         for name, value, low, high in (
             ("delay_ms", self.delay_ms, 0, 10_000),
             ("jitter_ms", self.jitter_ms, 0, 10_000),
-            ("bandwidth_mb_s", self.bandwidth_mb_s or 1, 0.001, 100_000),
+            ("bandwidth_mb_s", 1.0 if self.bandwidth_mb_s is None else self.bandwidth_mb_s, 0.001, 100_000),
             ("loss", self.loss, 0, 1),
         ):
             if not low <= value <= high:

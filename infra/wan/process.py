@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from infra.wan import control
@@ -19,6 +20,11 @@ def enter(pid: int, region: int) -> list[str]:
         "nsenter", "--preserve-credentials", f"--user=/proc/{pid}/ns/user",
         f"--net=/proc/{pid}/fd/{FIRST_NETWORK + region}", "--",
     ]  # fmt: skip
+
+
+def command(home: Path) -> list[str]:
+    """The process for the system in `home`."""
+    return [sys.executable, "-m", "infra.wan", str(home)]
 
 
 def ready(home: Path) -> bool:

@@ -20,10 +20,11 @@ _RESERVED = 3
 """superuser_reserved_connections."""
 _MEMORY_MIB = {
     "etcd": 45, "postgres": 130, "nats": 90, "valkey": 15, "s3": 190, "api": 95, "mirror": 90, "gateway": 40,
+    "archiver": 80,
 }  # fmt: skip
 _WORKER_MIB = 75
 """Relay and consumers. Memory once warm: a process's own and its share of what is shared."""
-_DISK_MIB = {"postgres": 700, "nats": 1_200, "mirror": 1_200, "etcd": 200, "s3": 500}
+_DISK_MIB = {"postgres": 700, "nats": 1_200, "mirror": 1_200, "etcd": 200, "s3": 500, "archiver": 300}
 """A day of runs: PostgreSQL's max_wal_size, wal_keep_size and data; the streams with some load; WAL archived."""
 _OTHER_DISK_MIB = 10
 _MIB = 1 << 20
@@ -116,13 +117,13 @@ def _connections(inputs: Inputs, kinds: Counter[str]) -> Resource:
     """Of the primary when its region's standby is lost: then it serves that region's reads, too."""
     apis, at_home = kinds["api"], sum(node.region == inputs.primary.region for node in inputs.nodes("api"))
     workers = sum(count for kind, count in kinds.items() if kind not in _MEMORY_MIB)
-    followers = kinds[COMMIT] - 1
+    followers = kinds[COMMIT] - 1 + kinds["archiver"]
     return Resource(
         what="connections to the primary",
         needs=apis * API_WRITES + at_home * API_READS + workers * WORKER + followers + _OTHERS,
         has=float(inputs.parameters["max_connections"]) - _RESERVED,
         unit="connections",
         how=f"{apis} APIs x {API_WRITES} to write, {at_home} in its region x {API_READS} to read, {workers} consumers "
-        f"and relays x {WORKER}, {followers} members, {_OTHERS} for Patroni, migrations and observers; max_connections "
-        f"less {_RESERVED} that are kept for superusers",
+        f"and relays x {WORKER}, {followers} that follow its WAL, {_OTHERS} for Patroni, migrations and observers; "
+        f"max_connections less {_RESERVED} that are kept for superusers",
     )

@@ -203,7 +203,7 @@ def _region(inputs: Inputs) -> FaultBound:
         if durability == "standby"
         else f"with {at_home} members lost at once the others cannot be sure to have every write"
     )
-    how = f"{why}: the promotion has to be ordered, and takes what is left of the lease, up to {most:g} s"
+    how = f"{why}: the take-over has to be ordered, and waits for what is left of the lease: up to {most:g} s"
     return _bound("region", f"the region {home} is lost", (0.0, None), how, lost, ["region-loss"])
 
 

@@ -48,17 +48,17 @@ def stream_covers(inputs: Inputs) -> list[StreamCover]:
 
 def quorums(inputs: Inputs) -> list[Quorum]:
     """Who must be there for what."""
-    found = [_majority("etcd (the primary's lease)", inputs.nodes("etcd"))] if inputs.nodes("etcd") else []
-    found += [
-        _majority(f"streams, bus {layout} (of {REPLICAS} copies)", inputs.nodes(BUS, layout)[:REPLICAS])
-        for layout in inputs.layouts
-        if inputs.nodes(BUS, layout)
-    ]
+    etcd = inputs.nodes("etcd")
+    found = [_quorum("etcd (the primary's lease)", etcd, len(etcd) // 2 + 1)] if etcd else []
+    found += [_copies(inputs, layout) for layout in inputs.layouts if inputs.nodes(BUS, layout)]
     return found + _commits(inputs)
 
 
-def _majority(what: str, nodes: list[Node]) -> Quorum:
-    return _quorum(what, nodes, len(nodes) // 2 + 1)
+def _copies(inputs: Inputs, layout: str) -> Quorum:
+    brokers = inputs.nodes(BUS, layout)[:REPLICAS]
+    mirrors = [node.region for node in inputs.nodes("mirror", layout)]
+    note = f"mirrors in {', '.join(mirrors)}: one becomes the bus when it is ordered to" if mirrors else ""
+    return _quorum(f"streams, bus {layout} (of {REPLICAS} copies)", brokers, len(brokers) // 2 + 1, note)
 
 
 def _quorum(what: str, nodes: list[Node], needs: int, note: str = "") -> Quorum:

@@ -290,7 +290,7 @@ def load_list() -> None:
 @click.argument("scenario")
 @click.option("--rate", type=float, help="Operations offered per second, in the scenario's unit.")
 @click.option("--duration", "duration_s", type=float, help="Seconds measured, after a short warm-up.")
-@click.option("--users", type=int, help="Generator processes that share the rate; default 1.")
+@click.option("--users", type=int, help="Generator processes that share the rate; default 1, or 1 a region.")
 @click.option("--web", is_flag=True, help="Show Locust's own page while it runs.")
 @click.option("--out", type=click.Path(path_type=Path), help="Where to write the run.")
 def load_run(scenario: str, out: Path | None, **options: Any) -> None:

@@ -67,6 +67,9 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     security: str
     tls: Tls | None = None
     """None where the system runs without TLS."""
+    enter: dict[str, list[str]] = {}
+    """Region -> what to put before a command so that it runs inside the region, with the target of `inside_path`;
+    empty where regions are not apart."""
 
     def context(self) -> ssl.SSLContext | None:
         """With which this machine's programs verify the system's servers and show who they are; None without TLS."""
@@ -90,6 +93,11 @@ def _context(tls: Tls) -> ssl.SSLContext:
     made.minimum_version = ssl.TLSVersion.TLSv1_3
     made.load_cert_chain(tls.cert_file, tls.key_file)
     return made
+
+
+def inside_path(path: Path) -> Path:
+    """The file of the same target for programs inside a region; there if the target has regions to enter."""
+    return path.with_stem(f"{path.stem}-inside")
 
 
 def write(target: Target, path: Path) -> None:

@@ -59,7 +59,9 @@ class EngineProcess:
         self.error: str | None = None
         self._environment = environment
         self._process = subprocess.Popen(
-            [sys.executable, "-m", engine.module, str(spec)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            [*_plan.enter.get(engine.region, []), sys.executable, "-m", engine.module, str(spec)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
         )
         self._listener = gevent.spawn(self._listen)
 

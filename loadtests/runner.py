@@ -50,16 +50,23 @@ def plan(
 ) -> Plan:  # fmt: skip
     """What `run` will do; None takes the scenario's own. UsageError for what cannot be."""
     scenario = check(name, rate=rate, duration_s=duration_s, warmup_s=warmup_s, users=users)
+    target = targets.read(target_path)
+    apart = len(target.regions) if scenario.per_region and target.enter else 1
+    if users is not None and users % apart:
+        raise UsageError(f"users: expected a multiple of {apart}, as many in every region; found {users}")
+    seen_from = targets.inside_path(target_path) if target.enter else target_path
     return Plan(
         scenario=name,
         folder=str(folder.path.resolve()),
         work=str(work),
-        target=str(target_path.resolve()),
-        run_id=targets.read(target_path).run_id,
+        target=str(seen_from.resolve()),
+        run_id=target.run_id,
+        regions=target.regions,
+        enter=target.enter,
         rate=scenario.rate if rate is None else rate,
         duration_s=scenario.duration_s if duration_s is None else duration_s,
         warmup_s=scenario.warmup_s if warmup_s is None else warmup_s,
-        users=users or 1,
+        users=users or apart,
         seed=seed,
     )
 
@@ -205,6 +212,7 @@ def _collect(planned: Plan, target: Target, folder: RunFolder) -> bool:
         "security": target.security,
         "stream_replicas": str(target.stream_replicas),
         "generators": str(planned.users),
+        "clients": "inside the regions" if planned.enter else "on this machine, without distance",
     }
     if problems:
         more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""

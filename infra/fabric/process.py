@@ -21,8 +21,9 @@ from types import MappingProxyType
 import msgspec
 import psutil
 
-from infra import bus_layout, bus_users, certificates, clients, deaths, demote, ports, processes, security, site, target
+from infra import bus_layout, bus_users, certificates, clients, deaths, demote, ports, processes, site, target
 from infra.deaths import Death
+from infra.fabric import description
 from infra.options import DEFAULTS, Options
 from infra.parts import PARTS
 from infra.parts import covenant as covenant_parts
@@ -31,7 +32,6 @@ from infra.parts import nats as nats_part
 from infra.parts import postgres as postgres_part
 from infra.parts.base import Part
 from infra.progress import Report
-from infra.target import Tls
 from infra.topology import Topology, kept_in
 from infra.topology import load as load_topology
 from infra.wan import probe as wan_probe
@@ -146,6 +146,9 @@ class System:
         self._wait("PostgreSQL to be redundant", lambda: postgres_part.missing_redundancy(self.place), deadline)
         postgres_part.checkpoint_all(self.place)
         target.write(self.target(), self.target_path)
+        if self.site.apart:
+            inside = description.from_inside(self.target(), self.place)
+            target.write(inside, target.inside_path(self.target_path))
         if self.site.options.supervisor == "on":
             self._start_helper(SUPERVISOR, "infra.supervisor")
         progress(1.0, "the system is ready")
@@ -305,43 +308,8 @@ class System:
         return self.site.path / target.FILE
 
     def target(self) -> target.Target:
-        place, secret = self.place, self.site.secrets
-        regions = place.topology.running_regions(self.site.size)
-        apis = {node.region: f"http://{place.outside(node, 'http')}" for node in place.nodes("api")}
-        return target.Target(
-            run_id=self.site.run_id,
-            regions=regions,
-            api=apis,
-            web={region: f"http://{region}.localhost:{url.rpartition(':')[2]}" for region, url in apis.items()},
-            clients={name: target.Login(user=name, password=key) for name, key in self.site.clients.items()},
-            nats=bus_layout.urls(place, outside=True),
-            nats_load=target.Login(user=bus_users.LOAD, password=secret["nats_load"]),
-            nats_observer=target.Login(user=bus_users.OBSERVER, password=secret["nats_observer"]),
-            tls=self._client_tls(),
-            observer_dsn=postgres_part.dsn(place, "covenant_observer", secret["observer"]),
-            replica_dsn={
-                region: postgres_part.dsn(
-                    place, "covenant_observer", secret["observer"], node=covenant_parts.replica(place, region)
-                )
-                for region in regions
-            },
-            valkey={
-                node.region: f"redis://:{secret['valkey']}@{place.outside(node, 'client')}/0"
-                for node in place.nodes("valkey")
-            },
-            stream_replicas=covenant_parts.STREAM_REPLICAS,
-            durability=(
-                f"NATS R{covenant_parts.STREAM_REPLICAS}, file, sync_interval {self.site.options.sync_interval}; "
-                + postgres_part.durability(self.site.options)
-            ),
-            security=security.in_words(self.site.options),
-        )
-
-    def _client_tls(self) -> Tls | None:
-        if self.site.options.tls == "off":
-            return None
-        mine = certificates.client(self.site)
-        return Tls(ca_file=str(mine.ca), cert_file=str(mine.cert), key_file=str(mine.key))
+        """What a program of this machine needs to know of it."""
+        return description.of(self.place, enter={region: self.inside(region) for region in self._entered()})
 
     def versions(self) -> dict[str, str]:
         """Versions of the components, by kind."""
@@ -389,6 +357,10 @@ class System:
         log = home / f"{name}.log"
         self._spawn(name, [sys.executable, "-m", module, str(home)], self._common_environment(name), home, log)
         return log
+
+    def _entered(self) -> list[str]:
+        """The regions that a program can be started in."""
+        return self.place.topology.running_regions(self.site.size) if self.alive(wan_process.NAME) else []
 
     def _start_wan(self) -> None:
         log = self._start_helper(wan_process.NAME, "infra.wan")

@@ -46,6 +46,8 @@ class ApiLoadSpec(msgspec.Struct, frozen=True, kw_only=True):
     timeout_s: float = 2.0
     connections: int = 32
     """At most, to each region."""
+    regions: list[str]
+    """Whose APIs it reads from."""
 
 
 class _Page(msgspec.Struct):
@@ -142,7 +144,7 @@ async def _known_projects(client: HttpClient) -> list[str]:
 async def work(spec: ApiLoadSpec, control: Control) -> None:
     target = targets.read(Path(spec.target))
     login = target.clients["reader"]
-    clients = {region: ApiClient(target.api[region], login, connections=spec.connections) for region in target.regions}
+    clients = {region: ApiClient(target.api[region], login, connections=spec.connections) for region in spec.regions}
     await asyncio.gather(*(client.sign_in() for client in clients.values()))
     reader = _Reader(spec, clients, await _known_projects(next(iter(clients.values()))))
     begin_ns = await control.begin()

@@ -29,8 +29,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     work: str
     """Where engines find their specifications and leave their parts."""
     target: str
-    """The file of an `infra.target.Target`."""
+    """The file of an `infra.target.Target`, as it is from where the engines run."""
     run_id: str
+    regions: list[str]
+    enter: dict[str, list[str]] = {}
+    """Region -> what leads a command into it; empty where regions are not apart."""
     rate: float
     duration_s: float
     warmup_s: float
@@ -40,6 +43,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     def part(self, name: str) -> str:
         return str(Path(self.work) / f"{name}.part.json")
+
+    def share(self, user: int) -> list[str]:
+        """The regions that user `user` is for: one, if it can be started inside it; else all."""
+        return [self.regions[user % len(self.regions)]] if self.enter else self.regions
 
     def offset_s(self, user: int) -> float:
         """By how much user `user` (from 0) begins later, so that all together offer an even rate."""
@@ -52,6 +59,8 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     module: str
     spec: msgspec.Struct
+    region: str
+    """Where it runs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +79,8 @@ class Scenario:
     """The engine of user 0, 1, ...: each offers its share of the rate."""
     observers: Callable[[Plan], list[Engine]] = field(repr=False, default=lambda plan: [])
     """Engines that are ready before the load begins, and finish after it has ended."""
+    per_region: bool = False
+    """Whether users are in every region, in equal numbers; else all are where the bus is, in the first one."""
     requests: bool = False
     """Whether these are requests to the API, which count for availability."""
 

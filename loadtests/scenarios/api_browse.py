@@ -18,8 +18,9 @@ def _generator(plan: Plan, user: int) -> Engine:
         duration_s=plan.duration_s,
         offset_s=plan.offset_s(user),
         seed=plan.seed * MAX_USERS + user,
+        regions=plan.share(user),
     )
-    return Engine(name=name, module="loadtests.engine.api_load", spec=spec)
+    return Engine(name=name, module="loadtests.engine.api_load", spec=spec, region=plan.share(user)[0])
 
 
 SCENARIO = Scenario(
@@ -31,5 +32,6 @@ SCENARIO = Scenario(
     duration_s=60.0,
     warmup_s=5.0,
     generator=_generator,
+    per_region=True,
     requests=True,
 )

@@ -35,7 +35,7 @@ def _generator(plan: Plan, user: int) -> Engine:
         offset_s=user * _BURST_S / plan.users,
         burst=max(1, round(plan.rate / plan.users * _BURST_S)),
     )
-    return Engine(name=name, module="loadtests.engine.bus_publisher", spec=spec)
+    return Engine(name=name, module="loadtests.engine.bus_publisher", spec=spec, region=plan.regions[0])
 
 
 def _observers(plan: Plan) -> list[Engine]:
@@ -48,7 +48,7 @@ def _observers(plan: Plan) -> list[Engine]:
         warmup_s=plan.warmup_s,
         duration_s=plan.duration_s,
     )
-    return [Engine(name="subscriber", module="loadtests.engine.bus_subscriber", spec=spec)]
+    return [Engine(name="subscriber", module="loadtests.engine.bus_subscriber", spec=spec, region=plan.regions[0])]
 
 
 SCENARIO = Scenario(

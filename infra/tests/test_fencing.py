@@ -3,7 +3,6 @@ write is lost, nobody writes beside the new primary, and the old one comes back 
 
 from __future__ import annotations
 
-import dataclasses
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,11 +14,12 @@ import psycopg
 import pytest
 
 from chaos import old_primary
-from infra import deaths, leader_key, topology
+from infra import deaths, leader_key
 from infra.fabric.process import System
 from infra.options import parse
 from infra.parts import postgres
 from infra.supervisor import Supervisor
+from infra.tests.small_cluster import running
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -37,28 +37,10 @@ def until(look: Callable[[], T | None], within_s: float, what: str) -> T:
 @pytest.fixture
 def system(tmp_path: Path) -> Iterator[System]:
     """etcd and the two members of the primary's region, right after bootstrap; nothing else."""
-    made = System.create(tmp_path / "home", run_id="fenced", size="core", plant={}, options=parse(["distance=off"]))
-    whole = topology.load()
-    few = tuple(
-        node
-        for node in whole.nodes("core")
-        if node.kind == "etcd" or (node.kind == postgres.Postgres.kind and node.zone is not None)
-    )
-    small = System(made.site, dataclasses.replace(whole, sizes={("core", "regional"): few}))
-    try:
-        for part in small.parts.values():
-            part.folder.mkdir()
-            part.prepare()
-        members = [part for part in small.parts.values() if part.kind == postgres.Postgres.kind]
-        for part in [part for part in small.parts.values() if part not in members] + members[:1]:
-            small.start_part(part.name)
-        until(lambda: postgres.primary(small.place), 60, "a primary")
-        small.start_part(members[1].name)
-        until(lambda: postgres.missing_redundancy(small.place) is None or None, 60, "a synchronous standby")
-        postgres.checkpoint_all(small.place)
-        yield small
-    finally:
-        made.stop()
+    names = ["etcd-iad", "postgres-iad-a", "postgres-iad-b"]
+    with running(tmp_path / "fenced", names, parse(["distance=off"])) as made:
+        postgres.checkpoint_all(made.place)
+        yield made
 
 
 @contextmanager

@@ -68,17 +68,17 @@ def renew(place: Place) -> None:
     _issue_all(place, trustme.CA.from_pem(cert.read_bytes(), key.read_bytes()))
 
 
-def context(site: Site, name: str = HARNESS) -> ssl.SSLContext:
+def context(site: Site, name: str = HARNESS, least: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3) -> ssl.SSLContext:
     """What a client of this system verifies servers with: TLS 1.3, their names, this system's authority."""
     mine = client(site, name)
-    return _context(mine, mine.cert.stat().st_mtime_ns)
+    return _context(mine, mine.cert.stat().st_mtime_ns, least)
 
 
 @lru_cache(maxsize=8)
-def _context(mine: Credentials, written_ns: int) -> ssl.SSLContext:
+def _context(mine: Credentials, written_ns: int, least: ssl.TLSVersion) -> ssl.SSLContext:
     """`written_ns` tells renewed files from those before."""
     made = ssl.create_default_context(cafile=str(mine.ca))
-    made.minimum_version = ssl.TLSVersion.TLSv1_3
+    made.minimum_version = least
     made.load_cert_chain(str(mine.cert), str(mine.key))
     return made
 

@@ -14,6 +14,7 @@ import urllib.request
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from infra.parts import etcd
 from infra.site import Place
 
 _ANSWER_WITHIN_S = 1.0
@@ -68,10 +69,11 @@ def _ask(place: Place, what: str, body: dict[str, Any]) -> dict[str, Any]:
     """A request to etcd's JSON gateway, at the first member that answers it."""
     data = json.dumps(body).encode()
     problems = []
-    for end in place.outside_endpoints("etcd", "client"):
-        request = urllib.request.Request(f"http://{end}/v3/kv/{what}", data, {"Content-Type": "application/json"})
+    for node in place.nodes("etcd"):
+        end = etcd.origin(place, node)
+        request = urllib.request.Request(f"{end}/v3/kv/{what}", data, {"Content-Type": "application/json"})
         try:
-            with urllib.request.urlopen(request, timeout=_ANSWER_WITHIN_S) as answer:
+            with urllib.request.urlopen(request, timeout=_ANSWER_WITHIN_S, context=etcd.context(place)) as answer:
                 found: dict[str, Any] = json.loads(answer.read())
                 return found
         except (OSError, ValueError) as error:

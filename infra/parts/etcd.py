@@ -10,16 +10,19 @@ import json
 import re
 import shutil
 import signal
+import ssl
 import subprocess
 from functools import cache
 from typing import ClassVar
 
+from infra import certificates
 from infra.parts.base import Part, binary, http_get
 from infra.site import Place
 from infra.topology import Node
 
 _CORRUPTING = ((3, 5, 0), (3, 5, 2))
 _CORRUPT_CHECK = "--experimental-initial-corrupt-check"
+_TLS_LEAST = "--tls-min-version"
 
 
 class Etcd(Part):
@@ -31,10 +34,11 @@ class Etcd(Part):
 
     def command(self) -> list[str]:
         program = _program()
-        client = f"http://{self.place.endpoint(self.node, 'client')}"
-        peer = f"http://{self.place.endpoint(self.node, 'peer')}"
+        scheme = "https" if self.site.options.tls == "on" else "http"
+        client = f"{scheme}://{self.place.endpoint(self.node, 'client')}"
+        peer = f"{scheme}://{self.place.endpoint(self.node, 'peer')}"
         cluster = ",".join(
-            f"{node.name}=http://{self.place.endpoint(node, 'peer')}" for node in self.place.nodes(self.kind)
+            f"{node.name}={scheme}://{self.place.endpoint(node, 'peer')}" for node in self.place.nodes(self.kind)
         )
         return [
             program, "--name", self.name, "--data-dir", str(self.folder / "data"),
@@ -42,11 +46,24 @@ class Etcd(Part):
             "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer,
             "--initial-cluster", cluster, "--initial-cluster-token", self.site.run_id,
             "--initial-cluster-state", "new", "--log-level", "warn",
-            *([_CORRUPT_CHECK] if _knows(program, _CORRUPT_CHECK) else []),
+            *([_CORRUPT_CHECK] if _knows(program, _CORRUPT_CHECK) else []), *self._tls(program),
+        ]  # fmt: skip
+
+    def _tls(self, program: str) -> list[str]:
+        """TLS for clients and peers, each with a certificate of this system. 1.3 where this etcd knows it: all before
+        3.5.8 stop at 1.2."""
+        if self.site.options.tls == "off":
+            return []
+        mine = certificates.of(self.site, self.node)
+        return [
+            "--cert-file", str(mine.cert), "--key-file", str(mine.key), "--trusted-ca-file", str(mine.ca),
+            "--client-cert-auth", "--peer-cert-file", str(mine.cert), "--peer-key-file", str(mine.key),
+            "--peer-trusted-ca-file", str(mine.ca), "--peer-client-cert-auth",
+            *([_TLS_LEAST, "TLS1.3"] if _knows(program, _TLS_LEAST) else []),
         ]  # fmt: skip
 
     def waiting_for(self) -> str | None:
-        status, body = http_get(f"http://{self.place.outside(self.node, 'client')}/health")
+        status, body = _page(self.place, self.node, "/health")
         if status == 200 and json.loads(body).get("health") in ("true", True):
             return None
         return f"a healthy etcd quorum ({status or body.decode()})"
@@ -58,8 +75,28 @@ class Etcd(Part):
 
 def metrics(place: Place, node: Node) -> str:
     """A member's metrics in Prometheus' text format; empty when it does not answer."""
-    status, body = http_get(f"http://{place.outside(node, 'client')}/metrics")
+    status, body = _page(place, node, "/metrics")
     return body.decode() if status == 200 else ""
+
+
+def _page(place: Place, node: Node, path: str) -> tuple[int, bytes]:
+    return http_get(f"{origin(place, node)}{path}", context=context(place))
+
+
+def origin(place: Place, node: Node) -> str:
+    """`https://host:port` of a member, as this machine's programs reach it."""
+    scheme = "https" if place.site.options.tls == "on" else "http"
+    return f"{scheme}://{place.outside(node, 'client')}"
+
+
+def context(place: Place) -> ssl.SSLContext | None:
+    """What this machine's programs reach the members with; None without TLS."""
+    return certificates.context(place.site, least=least_tls()) if place.site.options.tls == "on" else None
+
+
+def least_tls() -> ssl.TLSVersion:
+    """What this machine's etcd can be held to."""
+    return ssl.TLSVersion.TLSv1_3 if _knows(_program(), _TLS_LEAST) else ssl.TLSVersion.TLSv1_2
 
 
 @cache

@@ -101,7 +101,7 @@ def configuration(place: Place, node: Node, bin_dir: str) -> dict[str, Any]:
             **tls.rest,
         },
         **tls.ctl,
-        "etcd3": {"hosts": place.endpoints("etcd", "client", near=node.region)},
+        "etcd3": {"hosts": place.endpoints("etcd", "client", near=node.region), **tls.etcd},
         "bootstrap": {
             "dcs": {
                 **timings(place.site.options),
@@ -139,6 +139,7 @@ class _Tls(msgspec.Struct, frozen=True):
     host: str = "host"
     """The kind of line in pg_hba."""
     rest: dict[str, str] = {}
+    etcd: dict[str, str] = {}
     ctl: dict[str, Any] = {}
     client: dict[str, str] = {}
     server: dict[str, str] = {}
@@ -157,6 +158,7 @@ def _tls(place: Place, node: Node) -> _Tls:
             "certfile": cert, "keyfile": key, "cafile": ca, "verify_client": "required",
             "ciphers": _NONE_BELOW_TLS_13,
         },
+        etcd={"protocol": "https", "cacert": ca, "cert": cert, "key": key},
         ctl={"ctl": {"cacert": ca, "certfile": cert, "keyfile": key}},
         client={"sslmode": "verify-full", "sslrootcert": ca},
         server={

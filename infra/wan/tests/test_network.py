@@ -11,7 +11,7 @@ from contextlib import suppress
 import pytest
 
 from infra.wan import control, measure, probe
-from infra.wan.tests.network import Network, running
+from infra.wan.alone import Network, running
 
 pytestmark = pytest.mark.skipif(probe.refusal() is not None, reason=str(probe.refusal()))
 

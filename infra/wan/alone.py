@@ -1,4 +1,4 @@
-"""A running network between regions with nothing in it, for tests: its ports lead to nobody but the test's servers."""
+"""A running network between regions with nothing in it but what its user starts: for tests and benchmarks."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from infra import demote, ports, site, topology
+from infra.options import DEFAULTS
 from infra.wan import process
 
 _READY_WITHIN_S = 30.0
-ECHO = """
+_ECHO = """
 import socket, sys, threading
 listener = socket.create_server((sys.argv[1], int(sys.argv[2])))
 print("listening", flush=True)
@@ -34,10 +35,10 @@ class Network:
     def __init__(self, where: site.Site, pid: int) -> None:
         self.place = site.Place(where, topology.load())
         self.home = where.path
-        self._pid = pid
+        self.pid = pid
 
     def inside(self, region: str) -> list[str]:
-        return process.enter(self._pid, list(self.place.topology.regions).index(region))
+        return process.enter(self.pid, list(self.place.topology.regions).index(region))
 
     def port(self, name: str) -> int:
         return self.place.site.ports[name]
@@ -46,18 +47,24 @@ class Network:
         """Python code inside a region, to its end."""
         command = [*self.inside(region), sys.executable, "-c", code, *map(str, arguments)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-        assert done.returncode == 0, done.stderr
+        if done.returncode != 0:
+            raise RuntimeError(f"expected the program in {region} to end well, found exit code {done.returncode}: "
+                               f"{done.stderr}")  # fmt: skip
         return done.stdout.strip()
 
-    @contextmanager
-    def echo(self, region: str, name: str) -> Iterator[tuple[str, int]]:
+    def echo(self, region: str, name: str) -> AbstractContextManager[tuple[str, int]]:
         """A server inside a region that sends back what it gets; its address there."""
+        return self.serve(region, name, _ECHO)
+
+    @contextmanager
+    def serve(self, region: str, name: str, code: str) -> Iterator[tuple[str, int]]:
+        """Python code inside a region that listens where its two arguments say, and then says "listening"."""
         address = self.place.topology.zone_address(region)
-        command = [*self.inside(region), sys.executable, "-c", ECHO, address, str(self.port(name))]
+        command = [*self.inside(region), sys.executable, "-c", code, address, str(self.port(name))]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
-            assert server.stdout is not None
             try:
-                assert server.stdout.readline() == "listening\n"
+                if server.stdout is None or server.stdout.readline() != "listening\n":
+                    raise RuntimeError(f"expected a server in {region} to listen, found that it ended")
                 yield address, self.port(name)
             finally:
                 server.kill()
@@ -74,15 +81,15 @@ def running(home: Path) -> Iterator[Network]:
         where = site.create(
             home, run_id=home.name, size="core", ports=block.assign(f"{node.name}.client" for node in nodes),
             demotion=demote.Demotion(), clients={}, plant={}, projects=300,
-            options=site.Options(), apart=True,
+            options=DEFAULTS, apart=True,
         )  # fmt: skip
         with (home / "log").open("wb") as log:
             started = subprocess.Popen(process.command(home), stdout=log, stderr=log, env=dict(os.environ))
         try:
             deadline = time.monotonic() + _READY_WITHIN_S
             while not process.ready(home):
-                assert started.poll() is None, (home / "log").read_text()
-                assert time.monotonic() < deadline, "not ready"
+                if started.poll() is not None or time.monotonic() > deadline:
+                    raise RuntimeError(f"the network did not start: {(home / 'log').read_text()}")
                 time.sleep(0.05)
             yield Network(where, started.pid)
         finally:

@@ -14,6 +14,8 @@ from reports.policy import Policy
 
 _RTO = "recovery.rto"
 _APART = "namespaces"
+_ACCURACY = 0.9
+"""An emulated link is within a tenth of its round trip."""
 
 
 def possibilities(evidence: Evidence) -> dict[str, Possibility]:
@@ -33,6 +35,17 @@ def floors(evidence: Evidence, claims: list[RowClaim]) -> dict[str, float]:
         if best is not None and (not known.by_distance or evidence.run.distance == _APART):
             found[claim.row] = best
     return found
+
+
+def below_floor(evidence: Evidence, row: str, floor: float | None, value: float | None) -> str | None:
+    """Why a value proves nothing that is less than the way alone takes; None if it is not."""
+    known = possibilities(evidence).get(row)
+    if known is None or not known.by_distance or floor is None or value is None or value >= _ACCURACY * floor:
+        return None
+    return (
+        f"{value:g} {known.unit} is below the floor of {floor:g} {known.unit} ({known.why}): the distance was not "
+        "there, or something else was measured"
+    )
 
 
 def _rto_floor(evidence: Evidence) -> float | None:

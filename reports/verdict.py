@@ -131,7 +131,9 @@ def _judge_row(findings: Findings, claim: RowClaim, floor: float | None, lifted:
         parts.append((part, verdict))
         whys.setdefault(verdict, []).append(why)
     if claim.row in findings.judged:
-        verdict = worst_verdict(verdict for _, verdict in parts)
+        if below := possible.below_floor(findings.evidence, claim.row, floor, measurement.value):
+            whys.setdefault("INVALID", []).append(below)
+        verdict = worst_verdict(whys)
         reasons = [measurement.says] if verdict == "PASS" else whys[verdict]
         if verdict == "INCONCLUSIVE" and (unfinished := _unfinished(run)):
             reasons.append(unfinished)

@@ -36,6 +36,7 @@ def fault_bounds(inputs: Inputs) -> list[FaultBound]:
         _primary_cut_off(inputs),
         _synchronous_standby(inputs),
         _region(inputs),
+        _other_region_cut_off(inputs),
         _lease_store(inputs),
         _broker(inputs),
         _own_process(inputs),
@@ -205,6 +206,14 @@ def _region(inputs: Inputs) -> FaultBound:
     )
     how = f"{why}: the take-over has to be ordered, and waits for what is left of the lease: up to {most:g} s"
     return _bound("region", f"the region {home} is lost", (0.0, None), how, lost, ["region-loss"])
+
+
+def _other_region_cut_off(inputs: Inputs) -> FaultBound:
+    return _bound(
+        "other-region-cut-off", "another region is cut off from the primary's", (0.0, None),
+        "its reads go on from its own member, ever older; its writes and events wait until the link is back, or its "
+        "clients turn to another region", ("nothing", "what it could not write was not acknowledged"),
+    )  # fmt: skip
 
 
 def _lease_store(inputs: Inputs) -> FaultBound:

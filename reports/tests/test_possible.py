@@ -120,6 +120,15 @@ def test_a_floor_of_distance_is_none_where_the_regions_are_not_apart(evidence: E
     assert (row.floor, row.verdict) == (None, "FAIL")
 
 
+def test_what_is_faster_than_the_way_is_not_believed(evidence: Evidence) -> None:
+    publishes_take(evidence, 60)
+    row = row_of(judge(evidence, CLAIMS, POLICY), "bus.publish_p99")
+    assert row.verdict == "INVALID"
+    assert "ms is below the floor of 68 ms (an acknowledgement takes at least" in row.why
+    publishes_take(evidence, 67)  # A link that is emulated is not exact.
+    assert row_of(judge(evidence, CLAIMS, POLICY), "bus.publish_p99").verdict == "PASS"
+
+
 def test_what_this_machine_lacks_lowers_no_gate(evidence: Evidence) -> None:
     report = judge(evidence, CLAIMS, POLICY)
     row = row_of(report, "bus.connections")

@@ -56,7 +56,7 @@ def take_over(system: System, region: str) -> None:
         for node in working:
             system.start_part(node.name)
         system.wait_ready([system.parts[node.name] for node in working], time.monotonic() + _PARTS_READY_WITHIN_S)
-        target.write(system.target(), system.target_path)
+        system.write_target()
         if bus_layout.mirrored(place) and before != region:
             _follow(system, [other for other in bus_layout.followers(place) if _lives(system, other)])
     except (NotPromoted, StartError) as error:

@@ -145,10 +145,7 @@ class System:
         progress(0.95, "waiting for full redundancy")
         self._wait("PostgreSQL to be redundant", lambda: postgres_part.missing_redundancy(self.place), deadline)
         postgres_part.checkpoint_all(self.place)
-        target.write(self.target(), self.target_path)
-        if self.site.apart:
-            inside = description.from_inside(self.target(), self.place)
-            target.write(inside, target.inside_path(self.target_path))
+        self.write_target()
         if self.site.options.supervisor == "on":
             self._start_helper(SUPERVISOR, "infra.supervisor")
         progress(1.0, "the system is ready")
@@ -310,6 +307,13 @@ class System:
     def target(self) -> target.Target:
         """What a program of this machine needs to know of it."""
         return description.of(self.place, enter={region: self.inside(region) for region in self._entered()})
+
+    def write_target(self) -> None:
+        """Tell other processes how to reach this system as it is now."""
+        target.write(self.target(), self.target_path)
+        if self.site.apart:
+            inside = description.from_inside(self.target(), self.place)
+            target.write(inside, target.inside_path(self.target_path))
 
     def versions(self) -> dict[str, str]:
         """Versions of the components, by kind."""

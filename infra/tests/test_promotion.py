@@ -1,0 +1,132 @@
+"""The loss of the active region and its return, on the few real parts that take part in it: writes go on in ams, and
+every event of before and after takes effect once."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from infra import bus_layout, certificates, promotion
+from infra.fabric.process import System
+from infra.options import Options
+from infra.parts import mirror, nats, postgres
+from infra.promotion import NotTakenOver
+from infra.tests.small_cluster import lay_out
+from infra.topology import Node
+
+STORES = [
+    "etcd-syd",
+    "nats-iad-a",
+    "nats-iad-b",
+    "nats-iad-c",
+    "mirror-ams",
+    "valkey-iad",
+    "valkey-ams",
+    "postgres-iad-a",
+    "postgres-ams",
+]
+WORKERS = ["relay-iad", "analytics-iad", "relay-ams", "analytics-ams"]
+DEADLINE_S = 90.0
+INSERT = """insert into projects (id, name, region, country_code, sector, status, funding_usd_millions)
+    select gen_random_uuid(), 'P', 'ams', 'FRA', 'Energy', 'Active', 1.50 from generate_series(1, %s)"""
+BEHIND = """select count(*) from outbox o left join consumer_position c
+    on c.partition = o.partition and c.consumer = 'analytics' and c.position >= o.position where c.partition is null"""
+OVERLAPS = """select count(*) from consumer_applied a join consumer_applied b using (consumer, partition)
+    where a.ctid < b.ctid and a.first <= b.last and b.first <= a.last"""
+
+
+@pytest.fixture
+def system(tmp_path: Path) -> Iterator[System]:
+    plain = lay_out(tmp_path / "home", [*STORES, *WORKERS], Options(durability="async", encryption="off"))
+    nodes = tuple(Node(one.kind, one.site, one.name in WORKERS[2:]) for one in plain.place.all_nodes())
+    sizes = {**plain.place.topology.sizes, (plain.site.size, plain.site.options.bus): nodes}
+    started = System(plain.site, dataclasses.replace(plain.place.topology, sizes=sizes))
+    try:
+        start(started)
+        yield started
+    finally:
+        started.stop()
+
+
+def start(system: System) -> None:
+    certificates.issue(system.place)
+    system.site.users_file.write_text("[]")
+    for part in system.parts.values():
+        part.folder.mkdir(exist_ok=True)
+        part.prepare()
+    for name in STORES:
+        system.start_part(name)
+        if name in ("etcd-syd", "postgres-iad-a"):
+            system.wait_ready([system.parts[name]], time.monotonic() + DEADLINE_S)
+        if name == "postgres-iad-a":
+            until(lambda: postgres.primary(system.place) is not None, "a primary")
+            postgres.create_roles(system.place)
+    system.wait_ready([system.parts[name] for name in STORES], time.monotonic() + DEADLINE_S)
+    system.run_once("system.store.migrate", role="owner")
+    system.run_once("system.events.streams", role="app")
+    system.make_mirrors(["ams"])
+    for name in WORKERS[:2]:
+        system.start_part(name)
+    until(lambda: not system.missing(), lambda: system.missing())
+
+
+def until(condition: object, what: object) -> None:
+    deadline = time.monotonic() + DEADLINE_S
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < deadline, what() if callable(what) else what
+        time.sleep(0.1)
+
+
+def ask(system: System, query: str) -> int:
+    secret = system.site.secrets["observer"]
+    with psycopg.connect(postgres.dsn(system.place, "covenant_observer", secret), autocommit=True) as link:
+        row = link.execute(query).fetchone()  # type: ignore[call-overload]
+        return int(row[0])
+
+
+def write(system: System, count: int) -> None:
+    secret = system.site.secrets["app"]
+    with psycopg.connect(postgres.dsn(system.place, "covenant_app", secret), autocommit=True) as link:
+        link.execute(INSERT, [count])
+
+
+def all_took_effect_once(system: System, count: int) -> None:
+    until(lambda: ask(system, BEHIND) == 0, lambda: f"{ask(system, BEHIND)} events are not applied")
+    assert ask(system, "select count(*) from outbox where aggregate = 'projects'") == count
+    assert ask(system, OVERLAPS) == 0
+
+
+def test_ams_takes_over_iad_follows_and_takes_over_again(system: System) -> None:
+    place = system.place
+    write(system, 200)
+    all_took_effect_once(system, 200)
+    until(lambda: mirror.missing(place) is None, lambda: mirror.missing(place))
+
+    lost = [name for name, part in system.parts.items() if part.node.region == "iad"]
+    for name in lost:
+        system.kill(name)
+    with pytest.raises(NotTakenOver, match=r"can take over \(ams, iad\), found syd"):
+        promotion.take_over(system, "syd")
+    promotion.take_over(system, "ams")
+    write(system, 100)
+    all_took_effect_once(system, 300)
+    with pytest.raises(NotTakenOver, match="bring iad back first"):
+        promotion.take_over(system, "iad")
+
+    # Its relay has come back by itself, as after a cut: it stands by.
+    system.start_part("relay-iad")
+    promotion.bring_back(system, "iad")
+    until(lambda: not system.missing(), lambda: system.missing())
+    assert not system.alive("relay-iad")
+    write(system, 50)
+    promotion.take_over(system, "iad")
+    write(system, 50)
+    all_took_effect_once(system, 400)
+    until(lambda: not system.missing(), lambda: system.missing())
+    assert bus_layout.active_region(place) == "iad"
+    assert nats.stream_states(place)["COVENANT_PROJECTS"]["leader"].startswith("nats-iad")

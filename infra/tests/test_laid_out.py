@@ -1,0 +1,44 @@
+"""A system that is laid out and not started: its own copy of the topology, and parts that stand by."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from infra import site, status, topology
+from infra.demote import Demotion
+from infra.fabric.process import System
+from infra.options import DEFAULTS
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    site.create(
+        tmp_path, run_id="laid-out", size="full", ports={}, demotion=Demotion(), clients={}, plant={}, projects=300,
+        options=DEFAULTS, apart=False,
+    )  # fmt: skip
+    return tmp_path
+
+
+def test_a_system_is_taken_up_with_the_topology_that_it_was_laid_out_by(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    farther = topology.load().content.replace(b"iad-ams = { ms = 68", b"iad-ams = { ms = 80")
+    topology.parse("mine.toml", farther).keep(home)
+    monkeypatch.setenv(topology.VARIABLE, str(home / "of-someone-else.toml"))
+    assert System.attach(home).place.topology.distance_ms("iad", "ams") == 80
+
+
+def test_a_home_without_a_topology_is_no_system(home: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        System.attach(home)
+
+
+def test_a_standby_is_not_lacked(home: Path) -> None:
+    topology.load().keep(home)
+    system = System.attach(home)
+    assert system.expected("relay-iad")
+    assert not system.expected("relay-ams")
+    assert status._state(system, "relay-ams", {}) == "standby"
+    assert status._state(system, "relay-iad", {}) == "stopped"

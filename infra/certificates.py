@@ -100,9 +100,11 @@ def _issue_all(place: Place, authority: trustme.CA) -> None:
 
 def _wanted(place: Place) -> Iterator[tuple[Credentials, str, list[str]]]:
     for node in place.all_nodes():
-        addresses = dict.fromkeys((place.address(node), place.topology.address(node), "127.0.0.1"))
+        # A region's APIs share their addresses: whoever asks for one is answered by any.
+        shared = [other for other in place.nodes("api") if other.region == node.region and node.kind == "api"]
+        own = [address for each in (node, *shared) for address in (place.address(each), place.topology.address(each))]
         names = ["localhost", f"{node.region}.localhost", node.name]
-        yield of(place.site, node), node.name, [*addresses, *names]
+        yield of(place.site, node), node.name, [*dict.fromkeys((*own, "127.0.0.1")), *names]
     for name in CLIENTS:
         yield client(place.site, name), name, [f"{name}.localhost"]
 

@@ -10,7 +10,8 @@ def in_words(options: Options) -> str:
     parts = ["a password for each user and component, made for the run"]
     if options.tls == "on":
         parts.append(
-            "TLS 1.3 for NATS, with client certificates; Valkey stays plain within its region: its build has none"
+            "TLS 1.3 for NATS (with client certificates), PostgreSQL, Patroni and the API; etcd's build stops at 1.2, "
+            "with certificates on both sides; plain within a region: Valkey (its build has no TLS), S3"
         )
     else:
         parts.append("no TLS")

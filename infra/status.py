@@ -33,11 +33,11 @@ def status(system: System, faults: list[dict[str, Any]]) -> dict[str, Any]:
         "options": msgspec.to_builtins(system.site.options),
         "ready": not missing,
         "missing": missing,
-        "ca_file": None,
+        "ca_file": target.tls.ca_file if target.tls else None,
         "regions": {
             region: {
                 "api": target.api[region],
-                "api_tls": None,
+                "api_tls": target.api_tls.get(region),
                 "web": target.web[region],
                 "primary": leader is not None and leader.region == region,
                 "replica_lag_s": _lag_s(system, covenant_parts.replica(place, region)),
@@ -50,9 +50,9 @@ def status(system: System, faults: list[dict[str, Any]]) -> dict[str, Any]:
             "observer": {
                 "user": observer.user,
                 "password": observer.password,
-                "ca_file": None,
-                "cert_file": None,
-                "key_file": None,
+                "ca_file": target.tls.ca_file if target.tls else None,
+                "cert_file": target.tls.cert_file if target.tls else None,
+                "key_file": target.tls.key_file if target.tls else None,
             },
         },
         "postgres": {

@@ -46,6 +46,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     regions: list[str]
     api: dict[str, str]
     """Region -> `http://host:port`."""
+    api_tls: dict[str, str] = {}
+    """Region -> `https://host:port`, the same behind TLS 1.3; empty where the system runs without TLS."""
     web: dict[str, str]
     """Region -> the origin of its web app, `http://<region>.localhost:port`."""
     clients: dict[str, Login]

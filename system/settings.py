@@ -53,7 +53,13 @@ class Settings:
     host: str = "127.0.0.1"
     """COVENANT_HOST: what the API listens on."""
     port: int = 8000
-    """COVENANT_PORT."""
+    """COVENANT_PORT: this process's own, plain HTTP."""
+    region_host: str = "127.0.0.1"
+    """COVENANT_REGION_HOST: what every API of the region listens on; the kernel spreads connections over them."""
+    region_port: int = 0
+    """COVENANT_REGION_PORT: plain HTTP, shared by the region's APIs; 0: nowhere."""
+    region_tls_port: int = 0
+    """COVENANT_REGION_TLS_PORT: the same behind TLS 1.3, with COVENANT_TLS_CERT; 0: nowhere."""
     bus_domain: str = ""
     """COVENANT_BUS_DOMAIN: the JetStream domain of the bus that the mirrors follow."""
     mirrors: str = ""
@@ -91,7 +97,8 @@ _REQUIRED = (
 )  # fmt: skip
 _OPTIONAL = {
     "database": str, "database_ca": str, "nats_ca": str, "tls_cert": str, "tls_key": str, "bus_domain": str,
-    "mirrors": str, "host": str, "port": int, "stream_replicas": int, "duplicate_window_s": float, "ready_file": str,
+    "mirrors": str, "host": str, "port": int, "region_host": str, "region_port": int, "region_tls_port": int,
+    "stream_replicas": int, "duplicate_window_s": float, "ready_file": str,
     "metrics_port": int, "token_keys": str, "projects": int, "users_file": str, "s3_endpoint": str, "s3_bucket": str,
     "s3_access_key": str, "s3_secret_key": str, "push_url": str,
 }  # fmt: skip

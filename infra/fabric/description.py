@@ -17,11 +17,14 @@ def of(place: Place, *, enter: Mapping[str, list[str]]) -> Target:
     """The target for programs of this machine; `enter` is what leads a command into each region."""
     site, secret = place.site, place.site.secrets
     regions = place.topology.running_regions(site.size)
-    apis = {node.region: f"http://{place.outside(node, 'http')}" for node in place.nodes("api")}
+    shared = covenant.region_apis(place)
+    apis = {region: f"http://{place.outside(shared[region], 'region')}" for region in regions}
+    secured = {region: f"https://{place.outside(shared[region], 'tls')}" for region in regions}
     return Target(
         run_id=site.run_id,
         regions=regions,
         api=apis,
+        api_tls=secured if site.options.tls == "on" else {},
         web={region: f"http://{region}.localhost:{url.rpartition(':')[2]}" for region, url in apis.items()},
         clients={name: Login(user=name, password=key) for name, key in site.clients.items()},
         nats=bus_layout.urls(place, outside=True),

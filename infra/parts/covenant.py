@@ -50,12 +50,17 @@ class _Process(Part):
 class Api(_Process):
     kind = "api"
     module = "system.api"
-    port_names: ClassVar[tuple[str, ...]] = ("http",)
+    port_names: ClassVar[tuple[str, ...]] = ("http", "region", "tls")
 
     def environment(self) -> dict[str, str]:
+        first = region_apis(self.place)[self.node.region]
         return {
             **super().environment(),
             variable("port"): str(self.port("http")),
+            # Every address of the region's network, since another API of it may be asked at another one.
+            variable("region_host"): "0.0.0.0" if self.site.apart else self.address,
+            variable("region_port"): str(self.site.port(first, "region")),
+            variable("region_tls_port"): str(self.site.port(first, "tls") if self.site.options.tls == "on" else 0),
             variable("token_keys"): f"{self.site.run_id}:{self.site.secrets['token_key']}",
         }
 
@@ -165,6 +170,11 @@ def settings(place: Place, region: str, role: str, bus_user: str) -> dict[str, s
     if place.site.options.tls == "on":
         values["database_ca"] = values["nats_ca"] = str(certificates.client(place.site).ca)
     return {variable(name): value for name, value in values.items()}
+
+
+def region_apis(place: Place) -> dict[str, Node]:
+    """Region -> the API whose `region` and `tls` ports all of the region's APIs share."""
+    return {node.region: node for node in reversed(place.nodes(Api.kind))}
 
 
 def replica(place: Place, region: str) -> Node:

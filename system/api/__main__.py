@@ -7,9 +7,12 @@ import gc
 import logging
 import socket
 import sys
+from pathlib import Path
+from typing import Any
 
-from granian.constants import HTTPModes, Interfaces
+from granian.constants import HTTPModes, Interfaces, SSLProtocols
 from granian.server.embed import Server
+from litestar.types import ASGIApp
 
 from system import process
 from system.api.access import Tokens
@@ -29,28 +32,41 @@ async def main(settings: Settings, log: logging.Logger) -> None:
     tokens = Tokens(settings.token_keys)
     await _port_of_our_own(settings, log)
     async with open_services(settings, tokens, log) as services:
-        server = Server(
-            create_app(services),
-            address=settings.host,
-            port=settings.port,
-            interface=Interfaces.ASGINL,
-            http=HTTPModes.http1,
-            websockets=False,
-            backlog=1024,
-            backpressure=_CONNECTIONS_MAX,
-            log_enabled=False,
-        )
-        serving = asyncio.ensure_future(server.serve())
+        servers = _servers(create_app(services), settings)
+        serving = asyncio.gather(*(server.serve() for server in servers.values()))
         readying = asyncio.ensure_future(_make_ready(services, settings))
-        # The listener is there as soon as the server's task has run.
-        asyncio.get_running_loop().call_later(_LOOK_EVERY_S, end_untaken, settings.port)
+        # The listeners are there as soon as the servers' tasks have run.
+        for port in servers:
+            asyncio.get_running_loop().call_later(_LOOK_EVERY_S, end_untaken, port)
         try:
             await asyncio.shield(serving)
         finally:
             readying.cancel()
             services.end_waiting()
-            server.stop()  # type: ignore[no-untyped-call]
+            for server in servers.values():
+                server.stop()  # type: ignore[no-untyped-call]
             await serving
+
+
+def _servers(app: ASGIApp, settings: Settings) -> dict[int, Server]:
+    """What serves each port: our own, and those that we share with the region's other APIs. A shared one needs nobody
+    who passes requests on: the kernel gives a new connection to one of those who listen, and to none that has ended."""
+    servers = {settings.port: _server(app, settings.host, settings.port)}
+    if settings.region_port:
+        servers[settings.region_port] = _server(app, settings.region_host, settings.region_port)
+    if settings.region_tls_port and settings.tls_cert and settings.tls_key:
+        servers[settings.region_tls_port] = _server(
+            app, settings.region_host, settings.region_tls_port,
+            ssl_cert=Path(settings.tls_cert), ssl_key=Path(settings.tls_key), ssl_protocol_min=SSLProtocols.tls13,
+        )  # fmt: skip
+    return servers
+
+
+def _server(app: ASGIApp, host: str, port: int, **tls: Any) -> Server:
+    return Server(
+        app, address=host, port=port, interface=Interfaces.ASGINL, http=HTTPModes.http1, websockets=False, backlog=1024,
+        backpressure=_CONNECTIONS_MAX, log_enabled=False, **tls,
+    )  # fmt: skip
 
 
 async def _port_of_our_own(settings: Settings, log: logging.Logger) -> None:

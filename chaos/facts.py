@@ -36,6 +36,8 @@ class Fault(_Fact, frozen=True, kw_only=True, tag="fault"):
     """What it hit, in words: `nats-iad-b, leader of COVENANT_PROJECTS`."""
     before: dict[str, int] = {}
     """How things stood just before, for the probes to compare with."""
+    lost_region: str | None = None
+    """The region that is lost as a whole: nothing of it can recover before it is brought back."""
 
 
 class Proved(_Fact, frozen=True, kw_only=True, tag="proof"):
@@ -56,11 +58,15 @@ class Undone(_Fact, frozen=True, kw_only=True, tag="undone"):
     what: str
 
 
+class HandedBack(_Fact, frozen=True, kw_only=True, tag="handed-back"):
+    """The region that was lost is about to be made the active one again, as planned."""
+
+
 class Redundant(_Fact, frozen=True, kw_only=True, tag="redundant"):
     """Everything that the fault took was there again."""
 
 
-Fact = Fault | Proved | Counted | Undone | Redundant
+Fact = Fault | Proved | Counted | Undone | Redundant | HandedBack
 
 
 class Facts:

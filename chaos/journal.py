@@ -21,9 +21,13 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 import psutil
+import psycopg
 
 from chaos.facts import Facts
-from infra.fabric.process import System
+from infra import bus_layout, promotion, recovery
+from infra.backup.restore import NotRestored
+from infra.fabric.process import StartError, System
+from infra.promotion import NotTakenOver
 from infra.wan import control
 from infra.wan.links import Shape
 
@@ -31,6 +35,10 @@ RESTART: Final = "restart"
 """The undo of a kill or a stop: let the part go on if it was stopped, start it if it is gone."""
 RESTORE_LINK: Final = "restore the link"
 """The undo of whatever was done to one direction of a link: it is again what the topology says."""
+RESTORE_TABLE: Final = "restore the table"
+"""The undo of a dropped table: it is brought back from the backups as it was the moment before."""
+RETURN_REGION: Final = "bring the region back"
+"""The undo of the loss of a region: it is started, follows the one that took over, and is the active one again."""
 
 _FILE_NAME = "undo.jsonl"
 _MAX_BYTES = 16 * 1024 * 1024
@@ -47,7 +55,7 @@ class HealError(Exception):
 
 
 class Undo(msgspec.Struct, frozen=True, kw_only=True):
-    """How to revert one fault: `action` is RESTART or RESTORE_LINK, called with `arguments`."""
+    """How to revert one fault: `action` is one of the names above, called with `arguments`."""
 
     id: str
     experiment: str
@@ -219,7 +227,27 @@ def _restore_link(system: System, arguments: Mapping[str, str]) -> None:
         raise HealError(str(error)) from error
 
 
-_UNDO: dict[str, Callable[[System, Mapping[str, str]], None]] = {RESTART: _restart, RESTORE_LINK: _restore_link}
+def _restore_table(system: System, arguments: Mapping[str, str]) -> None:
+    try:
+        recovery.restore_table(system, arguments["table"], datetime.fromisoformat(arguments["at"]))
+    except (NotRestored, psycopg.Error) as error:
+        raise HealError(str(error)) from error
+
+
+def _return_region(system: System, arguments: Mapping[str, str]) -> None:
+    region = arguments["region"]
+    try:
+        promotion.bring_back(system, region)
+        if bus_layout.active_region(system.place) != region:
+            promotion.take_over(system, region)
+    except (StartError, NotTakenOver) as error:
+        raise HealError(str(error)) from error
+
+
+_UNDO: dict[str, Callable[[System, Mapping[str, str]], None]] = {
+    RESTART: _restart, RESTORE_LINK: _restore_link, RESTORE_TABLE: _restore_table,
+    RETURN_REGION: _return_region,
+}  # fmt: skip
 
 
 def _write_whole(descriptor: int, data: bytes) -> None:

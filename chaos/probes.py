@@ -69,10 +69,16 @@ def redundancy_is_complete(within_s: int = 5, configuration: Configuration = Non
 
 def event_goes_through(within_s: int = 5, configuration: Configuration = None, secrets: Secrets = None) -> bool:
     """Whether a write passes every hop: a project is created, its event reaches analytics, the project is deleted."""
-    target = running.system().target()
+    system = running.system()
+    return event_goes_through_at(system, system.target().regions[0], within_s)
+
+
+def event_goes_through_at(system: System, region: str, within_s: float) -> bool:
+    """The same, the write made at a region's API."""
+    target = system.target()
     project = str(uuid.uuid4())
     try:
-        base = target.api[target.regions[0]]
+        base = target.api[region]
         token = clients.token(target, "steward", REGION)
         etag = create_project(base, token, project)
         with psycopg.connect(target.observer_dsn, autocommit=True) as link:

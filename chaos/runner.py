@@ -21,7 +21,7 @@ from chaos.audit import audit, last_event_seq
 from chaos.catalog import Info, UnknownExperiment, experiments, plan, read
 from chaos.clean import disturbance
 from chaos.drain import drain
-from chaos.facts import Counted, Fact, Facts, Fault, Proved, Redundant, Undone
+from chaos.facts import Counted, Fact, Facts, Fault, HandedBack, Proved, Redundant, Undone
 from chaos.journal import HealError, JournalError, heal, open_faults
 from chaos.waiting import until
 from infra import processes
@@ -143,6 +143,9 @@ class _Trial:
             match fact:
                 case Fault():
                     self._record.target, self._record.fault_ns = fact.target, fact.at_ns
+                    self._record.lost_region = fact.lost_region
+                case HandedBack():
+                    self._record.handed_back_ns = fact.at_ns
                 case Proved():
                     self._record.proofs.append(fact.proof)
                 case Counted():
@@ -199,6 +202,8 @@ class _Trial:
                 self._progress(0.5, f"{count.how}: {count.value:g} {count.unit}")
             case Undone():
                 self._progress(0.6, "undone; waiting for full redundancy")
+            case HandedBack():
+                self._progress(0.7, "making the region that was lost the active one again")
             case Redundant():
                 self._progress(0.75, "whole again; checking the steady state")
 
@@ -264,6 +269,8 @@ def _moment(fact: Fact) -> Moment | None:
         case Counted(count=count):
             detail = f"{count.how}: {count.value:g} {count.unit}"
             return Moment(at_ns=fact.at_ns, kind="note", name=fact.experiment, detail=detail)
+        case HandedBack():
+            return Moment(at_ns=fact.at_ns, kind="note", name=fact.experiment, detail="handing back, as planned")
         case Redundant():
             return None
 

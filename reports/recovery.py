@@ -13,6 +13,7 @@ the probing ended before it was stable, the recovery is censored: it took at lea
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
@@ -128,12 +129,14 @@ def recovery(region: str, operation: str, probes: Iterable[Probe], fault_ns: int
 
 
 def recoveries(experiment: Experiment, probes: Iterable[Probe]) -> list[Recovery]:
-    """The recovery of every region and operation that was probed; none without a fault."""
+    """The recovery of every region and operation that was probed, but for a region that was lost as a whole, and up to
+    when that was made the active one again; none without a fault."""
     if experiment.fault_ns is None:
         return []
     by_key: defaultdict[tuple[str, str], list[Probe]] = defaultdict(list)
     for probe in probes:
-        by_key[probe.region, probe.operation].append(probe)
+        if probe.region != experiment.lost_region and probe.at_ns < (experiment.handed_back_ns or math.inf):
+            by_key[probe.region, probe.operation].append(probe)
     return [
         recovery(region, operation, own, experiment.fault_ns, experiment.slo.get(operation))
         for (region, operation), own in sorted(by_key.items())

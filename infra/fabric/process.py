@@ -76,6 +76,7 @@ class System:
         infra.parts.base.MissingPart, OSError.
         """
         topology = load_topology()
+        topology.check_kinds(PARTS)
         nodes = topology.nodes(size, options.bus)
         names = [f"{node.name}.{port}" for node in nodes for port in PARTS[node.kind].port_names]
         with ExitStack() as undo:
@@ -209,6 +210,15 @@ class System:
         with self.locked(name):
             self._mark(name, wanted=False)
         return self.kill_rest(name)
+
+    def kill_all(self, names: Sequence[str]) -> list[int]:
+        """SIGKILL several parts at one instant, as when a region is lost; otherwise as `kill`."""
+        for name in names:
+            with self.locked(name):
+                self._mark(name, wanted=False)
+        found = [process for name in names for process in processes.tree(processes.find(self.record(name)))]
+        processes.send(found, signal.SIGKILL)
+        return [*(process.pid for process in found), *(pid for name in names for pid in self.kill_rest(name))]
 
     def crash(self, name: str) -> int | None:
         """SIGKILL a part's own process and nothing that it started, as when a program crashes: a supervisor fences what

@@ -253,6 +253,10 @@ class Experiment(msgspec.Struct, kw_only=True):
     steady_before: bool | None = None
     fault_ns: int | None = None
     proofs: list[Proof] = []
+    lost_region: str | None = None
+    """A region that was lost as a whole: its own probes say nothing about recovery."""
+    handed_back_ns: int | None = None
+    """When that region was to be made the active one again, as planned: what was probed from then on is no recovery."""
     undo_ns: int | None = None
     redundancy_ns: int | None = None
     """When everything that the fault took was there again (replicas streaming, stream replicas current)."""

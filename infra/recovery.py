@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import shutil
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+
+import psycopg
 
 from infra import certificates
 from infra.backup.restore import Restored, Server, copy_table, restored
@@ -34,7 +37,7 @@ def database_at(
         prefix=site.demotion.prefix,
         owner=site.demotion.owner,
         programs=_programs(),
-        port=site.port(archiver, "restore"),
+        port=_free_port(),
         tls=(mine.cert, mine.key, mine.ca) if site.options.tls == "on" else None,
     )
     secret = site.secrets["postgres"]
@@ -53,12 +56,23 @@ def database_at(
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def restore_table(system: System, table: str, at: datetime) -> Restored:
-    """Bring a table that was dropped back as it was at an instant. infra.backup.restore.NotRestored."""
+def restore_table(system: System, table: str, at: datetime) -> Restored | None:
+    """Bring a table that was dropped back as it was at an instant; nothing happens (None) if it is there.
+    infra.backup.restore.NotRestored."""
     owner = postgres.dsn(system.place, "covenant_owner", system.site.secrets["owner"])
+    with psycopg.connect(owner, autocommit=True) as link:
+        if link.execute("select 1 from pg_tables where tablename = %s", [table]).fetchone():
+            return None
     with database_at(system, at) as (found, source):
         copy_table(_programs(), source, owner, table, system.site.path / "restored", _COPIED_WITHIN_S)
     return found
+
+
+def _free_port() -> int:
+    """For the moment: the system's own ports are all in use, or forwarded into its regions."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def _programs() -> Path:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from chaoslib.exceptions import InvalidActivity
 
-from chaos import actions, catalog, consumers, links, probes, regions, toolkit
+from chaos import actions, catalog, consumers, links, probes, regions, tables, toolkit
 from chaos.catalog import UnknownExperiment, experiments, plan, read
 from infra import topology
 from system import wire
@@ -23,8 +23,8 @@ def activities(experiment: str) -> list[dict[str, Any]]:
 
 def test_the_experiments_are_listed_with_their_titles() -> None:
     assert IDS == [
-        "analytics-kill", "audit-logger-kill", "bus-leader-kill", "link-cut", "link-cut-one-way", "patroni-kill",
-        "pg-primary-kill", "realtime-kill", "region-loss", "relay-kill",
+        "analytics-kill", "audit-logger-kill", "bus-leader-kill", "link-cut-one-way", "link-cut", "patroni-kill",
+        "pg-primary-kill", "realtime-kill", "region-loss", "relay-kill", "table-drop",
     ]  # fmt: skip
     assert all(info.title for info in experiments())
 
@@ -56,7 +56,7 @@ def test_it_proves_its_fault_before_it_undoes_it_and_undoes_it_in_any_case(exper
     content = read(experiment)
     functions = [activity["provider"]["func"] for activity in content["method"]]
     undone = functions.index("restart_what_was_killed")
-    assert functions[0].startswith(("kill_", "cut_"))
+    assert functions[0].startswith(("kill_", "cut_", "drop_"))
     assert undone >= 2
     assert "wait_for_redundancy" in functions[undone:]
     assert [activity["provider"]["func"] for activity in content["rollbacks"]] == ["restart_what_was_killed"]
@@ -70,6 +70,7 @@ def test_every_function_is_published_by_its_module(experiment: str) -> None:
         "chaos.probes": probes.__all__,
         "chaos.links": links.__all__,
         "chaos.regions": regions.__all__,
+        "chaos.tables": tables.__all__,
     }
     for activity in activities(experiment):
         provider = activity["provider"]
@@ -98,7 +99,7 @@ def test_parts_and_durables_are_called_what_the_system_calls_them() -> None:
 
 def test_the_consumers_are_the_topologys_and_run_once_a_region_where_it_says_so() -> None:
     where = topology.load()
-    own = {"api", "relay", "etcd", "postgres", "nats", "mirror", "gateway", "valkey", "s3"}
+    own = {"api", "relay", "etcd", "postgres", "nats", "mirror", "gateway", "valkey", "s3", "archiver"}
     placed = {(node.kind, node.region) for node in where.nodes("core") if node.kind not in own}
     regions = where.running_regions("core")
     expected = {(one.name, one.region or regions[0]) for one in consumers.consumers(regions)}

@@ -111,7 +111,7 @@ class Archiver:
         self._ready = Path(config.ready_file)
 
     def run(self) -> None:
-        bases = threading.Thread(target=self._keep_bases, name="bases")
+        bases = threading.Thread(target=self._keep_bases, name="bases", daemon=True)
         bases.start()
         while not self._stopping.is_set():
             receiver = self._start("pg_receivewal", "--no-loop", f"--slot={self._config.slot}",

@@ -21,7 +21,6 @@ _GIVE_UP_AFTER_MS = 10_000
 
 class Archiver(Part):
     kind = ARCHIVER
-    port_names: ClassVar[tuple[str, ...]] = ("restore",)
     package = "covenant-harness"
     ready_within_s: ClassVar[float] = 90.0
 

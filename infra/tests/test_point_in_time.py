@@ -66,7 +66,9 @@ def test_a_dropped_table_is_restored_to_the_moment_before(system: System) -> Non
 
     figures = recovery.restore_table(system, "ledger", row[0])
 
+    assert figures is not None
     assert figures.segments >= 1
+    assert recovery.restore_table(system, "ledger", row[0]) is None, "it is there: once is enough"
     with connect(system, "app") as link:
         assert link.execute("select count(*), max(note) from ledger").fetchone() == (500, "note 99")
         assert link.execute("insert into ledger (note) values ('after') returning id > 500").fetchone() == (True,)

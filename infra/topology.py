@@ -14,7 +14,7 @@ import ipaddress
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
@@ -106,8 +106,9 @@ class Topology:
     links: dict[frozenset[str], Link]
     sizes: dict[tuple[str, str], tuple[Node, ...]]
     """By size and bus layout."""
+    name: str
+    """Of the file that it was read from."""
     content: bytes = field(repr=False)
-    """The file that it was read from."""
 
     @property
     def sha256(self) -> str:
@@ -140,6 +141,18 @@ class Topology:
         third = ord(zone) - ord("a") + 1 if zone else 0
         return str(network.network_address + 256 * third + 1)
 
+    def check_kinds(self, known: Collection[str]) -> None:
+        """TopologyError with the line of a kind of part that is none of those that are known."""
+        file = TopologyFile(self.name, self.content)
+        for size, entries in file.data["sizes"].items():
+            path = ("sizes", size)
+            paths: list[tuple[str, ...]] = [(*path, kind) for kind in entries if kind not in ("bus", "standby")]
+            paths += [(*path, "standby", kind) for kind in entries.get("standby", ())]
+            paths += [(*path, "bus", layout, kind) for layout, kinds in entries["bus"].items() for kind in kinds]
+            for entry in paths:
+                if entry[-1] not in known:
+                    file.refuse(entry, f"no part is of this kind; expected one of {', '.join(known)}")
+
     def keep(self, home: Path) -> None:
         """Leave a copy in a system's home."""
         (home / _NAME).write_bytes(self.content)
@@ -157,17 +170,18 @@ def load(path: Path | None = None, environment: Mapping[str, str] = os.environ) 
 def parse(name: str, content: bytes) -> Topology:
     """The topology that a file of that name holds. TopologyError names the line that is wrong."""
     file = TopologyFile(name, content)
-    for name in file.data:
-        if name not in _TABLES:
-            file.refuse((name,), f"expected one of the tables {', '.join(_TABLES)}")
+    for table in file.data:
+        if table not in _TABLES:
+            file.refuse((table,), f"expected one of the tables {', '.join(_TABLES)}")
     sources = file.table("sources")
-    for name in sources:
-        file.convert(("sources", name), str)
+    for source in sources:
+        file.convert(("sources", source), str)
     regions = _regions(file, sources)
     return Topology(
         regions=regions,
         links=_links(file, regions, sources),
         sizes={key: nodes for size in file.table("sizes") for key, nodes in _size(file, size, regions).items()},
+        name=name,
         content=content,
     )
 

@@ -12,7 +12,7 @@ import msgspec
 
 from infra.fabric.process import System
 from infra.options import Options
-from infra.parts import postgres
+from infra.parts import PARTS, postgres
 from infra.preflight import capacity, distance, faults
 from infra.preflight.claims import Known, possibilities
 from infra.preflight.inputs import Claim, Inputs, machine
@@ -47,7 +47,8 @@ def check(inputs: Inputs, claims: Iterable[Claim]) -> Preflight:
 
 
 def planned(topology: Topology, size: str, options: Options, checkout: Path, claims: Iterable[Claim]) -> Preflight:
-    """The preflight of a system that could be started here."""
+    """The preflight of a system that could be started here. TopologyError for a kind of part that is not known."""
+    topology.check_kinds(PARTS)
     inputs = Inputs(
         topology=topology,
         size=size,

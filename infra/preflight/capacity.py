@@ -12,8 +12,11 @@ from reports.evidence import Quorum, Resource, StreamCover
 RATES_PER_S = (10.0, 2_000.0, 100_000.0)
 """A busy day's changes one by one, the nightly's load on the bus, the seed's claim."""
 
-API_WRITES, API_READS, WORKER = 4, 6, 2
-"""Database connections of an API process to the primary, to each member that it reads from, and of a consumer."""
+API_WRITES, API_READS = 4, 6
+"""Database connections of an API process to the primary, and to each member that it reads from."""
+_WORKERS = {"relay": 6, "analytics": 2, "audit-logger": 2, "notifications": 3}
+"""Connections of those that are there once; a region's consumers have one each, to report their positions."""
+_REGIONAL = ("cache-invalidator", "mobile-sync", "frontend-realtime")
 _OTHERS = 10
 """Patroni, migrations, observers of each member."""
 _RESERVED = 3
@@ -116,14 +119,14 @@ def _told(kinds: Counter[str], sizes: dict[str, int], other: int) -> str:
 def _connections(inputs: Inputs, kinds: Counter[str]) -> Resource:
     """Of the primary when its region's standby is lost: then it serves that region's reads, too."""
     apis, at_home = kinds["api"], sum(node.region == inputs.primary.region for node in inputs.nodes("api"))
-    workers = sum(count for kind, count in kinds.items() if kind not in _MEMORY_MIB)
+    workers = sum(each * kinds[kind] for kind, each in _WORKERS.items()) + sum(kinds[kind] for kind in _REGIONAL)
     followers = kinds[COMMIT] - 1 + kinds["archiver"]
     return Resource(
         what="connections to the primary",
-        needs=apis * API_WRITES + at_home * API_READS + workers * WORKER + followers + _OTHERS,
+        needs=apis * API_WRITES + at_home * API_READS + workers + followers + _OTHERS,
         has=float(inputs.parameters["max_connections"]) - _RESERVED,
         unit="connections",
-        how=f"{apis} APIs x {API_WRITES} to write, {at_home} in its region x {API_READS} to read, {workers} consumers "
-        f"and relays x {WORKER}, {followers} that follow its WAL, {_OTHERS} for Patroni, migrations and observers; "
+        how=f"{apis} APIs x {API_WRITES} to write, {at_home} in its region x {API_READS} to read, {workers} of relay "
+        f"and consumers, {followers} that follow its WAL, {_OTHERS} for Patroni, migrations and observers; "
         f"max_connections less {_RESERVED} that are kept for superusers",
     )

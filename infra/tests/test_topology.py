@@ -167,6 +167,21 @@ def test_wrong_topology_is_refused_with_its_line(tmp_path: Path, right: str, wro
     assert str(caught.value).startswith(f"topology.toml:{line}: "), caught.value
 
 
+@pytest.mark.parametrize(
+    ("right", "wrong", "line"),
+    [
+        ('relay = ["iad"]', 'relais = ["iad"]', 25),
+        ("[sizes.tiny.standby]\nrelay", "[sizes.tiny.standby]\nrelais", 27),
+        ('["iad-a", "ams"] }', '["iad-a", "ams"], relais = ["iad"] }', 29),
+    ],
+)
+def test_a_kind_that_is_not_known_is_refused_with_its_line(tmp_path: Path, right: str, wrong: str, line: int) -> None:
+    assert GOOD.count(right) == 1
+    topology.load(write(tmp_path, GOOD)).check_kinds(["postgres", "api", "relay", "nats"])
+    with pytest.raises(topology.TopologyError, match=rf"^topology\.toml:{line}: .*relais: no part is of this kind"):
+        topology.load(write(tmp_path, GOOD.replace(right, wrong))).check_kinds(["postgres", "api", "relay", "nats"])
+
+
 def test_a_missing_link_is_told_by_name(tmp_path: Path) -> None:
     text = topology.load().content.decode().replace("sin-syd = ", "# sin-syd = ")
     with pytest.raises(topology.TopologyError, match=r"rtt_ms: no round trip for syd-sin"):

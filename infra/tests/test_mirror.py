@@ -4,6 +4,7 @@ it becomes the bus when iad is lost, and iad follows it when it comes back. And 
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -20,8 +21,10 @@ from infra.parts import gateway, mirror, nats
 from infra.tests.small_cluster import running
 from infra.topology import Node
 from system import wire
-from system.events import mirrors, promote, streams
+from system.events import bus, mirrors, promote, streams
 from system.events.publish import publish
+from system.process import Surroundings
+from system.settings import Settings
 from system.tests.test_streams_nats import event
 
 NODES = ["nats-iad-a", "nats-iad-b", "nats-iad-c", "mirror-ams"]
@@ -179,6 +182,37 @@ def test_the_mirror_becomes_the_bus_and_iad_follows_it_and_takes_over_again(syst
     make_mirrors(system, "ams", 1)
     follows(system, 12, "ams")
     assert nats.missing_redundancy(place) is None
+
+
+def test_a_client_that_lost_the_bus_finds_it_in_ams_once_it_is_there(tmp_path: Path) -> None:
+    with running(tmp_path / "home", NODES, Options(encryption="off")) as system:
+        asyncio.run(_lose_and_find(system))
+
+
+async def _lose_and_find(system: System) -> None:
+    place, mine = system.place, certificates.client(system.site)
+    ends = [*bus_layout.bus(place), *bus_layout.of_region(place, "ams")]
+    settings = Settings(
+        region="jnb", database_hosts="", replica="", database_user="", database_password="", valkey="",
+        valkey_password="", nats_urls=",".join(f"nats://{place.endpoint(node, 'client')}" for node in ends),
+        nats_user="relay", nats_password=system.site.secrets[bus_users.secret_name("relay")], nats_ca=str(mine.ca),
+        tls_cert=str(mine.cert), tls_key=str(mine.key),
+    )  # fmt: skip
+    log = logging.getLogger("test")
+    async with asyncio.timeout(2 * DEADLINE_S):
+        client = await bus.connect(settings, "test", Surroundings(log), log)
+        for name in IAD:
+            await asyncio.to_thread(system.kill, name)
+        while "uthorization" not in str(client.last_error):
+            await asyncio.sleep(0.02)
+        assert not client.is_closed
+        bus_layout.activate(place, "ams")
+        await asyncio.to_thread(promotion._restart, system, bus_layout.of_region(place, "ams"))
+        while not client.is_connected:
+            await asyncio.sleep(0.02)
+        assert client.connected_url is not None
+        assert client.connected_url.netloc.endswith(place.endpoint(ends[-1], "client"))
+        await client.close()
 
 
 def test_a_message_crosses_the_gateway_both_ways_and_again_after_one_side_was_away(tmp_path: Path) -> None:

@@ -221,6 +221,16 @@ def test_one_that_never_became_stable_is_worse_than_any_that_did() -> None:
     assert (slowest.region, slowest.state) == ("syd", "censored")
 
 
+def test_a_lost_region_and_the_planned_way_back_are_no_recovery() -> None:
+    lost = history((300, FAIL), (100, OK), region="iad")
+    taken_over = history((40, FAIL), (200, OK), (30, FAIL), (130, OK), region="ams")
+    record = experiment(lost_region="iad", handed_back_ns=FAULT + 240 * SLOT)
+    found, where = clocks(record, recoveries(record, [*lost, *taken_over]))
+    assert where is not None
+    assert (where.region, where.operation) == ("ams", "write")
+    assert found.slo_stable == pytest.approx(2.0 + ANSWER_S)
+
+
 def test_without_a_fault_there_are_no_clocks() -> None:
     record = experiment(fault_ns=None)
     assert recoveries(record, history((10, FAIL), (100, OK))) == []

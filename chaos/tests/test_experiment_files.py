@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from chaoslib.exceptions import InvalidActivity
 
-from chaos import actions, catalog, consumers, links, probes, regions, tables, toolkit
+from chaos import actions, catalog, consumers, gateways, links, probes, regions, tables, toolkit
 from chaos.catalog import UnknownExperiment, experiments, plan, read
 from infra import topology
 from system import wire
@@ -23,8 +23,8 @@ def activities(experiment: str) -> list[dict[str, Any]]:
 
 def test_the_experiments_are_listed_with_their_titles() -> None:
     assert IDS == [
-        "analytics-kill", "audit-logger-kill", "bus-leader-kill", "link-cut-one-way", "link-cut", "patroni-kill",
-        "pg-primary-kill", "realtime-kill", "region-loss", "relay-kill", "table-drop",
+        "analytics-kill", "audit-logger-kill", "bus-leader-kill", "gateway-cut", "link-cut-one-way", "link-cut",
+        "patroni-kill", "pg-primary-kill", "realtime-kill", "region-loss", "relay-kill", "table-drop",
     ]  # fmt: skip
     assert all(info.title for info in experiments())
 
@@ -68,6 +68,7 @@ def test_every_function_is_published_by_its_module(experiment: str) -> None:
     published = {
         "chaos.actions": actions.__all__,
         "chaos.probes": probes.__all__,
+        "chaos.gateways": gateways.__all__,
         "chaos.links": links.__all__,
         "chaos.regions": regions.__all__,
         "chaos.tables": tables.__all__,

@@ -16,6 +16,7 @@ MEASURES: dict[str, Measure] = {
     "recovery.rto": faults.rto,
     "recovery.rpo_loss": faults.rpo,
     "bus.exactly_once": faults.exactly_once,
+    "bus.gateways": checks.matrix,
     "data.countries": checks.count,
     "data.projects": checks.count,
     "data.points": checks.count,

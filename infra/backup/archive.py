@@ -1,14 +1,16 @@
 """How WAL lies in the bucket. Pure.
 
-A segment is kept as chunks, each what pg_receivewal had added to its file since the last look: they are written once
-and never changed, which is what an object lock wants. `wal/<segment>/<begin>-<end>`, offsets in hexadecimal; beside
-them `wal/<timeline>.history`. A base backup is `base/<begun, UTC>.tar.gz`, and complete when its `.json` is there.
+A segment is kept as chunks, each what pg_receivewal had added to its file since the last look, and once more as a whole
+when it is complete, so that a restore fetches few objects. They are written once and never changed, which is what an
+object lock wants. `wal/<segment>/<begin>-<end>`, offsets in hexadecimal; beside them `wal/<timeline>.history`. A base
+backup is `base/<begun, UTC>.tar.gz`, and complete when its `.json` is there.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from itertools import pairwise
 from typing import NamedTuple
 
 WAL = "wal/"
@@ -69,20 +71,25 @@ def chunks(keys: Iterable[str]) -> dict[str, list[Chunk]]:
     return {segment: sorted(parts, key=lambda part: (part.begin, part.end)) for segment, parts in found.items()}
 
 
+def cover(parts: Iterable[Chunk]) -> list[Chunk]:
+    """The fewest of a segment's chunks that hold all that can be had without a hole, in order."""
+    left, chosen, end = sorted(parts, key=lambda part: part.begin), list[Chunk](), 0
+    while reaching := [part for part in left if part.begin <= end < part.end]:
+        chosen.append(max(reaching, key=lambda part: part.end))
+        end = chosen[-1].end
+    return chosen
+
+
 def end_of(parts: Iterable[Chunk]) -> int:
     """The offset up to which a segment's chunks leave nothing out."""
-    end = 0
-    for part in parts:
-        if part.begin > end:
-            break
-        end = max(end, part.end)
-    return end
+    return max((part.end for part in cover(parts)), default=0)
 
 
-def needed(keys: Iterable[str], start_segment: str) -> dict[str, list[Chunk]]:
-    """The segments that a restore from a base backup may need: from its first one on, of every timeline.
+def needed(keys: Iterable[str], start_segment: str, segment_bytes: int) -> dict[str, list[Chunk]]:
+    """The segments that a restore from a base backup may need: from its first one on, of every timeline; and of each
+    the chunks to fetch.
 
-    Gap if one of them has a hole, or one is missing before the first timeline's last.
+    Gap if one of them has a hole, or one is missing before the last.
     """
     found = {segment: parts for segment, parts in chunks(keys).items() if segment[8:] >= start_segment[8:]}
     for segment, parts in found.items():
@@ -90,10 +97,19 @@ def needed(keys: Iterable[str], start_segment: str) -> dict[str, list[Chunk]]:
             raise Gap(f"segment {segment} lacks what comes after {end_of(parts):#x}")
     if start_segment not in found:
         raise Gap(f"segment {start_segment} is missing, with which the base backup begins")
-    return found
+    numbers = sorted({_number(segment, segment_bytes) for segment in found})
+    for number, following in pairwise(numbers):
+        if following != number + 1:
+            raise Gap(f"{following - number - 1} segments are missing after the {number}th, which is not the last")
+    return {segment: cover(parts) for segment, parts in found.items()}
 
 
 def newest_base(ended: Mapping[str, str], at: str | None) -> str | None:
     """Of base backups (name -> when it ended, ISO in UTC) the last that had ended at an instant; None if none had."""
     usable = [name for name, when in ended.items() if at is None or when <= at]
     return max(usable, default=None)
+
+
+def _number(segment: str, segment_bytes: int) -> int:
+    """Where a segment lies in the stream of WAL, whatever its timeline: its name counts in files of 4 GiB."""
+    return int(segment[8:16], 16) * (2**32 // segment_bytes) + int(segment[16:24], 16)

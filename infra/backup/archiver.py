@@ -77,10 +77,9 @@ class Spool:
             path.unlink()
 
     def _put_segment(self, path: Path, file: archive.File) -> int:
-        begin = self._done_of(file.segment)
+        begin = 0 if file.complete else self._done_of(file.segment)
         try:
             with path.open("rb") as opened:
-                size = os.fstat(opened.fileno()).st_size
                 opened.seek(begin)
                 data = archive.written(opened.read(), complete=file.complete)
         except FileNotFoundError:
@@ -88,8 +87,9 @@ class Spool:
         if data:
             self._bucket.put(archive.chunk_key(file.segment, begin, begin + len(data)), data)
             self._done[file.segment] = begin + len(data)
-        if file.complete and self._done[file.segment] == size:
+        if file.complete:
             path.unlink()
+            del self._done[file.segment]
         return len(data)
 
     def _done_of(self, segment: str) -> int:

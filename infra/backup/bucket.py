@@ -35,7 +35,8 @@ class Access(msgspec.Struct, frozen=True):
 class Bucket:
     """Not thread-safe in making, thread-safe in use."""
 
-    def __init__(self, access: Access) -> None:
+    def __init__(self, access: Access, attempts: int = 2) -> None:
+        """`attempts`: how often a request is made, with growing pauses, while the store cannot answer it."""
         # Half of every command's start would go into importing these.
         import boto3
         from boto3.s3.transfer import TransferConfig
@@ -46,7 +47,8 @@ class Bucket:
             "s3", endpoint_url=access.endpoint, aws_access_key_id=access.user, aws_secret_access_key=access.secret,
             region_name=access.region, verify=access.ca,
             config=Config(
-                connect_timeout=_CONNECT_WITHIN_S, read_timeout=_ANSWER_WITHIN_S, retries={"total_max_attempts": 2}
+                connect_timeout=_CONNECT_WITHIN_S, read_timeout=_ANSWER_WITHIN_S,
+                retries={"mode": "standard", "total_max_attempts": attempts},
             ),
         )  # fmt: skip
 

@@ -27,6 +27,8 @@ from infra.backup import archive
 from infra.backup.bucket import Access, Away, Bucket
 
 _FETCHERS = 4
+_ATTEMPTS = 6
+"""A store that has just come back lists what it cannot give out yet."""
 _OPENS_WITHIN_S = 300.0
 _POLL_S = 0.05
 _END_WITHIN_S = 10.0
@@ -89,7 +91,7 @@ def restored(
     """
     began = time.monotonic()
     folder.mkdir(mode=0o700)
-    bucket = Bucket(access)
+    bucket = Bucket(access, _ATTEMPTS)
     try:
         base = _fetch_base(bucket, folder / "data", at)
         start, size = _start_segment(folder / "data"), _segment_bytes(server.programs, folder / "data")
@@ -176,7 +178,7 @@ def _fetch_wal(bucket: Bucket, wal: Path, start_segment: str, segment_bytes: int
     """How many segments are there now."""
     wal.mkdir(exist_ok=True)
     there = bucket.first_versions(archive.WAL)
-    segments = archive.needed(there, start_segment)
+    segments = archive.needed(there, start_segment, segment_bytes)
 
     def put_together(segment: str) -> None:
         with (wal / segment).open("wb") as file:

@@ -10,6 +10,7 @@ from infra.backup import archive
 
 SEGMENT = "000000010000000000000003"
 SIZE = 64
+GIB = 2**30
 
 
 def put_together(stored: dict[str, bytes]) -> bytes:
@@ -34,6 +35,8 @@ def test_what_was_looked_at_while_it_grew_is_put_together_byte_for_byte(
         if number == lost:
             done = archive.end_of(archive.chunks(stored).get(SEGMENT, ()))
         complete = reached == SIZE and number == len(looks)
+        if complete:
+            done = 0
         seen = (wal[:reached] + bytes(SIZE - reached))[done:]
         data = archive.written(seen, complete=complete)
         if data:
@@ -42,6 +45,7 @@ def test_what_was_looked_at_while_it_grew_is_put_together_byte_for_byte(
         assert put_together(stored)[:reached] == wal[:reached]
     assert put_together(stored) == wal
     assert archive.end_of(archive.chunks(stored)[SEGMENT]) == SIZE
+    assert archive.cover(archive.chunks(stored)[SEGMENT]) == [(archive.chunk_key(SEGMENT, 0, SIZE), 0, SIZE)]
 
 
 @pytest.mark.parametrize(
@@ -65,17 +69,31 @@ def test_a_restore_needs_every_timeline_from_the_base_backup_on() -> None:
 
     old, first, second, other = (f"0000000{line}00000000000000{number}" for line, number in
                                  ((1, "02"), (1, "03"), (1, "04"), (2, "04")))  # fmt: skip
-    found = archive.needed([*keys(old, first, second, other), "wal/00000002.history"], first)
+    found = archive.needed([*keys(old, first, second, other), "wal/00000002.history"], first, GIB)
     assert list(found) == [first, second, other]
     with pytest.raises(archive.Gap, match=f"{first} is missing"):
-        archive.needed(keys(old, second), first)
+        archive.needed(keys(old, second), first, GIB)
+
+
+def test_a_missing_segment_is_told_also_where_the_names_carry_over() -> None:
+    names = [f"00000001{file:08X}{number:08X}" for file, number in ((0, 2), (0, 3), (1, 0), (1, 1))]
+    keys = [archive.chunk_key(name, 0, SIZE) for name in names]
+    assert list(archive.needed(keys, names[0], GIB)) == names
+    with pytest.raises(archive.Gap, match="1 segments are missing after the 3th"):
+        archive.needed(keys[:2] + keys[3:], names[0], GIB)
+
+
+def test_the_fewest_chunks_that_leave_nothing_out_are_fetched() -> None:
+    spans = [(0, 8), (0, 16), (8, 16), (16, 24), (12, 40), (48, 64)]
+    parts = [archive.Chunk(archive.chunk_key(SEGMENT, begin, end), begin, end) for begin, end in spans]
+    assert [(part.begin, part.end) for part in archive.cover(parts)] == [(0, 16), (12, 40)]
 
 
 def test_a_hole_in_a_segment_is_told() -> None:
     keys = [archive.chunk_key(SEGMENT, 0, 16), archive.chunk_key(SEGMENT, 32, SIZE)]
     assert archive.end_of(archive.chunks(keys)[SEGMENT]) == 16
     with pytest.raises(archive.Gap, match=f"{SEGMENT} lacks what comes after 0x10"):
-        archive.needed(keys, SEGMENT)
+        archive.needed(keys, SEGMENT, GIB)
 
 
 def test_the_newest_base_backup_that_had_ended_is_taken() -> None:

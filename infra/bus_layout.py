@@ -31,6 +31,14 @@ def activate(place: Place, region: str) -> None:
     aside.replace(place.site.path / _FILE)
 
 
+def activated_at(place: Place) -> float:
+    """When the active region took over (time.time()); 0 if it has always been the active one."""
+    try:
+        return (place.site.path / _FILE).stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
 def works(place: Place, node: Node) -> bool:
     """Whether a node is meant to run: of a kind with standbys only that in the active region is."""
     kinds = {other.kind for other in place.all_nodes() if other.standby}

@@ -5,9 +5,10 @@ keeps becomes the bus, and the parts of which there is one each (the relay, anal
 are started there. It fences first: what is left of these parts in the old region is killed. A relay that could not be
 reached stands by on its own, as soon as it sees the database (`system.events.promote`).
 
-`bring_back` lets a lost region follow: its bus is stale, so it is wiped and mirrors the new one. Nothing publishes into
-it and nobody is served by it meanwhile. That it is the active one again takes another `take_over`, at a time of the
-operator's choosing; both regions are whole then, and nothing is lost by it.
+`bring_back` lets a lost region follow: its bus is stale, so it is wiped and mirrors the new one; its cache may hold
+effects of writes that the database lost, and starts empty. Nothing publishes into the stale bus and nobody is served
+by it meanwhile. That the region is the active one again takes another `take_over`, at a time of the operator's
+choosing; both regions are whole then, and nothing is lost by it.
 
 `python -m infra.promotion take-over|bring-back REGION [HOME]` is the operator's command.
 """
@@ -24,6 +25,7 @@ from infra import bus_layout, bus_users, target
 from infra.fabric.process import StartError, System
 from infra.parts import leafs, postgres
 from infra.parts.postgres import NotPromoted
+from infra.parts.valkey import Valkey
 from infra.progress import say, step
 from infra.topology import Node
 
@@ -78,13 +80,20 @@ def bring_back(system: System, region: str) -> None:
         ]  # fmt: skip
     following = bus_layout.followers(place).get(region, [])
     stale = [node for node in following if leafs.followed(place, node) != bus_layout.active_region(place)]
-    for node in stale:
+    caches = [node for node in parts if node.kind == Valkey.kind and _is_of_before(system, node)]
+    for node in (*stale, *caches):
         system.kill(node.name)
     for node in parts:
         system.start_part(node.name)
     system.wait_ready([system.parts[node.name] for node in parts], time.monotonic() + _RETURNED_WITHIN_S)
     if following:
         system.make_mirrors([region])
+
+
+def _is_of_before(system: System, node: Node) -> bool:
+    """Whether a part has run since before the active region took over."""
+    record = system.record(node.name)
+    return record is not None and record.created < bus_layout.activated_at(system.place)
 
 
 def _check(system: System, region: str, active: str) -> None:

@@ -91,12 +91,14 @@ def nightly(
         run.start()
         runs.data(run)
         runs.access(run)
+        runs.security(run)
         for scenario, rate, duration_s in loads if only in (None, "load") else ():
             runs.load(run, scenario, rate=rate, duration_s=duration_s)
         for experiment in experiments if only in (None, "chaos") else ():
             runs.chaos(run, experiment)
         if browser is not None:
             runs.browse(run, browser, ["-m", "smoke"])
+        runs.find_secrets(run)
 
 
 @main.command(context_settings={"ignore_unknown_options": True})

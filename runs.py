@@ -33,6 +33,7 @@ from infra.target import UP
 from loadtests import access_facts, data_facts
 from loadtests import runner as load_runner
 from loadtests.engine import host
+from loadtests.security import facts as security_facts
 from reports.claims import load_claims
 from reports.evidence import Run, RunFolder
 
@@ -150,6 +151,18 @@ def access(run: Session) -> None:
     """Try who may do what."""
     with run.phase("access"):
         access_facts.record(run.system.target(), run.folder)
+
+
+def security(run: Session) -> None:
+    """Try what protects the system: the wire, the disks, the passwords."""
+    with run.phase("security"):
+        security_facts.record(run.system, run.folder)
+
+
+def find_secrets(run: Session) -> None:
+    """Look for secrets where none may stand; at the end, when the logs have everything."""
+    with run.phase("secrets"):
+        security_facts.record_secrets(run.system, run.folder)
 
 
 def load(run: Session, scenario: str, **options: Any) -> None:

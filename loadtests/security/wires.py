@@ -13,6 +13,8 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import NamedTuple
 
+from infra.bus_users import User
+
 WITHIN_S = 5.0
 _PIECE = 65_536
 _ANSWER_MAX = 1024 * 1024
@@ -91,3 +93,16 @@ def _hear(link: socket.socket, until: bytes) -> bytes:
     except OSError:
         return heard
     return heard
+
+
+def not_refused(
+    listener: Listener, context: ssl.SSLContext | None, user: str, password: str, forbidden: User
+) -> list[str]:
+    """The forbidden subjects that a NATS server did not refuse a user, to publish on or to listen to."""
+    lines = [b"PUB %b 2\r\n{}\r\n" % subject.encode() for subject in forbidden.publish]
+    lines += [b"SUB %b %d\r\n" % (subject.encode(), sid) for sid, subject in enumerate(forbidden.subscribe, 1)]
+    heard = nats(listener, context, user, password, lines).decode(errors="replace")
+    tried = (*forbidden.publish, *forbidden.subscribe)
+    if not heard.endswith("PONG\r\n"):
+        return list(tried)
+    return [subject for subject in tried if f'to "{subject}"' not in heard]

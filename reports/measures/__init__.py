@@ -20,7 +20,10 @@ MEASURES: dict[str, Measure] = {
     "data.countries": checks.count,
     "data.projects": checks.count,
     "data.points": checks.count,
+    "security.transit": checks.matrix,
+    "security.rest": checks.matrix,
     "security.access": checks.matrix,
+    "security.secrets": checks.matrix,
     "web.e2e": checks.browser,
     "harness.honesty": loads.honesty,
 }

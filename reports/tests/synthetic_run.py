@@ -336,6 +336,8 @@ def write_run(path: Path, story: Story | None = None) -> RunFolder:
         facts.add(Count(row="data.countries", value=195, unit="countries", how="count of countries"))
         facts.add(Count(row="data.projects", value=300, unit="projects", how="count of seeded projects"))
         facts.add(Count(row="data.projects", value=1, unit="", how="totals reconcile", ok=True))
+        for number in range(20):
+            facts.add(Count(row="security.transit", value=0, unit="wrong", how=f"listener {number}", ok=True))
         for role in ("nobody", "reader", "steward", "operator", "admin"):
             for action in range(10):
                 facts.add(Count(row="security.access", value=403, unit="", how=f"{role}, action {action}", ok=True))

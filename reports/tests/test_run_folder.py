@@ -21,7 +21,12 @@ def test_a_whole_run_comes_back(tmp_path: Path) -> None:
     assert [trial.name for trial in evidence.trials] == ["pg-primary-kill", "bus-leader-kill", "analytics-kill"]
     assert len(evidence.books["bus-ingest"].spans) == 120
     assert len(evidence.books["pg-primary-kill"].writes) == 1197
-    assert {count.row for count in evidence.counts} == {"data.countries", "data.projects", "security.access"}
+    assert {count.row for count in evidence.counts} == {
+        "data.countries",
+        "data.projects",
+        "security.access",
+        "security.transit",
+    }
     assert "evidence/run.json" in evidence.files
 
 

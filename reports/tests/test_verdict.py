@@ -102,8 +102,8 @@ def test_a_clean_run_passes_every_judged_gate(evidence: Evidence) -> None:
     assert report.verdict == "PASS"
     assert exit_code(report) == 0
     assert {row.verdict for row in report.slos} == {"PASS", "NOT_JUDGED"}
-    assert sum(row.verdict == "PASS" for row in report.slos) == 14
-    assert headline(report) == "GO: 14 of 14 judged gates pass"
+    assert sum(row.verdict == "PASS" for row in report.slos) == 15
+    assert headline(report) == "GO: 15 of 15 judged gates pass"
     assert all(row.why for row in report.slos)
 
 
@@ -379,7 +379,7 @@ def test_rows_that_nobody_can_judge_say_why(evidence: Evidence) -> None:
     report = report_of(evidence)
     whys = {row.id: row.why for row in report.slos if row.verdict == "NOT_JUDGED"}
     assert whys["api.read_p99.jnb"] == "jnb is not part of size core"
-    assert whys["security.transit"] == "no check of it is built yet"
+    assert whys["security.network"] == "no check of it is built yet"
     assert whys["bus.end_to_end_p99"] == "profile smoke does not judge it"
 
 
@@ -468,7 +468,7 @@ def test_a_waiver_lets_a_row_not_stop_the_release_and_is_shown(evidence: Evidenc
     assert (report.verdict, exit_code(report)) == ("PASS", 0)
     assert row_of(report, "api.read_p99.syd").verdict == "FAIL"
     assert report.waived == {"api.read_p99.syd": "waived by ana until 2026-11-30: new disk on Monday"}
-    assert headline(report) == "GO: 13 of 14 judged gates pass, 1 waived"
+    assert headline(report) == "GO: 14 of 15 judged gates pass, 1 waived"
 
 
 def test_a_waiver_that_expired_counts_for_nothing(evidence: Evidence) -> None:
@@ -488,9 +488,9 @@ def test_a_profile_of_one_load_judges_its_rows_alone(evidence: Evidence) -> None
 
 def test_the_worst_of_several_misses_leads_the_headline(evidence: Evidence) -> None:
     slow_reads(evidence, milliseconds=112)
-    assert headline(report_of(evidence)) == "NO-GO: api.read_p99.syd 112 ms > 100 ms; 13 of 14 pass"
+    assert headline(report_of(evidence)) == "NO-GO: api.read_p99.syd 112 ms > 100 ms; 14 of 15 pass"
     doubled_effect(evidence)
-    assert headline(report_of(evidence)) == "NO-GO: bus.exactly_once 1 lost or doubled > 0 and 1 more; 12 of 14 pass"
+    assert headline(report_of(evidence)) == "NO-GO: bus.exactly_once 1 lost or doubled > 0 and 1 more; 13 of 15 pass"
 
 
 def test_windows_are_in_seconds_of_the_run(evidence: Evidence) -> None:

@@ -1,0 +1,77 @@
+"""The facts of the security rows: all hold on a system that is protected, and each fails on one that is not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from small_cluster import running
+
+from infra.fabric.process import System
+from infra.options import Options
+from loadtests.security import facts, secrets_found
+
+PARTS = ["etcd-iad", "postgres-iad-a", "nats-iad-a", "nats-iad-b", "nats-iad-c", "valkey-iad"]
+
+
+@pytest.fixture(scope="module")
+def protected(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    with running(tmp_path_factory.mktemp("on") / "home", PARTS, Options(durability="async")) as system:
+        yield system
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    options = Options(durability="async", tls="off", encryption="off")
+    with running(tmp_path_factory.mktemp("off") / "home", PARTS, options) as system:
+        yield system
+
+
+def test_every_fact_holds_where_everything_is_protected(protected: System) -> None:
+    found = [*facts.transit(protected), *facts.rest(protected), *facts.access(protected)]
+    assert [fact.how for fact in found if not fact.ok] == []
+    assert len([fact for fact in found if fact.row == facts.TRANSIT]) == 3 * (1 + 3 * 3 + 1 + 2)
+    assert len([fact for fact in found if fact.row == facts.REST]) == 3
+
+
+def test_without_tls_every_listener_shows(plain: System) -> None:
+    wrong = [fact.how for fact in facts.transit(plain) if not fact.ok]
+    assert [how for how in wrong if how.endswith("TLS 1.3 is spoken")]
+    plain_text = [how for how in wrong if how.endswith("plain text is refused")]
+    names = {how.partition(":")[0] for how in plain_text}
+    assert {"nats-iad-a client", "nats-iad-a cluster", "postgres-iad-a client", "etcd-iad client"} <= names
+    assert {"nats-iad-a monitor", "postgres-iad-a rest"} <= names
+
+
+def test_without_encryption_the_canary_is_found(plain: System) -> None:
+    assert [fact.ok for fact in facts.rest(plain)] == [False, False, False]
+
+
+def test_a_secret_in_a_log_is_found_and_told_by_its_name(protected: System, tmp_path: Path) -> None:
+    assert secrets_found.everywhere(protected, tmp_path) == {
+        "logs of the parts": [], "command lines": [], "the run's evidence": [], "files that others may read": [],
+    }  # fmt: skip
+    log = protected.site.path / "told.log"
+    log.write_text(f"signed in with {protected.site.secrets['app']}")
+    (tmp_path / "report.json").write_text(protected.site.secrets["valkey"])
+    try:
+        found = secrets_found.everywhere(protected, tmp_path)
+    finally:
+        log.unlink()
+    assert found["logs of the parts"] == ["app in told.log"]
+    assert found["the run's evidence"] == ["valkey in report.json"]
+
+
+def test_a_file_that_others_may_read_is_looked_into(protected: System) -> None:
+    home = protected.site.path
+    home.chmod(0o711)
+    try:
+        loose = home / "loose.conf"
+        loose.write_text(protected.site.secrets["owner"])
+        loose.chmod(0o644)
+        found = secrets_found.in_files(secrets_found.names(protected.site), secrets_found.readable_by_others(home))
+        loose.unlink()
+    finally:
+        home.chmod(0o700)
+    assert "owner in loose.conf" in found

@@ -35,7 +35,7 @@ _END_WITHIN_S = 10.0
 _NOT_REACHED = "recovery ended before configured recovery target was reached"
 # At least what the primary has, or a standby's recovery refuses to begin.
 _SETTINGS = {
-    "max_connections": "120", "shared_buffers": "32MB", "unix_socket_directories": "''",
+    "max_connections": "1000", "shared_buffers": "32MB", "unix_socket_directories": "''",
     "dynamic_shared_memory_type": "mmap", "jit": "off", "password_encryption": "scram-sha-256",
     # Nobody may come before it is what it should be.
     "recovery_target_action": "promote", "recovery_target_timeline": "latest",

@@ -14,7 +14,8 @@ from system.settings import Settings
 from system.store.connect import Busy, Member, NoAnswer, NotSent, Record, connect_primary
 
 _NAME = "api-write"
-_CONNECTIONS = 4
+_CONNECTIONS = 16
+"""Each carries one write at a time: at 200 ms of round trip five a second. They are made as they are needed."""
 _FIND_WITHIN_S = 1.0
 _ANSWER_WITHIN_S = 2.0
 

@@ -39,7 +39,8 @@ _IN_WORDS = {
 }
 _PARAMETERS = {
     "shared_buffers": "32MB",
-    "max_connections": 120,
+    # Twelve APIs with 16 for writes, and some for everybody else.
+    "max_connections": 250,
     "wal_log_hints": "on",
     "wal_keep_size": "64MB",
     # A slot whose reader is gone for long is given up rather than the disk.

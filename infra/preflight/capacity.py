@@ -12,7 +12,7 @@ from reports.evidence import Quorum, Resource, StreamCover
 RATES_PER_S = (10.0, 2_000.0, 100_000.0)
 """A busy day's changes one by one, the nightly's load on the bus, the seed's claim."""
 
-API_WRITES, API_READS = 4, 6
+API_WRITES, API_READS = 16, 6
 """Database connections of an API process to the primary, and to each member that it reads from."""
 _WORKERS = {"relay": 6, "analytics": 2, "audit-logger": 2, "notifications": 3}
 """Connections of those that are there once; a region's consumers have one each, to report their positions."""

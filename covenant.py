@@ -7,6 +7,7 @@ Answers go to stdout, progress to stderr. Exit codes: 0 PASS, 1 FAIL, 2 wrong us
 from __future__ import annotations
 
 import json
+import logging
 import secrets
 import sys
 import traceback
@@ -39,6 +40,8 @@ class OneLine(click.Group):
     """Wrong usage is answered in one line."""
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
+        # nats-py's streams do over TLS what asyncio warns of each time a connection ends; nothing comes of it.
+        logging.getLogger("asyncio").setLevel(logging.ERROR)
         try:
             return super().main(*args, **{**kwargs, "standalone_mode": False})
         except click.UsageError as error:
@@ -231,6 +234,16 @@ def preflight(size: str, bus: str, choices: tuple[str, ...], as_json: bool) -> N
     except (topology.TopologyError, OSError) as error:
         fail(EXIT_USAGE, str(error))
     click.echo(msgspec.json.format(msgspec.json.encode(found)).decode() if as_json else preflight_text(found))
+
+
+@main.command()
+def rotate() -> None:
+    """Give every part of the running system a new certificate, without an outage."""
+    try:
+        with step("rotate") as progress:
+            rotation.rotate(runs.running(), progress)
+    except (rotation.NotRotated, OSError) as error:
+        fail(EXIT_USAGE, str(error))
 
 
 @main.command()

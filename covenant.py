@@ -21,7 +21,7 @@ import reports
 import runs
 from chaos import catalog, journal, plants
 from e2e import browser as browsers
-from infra import checks, clients, keeper, options, target, topology
+from infra import checks, clients, keeper, options, rotation, target, topology
 from infra.fabric.process import StartError
 from infra.preflight import planned
 from infra.preflight.text import to_text as preflight_text

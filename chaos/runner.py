@@ -51,7 +51,8 @@ _CALM_BEFORE_WITHIN_S = 10.0
 _CALM_AFTER_WITHIN_S = 12.0
 _SETTLE_S = 0.3
 """Probes of the last moment may still be under way."""
-_CHAOS_WITHIN_S = 180.0
+_CHAOS_WITHIN_S = 300.0
+"""A region that is lost, taken over, brought back and handed back takes minutes."""
 _REDUNDANT_WITHIN_S = 90.0
 _DRAINED_WITHIN_S = 30.0
 _PROBER_ENDS_WITHIN_S = 8.0

@@ -52,5 +52,5 @@ def _send(request: urllib.request.Request, expected: int) -> Message:
     except urllib.error.HTTPError as error:
         status, text, headers = error.code, error.read(500).decode(errors="replace"), error.headers
     if status != expected:
-        raise Refused(f"{request.method} {request.full_url}: expected {expected}, found {status} {text}")
+        raise Refused(f"{request.get_method()} {request.full_url}: expected {expected}, found {status} {text}")
     return headers

@@ -217,8 +217,14 @@ class System:
             with self.locked(name):
                 self._mark(name, wanted=False)
         found = [process for name in names for process in processes.tree(processes.find(self.record(name)))]
-        processes.send(found, signal.SIGKILL)
-        return [*(process.pid for process in found), *(pid for name in names for pid in self.kill_rest(name))]
+        hit: dict[int, None] = {}
+        deadline = time.monotonic() + 5
+        while found and time.monotonic() < deadline:
+            hit.update(dict.fromkeys(process.pid for process in found))
+            processes.send(found, signal.SIGKILL)
+            processes.wait_gone(found, 2)
+            found = [process for name in names for process in processes.of_folder(self.parts[name].folder)]
+        return list(hit)
 
     def crash(self, name: str) -> int | None:
         """SIGKILL a part's own process and nothing that it started, as when a program crashes: a supervisor fences what

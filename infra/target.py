@@ -46,6 +46,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     regions: list[str]
     api: dict[str, str]
     """Region -> `http://host:port`."""
+    nearest: dict[str, list[str]] = {}
+    """Region -> all regions with an API, itself first, then the nearest first."""
     api_tls: dict[str, str] = {}
     """Region -> `https://host:port`, the same behind TLS 1.3; empty where the system runs without TLS."""
     web: dict[str, str]

@@ -24,6 +24,9 @@ def of(place: Place, *, enter: Mapping[str, list[str]]) -> Target:
         run_id=site.run_id,
         regions=regions,
         api=apis,
+        nearest={
+            region: sorted(regions, key=lambda other: place.topology.distance_ms(region, other)) for region in regions
+        },
         api_tls=secured if site.options.tls == "on" else {},
         web={region: f"http://{region}.localhost:{url.rpartition(':')[2]}" for region, url in apis.items()},
         clients={name: Login(user=name, password=key) for name, key in site.clients.items()},

@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import msgspec
 
 from infra import target as targets
-from loadtests.engine.http_client import HttpClient, RequestError, Response
+from loadtests.engine.failover import Nearest
+from loadtests.engine.http_client import RequestError, Response
 from loadtests.engine.pacer import Pacer
 from loadtests.engine.process import Control, EngineError, offer, run_engine
 from loadtests.engine.schedule import Schedule
@@ -61,7 +62,7 @@ class _Id(msgspec.Struct):
 class _Reader:
     """Sends what the pacer releases, and tallies how it ends."""
 
-    def __init__(self, spec: ApiLoadSpec, clients: Mapping[str, HttpClient], projects: list[str]) -> None:
+    def __init__(self, spec: ApiLoadSpec, clients: Mapping[str, Nearest], projects: list[str]) -> None:
         self._spec = spec
         self._clients = list(clients.items())
         self._projects = projects
@@ -83,7 +84,7 @@ class _Reader:
             self._pending.add(task)
             task.add_done_callback(self._pending.discard)
 
-    async def _read(self, region: str, client: HttpClient, intended_ns: int, now_ns: int) -> None:
+    async def _read(self, region: str, client: Nearest, intended_ns: int, now_ns: int) -> None:
         path, name = self._choose()
         # The timeout counts from the intended instant, too: what was late has less time left.
         late_s = (now_ns - intended_ns) / 1e9
@@ -128,7 +129,7 @@ def judge(response: Response) -> tuple[Outcome, str]:
     return "fail", f"status {response.status}{why}"
 
 
-async def _known_projects(client: HttpClient) -> list[str]:
+async def _known_projects(client: Nearest) -> list[str]:
     """Ids to read one by one, as the system has them; a read that is refused here ends the load early."""
     deadline = asyncio.get_running_loop().time() + _SETUP_TIMEOUT_S
     path = f"{PROJECTS}?limit={_PROJECTS_KNOWN}"
@@ -144,9 +145,12 @@ async def _known_projects(client: HttpClient) -> list[str]:
 async def work(spec: ApiLoadSpec, control: Control) -> None:
     target = targets.read(Path(spec.target))
     login = target.clients["reader"]
-    clients = {region: ApiClient(target.api[region], login, connections=spec.connections) for region in spec.regions}
+    order = {region: target.nearest.get(region, [region]) for region in spec.regions}
+    reached = dict.fromkeys(other for others in order.values() for other in others)
+    clients = {region: ApiClient(target.api[region], login, connections=spec.connections) for region in reached}
     await asyncio.gather(*(client.sign_in() for client in clients.values()))
-    reader = _Reader(spec, clients, await _known_projects(next(iter(clients.values()))))
+    nearest = {region: Nearest([clients[other] for other in others]) for region, others in order.items()}
+    reader = _Reader(spec, nearest, await _known_projects(next(iter(nearest.values()))))
     begin_ns = await control.begin()
     if begin_ns is None:
         return
@@ -162,17 +166,18 @@ async def work(spec: ApiLoadSpec, control: Control) -> None:
         await offer(pacer, control, report)
         await reader.drain()
         report()
-    write_record(Path(spec.part), tally.close(pacer.released, _settings(spec)))
+    write_record(Path(spec.part), tally.close(pacer.released, _settings(spec, nearest.values())))
     for client in clients.values():
         await client.close()
 
 
-def _settings(spec: ApiLoadSpec) -> dict[str, str]:
+def _settings(spec: ApiLoadSpec, clients: Iterable[Nearest]) -> dict[str, str]:
     return {
         "mode": "open loop, keep-alive",
         "connections": f"at most {spec.connections} a region",
         "timeout_s": f"{spec.timeout_s:g}",
         "protocol": "HTTP/1.1",
+        "failover": f"to the next-nearest region, {sum(client.moved for client in clients)} requests",
     }
 
 

@@ -425,8 +425,13 @@ class System:
 
     def make_mirrors(self, regions: Sequence[str]) -> None:
         """Have regions keep a mirror of each stream of the bus. StartError."""
-        what = {variable(name): value for name, value in mirror_part.settings(self.place, regions).items()}
-        self.run_once("system.events.mirrors", role="app", more=what)
+        what = {
+            **mirror_part.settings(self.place, regions),
+            # As many as its region has servers for, whatever the bus has.
+            "stream_replicas": str(covenant_parts.STREAM_REPLICAS),
+        }
+        more = {variable(name): value for name, value in what.items()}
+        self.run_once("system.events.mirrors", role="app", more=more)
 
     def run_once(
         self, module: str, *, role: str, region: str | None = None, bus_user: str = bus_users.STREAMS_ADMIN,

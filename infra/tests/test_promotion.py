@@ -98,6 +98,14 @@ def all_took_effect_once(system: System, count: int) -> None:
     assert ask(system, OVERLAPS) == 0
 
 
+def copies(system: System) -> int:
+    """How many of iad's servers hold its mirror of the projects' stream."""
+    nodes = bus_layout.of_region(system.place, "iad")
+    pages = [nats.monitor(system.place, node, "/jsz?streams=true") or {} for node in nodes]
+    streams = [stream for page in pages for account in page["account_details"] for stream in account["stream_detail"]]
+    return sum(stream["name"] == "COVENANT_PROJECTS" for stream in streams)
+
+
 def test_ams_takes_over_iad_follows_and_takes_over_again(system: System) -> None:
     place = system.place
     write(system, 200)
@@ -122,6 +130,8 @@ def test_ams_takes_over_iad_follows_and_takes_over_again(system: System) -> None
     until(lambda: not system.missing(), lambda: system.missing())
     assert not system.alive("relay-iad")
     write(system, 50)
+    if bus_layout.mirrored(place):
+        assert copies(system) == 3
     promotion.take_over(system, "iad")
     write(system, 50)
     all_took_effect_once(system, 400)

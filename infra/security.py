@@ -11,8 +11,8 @@ def in_words(options: Options) -> str:
     if options.tls == "on":
         parts.append(
             "TLS 1.3 for NATS (with client certificates), PostgreSQL, Patroni and the API; etcd's build stops at 1.2, "
-            "with certificates on both sides; not encrypted: Valkey within a region (its build has no TLS), and S3, also "
-            "from other regions"
+            "with certificates on both sides; not encrypted: Valkey within a region (its build has no TLS), and S3, "
+            "also from other regions"
         )
     else:
         parts.append("no TLS")

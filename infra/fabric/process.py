@@ -41,6 +41,7 @@ from system.settings import variable
 _STOP_WITHIN_S = 12.0
 _START_WITHIN_S = 120.0
 _POLL_S = 0.1
+_ASKED_AT_ONCE = 16
 _OWN = tuple(part.kind for part in covenant_parts.COVENANT)
 """Kinds that are the system's own processes: they start last and end first."""
 SUPERVISOR = "supervisor"
@@ -311,7 +312,9 @@ class System:
     def waiting(self) -> dict[str, str]:
         """Living parts that are not ready, and what each waits for, in words."""
         living = [part for part in self.parts.values() if self.alive(part.name)]
-        return {part.name: what for part in living if (what := part.waiting_for())}
+        with ThreadPoolExecutor(_ASKED_AT_ONCE) as pool:
+            answers = list(pool.map(lambda part: part.waiting_for(), living))
+        return {part.name: what for part, what in zip(living, answers, strict=True) if what}
 
     # What others need to know.
 

@@ -15,6 +15,8 @@ from infra.parts.nats import Nats
 from infra.site import Place
 from system import wire
 
+_UNDER_WAY_MAX = 50
+"""Messages that a mirror may lack while events flow: what is on a link of 300 ms."""
 _STREAMS = (*(stream.name for stream in wire.STREAMS), wire.DEAD_LETTERS)
 
 
@@ -45,7 +47,7 @@ def missing(place: Place) -> str | None:
         for stream in _STREAMS:
             if stream not in states:
                 return f"the mirror of {stream} in {region}"
-            if (lag := states[stream].get("lag", 0)) > 0 or states[stream].get("active", -1) < 0:
+            if (lag := states[stream].get("lag", 0)) > _UNDER_WAY_MAX or states[stream].get("active", -1) < 0:
                 return f"the mirror of {stream} in {region} to follow ({lag} messages behind)"
     return None
 

@@ -71,11 +71,14 @@ def last_event_seq(target: Target) -> int:
     return asyncio.run(look())
 
 
-def audit(folder: RunFolder, client: str, target: Target, *, behind_seq: int, late: str | None) -> list[str]:
+def audit(
+    folder: RunFolder, client: str, target: Target, *, behind_seq: int, late: str | None, lost_region: str | None = None
+) -> list[str]:
     """Look for the writes of the ledger `client` everywhere; write a Hop for each place, and a Count for whether
     analytics' totals add up and for the order of each project's changes. What could not be read, in words.
 
     `behind_seq` is what `last_event_seq` answered before the first write; `late` what `chaos.drain` still waited for.
+    The effects in a region that was lost as a whole are not looked for: its cache, and what it told of them, is gone.
     """
     history = folder.write_history(client)
     ids = sorted({write.id for write in history})
@@ -91,6 +94,8 @@ def audit(folder: RunFolder, client: str, target: Target, *, behind_seq: int, la
     ]
     problems = []
     for look in looks:
+        if look.effect and look.region is not None and look.region == lost_region:
+            continue
         hop = take(client, look, events)
         if late is not None and look.hop not in _NOT_BY_EVENTS:
             hop = doubt(hop, {write.id for write in history if write.outcome == "ok"}, late)

@@ -26,20 +26,21 @@ from outbox o join relay_partition r using (partition) where o.id <= %s group by
 """
 
 
-def drain(target: Target, within_s: float) -> str | None:
-    """Wait until everything written up to now has been published, applied and acknowledged.
+def drain(target: Target, within_s: float, lost_region: str | None = None) -> str | None:
+    """Wait until everything written up to now has been published, applied and acknowledged; not for the consumers of a
+    region that was lost as a whole, whose cache began anew and says nothing of what came before.
 
     None when it has; else what was still missing after `within_s`, in words.
     """
-    return asyncio.run(_drain(target, time.monotonic() + within_s))
+    return asyncio.run(_drain(target, time.monotonic() + within_s, lost_region))
 
 
-async def _drain(target: Target, deadline: float) -> str | None:
+async def _drain(target: Target, deadline: float, lost_region: str | None) -> str | None:
     written = _Written()
     while True:
         try:
             async with asyncio.timeout(max(1.0, deadline - time.monotonic())):
-                lacks = await _look(target, written)
+                lacks = await _look(target, written, lost_region)
         except (psycopg.Error, redis.RedisError, bus.BusError, TimeoutError) as error:
             lacks = f"an answer ({error!r})"
         if lacks is None or time.monotonic() > deadline:
@@ -55,11 +56,13 @@ class _Written:
     heads: dict[str, int] | None = None
 
 
-async def _look(target: Target, written: _Written) -> str | None:
+async def _look(target: Target, written: _Written, lost_region: str | None) -> str | None:
     """What is still missing; None for nothing."""
     if written.heads is None and (unpublished := await _unpublished(target, written)):
         return f"{unpublished} events to be published"
     for consumer in consumers(target.regions):
+        if consumer.region is not None and consumer.region == lost_region:
+            continue
         if lacks := behind(consumer, written.heads or {}, await asyncio.to_thread(positions, target, consumer)):
             return lacks
     return await _unacknowledged(target)

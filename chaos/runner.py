@@ -129,11 +129,18 @@ class _Trial:
             whole_ns = self._record.redundancy_ns or time.monotonic_ns()
             self._wait_calm(prober, whole_ns, _CALM_AFTER_WITHIN_S, "after healing")
         self._progress(0.88, "waiting until everything written has run through")
-        late = drain(self._target, _DRAINED_WITHIN_S)
+        lost = self._lost_region()
+        late = drain(self._target, _DRAINED_WITHIN_S, lost)
         if late is not None:
             self._record.problems.append(f"waited {_DRAINED_WITHIN_S:.0f} s in vain for {late}")
         self._progress(0.94, "looking for every write at every hop")
-        self._record.problems += audit(self._folder, self._place.name, self._target, behind_seq=behind_seq, late=late)
+        self._record.problems += audit(
+            self._folder, self._place.name, self._target, behind_seq=behind_seq, late=late, lost_region=lost
+        )
+
+    def _lost_region(self) -> str | None:
+        faults = [fact for fact in self._facts.of(self._experiment, self._record.begin_ns) if isinstance(fact, Fault)]
+        return faults[-1].lost_region if faults else None
 
     def conclude(self) -> None:
         """Write down what is known, however far it came."""

@@ -16,7 +16,9 @@ STARTER = """
 import sys
 from pathlib import Path
 from infra.fabric.process import System
-system = System.create(Path(sys.argv[1]), run_id=sys.argv[2], size="core", plant={})
+from infra.options import parse
+options = parse(["distance=off", "tls=off"])
+system = System.create(Path(sys.argv[1]), run_id=sys.argv[2], size="core", plant={}, options=options)
 for name in ("etcd-iad", "valkey-iad", "s3-iad"):
     part = system.parts[name]
     part.folder.mkdir()

@@ -41,7 +41,9 @@ def system(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[System]:
         yield started
 
 
-def as_user(system: System, user: str, nodes: list[Node], work: Callable[[Client], Awaitable[T]]) -> T:
+def as_user(
+    system: System, user: str, nodes: list[Node], work: Callable[[Client], Awaitable[T]], attempts: int = 100
+) -> T:
     """Run `work` as a user of the bus, connected to one of these nodes. NoServersError if none takes it."""
 
     async def run() -> T:
@@ -52,7 +54,7 @@ def as_user(system: System, user: str, nodes: list[Node], work: Callable[[Client
                 [f"nats://{system.place.outside(node, 'client')}" for node in nodes],
                 user=user, password=system.site.secrets[bus_users.secret_name(user)],
                 inbox_prefix=wire.inbox_prefix(user), tls=certificates.context(system.site) if on else None,
-                tls_handshake_first=on, connect_timeout=2, max_reconnect_attempts=1, reconnect_time_wait=0.1,
+                tls_handshake_first=on, connect_timeout=2, max_reconnect_attempts=attempts, reconnect_time_wait=0.1,
                 error_cb=unheard,
             )  # fmt: skip
             try:
@@ -147,7 +149,7 @@ def nobody_gets_in(system: System, nodes: list[Node]) -> None:
 
     for user in ("relay", "api", "analytics", bus_users.OBSERVER):
         with pytest.raises(NoServersError):
-            as_user(system, user, nodes, nothing)
+            as_user(system, user, nodes, nothing, attempts=1)
 
 
 def test_the_mirror_becomes_the_bus_and_iad_follows_it_and_takes_over_again(system: System) -> None:

@@ -70,7 +70,9 @@ def test_a_restart_is_due_once_and_not_before_its_time() -> None:
 @pytest.fixture
 def system(tmp_path: Path) -> Iterator[System]:
     """A system of which only what a test starts runs."""
-    made = System.create(tmp_path / "home", run_id="supervised", size="core", plant={}, options=parse(["distance=off"]))
+    made = System.create(
+        tmp_path / "home", run_id="supervised", size="core", plant={}, options=parse(["distance=off", "tls=off"])
+    )
     yield made
     made.stop()
 

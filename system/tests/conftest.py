@@ -50,7 +50,9 @@ def wait_until(condition: Callable[[], bool], what: str) -> None:
 def port() -> Iterator[Callable[[str], int]]:
     """A free port for each name."""
     block = ports.claim()
-    assigned = block.assign(["postgres", "nats", "valkey", "http", "api", "region", "tls", "standby", *S3_PORTS])
+    assigned = block.assign(
+        ["postgres", "nats", "valkey", "http", "api", "region", "tls", "one", "two", "standby", *S3_PORTS]
+    )
     yield assigned.__getitem__
     block.close()
 

@@ -49,8 +49,8 @@ def test_a_regions_apis_share_a_port_behind_tls_1_3(
     folders = [tmp_path / "one", tmp_path / "two"]
     for folder in folders:
         folder.mkdir()
-    with running(settings, port("http"), folders[0]) as one:
-        with running(settings, port("api"), folders[1]) as two, ExitStack() as open_clients:
+    with running(settings, port("one"), folders[0]) as one:
+        with running(settings, port("two"), folders[1]) as two, ExitStack() as open_clients:
             assert httpx.get(f"http://127.0.0.1:{port('region')}{wire.LIVE}").status_code == 200
             clients = [
                 open_clients.enter_context(httpx.Client(base_url=url, verify=context)) for _ in range(_CONNECTIONS)

@@ -12,6 +12,7 @@ import asyncio
 import socket
 import struct
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import NamedTuple, cast
 
 from infra.wan import namespaces
@@ -48,7 +49,7 @@ class _Pipe(asyncio.Protocol):
         transport.writelines(self._waiting)
         self._waiting.clear()
         if self._ended:
-            transport.write_eof()
+            self.end()
 
     def data_received(self, data: bytes) -> None:
         if self.other:
@@ -83,7 +84,8 @@ class _Pipe(asyncio.Protocol):
         """No more is to come."""
         self._ended = True
         if self.transport:
-            self.transport.write_eof()
+            with suppress(OSError):  # It may have gone without our having been told yet.
+                self.transport.write_eof()
 
     def close(self, *, broken: bool) -> None:
         """End the connection, so that its client sees it broken if it is."""

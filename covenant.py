@@ -21,7 +21,7 @@ import reports
 import runs
 from chaos import catalog, journal, plants
 from e2e import browser as browsers
-from infra import checks, clients, keeper, options, rotation, target, topology
+from infra import checks, clients, keeper, options, promotion, rotation, target, topology
 from infra.fabric.process import StartError
 from infra.preflight import planned
 from infra.preflight.text import to_text as preflight_text
@@ -238,12 +238,29 @@ def preflight(size: str, bus: str, choices: tuple[str, ...], as_json: bool) -> N
 
 @main.command()
 def rotate() -> None:
-    """Give every part of the running system a new certificate, without an outage."""
+    """Give every part of the running system a new certificate: servers reload, processes restart one by one.
+
+    \b
+    Example:  ./covenant rotate && ./covenant status
+    """
     try:
         with step("rotate") as progress:
             rotation.rotate(runs.running(), progress)
     except (rotation.NotRotated, OSError) as error:
         fail(EXIT_USAGE, str(error))
+
+
+@main.command()
+@click.argument("order", type=click.Choice(["take-over", "bring-back"]))
+@click.argument("name", metavar="REGION", type=click.Choice(get_args(Region)))
+def region(order: str, name: str) -> None:
+    """Make a region the active one after the loss of another, or bring a lost one back.
+
+    \b
+    Examples:  ./covenant region take-over ams     (database, bus, relay and consumers go on from ams)
+               ./covenant region bring-back iad    (iad follows ams; take-over iad hands back)
+    """
+    sys.exit(promotion.main(order, name, runs.running().site.path))
 
 
 @main.command()

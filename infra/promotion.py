@@ -15,13 +15,12 @@ choosing; both regions are whole then, and nothing is lost by it.
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from infra import bus_layout, bus_users, target
+from infra import bus_layout, bus_users
 from infra.fabric.process import StartError, System
 from infra.parts import leafs, postgres
 from infra.parts.postgres import NotPromoted
@@ -149,6 +148,7 @@ def _follow(system: System, regions: list[str]) -> None:
 
 
 def main(order: str, region: str, home: Path) -> int:
+    """`take-over` or `bring-back` a region of the system in `home`, for people; the exit code."""
     work = {"take-over": take_over, "bring-back": bring_back}.get(order)
     if work is None:
         say(f"expected take-over or bring-back, found {order}")
@@ -160,11 +160,3 @@ def main(order: str, region: str, home: Path) -> int:
         say(str(error))
         return 1
     return 0
-
-
-if __name__ == "__main__":
-    arguments = sys.argv[1:]
-    if len(arguments) not in (2, 3):
-        say("usage: python -m infra.promotion take-over|bring-back REGION [HOME]")
-        sys.exit(2)
-    sys.exit(main(arguments[0], arguments[1], Path(arguments[2]) if arguments[2:] else target.UP))

@@ -132,6 +132,7 @@ def test_the_archive_goes_on_after_archiver_s3_and_primary_were_killed(system: S
                 link.execute("insert into survivors (note) values (%s)", [f"{next(numbers)} without {name}"])
         system.start_part(name)
     wait_until(lambda: takes_writes(system), "the primary to come back")
+    wait_until(lambda: system.parts["s3-iad"].waiting_for() is None, "S3 to come back")
     with connect(system) as link:
         link.execute("insert into survivors (note) values (%s)", [f"{next(numbers)} at the end"])
         row = link.execute("select clock_timestamp()").fetchone()

@@ -10,7 +10,10 @@ import urllib.request
 from contextlib import suppress
 from typing import Any
 
+import psycopg
+
 from infra import certificates
+from infra.parts.postgres.access import dsn
 from infra.parts.postgres.configuration import KIND
 from infra.site import Place
 from infra.topology import Node
@@ -76,13 +79,17 @@ def promote(place: Place, node: Node, within_s: float = _PROMOTE_WITHIN_S) -> No
     """Have a member promoted although it may lack the last acknowledged writes, as when a region is lost.
 
     Patroni never does that by itself where a synchronous standby is meant to have them. It still waits until the
-    old primary's lease has run out. Returns once the member is the primary; NotPromoted.
+    old primary's lease has run out. Returns once the member is the primary and takes writes; NotPromoted.
     """
     deadline = time.monotonic() + within_s
     said = "nothing"
     while (left_s := deadline - time.monotonic()) > 0:
         if _ask(place, node, "/primary")[0] == 200:
-            return
+            if _takes_writes(place, node):
+                return
+            said = "it leads, its PostgreSQL still replays"
+            time.sleep(_POLL_S)
+            continue
         # Asked again when it is refused: a member that is starting, or has no etcd, refuses; and Patroni forgets
         # the request when it did not come to anything. It answers once there is a new leader, or after 10 s and more.
         status, body = _ask(place, node, "/failover", {"candidate": node.name}, within_s=min(left_s, _ANSWER_WITHIN_S))
@@ -93,6 +100,14 @@ def promote(place: Place, node: Node, within_s: float = _PROMOTE_WITHIN_S) -> No
         f"expected {node.name} to be the primary within {within_s:.0f} s, Patroni said: {said}; "
         "look whether it runs and reaches a majority of etcd, and whether another member leads"
     )
+
+
+def _takes_writes(place: Place, node: Node) -> bool:
+    """Whether PostgreSQL has ended its recovery: Patroni calls a member primary a moment before."""
+    url = dsn(place, "postgres", place.site.secrets["postgres"], node=node, database="postgres")
+    with suppress(psycopg.OperationalError), psycopg.connect(url, autocommit=True) as link:
+        return link.execute("select pg_is_in_recovery()").fetchone() == (False,)
+    return False
 
 
 def _ask(

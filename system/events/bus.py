@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
+from collections.abc import Awaitable, Callable
 
 from nats.aio.client import Client
 from nats.errors import Error
@@ -34,6 +35,19 @@ async def connect(settings: Settings, name: str, surroundings: Surroundings, log
             continue
         surroundings.back("bus")
         return client
+
+
+async def patiently(surroundings: Surroundings, work: Callable[[], Awaitable[None]]) -> None:
+    """Do something to the streams until it is done: a cluster that has just started has no leader for some seconds."""
+    backoff = Backoff()
+    while True:
+        try:
+            await work()
+        except (TimeoutError, Error) as error:
+            surroundings.away("JetStream", error)
+            await backoff.wait()
+            continue
+        return
 
 
 async def _connect(

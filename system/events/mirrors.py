@@ -10,15 +10,15 @@ import asyncio
 import dataclasses
 import logging
 import sys
+from functools import partial
 
-from nats.errors import Error
 from nats.js import JetStreamContext
 from nats.js.api import ExternalStream, StreamConfig, StreamSource
 from nats.js.errors import NotFoundError
 
 from system import process
 from system.events import bus, streams
-from system.process import Backoff, Surroundings
+from system.process import Surroundings
 from system.settings import Settings, SettingsError
 from system.wire import STREAMS
 
@@ -92,22 +92,10 @@ async def _make(settings: Settings, region: str, urls: list[str], log: logging.L
         replicas = min(len(urls), settings.stream_replicas)
         wanted = [streams.stream_config(stream, replicas) for stream in STREAMS]
         for stream in [*wanted, streams.letters_config(replicas)]:
-            await _ensure(js, mirror_config(stream, settings.bus_domain, region, replicas), around)
+            mirror = mirror_config(stream, settings.bus_domain, region, replicas)
+            await bus.patiently(around, partial(ensure_mirror, js, mirror))
     finally:
         await client.close()
-
-
-async def _ensure(js: JetStreamContext, config: StreamConfig, around: Surroundings) -> None:
-    backoff = Backoff()
-    while True:
-        try:
-            await ensure_mirror(js, config)
-        except (TimeoutError, Error) as error:
-            # A cluster that has just started has no leader for some seconds yet.
-            around.away("JetStream", error)
-            await backoff.wait()
-            continue
-        return
 
 
 if __name__ == "__main__":

@@ -16,11 +16,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
+from functools import partial
 from typing import NamedTuple
 
 import asyncpg
-from nats.errors import Error
 from nats.js import JetStreamContext
 from nats.js.api import RawStreamMsg, StreamConfig
 from nats.js.errors import NotFoundError
@@ -115,9 +115,9 @@ async def _main(settings: Settings, log: logging.Logger) -> None:
         client = await bus.connect(settings, "promote", around, log)
         try:
             js = client.jetstream(timeout=_ANSWER_WITHIN_S)
-            await _patiently(around, lambda: promote_stream(js, streams.letters_config(settings.stream_replicas)))
+            await bus.patiently(around, partial(promote_stream, js, streams.letters_config(settings.stream_replicas)))
             for stream in STREAMS:
-                await _patiently(around, lambda stream=stream: _take_over(js, stream, known, settings, log))  # type: ignore[misc]
+                await bus.patiently(around, partial(_take_over, js, stream, known, settings, log))
         finally:
             await client.close()
     process.make_ready(settings.ready_file)
@@ -154,19 +154,6 @@ async def _take_over(
     log.warning("%s: %d consumers begin at %d", stream.name, len(known.consumers), start)
     for consumer in known.consumers:
         await streams.ensure_durable(js, stream, consumer, start)
-
-
-async def _patiently(around: Surroundings, work: Callable[[], Awaitable[None]]) -> None:
-    """Until it is done: a cluster that has just started has no leader for some seconds yet."""
-    backoff = Backoff()
-    while True:
-        try:
-            await work()
-        except (TimeoutError, Error) as error:
-            around.away("JetStream", error)
-            await backoff.wait()
-            continue
-        return
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+from functools import partial
 from typing import NamedTuple
 
 from nats.errors import Error
@@ -22,7 +23,7 @@ from system import process
 from system.domain.frames import span
 from system.domain.partitions import partitions_of
 from system.events import bus
-from system.process import Backoff, Surroundings
+from system.process import Surroundings
 from system.settings import Settings
 from system.wire import (
     DEAD_LETTERS,
@@ -156,24 +157,16 @@ async def _main(settings: Settings, log: logging.Logger) -> None:
     async with asyncio.timeout(_DEADLINE_S):
         client = await bus.connect(settings, "streams", surroundings, log)
         try:
-            await _ensure_all(client.jetstream(timeout=5), settings, surroundings)
+            await bus.patiently(surroundings, partial(_ensure_all, client.jetstream(timeout=5), settings))
         finally:
             await client.close()
     process.make_ready(settings.ready_file)
 
 
-async def _ensure_all(js: JetStreamContext, settings: Settings, surroundings: Surroundings) -> None:
-    backoff = Backoff()
-    while True:
-        try:
-            for stream in STREAMS:
-                await ensure_stream(js, stream, settings.stream_replicas, settings.duplicate_window_s)
-            await ensure_dead_letters(js, settings.stream_replicas)
-            return
-        except (TimeoutError, Error) as error:
-            # A cluster that has just started has no leader for some seconds yet.
-            surroundings.away("JetStream", error)
-            await backoff.wait()
+async def _ensure_all(js: JetStreamContext, settings: Settings) -> None:
+    for stream in STREAMS:
+        await ensure_stream(js, stream, settings.stream_replicas, settings.duplicate_window_s)
+    await ensure_dead_letters(js, settings.stream_replicas)
 
 
 if __name__ == "__main__":

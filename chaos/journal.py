@@ -29,7 +29,7 @@ from infra.backup.restore import NotRestored
 from infra.fabric.process import StartError, System
 from infra.promotion import NotTakenOver
 from infra.wan import control
-from infra.wan.links import Shape
+from infra.wan.links import planned
 
 RESTART: Final = "restart"
 """The undo of a kill or a stop: let the part go on if it was stopped, start it if it is gone."""
@@ -220,9 +220,9 @@ def _restart(system: System, arguments: Mapping[str, str]) -> None:
 
 def _restore_link(system: System, arguments: Mapping[str, str]) -> None:
     source, target = arguments["source"], arguments["target"]
-    delay_ms = system.place.topology.distance_ms(source, target) / 2
+    shape = planned(system.place.topology.distance_ms(source, target))
     try:
-        control.ask(system.site.path, control.Set(source=source, target=target, shape=Shape(delay_ms=delay_ms)))
+        control.ask(system.site.path, control.Set(source=source, target=target, shape=shape))
     except control.WanError as error:
         raise HealError(str(error)) from error
 

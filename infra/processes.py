@@ -116,6 +116,17 @@ def wait_gone(processes: Iterable[psutil.Process], timeout_s: float) -> list[psu
         time.sleep(0.02)
 
 
+def interrupt(process: subprocess.Popen[bytes], within_s: float) -> None:
+    """End a child as Ctrl-C would, by force if that takes longer; nothing happens if it has ended."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(within_s)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(within_s)
+
+
 def reap(pid: int) -> None:
     """Collect an ended child, so that it does not stay a zombie; anybody else's process is left alone."""
     with suppress(ChildProcessError):

@@ -10,7 +10,7 @@ effects of writes that the database lost, and starts empty. Nothing publishes in
 by it meanwhile. That the region is the active one again takes another `take_over`, at a time of the operator's
 choosing; both regions are whole then, and nothing is lost by it.
 
-`python -m infra.promotion take-over|bring-back REGION [HOME]` is the operator's command.
+`./covenant region take-over|bring-back REGION` is the operator's command.
 """
 
 from __future__ import annotations
@@ -149,10 +149,7 @@ def _follow(system: System, regions: list[str]) -> None:
 
 def main(order: str, region: str, home: Path) -> int:
     """`take-over` or `bring-back` a region of the system in `home`, for people; the exit code."""
-    work = {"take-over": take_over, "bring-back": bring_back}.get(order)
-    if work is None:
-        say(f"expected take-over or bring-back, found {order}")
-        return 2
+    work = {"take-over": take_over, "bring-back": bring_back}[order]
     try:
         with step(f"{order} {region}"):
             work(System.attach(home), region)

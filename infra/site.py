@@ -64,6 +64,9 @@ class Site(msgspec.Struct, kw_only=True):
     def port(self, node: Node, name: str) -> int:
         return self.ports[f"{node.name}.{name}"]
 
+    def ports_of(self, node: Node) -> list[int]:
+        return [port for name, port in self.ports.items() if name.rpartition(".")[0] == node.name]
+
     def folder(self, node: Node) -> Path:
         """Where a part keeps configuration, data and log."""
         return self.path / node.name

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import msgspec
 
+from infra import processes
 from infra.backup import archive
 from infra.backup.bucket import Access, Away, Bucket
 
@@ -188,13 +189,7 @@ def _now() -> str:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is None:
-        process.send_signal(signal.SIGINT)
-        try:
-            process.wait(_END_WITHIN_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait(_END_WITHIN_S)
+    processes.interrupt(process, _END_WITHIN_S)
     if process.stdout is not None:
         process.stdout.close()
 

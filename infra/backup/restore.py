@@ -8,7 +8,6 @@ is the cluster's new first member.
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import tarfile
 import time
@@ -23,6 +22,7 @@ from urllib.parse import quote
 import msgspec
 import psycopg
 
+from infra import processes
 from infra.backup import archive
 from infra.backup.bucket import Access, Away, Bucket
 
@@ -111,7 +111,7 @@ def restored(
     try:
         yield Restored(server.port, base, segments, fetched_s, time.monotonic() - began)
     finally:
-        _end(process)
+        processes.interrupt(process, _END_WITHIN_S)
 
 
 def copy_table(programs: Path, source: str, goal: str, table: str, folder: Path, within_s: float) -> None:
@@ -222,9 +222,9 @@ def _open(folder: Path, server: Server, user: str, password: str, at: datetime |
                 pass  # Not yet; its log says more than this.
             time.sleep(_POLL_S)
     except BaseException:
-        _end(process)
+        processes.interrupt(process, _END_WITHIN_S)
         raise
-    _end(process)
+    processes.interrupt(process, _END_WITHIN_S)
     said = log.read_text(errors="replace")
     if _NOT_REACHED in said:
         raise NotReached(f"the archive does not reach {at}: look whether the archiver runs")
@@ -248,13 +248,3 @@ def _configure(folder: Path, server: Server, at: datetime | None) -> None:
         settings["recovery_target_time"] = f"'{at.isoformat()}'"
     (folder / "postgresql.conf").write_text("".join(f"{name} = {value}\n" for name, value in settings.items()))
     (folder / "data" / "recovery.signal").touch()
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is None:
-        process.send_signal(signal.SIGINT)
-        try:
-            process.wait(_END_WITHIN_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait(_END_WITHIN_S)

@@ -55,12 +55,7 @@ def of(place: Place, *, enter: Mapping[str, list[str]]) -> Target:
 
 def from_inside(outside: Target, place: Place) -> Target:
     """The same for programs that were started inside a region: every node at its address there, over the links."""
-    at = {
-        str(place.site.port(node, name.rpartition(".")[2])): place.address(node)
-        for node in place.all_nodes()
-        for name in place.site.ports
-        if name.rpartition(".")[0] == node.name
-    }
+    at = {str(port): place.address(node) for node in place.all_nodes() for port in place.site.ports_of(node)}
 
     def moved(found: re.Match[str]) -> str:
         return f"{at.get(found[1], '127.0.0.1')}:{found[1]}"

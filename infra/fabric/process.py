@@ -329,9 +329,10 @@ class System:
 
     def write_target(self) -> None:
         """Tell other processes how to reach this system as it is now."""
-        target.write(self.target(), self.target_path)
+        outside = self.target()
+        target.write(outside, self.target_path)
         if self.site.apart:
-            inside = description.from_inside(self.target(), self.place)
+            inside = description.from_inside(outside, self.place)
             target.write(inside, target.inside_path(self.target_path))
 
     def versions(self) -> dict[str, str]:

@@ -20,7 +20,7 @@ from infra import site
 from infra.topology import kept_in
 from infra.wan import control, forwarder, namespaces, process
 from infra.wan.emulator import Emulator
-from infra.wan.links import Direction, Shape
+from infra.wan.links import Direction, planned
 
 _BACKLOG = 1024
 
@@ -53,7 +53,7 @@ def main(home: Path) -> None:
         listener.close()
     sockets = [namespaces.packet_socket(index) for index in range(len(names))]
     directions = {
-        (names.index(one), names.index(other)): Direction(Shape(delay_ms=topology.distance_ms(one, other) / 2))
+        (names.index(one), names.index(other)): Direction(planned(topology.distance_ms(one, other)))
         for one, other in permutations(names, 2)
     }
     emulator = Emulator(sockets, [region.cidr for region in regions], directions)
@@ -65,14 +65,13 @@ def _listeners(place: site.Place) -> list[tuple[socket.socket, str, tuple[str, i
     """A listening socket of this machine for every port of every node, with its region and address there."""
     found = []
     for node in place.all_nodes():
-        for name, port in place.site.ports.items():
-            if name.rpartition(".")[0] == node.name:
-                listener = socket.socket()
-                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                listener.setblocking(False)
-                listener.bind(("127.0.0.1", port))
-                listener.listen(_BACKLOG)
-                found.append((listener, node.region, (place.address(node), port)))
+        for port in place.site.ports_of(node):
+            listener = socket.socket()
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.setblocking(False)
+            listener.bind(("127.0.0.1", port))
+            listener.listen(_BACKLOG)
+            found.append((listener, node.region, (place.address(node), port)))
     return found
 
 

@@ -84,7 +84,9 @@ def running(home: Path) -> Iterator[Network]:
             options=DEFAULTS, apart=True,
         )  # fmt: skip
         with (home / "log").open("wb") as log:
-            started = subprocess.Popen(process.command(home), stdout=log, stderr=log, env=dict(os.environ))
+            started = subprocess.Popen(
+                [sys.executable, "-m", "infra.wan", str(home)], stdout=log, stderr=log, env=dict(os.environ)
+            )
         try:
             deadline = time.monotonic() + _READY_WITHIN_S
             while not process.ready(home):

@@ -34,6 +34,11 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
                 raise ValueError(f"{name}: expected {low:g} to {high:g}, found {value:g}")
 
 
+def planned(round_trip_ms: float) -> Shape:
+    """A whole link's direction, as the topology has it: each carries half of the round trip."""
+    return Shape(delay_ms=round_trip_ms / 2)
+
+
 class Counters(msgspec.Struct, kw_only=True):
     """Since the start, for one direction. A packet may hold many segments (offload): bytes tell more."""
 

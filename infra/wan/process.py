@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 from infra.wan import control
@@ -20,11 +19,6 @@ def enter(pid: int, region: int) -> list[str]:
         "nsenter", "--preserve-credentials", f"--user=/proc/{pid}/ns/user",
         f"--net=/proc/{pid}/fd/{FIRST_NETWORK + region}", "--",
     ]  # fmt: skip
-
-
-def command(home: Path) -> list[str]:
-    """The process for the system in `home`."""
-    return [sys.executable, "-m", "infra.wan", str(home)]
 
 
 def ready(home: Path) -> bool:

@@ -8,6 +8,7 @@ not hold, or a wait that runs out, fails the activity with what was expected and
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import time
 import uuid
@@ -50,6 +51,7 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+logger = logging.getLogger("chaostoolkit")
 
 # The steady state. Each look is repeated for some seconds: one late answer of a busy machine is no deviation.
 
@@ -64,7 +66,16 @@ def redundancy_is_complete(within_s: int = 5, configuration: Configuration = Non
     """Whether every part runs, every PostgreSQL replica streams (one of them synchronous), every stream replica
     is current."""
     system = running.system()
-    return until(lambda: not system.missing() or None, within_s) is True
+    missing: list[str] = []
+
+    def look() -> bool | None:
+        missing[:] = system.missing()
+        return None if missing else True
+
+    if until(look, within_s):
+        return True
+    logger.warning("the system lacks %s", "; ".join(missing))
+    return False
 
 
 def event_goes_through(within_s: int = 5, configuration: Configuration = None, secrets: Secrets = None) -> bool:

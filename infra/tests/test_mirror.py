@@ -4,10 +4,8 @@ it becomes the bus when iad is lost, and iad follows it when it comes back. And 
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import time
-import warnings
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,6 +18,7 @@ from infra import bus_layout, bus_users, certificates, promotion
 from infra.fabric.process import System
 from infra.options import Options
 from infra.parts import gateway, mirror, nats
+from infra.tests import loops
 from infra.tests.small_cluster import running
 from infra.topology import Node
 from system import wire
@@ -64,13 +63,7 @@ def as_user(
             finally:
                 await client.close()
 
-    try:
-        return asyncio.run(run())
-    finally:
-        # nats-py leaves the transport of a try that failed to the collector, which would warn in another test.
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ResourceWarning)
-            gc.collect()
+    return loops.run(run())
 
 
 async def unheard(error: Exception) -> None:
@@ -196,7 +189,7 @@ def test_the_mirror_becomes_the_bus_and_iad_follows_it_and_takes_over_again(syst
 
 def test_a_client_that_lost_the_bus_finds_it_in_ams_once_it_is_there(tmp_path: Path) -> None:
     with running(tmp_path / "home", NODES, Options(encryption="off")) as system:
-        asyncio.run(_lose_and_find(system))
+        loops.run(_lose_and_find(system))
 
 
 async def _lose_and_find(system: System) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import ssl
 import urllib.error
 import urllib.request
@@ -16,6 +15,7 @@ from infra import certificates
 from infra.fabric.process import System
 from infra.options import Options
 from infra.parts import postgres
+from infra.tests import loops
 from infra.tests.small_cluster import lay_out, running
 from system.settings import Settings
 from system.store import blocking
@@ -84,7 +84,7 @@ def test_a_client_refuses_a_server_of_another_authority(
     with pytest.raises(psycopg.OperationalError, match="certificate verify failed"):
         blocking.connect(elsewhere, "test")
     with pytest.raises(NotSent, match="certificate verify failed"):
-        asyncio.run(connect_primary(elsewhere, "test"))
+        loops.run(connect_primary(elsewhere, "test"))
 
 
 def test_the_system_comes_by_tls_13_and_not_without(cluster: System, process_settings: Settings) -> None:
@@ -97,12 +97,12 @@ def test_the_system_comes_by_tls_13_and_not_without(cluster: System, process_set
         finally:
             await connection.close()
 
-    assert asyncio.run(ask(process_settings)) == "TLSv1.3"
+    assert loops.run(ask(process_settings)) == "TLSv1.3"
     with blocking.connect(process_settings, "test") as link:
         assert link.execute(query).fetchone() == ("TLSv1.3",)
     plain = Settings(**{**vars(process_settings), "database_ca": None})
     with pytest.raises(NotSent, match="no encryption"):
-        asyncio.run(ask(plain))
+        loops.run(ask(plain))
     with pytest.raises(psycopg.OperationalError, match="no encryption"):
         blocking.connect(plain, "test")
 

@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
-    """As `asyncio.run`. What was given up would be closed later than the loop lives, and is left to the collector, which
+    """As `asyncio.run`. What was given up would close later than the loop lives, and is left to the collector, which
     would warn of it in whatever test runs then: it is collected here."""
     try:
         return asyncio.run(work)

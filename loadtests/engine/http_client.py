@@ -2,15 +2,17 @@
 
 A connection that was refused cannot have carried a request (fail); one that was lost, or an answer that did
 not come in time, leaves it open whether the server acted (unknown). Waiting for a free connection is part of
-a request's time. Answers are parsed by httptools (llhttp): about a tenth of the CPU of the usual clients.
+a request's time. Answers are parsed by httptools (llhttp): about a tenth of the CPU of the usual clients, see
+`python -m loadtests.benchmarks.http_client`. Over TLS it speaks what the caller's context allows (`Target.context`:
+1.3 alone, and only to servers that the system's own authority vouches for).
 """
 
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time
 from collections import deque
-from dataclasses import dataclass
 from typing import TypeVar, cast
 from urllib.parse import urlsplit
 
@@ -31,12 +33,19 @@ _CLOSE_TURNS = 10
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
 class Response:
-    status: int
-    headers: dict[str, str]
-    """Names in lower case."""
-    body: bytes
+    """`headers` has names in lower case; it is made when it is asked for, since most answers' are never looked at."""
+
+    __slots__ = ("_fields", "body", "status")
+
+    def __init__(self, status: int, fields: list[tuple[bytes, bytes]], body: bytes) -> None:
+        self.status = status
+        self.body = body
+        self._fields = fields
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in self._fields}
 
     def json(self, kind: type[T]) -> T:
         """The body as `kind`; msgspec.MsgspecError if it is not."""
@@ -53,13 +62,22 @@ class RequestError(Exception):
 
 
 class HttpClient:
-    """Requests to one server over at most `connections` kept-alive connections; first come, first served."""
+    """Requests to one server over at most `connections` kept-alive connections; first come, first served.
 
-    def __init__(self, base_url: str, *, connections: int = 64, max_body_bytes: int = MAX_BODY_BYTES) -> None:
+    `tls` verifies the server of an https address, and is needed for one.
+    """
+
+    def __init__(
+        self, base_url: str, *, connections: int = 64, max_body_bytes: int = MAX_BODY_BYTES,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:  # fmt: skip
         parts = urlsplit(base_url)
-        if parts.scheme != "http" or not parts.hostname or parts.path not in ("", "/"):
-            raise ValueError(f"expected http://host:port, found {base_url!r}")
-        self._host, self._port = parts.hostname, parts.port or 80
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.path not in ("", "/"):
+            raise ValueError(f"expected http://host:port or https://host:port, found {base_url!r}")
+        if parts.scheme == "https" and tls is None:
+            raise ValueError(f"{base_url}: expected a context to verify the server with, found none")
+        self._tls = tls if parts.scheme == "https" else None
+        self._host, self._port = parts.hostname, parts.port or (443 if self._tls else 80)
         self._fixed = b"Host: " + parts.netloc.encode("ascii")
         """The header lines that every request has."""
         self._authorization = b""
@@ -85,24 +103,15 @@ class HttpClient:
     ) -> Response:  # fmt: skip
         """One request with an answer of any status. RequestError if there was none by `deadline`."""
         data = self._format(method, path, body, headers)
-        sent = False
+        if deadline <= asyncio.get_running_loop().time():
+            raise RequestError("fail", "timeout: its time was up before it could be sent, never sent")
+        connection = (None if self._waiting or self._called else self._take()) or await self._wait(deadline)
         try:
-            async with asyncio.timeout_at(deadline):
-                connection = await self._acquire()
-                sent = True
-                try:
-                    return await connection.exchange(data)
-                finally:
-                    self._release(connection)
-        except TimeoutError:
-            if sent:
-                raise RequestError("unknown", "timeout: no answer in time") from None
-            raise RequestError("fail", "timeout: no connection in time, never sent") from None
-        except ConnectionRefusedError:
-            raise RequestError("fail", "connection refused, never sent") from None
+            return await connection.exchange(data, deadline)
         except OSError as error:
-            outcome: Outcome = "unknown" if sent else "fail"
-            raise RequestError(outcome, f"connection: {error.strerror or error}") from None
+            raise RequestError("unknown", f"connection: {error.strerror or error}") from None
+        finally:
+            self._release(connection)
 
     async def close(self) -> None:
         for connection in list(self._open):
@@ -119,20 +128,37 @@ class HttpClient:
             lines.append(b"Content-Type: application/json\r\nContent-Length: %d" % len(body))
         return b"\r\n".join(lines) + b"\r\n\r\n" + (body or b"")
 
+    def _take(self) -> _Connection | None:
+        """An idle connection, if there is one."""
+        oldest = time.monotonic() - _MAX_IDLE_S
+        while self._idle:
+            connection = self._idle.pop()
+            if not connection.lost and connection.idle_since > oldest:
+                return connection
+            connection.abort("idle for too long")
+        return None
+
+    async def _wait(self, deadline: float) -> _Connection:
+        """The connection that a request waits for. RequestError without one by `deadline`: it was never sent."""
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await self._acquire()
+        except TimeoutError:
+            raise RequestError("fail", "timeout: no connection in time, never sent") from None
+        except ConnectionRefusedError:
+            raise RequestError("fail", "connection refused, never sent") from None
+        except OSError as error:
+            raise RequestError("fail", f"connection: {error.strerror or error}, never sent") from None
+
     async def _acquire(self) -> _Connection:
         """An idle connection, a new one within the limit, or the next one that comes free."""
         if self._waiting or self._called:
             await self._queue()
-        while True:
-            oldest = time.monotonic() - _MAX_IDLE_S
-            while self._idle:
-                connection = self._idle.pop()
-                if not connection.lost and connection.idle_since > oldest:
-                    return connection
-                connection.abort("idle for too long")
+        while (connection := self._take()) is None:
             if len(self._open) + self._reserved < self._limit:
                 return await self._connect()
             await self._queue(first=True)
+        return connection
 
     async def _queue(self, *, first: bool = False) -> None:
         """Wait to be called; whoever is called and does not come lets the next one be called."""
@@ -151,7 +177,7 @@ class HttpClient:
         self._reserved += 1
         try:
             _, protocol = await asyncio.get_running_loop().create_connection(
-                lambda: _Connection(self), self._host, self._port
+                lambda: _Connection(self), self._host, self._port, ssl=self._tls
             )
         except BaseException:
             self._call_next()
@@ -197,31 +223,42 @@ class _Connection(asyncio.Protocol):
 
     def _reset(self) -> None:
         self._parser = httptools.HttpResponseParser(self)
-        self._headers: dict[str, str] = {}
+        self._fields: list[tuple[bytes, bytes]] = []
         self._body: list[bytes] = []
         self._head_bytes = 0
         self._body_bytes = 0
         self._in_head = True
 
-    async def exchange(self, request: bytes) -> Response:
-        """Send and wait. OSError if the connection is lost; a cancelled wait makes it unusable."""
+    async def exchange(self, request: bytes, deadline: float) -> Response:
+        """Send and wait. OSError if the connection is lost, RequestError without an answer by `deadline`; that, or
+        a cancelled wait, makes it unusable."""
         if self.lost or self._transport.is_closing():
             raise ConnectionResetError(self._why)
         self.reusable = False
-        self._answer = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        self._answer = loop.create_future()
+        # A timer of the loop: asyncio.timeout, which cancels and catches, costs a fifth of a request more.
+        timer = loop.call_at(deadline, self._expire)
         self._transport.write(request)
-        return await self._answer
+        try:
+            return await self._answer
+        finally:
+            timer.cancel()
 
     def abort(self, why: str) -> None:
         """Give the connection up; whoever waits for an answer is told at once, whatever else was received."""
         if not self.lost:
             self._why = why
-            self._fail(why)
+            self._fail(ConnectionResetError(why))
             self._transport.abort()
 
-    def _fail(self, why: str) -> None:
+    def _expire(self) -> None:
+        self._fail(RequestError("unknown", "timeout: no answer in time"))
+        self.abort("timeout")
+
+    def _fail(self, error: Exception) -> None:
         if self._answer is not None and not self._answer.done():
-            self._answer.set_exception(ConnectionResetError(why))
+            self._answer.set_exception(error)
 
     # asyncio.Protocol
 
@@ -248,13 +285,13 @@ class _Connection(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         self.lost = True
         self.reusable = False
-        self._fail(str(error) if error else self._why)
+        self._fail(ConnectionResetError(str(error) if error else self._why))
         self._client._forget(self)
 
     # httptools
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+        self._fields.append((name, value))
 
     def on_headers_complete(self) -> None:
         self._in_head = False
@@ -270,9 +307,9 @@ class _Connection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         status = self._parser.get_status_code()
         if status < 200:
-            self._headers = {}
+            self._fields = []
             return  # 1xx: the answer is still to come.
-        response = Response(status, self._headers, b"".join(self._body))
+        response = Response(status, self._fields, b"".join(self._body))
         self.reusable = self._parser.should_keep_alive()
         self._reset()
         if self._answer is not None and not self._answer.done():

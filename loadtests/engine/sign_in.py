@@ -7,6 +7,7 @@ client that sends the requests. While a renewal fails the old token holds; when 
 from __future__ import annotations
 
 import asyncio
+import ssl
 
 import msgspec
 
@@ -29,10 +30,12 @@ class SignInError(EngineError):
 class ApiClient(HttpClient):
     """Requests to one API as one of its machine clients, signed in until it is closed."""
 
-    def __init__(self, base_url: str, login: Login, *, connections: int = 64) -> None:
-        super().__init__(base_url, connections=connections)
+    def __init__(
+        self, base_url: str, login: Login, *, connections: int = 64, tls: ssl.SSLContext | None = None
+    ) -> None:
+        super().__init__(base_url, connections=connections, tls=tls)
         self._login = login
-        self._tokens = HttpClient(base_url, connections=1)
+        self._tokens = HttpClient(base_url, connections=1, tls=tls)
         self._renewal: asyncio.Task[None] | None = None
 
     async def sign_in(self) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from contextlib import suppress
 
 import pytest
+import trustme
 import uvloop
 from load_servers import CLIENT, Api
 
@@ -20,8 +22,9 @@ SHORT_S = 0.15
 class Scripted:
     """A server that answers every request with the same bytes, as they are; None never answers."""
 
-    def __init__(self, answer: bytes | None, *, close: bool = False) -> None:
+    def __init__(self, answer: bytes | None, *, close: bool = False, tls: ssl.SSLContext | None = None) -> None:
         self._answer = answer
+        self._tls = tls
         self._close = close
         self._writers: list[asyncio.StreamWriter] = []
         self.connections = 0
@@ -32,7 +35,7 @@ class Scripted:
         self.go_on.set()
 
     async def __aenter__(self) -> Scripted:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._tls)
         return self
 
     async def __aexit__(self, *error: object) -> None:
@@ -45,7 +48,8 @@ class Scripted:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        scheme = "http" if self._tls is None else "https"
+        return f"{scheme}://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
@@ -232,7 +236,68 @@ def test_a_body_is_sent_with_its_length(api: Api) -> None:
     uvloop.run(run())
 
 
-@pytest.mark.parametrize("url", ["https://127.0.0.1:1", "127.0.0.1:1", "http://127.0.0.1:1/path"])
-def test_only_a_plain_base_address_is_taken(url: str) -> None:
+@pytest.mark.parametrize("url", ["ftp://127.0.0.1:1", "127.0.0.1:1", "http://127.0.0.1:1/path"])
+def test_only_a_base_address_is_taken(url: str) -> None:
     with pytest.raises(ValueError, match="expected http://host:port"):
         HttpClient(url)
+
+
+def test_an_https_address_is_not_taken_without_what_verifies_it() -> None:
+    with pytest.raises(ValueError, match="expected a context to verify the server with"):
+        HttpClient("https://127.0.0.1:1")
+
+
+def test_a_request_whose_time_is_up_is_never_sent() -> None:
+    async def run() -> None:
+        async with Scripted(OK) as server:
+            client = HttpClient(server.url)
+            assert (await _get(client)).status == 200
+            error = await _error(client, -0.001)
+            assert (error.outcome, "never sent" in error.detail, server.requests) == ("fail", True, 1)
+            assert (await _get(client)).status == 200
+            assert server.connections == 1
+            await client.close()
+
+    uvloop.run(run())
+
+
+def _server_context(authority: trustme.CA, highest: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.maximum_version = highest
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    return context
+
+
+def _client_context(authority: trustme.CA) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    authority.configure_trust(context)
+    return context
+
+
+def test_over_tls_requests_share_a_connection_that_is_kept_alive() -> None:
+    authority = trustme.CA()
+
+    async def run() -> None:
+        async with Scripted(OK, tls=_server_context(authority)) as server:
+            client = HttpClient(server.url, tls=_client_context(authority))
+            assert [(await _get(client)).body for _ in range(5)] == [b"hi"] * 5
+            assert (server.connections, server.requests) == (1, 5)
+            await client.close()
+
+    uvloop.run(run())
+
+
+@pytest.mark.parametrize("wrong", ["authority", "version"])
+def test_a_server_that_is_not_to_be_trusted_is_sent_nothing(wrong: str) -> None:
+    authority, other = trustme.CA(), trustme.CA()
+    highest = ssl.TLSVersion.TLSv1_2 if wrong == "version" else ssl.TLSVersion.TLSv1_3
+
+    async def run() -> None:
+        async with Scripted(OK, tls=_server_context(authority, highest)) as server:
+            client = HttpClient(server.url, tls=_client_context(other if wrong == "authority" else authority))
+            error = await _error(client)
+            assert (error.outcome, "never sent" in error.detail, server.requests) == ("fail", True, 0)
+            await client.close()
+
+    uvloop.run(run())

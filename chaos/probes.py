@@ -53,16 +53,17 @@ __all__ = [
 T = TypeVar("T")
 logger = logging.getLogger("chaostoolkit")
 
-# The steady state. Each look is repeated for some seconds: one late answer of a busy machine is no deviation.
+# The steady state. Each look is repeated for some seconds: a late answer of a busy machine is no deviation, and sixty
+# parts take their time to be asked.
 
 
-def apis_are_ready(within_s: int = 5, configuration: Configuration = None, secrets: Secrets = None) -> bool:
+def apis_are_ready(within_s: int = 15, configuration: Configuration = None, secrets: Secrets = None) -> bool:
     """Whether the API of every region says that it can do its work (`/healthz/ready`)."""
     urls = running.system().target().api.values()
     return until(lambda: all(http_get(url + wire.READY, 2)[0] == 200 for url in urls) or None, within_s) is True
 
 
-def redundancy_is_complete(within_s: int = 5, configuration: Configuration = None, secrets: Secrets = None) -> bool:
+def redundancy_is_complete(within_s: int = 15, configuration: Configuration = None, secrets: Secrets = None) -> bool:
     """Whether every part runs, every PostgreSQL replica streams (one of them synchronous), every stream replica
     is current."""
     system = running.system()
@@ -78,7 +79,7 @@ def redundancy_is_complete(within_s: int = 5, configuration: Configuration = Non
     return False
 
 
-def event_goes_through(within_s: int = 5, configuration: Configuration = None, secrets: Secrets = None) -> bool:
+def event_goes_through(within_s: int = 15, configuration: Configuration = None, secrets: Secrets = None) -> bool:
     """Whether a write passes every hop: a project is created, its event reaches analytics, the project is deleted."""
     system = running.system()
     return event_goes_through_at(system, system.target().regions[0], within_s)

@@ -26,10 +26,8 @@ _State = Literal["no_evidence", "no_outage", "recovered", "censored"]
 
 STABLE_NS = 3_000_000_000
 """How long everything has to be good."""
-SLOT_NS = 50_000_000
-"""The distance of two probes (20 Hz)."""
-_GAP_NS = 10 * SLOT_NS
-"""Without a probe for this long nothing is known: no stable stretch reaches across."""
+_GAP_SLOTS = 10
+"""Without a probe for so many times the distance of two nothing is known: no stable stretch reaches across."""
 EFFECT = "effect"
 """The operation whose latency is the age of the oldest event that has had no effect yet."""
 _SLOW_ALLOWED = 2
@@ -47,21 +45,21 @@ def _is_slow(probe: Probe, slo_us: int | None) -> bool:
     return probe.outcome == "ok" and slo_us is not None and probe.latency_us > slo_us
 
 
-def _stable_from(probes: Sequence[Probe], bad: Sequence[bool], start: int) -> int | None:
+def _stable_from(probes: Sequence[Probe], bad: Sequence[bool], start: int, slot_ns: int) -> int | None:
     """The index at or after `start` from which 3 s of probes are good; None if there is none."""
     begin: int | None = None
     for index in range(start, len(probes)):
         if bad[index]:
             begin = None
             continue
-        if begin is None or probes[index].at_ns - probes[index - 1].at_ns > _GAP_NS:
+        if begin is None or probes[index].at_ns - probes[index - 1].at_ns > _GAP_SLOTS * slot_ns:
             begin = index
-        if probes[index].at_ns + SLOT_NS - probes[begin].at_ns >= STABLE_NS:
+        if probes[index].at_ns + slot_ns - probes[begin].at_ns >= STABLE_NS:
             return begin
     return None
 
 
-def _outages(probes: Sequence[Probe], bad: Sequence[bool]) -> list[tuple[int, int | None]]:
+def _outages(probes: Sequence[Probe], bad: Sequence[bool], slot_ns: int) -> list[tuple[int, int | None]]:
     """Episodes that are more than a slow probe or two: (index of the first bad probe, index from which it is
     stable, None if it never is)."""
     outages: list[tuple[int, int | None]] = []
@@ -70,38 +68,42 @@ def _outages(probes: Sequence[Probe], bad: Sequence[bool]) -> list[tuple[int, in
         first = next((index for index in range(position, len(bad)) if bad[index]), None)
         if first is None:
             break
-        position = _stable_from(probes, bad, first)
+        position = _stable_from(probes, bad, first, slot_ns)
         episode = [probes[index] for index in range(first, position or len(bad)) if bad[index]]
         if len(episode) > _SLOW_ALLOWED or any(probe.outcome != "ok" for probe in episode):
             outages.append((first, position))
     return outages
 
 
-def _is_watched(probes: Sequence[Probe], fault_ns: int) -> bool:
+def _is_watched(probes: Sequence[Probe], fault_ns: int, slot_ns: int) -> bool:
     """Whether there are probes from the fault on, without a gap, for at least 3 s."""
     instants = [fault_ns, *(probe.at_ns for probe in probes if probe.at_ns >= fault_ns)]
-    if instants[-1] + SLOT_NS - fault_ns < STABLE_NS:
+    if instants[-1] + slot_ns - fault_ns < STABLE_NS:
         return False
-    return all(later - earlier <= _GAP_NS for earlier, later in pairwise(instants))
+    return all(later - earlier <= _GAP_SLOTS * slot_ns for earlier, later in pairwise(instants))
 
 
-def _budget_s(probes: Iterable[Probe], fault_ns: int) -> float:
+def _budget_s(probes: Iterable[Probe], fault_ns: int, slot_ns: int) -> float:
     """Seconds of error budget: the share of failed probes of each slot, times its length, summed."""
     slots: defaultdict[int, list[bool]] = defaultdict(list)
     for probe in probes:
-        slots[(probe.at_ns - fault_ns) // SLOT_NS].append(probe.outcome != "ok")
-    return sum(sum(failed) / len(failed) for failed in slots.values()) * SLOT_NS / 1e9
+        slots[(probe.at_ns - fault_ns) // slot_ns].append(probe.outcome != "ok")
+    return sum(sum(failed) / len(failed) for failed in slots.values()) * slot_ns / 1e9
 
 
-def recovery(region: str, operation: str, probes: Iterable[Probe], fault_ns: int, slo_us: int | None) -> Recovery:
-    """The clocks of one region and operation. `probes` are its own, in any order; those that had ended when
-    the fault came (`fault_ns`) play no part. `slo_us` None: only failed and unknown probes are bad."""
+def recovery(
+    region: str, operation: str, probes: Iterable[Probe], fault_ns: int, slo_us: int | None, rate_hz: float = 20.0
+) -> Recovery:
+    """The clocks of one region and operation. `probes` are its own, in any order, meant to come `rate_hz` times a
+    second; those that had ended when the fault came (`fault_ns`) play no part. `slo_us` None: only failed and
+    unknown probes are bad."""
+    slot_ns = round(1e9 / rate_hz)
     after = sorted((probe for probe in probes if _end_ns(probe) > fault_ns), key=lambda probe: probe.at_ns)
     slow = [_is_slow(probe, slo_us) for probe in after]
     bad = [is_slow or probe.outcome != "ok" for is_slow, probe in zip(slow, after, strict=True)]
-    outages = _outages(after, bad)
+    outages = _outages(after, bad, slot_ns)
     detected = first_success = stable = None
-    state: _State = "no_outage" if _is_watched(after, fault_ns) else "no_evidence"
+    state: _State = "no_outage" if _is_watched(after, fault_ns, slot_ns) else "no_evidence"
     if outages:
         seen_ns = min(_end_ns(after[index]) for index in range(outages[0][0], len(after)) if bad[index])
         answers = [_end_ns(probe) for probe in after if probe.outcome == "ok" and probe.at_ns >= seen_ns]
@@ -123,8 +125,8 @@ def recovery(region: str, operation: str, probes: Iterable[Probe], fault_ns: int
         failed=sum(probe.outcome == "fail" for probe in after),
         unknown=sum(probe.outcome == "unknown" for probe in after),
         slow=sum(slow),
-        observed_s=max(0, after[-1].at_ns + SLOT_NS - fault_ns) / 1e9 if after else 0.0,
-        budget_s=_budget_s(after, fault_ns),
+        observed_s=max(0, after[-1].at_ns + slot_ns - fault_ns) / 1e9 if after else 0.0,
+        budget_s=_budget_s(after, fault_ns, slot_ns),
     )
 
 
@@ -138,7 +140,7 @@ def recoveries(experiment: Experiment, probes: Iterable[Probe]) -> list[Recovery
         if probe.region != experiment.lost_region and probe.at_ns < (experiment.handed_back_ns or math.inf):
             by_key[probe.region, probe.operation].append(probe)
     return [
-        recovery(region, operation, own, experiment.fault_ns, experiment.slo.get(operation))
+        recovery(region, operation, own, experiment.fault_ns, experiment.slo.get(operation), experiment.probe_hz)
         for (region, operation), own in sorted(by_key.items())
     ]
 

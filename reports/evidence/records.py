@@ -264,6 +264,8 @@ class Experiment(msgspec.Struct, kw_only=True):
     steady_after: bool | None = None
     slo: dict[str, int] = {}
     """The latency in us within which a probe of an operation counts as within its SLO."""
+    probe_hz: float = 20.0
+    """How often each operation of each region was probed: what no clock can be finer than."""
     chaos_status: str = ""
     """What Chaos Toolkit's own journal says: completed, failed, interrupted, aborted."""
     problems: list[str] = []

@@ -14,6 +14,8 @@ from reports.measures.parts import Measurement, Part, nothing
 from reports.model import Bound, HopResult, LedgerResult
 
 _EXAMPLES = 3
+_PROBED_HZ = 20.0
+"""What a recovery is probed at; where the machine could not carry that, its figure says so."""
 
 
 def _chaos_path(finding: Finding, file: str) -> str:
@@ -51,6 +53,8 @@ def _recovery_part(finding: Finding) -> Part:
     says = f"{finding.name} {value:.2f} s" if value is not None else finding.name
     if worst is not None and value:
         says += f" ({worst.operation} from {worst.region})"
+    if record.probe_hz < _PROBED_HZ:
+        says += f" (probed {record.probe_hz:.1f} times a second)"
     return Part(
         name=finding.name,
         value=value,

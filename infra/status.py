@@ -12,7 +12,7 @@ import psycopg
 
 from infra.fabric.process import System
 from infra.parts import covenant as covenant_parts
-from infra.parts import nats, postgres
+from infra.parts import mirror, nats, postgres
 from infra.topology import Node
 from infra.wan import control, measure
 
@@ -24,6 +24,7 @@ def status(system: System, faults: list[dict[str, Any]]) -> dict[str, Any]:
     waiting = system.waiting()
     missing = system.missing(waiting)
     observer = target.nats_observer
+    streams = nats.stream_states(place)
     return {
         "run_id": target.run_id,
         "fabric": "process",
@@ -46,7 +47,9 @@ def status(system: System, faults: list[dict[str, Any]]) -> dict[str, Any]:
         },
         "nats": {
             "urls": target.nats,
-            "leader": {name: state["leader"] for name, state in nats.stream_states(place).items()},
+            "leader": {name: state["leader"] for name, state in streams.items()},
+            "replicas": {name: _copies(state) for name, state in streams.items()},
+            "mirror_lag": mirror.lags(place),
             "observer": {
                 "user": observer.user,
                 "password": observer.password,
@@ -101,7 +104,7 @@ def to_text(state: dict[str, Any]) -> str:
         lag = "unknown" if region["replica_lag_s"] is None else f"{region['replica_lag_s']:g} s"
         primary = "  primary" if region["primary"] else ""
         lines.append(f"{name}  api {region['api']}  web {region['web']}  replica lag {lag}{primary}")
-    lines += [f"{stream}  led by {leader}" for stream, leader in state["nats"]["leader"].items()]
+    lines += [_stream_text(stream, state["nats"]) for stream in state["nats"]["leader"]]
     for link in state["links"]:
         measured = "no answer" if link["rtt_ms"] is None else f"{link['rtt_ms']:g} ms"
         cut = "  cut" if link["cut"] else ""
@@ -109,6 +112,25 @@ def to_text(state: dict[str, Any]) -> str:
     lines += [f"{part['name']:<22} {part['state']:<9} pid {part['pid']}" for part in state["parts"]]
     lines += [f"fault: {fault['experiment']} since {fault['since']}" for fault in state["faults"]]
     return "\n".join(lines)
+
+
+def _copies(state: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A stream's copies besides the leader's: `lag` in operations, `current` by the leader's word."""
+    return [
+        {"name": peer["name"], "current": bool(peer.get("current")), "lag": peer.get("lag", 0)}
+        for peer in state.get("replicas", [])
+    ]
+
+
+def _stream_text(stream: str, bus: Mapping[str, Any]) -> str:
+    copies = ", ".join(
+        f"{copy['name']} {'current' if copy['current'] else 'behind by ' + str(copy['lag'])}"
+        for copy in bus["replicas"][stream]
+    )
+    behind = {region: lags[stream] for region, lags in bus["mirror_lag"].items() if stream in lags}
+    mirrors = ", ".join(f"{region} {'not following' if lag < 0 else lag}" for region, lag in behind.items())
+    text = f"{stream}  led by {bus['leader'][stream]}, copies: {copies or 'none'}"
+    return text + (f"; mirrors behind by: {mirrors}" if mirrors else "")
 
 
 def _state(system: System, name: str, waiting: Mapping[str, str]) -> str:

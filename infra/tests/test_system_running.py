@@ -78,7 +78,11 @@ def test_status_names_primary_leaders_and_every_part(system: System) -> None:
     assert all(region["replica_lag_s"] is not None for region in state["regions"].values())
     assert set(state["nats"]["leader"]) >= {"COVENANT_COUNTRIES", "COVENANT_PROJECTS"}
     assert {part["name"]: part["state"] for part in state["parts"]} == dict.fromkeys(system.parts, "ready")
-    assert "lacks" not in status.to_text(state)
+    assert {len(copies) for copies in state["nats"]["replicas"].values()} == {2}
+    assert all(copy["current"] for copies in state["nats"]["replicas"].values() for copy in copies)
+    text = status.to_text(state)
+    assert "lacks" not in text
+    assert "copies: nats-" in text
 
 
 def test_standby_of_the_primary_region_is_the_synchronous_one(system: System) -> None:

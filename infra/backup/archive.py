@@ -9,7 +9,7 @@ backup is `base/<begun, UTC>.tar.gz`, and complete when its `.json` is there.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -20,6 +20,8 @@ _SEGMENT = re.compile(r"[0-9A-F]{24}")
 _HISTORY = re.compile(r"[0-9A-F]{8}\.history")
 _CHUNK = re.compile(r"wal/([0-9A-F]{24})/([0-9a-f]{8})-([0-9a-f]{8})")
 _PARTIAL = ".partial"
+BLOCK_BYTES = 64 * 1024
+"""The largest page of WAL that PostgreSQL can be built with."""
 
 
 class Gap(Exception):
@@ -53,13 +55,22 @@ def chunk_key(segment: str, begin: int, end: int) -> str:
     return f"{WAL}{segment}/{begin:08x}-{end:08x}"
 
 
-def written(data: bytes, *, complete: bool) -> bytes:
-    """Of a segment's bytes from some offset on, those that are WAL.
+def written_up_to(read: Callable[[int], bytes], begin: int, block_bytes: int = BLOCK_BYTES) -> int:
+    """The offset up to which an incomplete segment has been written; `read` gives its next so many bytes from `begin`
+    on. It is a look at a file that grows: what lies before the offset is to be read after it is known.
 
-    pg_receivewal fills a new file with zeros first. What ends in zeros itself is not cut short by that: the zeros are
-    there when the file is put together, or come with the next chunk. A complete segment is taken whole.
+    pg_receivewal fills a new file with zeros first. Every page of WAL begins with a header, so that the first whole
+    block of zeros is the end, and nothing behind it is looked at. What ends in zeros itself is not cut short: the
+    zeros are there when the file is put together, or come with the next chunk.
     """
-    return data if complete else data.rstrip(b"\0")
+    end = at = begin
+    while block := read(block_bytes - at % block_bytes):
+        if block != bytes(len(block)):
+            end = at + len(block.rstrip(b"\0"))
+        elif at % block_bytes == 0:
+            break
+        at += len(block)
+    return end
 
 
 def chunks(keys: Iterable[str]) -> dict[str, list[Chunk]]:

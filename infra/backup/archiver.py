@@ -1,9 +1,10 @@
 """The archiver: `python -m infra.backup.archiver CONFIG`.
 
-It has pg_receivewal follow the primary, whichever member that is, and puts what that writes into the bucket several
-times a second. The replication slot, which Patroni keeps on every member, holds back what was not fetched. When
-pg_receivewal ends (the primary is gone, or leads no more) it begins anew from the slot: what was streamed already is
-streamed again and put only where it is new, so nothing has to be known about what happened meanwhile.
+It has pg_receivewal follow the primary, whichever member that is, and puts what that writes into the bucket: at once
+after a silence, several times a second while more comes. The replication slot, which Patroni keeps on every member,
+holds back what was not fetched. When pg_receivewal ends (the primary is gone, or leads no more) it begins anew from the
+slot: what was streamed already is streamed again and put only where it is new, so nothing has to be known about what
+happened meanwhile.
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ from infra import processes
 from infra.backup import archive
 from infra.backup.bucket import Access, Away, Bucket
 
-_LOOK_EVERY_S = 0.2
-"""Also how much a lost cluster loses, with the time that a put takes."""
+_LOOK_EVERY_S = 0.05
+_REST_S = 0.2
+"""After a put: what a lost cluster loses while it is written to, with the time that a put takes."""
 _PAUSE_S = 0.5
 _SPOOL_BYTES_MAX = 512 * 1024 * 1024
 _BASE_EVERY_S = 24 * 3600.0
@@ -80,9 +82,11 @@ class Spool:
     def _put_segment(self, path: Path, file: archive.File) -> int:
         begin = 0 if file.complete else self._done_of(file.segment)
         try:
-            with path.open("rb") as opened:
+            with path.open("rb", buffering=0) as opened:
                 opened.seek(begin)
-                data = archive.written(opened.read(), complete=file.complete)
+                end = None if file.complete else archive.written_up_to(opened.read, begin)
+                opened.seek(begin)
+                data = opened.readall() if end is None else opened.read(end - begin)
         except FileNotFoundError:
             return 0  # It is complete now, and has its other name at the next look.
         if data:
@@ -118,28 +122,31 @@ class Archiver:
             receiver = self._start("pg_receivewal", "--no-loop", f"--slot={self._config.slot}",
                                    f"--directory={self._config.spool}")  # fmt: skip
             try:
-                while receiver.poll() is None and not self._stopping.is_set() and self._has_room():
-                    self._put()
-                    self._stopping.wait(_LOOK_EVERY_S)
+                while receiver.poll() is None and not self._stopping.is_set():
+                    count = self._put()
+                    if count is None and not self._has_room():
+                        break
+                    self._stopping.wait(_LOOK_EVERY_S if count == 0 else _REST_S)
             finally:
                 _end(receiver)
             # Everything that was streamed has to be in the bucket before it is forgotten here.
-            while not self._put() and not self._stopping.is_set():
+            while self._put() is None and not self._stopping.is_set():
                 self._stopping.wait(_PAUSE_S)
             if not self._stopping.is_set():
                 self._spool.clear()
                 self._stopping.wait(_PAUSE_S)
         bases.join(_END_WITHIN_S)
 
-    def _put(self) -> bool:
-        """Whether S3 took what there was."""
+    def _put(self) -> int | None:
+        """How many bytes S3 took; None if it did not take what there was."""
         try:
-            if self._spool.put():
-                self._streamed.set()
+            count = self._spool.put()
         except Away as error:
             log.warning("%s", error)
-            return False
-        return True
+            return None
+        if count:
+            self._streamed.set()
+        return count
 
     def _has_room(self) -> bool:
         """Beyond this it is the primary's slot that holds WAL back, within a limit of its own."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,6 +12,8 @@ from infra.backup import archive
 
 SEGMENT = "000000010000000000000003"
 SIZE = 64
+PAGE = 8
+"""Of the tests: as in WAL the first byte of each is not zero."""
 GIB = 2**30
 
 
@@ -20,8 +24,11 @@ def put_together(stored: dict[str, bytes]) -> bytes:
     return bytes(file)
 
 
+pages = st.builds(bytes.__add__, st.sampled_from([b"\x01", b"\xff"]), st.binary(min_size=PAGE - 1, max_size=PAGE - 1))
+
+
 @given(
-    st.binary(min_size=SIZE, max_size=SIZE),
+    st.lists(pages, min_size=SIZE // PAGE, max_size=SIZE // PAGE).map(b"".join),
     st.lists(st.integers(0, SIZE), max_size=12).map(sorted),
     st.integers(0, 11),
 )  # fmt: skip
@@ -34,18 +41,28 @@ def test_what_was_looked_at_while_it_grew_is_put_together_byte_for_byte(
     for number, reached in enumerate([*looks, SIZE]):
         if number == lost:
             done = archive.end_of(archive.chunks(stored).get(SEGMENT, ()))
-        complete = reached == SIZE and number == len(looks)
-        if complete:
-            done = 0
-        seen = (wal[:reached] + bytes(SIZE - reached))[done:]
-        data = archive.written(seen, complete=complete)
-        if data:
-            stored[archive.chunk_key(SEGMENT, done, done + len(data))] = data
-            done += len(data)
+        file = io.BytesIO(wal[:reached] + bytes(SIZE - reached))
+        if reached == SIZE and number == len(looks):
+            done, end = 0, SIZE
+        else:
+            file.seek(done)
+            end = archive.written_up_to(file.read, done, PAGE)
+        if end > done:
+            stored[archive.chunk_key(SEGMENT, done, end)] = file.getvalue()[done:end]
+            done = end
         assert put_together(stored)[:reached] == wal[:reached]
     assert put_together(stored) == wal
     assert archive.end_of(archive.chunks(stored)[SEGMENT]) == SIZE
     assert archive.cover(archive.chunks(stored)[SEGMENT]) == [(archive.chunk_key(SEGMENT, 0, SIZE), 0, SIZE)]
+
+
+def test_little_of_what_is_not_written_yet_is_read() -> None:
+    """It is looked for twenty times a second, and a segment has millions of bytes."""
+    file = io.BytesIO(b"x" * 100_000 + bytes(4_000_000))
+    assert archive.written_up_to(file.read, 0) == 100_000
+    assert file.tell() <= 100_000 + 2 * archive.BLOCK_BYTES
+    file.seek(100_000)
+    assert archive.written_up_to(file.read, 100_000) == 100_000
 
 
 @pytest.mark.parametrize(

@@ -147,7 +147,8 @@ async def work(spec: ApiLoadSpec, control: Control) -> None:
     login = target.clients["reader"]
     order = {region: target.nearest.get(region, [region]) for region in spec.regions}
     reached = dict.fromkeys(other for others in order.values() for other in others)
-    clients = {region: ApiClient(target.api[region], login, connections=spec.connections) for region in reached}
+    addresses, tls = (target.api_tls, target.context()) if target.api_tls else (target.api, None)
+    clients = {region: ApiClient(addresses[region], login, connections=spec.connections, tls=tls) for region in reached}
     await asyncio.gather(*(client.sign_in() for client in clients.values()))
     nearest = {region: Nearest([clients[other] for other in others]) for region, others in order.items()}
     reader = _Reader(spec, nearest, await _known_projects(next(iter(nearest.values()))))
@@ -166,17 +167,17 @@ async def work(spec: ApiLoadSpec, control: Control) -> None:
         await offer(pacer, control, report)
         await reader.drain()
         report()
-    write_record(Path(spec.part), tally.close(pacer.released, _settings(spec, nearest.values())))
+    write_record(Path(spec.part), tally.close(pacer.released, _settings(spec, nearest.values(), tls is not None)))
     for client in clients.values():
         await client.close()
 
 
-def _settings(spec: ApiLoadSpec, clients: Iterable[Nearest]) -> dict[str, str]:
+def _settings(spec: ApiLoadSpec, clients: Iterable[Nearest], secured: bool) -> dict[str, str]:
     return {
         "mode": "open loop, keep-alive",
         "connections": f"at most {spec.connections} a region",
         "timeout_s": f"{spec.timeout_s:g}",
-        "protocol": "HTTP/1.1",
+        "protocol": "HTTP/1.1, TLS 1.3" if secured else "HTTP/1.1, no TLS",
         "failover": f"to the next-nearest region, {sum(client.moved for client in clients)} requests",
     }
 

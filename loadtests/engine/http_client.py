@@ -13,6 +13,7 @@ import asyncio
 import ssl
 import time
 from collections import deque
+from collections.abc import Coroutine
 from typing import TypeVar, cast
 from urllib.parse import urlsplit
 
@@ -34,22 +35,38 @@ T = TypeVar("T")
 
 
 class Response:
-    """`headers` has names in lower case; it is made when it is asked for, since most answers' are never looked at."""
+    """`head` is the answer as it came, at least to the end of its headers."""
 
-    __slots__ = ("_fields", "body", "status")
+    __slots__ = ("_head", "body", "status")
 
-    def __init__(self, status: int, fields: list[tuple[bytes, bytes]], body: bytes) -> None:
+    def __init__(self, status: int, head: bytes, body: bytes) -> None:
         self.status = status
         self.body = body
-        self._fields = fields
+        self._head = head
 
     @property
     def headers(self) -> dict[str, str]:
-        return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in self._fields}
+        """By name in lower case. They are parsed when asked for: of most answers they never are."""
+        fields = _Fields()
+        httptools.HttpResponseParser(fields).feed_data(self._head)
+        return fields.found
 
     def json(self, kind: type[T]) -> T:
         """The body as `kind`; msgspec.MsgspecError if it is not."""
         return msgspec.json.decode(self.body, type=kind)
+
+
+class _Fields:
+    """What httptools tells of an answer's headers."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, str] = {}
+
+    def on_message_begin(self) -> None:
+        self.found = {}  # What came before was a 1xx.
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.found[name.decode("latin-1").lower()] = value.decode("latin-1")
 
 
 class RequestError(Exception):
@@ -78,9 +95,9 @@ class HttpClient:
             raise ValueError(f"{base_url}: expected a context to verify the server with, found none")
         self._tls = tls if parts.scheme == "https" else None
         self._host, self._port = parts.hostname, parts.port or (443 if self._tls else 80)
-        self._fixed = b"Host: " + parts.netloc.encode("ascii")
+        self._host_line = b"Host: " + parts.netloc.encode("ascii")
+        self._fixed = self._host_line
         """The header lines that every request has."""
-        self._authorization = b""
         self._limit = connections
         self._max_body_bytes = max_body_bytes
         self._idle: list[_Connection] = []
@@ -91,11 +108,11 @@ class HttpClient:
 
     def authorize(self, authorization: str) -> None:
         """Send this `Authorization` with every request from now on."""
-        self._authorization = b"\r\nAuthorization: " + authorization.encode("ascii")
+        self._fixed = self._host_line + b"\r\nAuthorization: " + authorization.encode("ascii")
 
-    async def get(self, path: str, *, deadline: float) -> Response:
+    def get(self, path: str, *, deadline: float) -> Coroutine[object, object, Response]:
         """GET `path`. `deadline` is an instant of the loop's clock. RequestError without a response."""
-        return await self.request(b"GET", path, deadline=deadline)
+        return self.request(b"GET", path, deadline=deadline)
 
     async def request(
         self, method: bytes, path: str, *, deadline: float, body: bytes | None = None,
@@ -107,10 +124,11 @@ class HttpClient:
             raise RequestError("fail", "timeout: its time was up before it could be sent, never sent")
         connection = (None if self._waiting or self._called else self._take()) or await self._wait(deadline)
         try:
-            return await connection.exchange(data, deadline)
+            return await connection.send(data, deadline)
         except OSError as error:
             raise RequestError("unknown", f"connection: {error.strerror or error}") from None
         finally:
+            connection.timer.cancel()
             self._release(connection)
 
     async def close(self) -> None:
@@ -122,7 +140,10 @@ class HttpClient:
                 return
 
     def _format(self, method: bytes, path: str, body: bytes | None, headers: dict[str, str] | None) -> bytes:
-        lines = [b"%b %b HTTP/1.1\r\n%b%b" % (method, path.encode("ascii"), self._fixed, self._authorization)]
+        first = b"%b %b HTTP/1.1\r\n%b" % (method, path.encode("ascii"), self._fixed)
+        if body is None and not headers:
+            return first + b"\r\n\r\n"
+        lines = [first]
         lines += [f"{name}: {value}".encode("latin-1") for name, value in (headers or {}).items()]
         if body is not None:
             lines.append(b"Content-Type: application/json\r\nContent-Length: %d" % len(body))
@@ -176,8 +197,9 @@ class HttpClient:
     async def _connect(self) -> _Connection:
         self._reserved += 1
         try:
-            _, protocol = await asyncio.get_running_loop().create_connection(
-                lambda: _Connection(self), self._host, self._port, ssl=self._tls
+            loop = asyncio.get_running_loop()
+            _, protocol = await loop.create_connection(
+                lambda: _Connection(self, loop), self._host, self._port, ssl=self._tls
             )
         except BaseException:
             self._call_next()
@@ -212,8 +234,13 @@ class HttpClient:
 class _Connection(asyncio.Protocol):
     """One connection, one exchange at a time."""
 
-    def __init__(self, client: HttpClient) -> None:
+    timer: asyncio.TimerHandle
+    """What ends the exchange at its deadline."""
+
+    def __init__(self, client: HttpClient, loop: asyncio.AbstractEventLoop) -> None:
         self._client = client
+        self._loop = loop
+        self._parser = httptools.HttpResponseParser(self)
         self._answer: asyncio.Future[Response] | None = None
         self._why = "closed by the server before it answered"
         self.lost = False
@@ -222,28 +249,24 @@ class _Connection(asyncio.Protocol):
         self._reset()
 
     def _reset(self) -> None:
-        self._parser = httptools.HttpResponseParser(self)
-        self._fields: list[tuple[bytes, bytes]] = []
+        """Before an answer."""
+        self._head = b""
         self._body: list[bytes] = []
-        self._head_bytes = 0
         self._body_bytes = 0
         self._in_head = True
 
-    async def exchange(self, request: bytes, deadline: float) -> Response:
-        """Send and wait. OSError if the connection is lost, RequestError without an answer by `deadline`; that, or
-        a cancelled wait, makes it unusable."""
-        if self.lost or self._transport.is_closing():
-            raise ConnectionResetError(self._why)
+    def send(self, request: bytes, deadline: float) -> asyncio.Future[Response]:
+        """Send; the future has the answer, or OSError if the connection is lost, or RequestError without an answer by
+        `deadline`, after which the connection cannot be used again. `timer` is to be cancelled by whoever waits."""
         self.reusable = False
-        loop = asyncio.get_running_loop()
-        self._answer = loop.create_future()
+        self._answer = answer = self._loop.create_future()
         # A timer of the loop: asyncio.timeout, which cancels and catches, costs a fifth of a request more.
-        timer = loop.call_at(deadline, self._expire)
-        self._transport.write(request)
-        try:
-            return await self._answer
-        finally:
-            timer.cancel()
+        self.timer = self._loop.call_at(deadline, self._expire)
+        if self.lost or self._transport.is_closing():
+            self._fail(ConnectionResetError(self._why))
+        else:
+            self._transport.write(request)
+        return answer
 
     def abort(self, why: str) -> None:
         """Give the connection up; whoever waits for an answer is told at once, whatever else was received."""
@@ -271,12 +294,12 @@ class _Connection(asyncio.Protocol):
             self.abort("the server sent what nobody asked for")
             return
         if self._in_head:
-            self._head_bytes += len(data)
+            self._head = self._head + data if self._head else data
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:
             self.abort(f"not HTTP: {error}")
-        if self._in_head and self._head_bytes > _MAX_HEAD_BYTES:
+        if self._in_head and len(self._head) > _MAX_HEAD_BYTES:
             self.abort(f"expected headers of at most {_MAX_HEAD_BYTES:,} bytes")
 
     def eof_received(self) -> bool:
@@ -290,8 +313,9 @@ class _Connection(asyncio.Protocol):
 
     # httptools
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._fields.append((name, value))
+    def on_message_begin(self) -> None:
+        if self._answer is None or self._answer.done():
+            self.reusable = False  # More than was asked for: what comes next would be taken for another's answer.
 
     def on_headers_complete(self) -> None:
         self._in_head = False
@@ -305,14 +329,13 @@ class _Connection(asyncio.Protocol):
             self._body.append(body)
 
     def on_message_complete(self) -> None:
+        if self._answer is None or self._answer.done():
+            return  # It was given up, too late or beyond a limit; or nobody asked.
         status = self._parser.get_status_code()
         if status < 200:
-            self._fields = []
+            self._in_head = True
             return  # 1xx: the answer is still to come.
-        response = Response(status, self._fields, b"".join(self._body))
-        self.reusable = self._parser.should_keep_alive()
+        response = Response(status, self._head, b"".join(self._body))
         self._reset()
-        if self._answer is not None and not self._answer.done():
-            self._answer.set_result(response)
-        else:
-            self.reusable = False  # It was given up: too late, or beyond a limit.
+        self.reusable = self._parser.should_keep_alive()
+        self._answer.set_result(response)

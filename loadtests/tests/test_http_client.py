@@ -131,6 +131,28 @@ def test_answers_are_read_whole(answer: bytes, status: int, body: bytes) -> None
     uvloop.run(run())
 
 
+def test_headers_are_those_of_the_answer_and_not_of_what_came_before_it() -> None:
+    async def run() -> None:
+        async with Scripted(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" + OK) as server:
+            client = HttpClient(server.url)
+            assert (await _get(client)).headers == {"content-length": "2", "etag": '"7"'}
+            await client.close()
+
+    uvloop.run(run())
+
+
+@pytest.mark.parametrize("more", [OK, b"HTTP/1.1 200"], ids=["an answer", "a part of one"])
+def test_a_connection_that_says_more_than_it_was_asked_is_not_used_again(more: bytes) -> None:
+    async def run() -> None:
+        async with Scripted(OK + more) as server:
+            client = HttpClient(server.url)
+            assert [(await _get(client)).body for _ in range(3)] == [b"hi"] * 3
+            assert server.connections == 3
+            await client.close()
+
+    uvloop.run(run())
+
+
 def test_no_answer_in_time_is_unknown_and_ends_the_connection() -> None:
     async def run() -> None:
         async with Scripted(None) as server:

@@ -209,7 +209,7 @@ def browse(run: Session, browser: browsers.Browser | str, arguments: Sequence[st
 
 def run_load(scenario: str, *, plant: str | None, out: Path | None, **options: Any) -> None:
     """Run a scenario and report; ends the process with the verdict, or as wrong usage."""
-    checked = {name: options[name] for name in ("rate", "duration_s", "users")}
+    checked = {name: options[name] for name in ("rate", "duration_s", "users", "arrives")}
     try:
         load_runner.check(scenario, **checked)
     except ValueError as error:

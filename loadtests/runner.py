@@ -24,7 +24,8 @@ from infra import processes
 from infra import target as targets
 from infra.progress import Report
 from infra.target import Target
-from loadtests.engine.schedule import check_duration, check_rate
+from loadtests.arrival_text import CONSTANT, arrival
+from loadtests.engine.schedule import check_duration
 from loadtests.engine.tally import merge_parts, read_parts
 from loadtests.progress import Progress
 from loadtests.scenarios import MAX_USERS, Plan, Scenario, scenarios
@@ -47,9 +48,13 @@ class LoadError(Exception):
 def plan(
     name: str, *, folder: RunFolder, target_path: Path, work: Path, rate: float | None = None,
     duration_s: float | None = None, warmup_s: float | None = None, users: int | None = None, seed: int = 1,
+    arrives: str | None = None,
 ) -> Plan:  # fmt: skip
     """What `run` will do; None takes the scenario's own. UsageError for what cannot be."""
-    scenario = check(name, rate=rate, duration_s=duration_s, warmup_s=warmup_s, users=users)
+    scenario = check(name, rate=rate, duration_s=duration_s, warmup_s=warmup_s, users=users, arrives=arrives)
+    asked = arrival(
+        arrives or CONSTANT, rate=rate, usual_rate=scenario.rate, duration_s=duration_s, usual_s=scenario.duration_s
+    )
     target = targets.read(target_path)
     apart = len(target.regions) if scenario.per_region and target.enter else 1
     if users is not None and users % apart:
@@ -63,8 +68,9 @@ def plan(
         run_id=target.run_id,
         regions=target.regions,
         enter=target.enter,
-        rate=scenario.rate if rate is None else rate,
-        duration_s=scenario.duration_s if duration_s is None else duration_s,
+        rate=asked.mean_rate,
+        arrival=asked,
+        duration_s=asked.duration_s,
         warmup_s=scenario.warmup_s if warmup_s is None else warmup_s,
         users=users or apart,
         seed=seed,
@@ -73,34 +79,37 @@ def plan(
 
 def check(
     name: str, *, rate: float | None = None, duration_s: float | None = None, warmup_s: float | None = None,
-    users: int | None = None,
+    users: int | None = None, arrives: str | None = None,
 ) -> Scenario:  # fmt: skip
     """The scenario, if it can be run with these options; UsageError otherwise. Starts nothing."""
     known = scenarios()
     if name not in known:
         raise UsageError(f"scenario: expected one of {', '.join(known)}; found {name!r}")
     try:
-        if rate is not None:
-            check_rate(rate)
-        if duration_s is not None:
-            check_duration(duration_s)
+        arrival(
+            arrives or CONSTANT, rate=rate, usual_rate=known[name].rate, duration_s=duration_s,
+            usual_s=known[name].duration_s,
+        )  # fmt: skip
         if warmup_s:
             check_duration(warmup_s, "warm-up")
     except ValueError as error:
         raise UsageError(str(error)) from None
     if users is not None and not 1 <= users <= MAX_USERS:
         raise UsageError(f"users: expected 1 to {MAX_USERS} (generator processes), found {users}")
+    if arrives not in (None, CONSTANT) and not known[name].arrivals:
+        raise UsageError(f"arrival: {name} offers one even rate, expected {CONSTANT}; found {arrives!r}")
     return known[name]
 
 
 def run(
     name: str, *, folder: RunFolder, target_path: Path, rate: float | None = None, duration_s: float | None = None,
     warmup_s: float | None = None, users: int | None = None, seed: int = 1, web: bool = False,
-    progress: Report,
+    arrives: str | None = None, progress: Report,
 ) -> None:  # fmt: skip
     """Run a scenario and leave its evidence in `folder`; `progress(fraction, text)` about once a second.
 
-    `rate` in the scenario's unit over all `users`, which are generator processes. With `web`, Locust's own
+    `rate` in the scenario's unit over all `users`, which are generator processes; `arrives` as `arrival_text` reads
+    it. With `web`, Locust's own
     page is served on a free port of loopback while the load runs; stderr tells its address. UsageError before
     anything is started, NoTarget without a system, LoadError if the load could not be made. Interrupted
     (KeyboardInterrupt), it ends the engines, keeps what they had recorded, and raises on.
@@ -109,7 +118,7 @@ def run(
         work = Path(scratch)
         planned = plan(
             name, folder=folder, target_path=target_path, work=work, rate=rate, duration_s=duration_s,
-            warmup_s=warmup_s, users=users, seed=seed,
+            warmup_s=warmup_s, users=users, seed=seed, arrives=arrives,
         )  # fmt: skip
         target = targets.read(target_path)
         log = folder.evidence / "load" / f"{name}.locust.log"
@@ -212,6 +221,7 @@ def _collect(planned: Plan, target: Target, folder: RunFolder) -> bool:
         "security": target.security,
         "stream_replicas": str(target.stream_replicas),
         "generators": str(planned.users),
+        "arrival": planned.arrival.text,
         "clients": "inside the regions" if planned.enter else "on this machine, without distance",
     }
     if problems:

@@ -31,6 +31,7 @@ from infra import target as targets
 from infra.target import Login, Target, Tls
 from loadtests.benchmarks import http_server
 from loadtests.engine.api_load import ApiLoadSpec
+from loadtests.engine.arrival import Arrival
 from loadtests.engine.process import Go
 from loadtests.engine.tally import Part
 from system.wire import PROJECTS
@@ -116,9 +117,10 @@ def _browse(scratch: Path, server: Server, requests: int) -> float:
     """The scenario's engine, started and told to begin as Locust's process does it."""
     target, part = scratch / "target.json", scratch / "reader.part.json"
     targets.write(_target(server), target)
+    even = Arrival(text="constant", points=[(0.0, _BROWSE_RATE), (requests / _BROWSE_RATE, _BROWSE_RATE)])
     spec = ApiLoadSpec(
-        scenario="api-browse", folder=str(scratch), target=str(target), part=str(part), rate=_BROWSE_RATE,
-        warmup_s=0.0, duration_s=requests / _BROWSE_RATE, regions=["iad"],
+        scenario="api-browse", folder=str(scratch), target=str(target), part=str(part), arrival=even,
+        warmup_s=0.0, regions=["iad"],
     )  # fmt: skip
     file = scratch / "spec.json"
     file.write_bytes(msgspec.json.encode(spec))

@@ -15,6 +15,8 @@ from pathlib import Path
 import msgspec
 
 from infra import target as targets
+from loadtests.engine import arrival
+from loadtests.engine.arrival import Arrival
 from loadtests.engine.failover import Nearest
 from loadtests.engine.http_client import RequestError, Response
 from loadtests.engine.pacer import Pacer
@@ -32,17 +34,17 @@ _PROJECTS_KNOWN = 100
 
 
 class ApiLoadSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """`rate` is what this process offers, in requests a second over all regions."""
+    """One of the processes that offer the requests."""
 
     scenario: str
     folder: str
     target: str
     part: str
-    rate: float
+    arrival: Arrival
+    user: int = 0
+    users: int = 1
+    """This process is generator `user`, from 0, of so many that share the arrivals."""
     warmup_s: float
-    duration_s: float
-    offset_s: float = 0.0
-    """How long after the common beginning this process begins, so that several take turns."""
     seed: int = 1
     timeout_s: float = 2.0
     connections: int = 32
@@ -51,12 +53,12 @@ class ApiLoadSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Whose APIs it reads from."""
 
 
-class _Page(msgspec.Struct):
-    items: list[_Id]
-
-
 class _Id(msgspec.Struct):
     id: str
+
+
+class _Page(msgspec.Struct):
+    items: list[_Id]
 
 
 class _Reader:
@@ -155,7 +157,9 @@ async def work(spec: ApiLoadSpec, control: Control) -> None:
     begin_ns = await control.begin()
     if begin_ns is None:
         return
-    schedule = Schedule(begin_ns + round(spec.offset_s * 1e9), spec.rate, spec.warmup_s, spec.duration_s)
+    schedule = arrival.schedule(
+        spec.arrival, begin_ns=begin_ns, warmup_s=spec.warmup_s, user=spec.user, users=spec.users, seed=spec.seed
+    )
     tally = reader.begin(schedule)
     pacer = Pacer(schedule, reader.release)
     with RunFolder(Path(spec.folder)).failures(spec.scenario) as failures:

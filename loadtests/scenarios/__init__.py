@@ -16,6 +16,8 @@ from pathlib import Path
 
 import msgspec
 
+from loadtests.engine.arrival import Arrival
+
 MAX_USERS = 16
 """Generator processes of one run."""
 
@@ -35,6 +37,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     enter: dict[str, list[str]] = {}
     """Region -> what leads a command into it; empty where regions are not apart."""
     rate: float
+    """On average."""
+    arrival: Arrival
     duration_s: float
     warmup_s: float
     users: int
@@ -47,10 +51,6 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     def share(self, user: int) -> list[str]:
         """The regions that user `user` is for: one, if it can be started inside it; else all."""
         return [self.regions[user % len(self.regions)]] if self.enter else self.regions
-
-    def offset_s(self, user: int) -> float:
-        """By how much user `user` (from 0) begins later, so that all together offer an even rate."""
-        return user / self.rate
 
 
 class Engine(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,6 +81,8 @@ class Scenario:
     """Engines that are ready before the load begins, and finish after it has ended."""
     per_region: bool = False
     """Whether users are in every region, in equal numbers; else all are where the bus is, in the first one."""
+    arrivals: bool = False
+    """Whether its generators follow `Plan.arrival`; else one even rate is all that can be asked for."""
     requests: bool = False
     """Whether these are requests to the API, which count for availability."""
 

@@ -1,4 +1,4 @@
-"""Visitors who read: projects, regions and countries in every region, at a fixed arrival rate."""
+"""Visitors who read: projects, regions and countries in every region, in an open loop."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ def _generator(plan: Plan, user: int) -> Engine:
         folder=plan.folder,
         target=plan.target,
         part=plan.part(name),
-        rate=plan.rate / plan.users,
+        arrival=plan.arrival,
+        user=user,
+        users=plan.users,
         warmup_s=plan.warmup_s,
-        duration_s=plan.duration_s,
-        offset_s=plan.offset_s(user),
         seed=plan.seed * MAX_USERS + user,
         regions=plan.share(user),
     )
@@ -33,5 +33,6 @@ SCENARIO = Scenario(
     warmup_s=5.0,
     generator=_generator,
     per_region=True,
+    arrivals=True,
     requests=True,
 )

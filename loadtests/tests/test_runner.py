@@ -207,6 +207,18 @@ def test_reads_go_to_every_region_in_the_stated_mix(api: Api, make_target: Calla
     assert folder.load_failures("api-browse") == []
 
 
+def test_requests_arrive_as_they_were_asked_to(api: Api, make_target: Callable[..., Path], tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path / "run")
+    runner.run(
+        "api-browse", folder=folder, target_path=make_target(api=api.url), arrives="step:20,80", duration_s=2.0,
+        warmup_s=0.5, users=2, progress=_ignore,
+    )  # fmt: skip
+    (load,) = folder.loads()
+    assert (load.offered, load.sent, load.ok) == (100, 100, 100)
+    assert [second.ok for second in load.seconds] == [20, 80]
+    assert load.settings["arrival"] == "step:20,80"
+
+
 def test_reads_that_fail_are_counted_and_named(api: Api, make_target: Callable[..., Path], tmp_path: Path) -> None:
     folder = RunFolder.create(tmp_path / "run")
     api.broken[REGIONS] = 503
@@ -262,11 +274,13 @@ def test_a_load_whose_first_read_is_refused_ends_at_once_and_says_why(
         ("api-browse", {"rate": float("nan")}, "rate: expected"),
         ("api-browse", {"duration_s": -1.0}, "duration: expected"),
         ("api-browse", {"warmup_s": -1.0}, "warm-up: expected"),
+        ("api-browse", {"arrives": "sometimes"}, "arrival: expected"),
+        ("bus-ingest", {"arrives": "poisson"}, "arrival: bus-ingest offers one even rate"),
         ("api-browse", {"users": 0}, "users: expected"),
         ("api-browse", {"users": MAX_USERS + 1}, "users: expected"),
     ],
 )
-def test_wrong_use_is_answered_in_one_line(name: str, options: dict[str, float], said: str) -> None:
+def test_wrong_use_is_answered_in_one_line(name: str, options: dict[str, float | str], said: str) -> None:
     with pytest.raises(runner.UsageError) as caught:
         runner.check(name, **options)  # type: ignore[arg-type]
     assert str(caught.value).startswith(said)

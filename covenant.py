@@ -29,6 +29,7 @@ from infra.progress import say, step
 from infra.status import status as system_status
 from infra.status import to_text as status_text
 from infra.target import UP
+from loadtests import arrival_text
 from loadtests.scenarios import scenarios
 from reports.claims import load_claims
 from reports.evidence.folder import EvidenceError, find_run
@@ -322,6 +323,7 @@ def load_list() -> None:
 @click.argument("scenario")
 @click.option("--rate", type=float, help="Operations offered per second, in the scenario's unit.")
 @click.option("--duration", "duration_s", type=float, help="Seconds measured, after a short warm-up.")
+@click.option("--arrival", "arrives", metavar="HOW", help=f"How they arrive: {arrival_text.GRAMMAR}.")
 @click.option("--users", type=int, help="Generator processes that share the rate; default 1, or 1 a region.")
 @click.option("--web", is_flag=True, help="Show Locust's own page while it runs.")
 @click.option("--out", type=click.Path(path_type=Path), help="Where to write the run.")

@@ -21,6 +21,9 @@ import click
 import reports
 from chaos import catalog, journal, plants
 from chaos import runner as chaos_runner
+from chaos.audit import audit, last_event_seq
+from chaos.bus import BusError
+from chaos.drain import drain
 from e2e import browser as browsers
 from e2e import runner as e2e_runner
 from infra import homes, machine, preflight, processes, target
@@ -33,6 +36,7 @@ from infra.target import UP
 from loadtests import access_facts, data_facts
 from loadtests import runner as load_runner
 from loadtests.engine import host
+from loadtests.scenarios import scenarios
 from loadtests.security import facts as security_facts
 from reports.claims import load_claims
 from reports.evidence import Run, RunFolder
@@ -40,6 +44,7 @@ from reports.evidence import Run, RunFolder
 CHECKOUT = Path(__file__).resolve().parent
 RUNS = CHECKOUT / "reports" / "runs"
 SIZE = "core"
+_DRAINED_WITHIN_S = 60.0
 EXIT_USAGE, EXIT_UNTRUSTED, EXIT_NOT_STARTED, EXIT_INTERRUPTED = 2, 4, 5, 130
 
 # What `nightly` does, by profile: loads in order (scenario, offered per second, measured seconds), then
@@ -168,12 +173,27 @@ def find_secrets(run: Session) -> None:
 def load(run: Session, scenario: str, **options: Any) -> None:
     with run.phase(scenario) as progress:
         try:
-            load_runner.run(
-                scenario, folder=run.folder, target_path=run.system.target_path, progress=progress,
-                seed=run.run.seed, **options,
-            )  # fmt: skip
-        except load_runner.LoadError as error:
+            with _audited(run, scenario):
+                load_runner.run(
+                    scenario, folder=run.folder, target_path=run.system.target_path, progress=progress,
+                    seed=run.run.seed, **options,
+                )  # fmt: skip
+        except (load_runner.LoadError, BusError) as error:
             raise StepFailed(str(error)) from error
+
+
+@contextmanager
+def _audited(run: Session, scenario: str) -> Iterator[None]:
+    """Afterwards, look at every hop for the writes of a scenario that keeps a ledger of them."""
+    if not scenarios()[scenario].audited:
+        yield
+        return
+    target = run.system.target()
+    behind_seq = last_event_seq(target)
+    yield
+    late = drain(target, _DRAINED_WITHIN_S)
+    for problem in audit(run.folder, scenario, target, behind_seq=behind_seq, late=late):
+        say(f"audit: {problem}")
 
 
 def chaos(run: Session, experiment: str, repeat: int = 1) -> None:

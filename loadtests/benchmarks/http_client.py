@@ -30,9 +30,9 @@ import trustme
 from infra import target as targets
 from infra.target import Login, Target, Tls
 from loadtests.benchmarks import http_server
-from loadtests.engine.api_load import ApiLoadSpec
 from loadtests.engine.arrival import Arrival
 from loadtests.engine.process import Go
+from loadtests.engine.requests import RequestsSpec
 from loadtests.engine.tally import Part
 from system.wire import PROJECTS
 
@@ -118,7 +118,7 @@ def _browse(scratch: Path, server: Server, requests: int) -> float:
     target, part = scratch / "target.json", scratch / "reader.part.json"
     targets.write(_target(server), target)
     even = Arrival(text="constant", points=[(0.0, _BROWSE_RATE), (requests / _BROWSE_RATE, _BROWSE_RATE)])
-    spec = ApiLoadSpec(
+    spec = RequestsSpec(
         scenario="api-browse", folder=str(scratch), target=str(target), part=str(part), arrival=even,
         warmup_s=0.0, regions=["iad"],
     )  # fmt: skip

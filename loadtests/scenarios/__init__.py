@@ -85,6 +85,8 @@ class Scenario:
     """Whether its generators follow `Plan.arrival`; else one even rate is all that can be asked for."""
     requests: bool = False
     """Whether these are requests to the API, which count for availability."""
+    audited: bool = False
+    """Whether its ledger is one of projects, which are to be looked for at every hop afterwards."""
 
 
 @cache

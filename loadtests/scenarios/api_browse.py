@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from loadtests.engine.api_load import ROW, ApiLoadSpec
+from loadtests.engine.api_load import ROW
+from loadtests.engine.requests import RequestsSpec
 from loadtests.scenarios import MAX_USERS, Engine, Plan, Scenario
 
 
 def _generator(plan: Plan, user: int) -> Engine:
     name = f"reader-{user}"
-    spec = ApiLoadSpec(
+    spec = RequestsSpec(
         scenario=plan.scenario,
         folder=plan.folder,
         target=plan.target,

@@ -83,6 +83,9 @@ class Api(ThreadingHTTPServer):
         self.connections = 0
         self.seen: Counter[str] = Counter()
         self.created: list[str] = []
+        self.versions: dict[str, int] = {}
+        self.forgetful = False
+        """Whether changes are acknowledged and not made."""
         self.broken: dict[str, int] = {}
         self.tokens: list[str] = []
         self.token_valid_s = 900
@@ -122,7 +125,20 @@ class _Handler(BaseHTTPRequestHandler):
             project = json.loads(body)
             with self.server.connection_lock:
                 self.server.created.append(project["id"])
-            self._answer(201, project)
+                self.server.versions[project["id"]] = 1
+            self._answer(201, project, etag=1)
+
+    def do_PATCH(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        if not self._signed_in():
+            return
+        project = self.path.rpartition("/")[2]
+        with self.server.connection_lock:
+            version = self.server.versions.get(project, 0)
+            fits = self.headers["If-Match"] == f'"{version}"'
+            if fits and not self.server.forgetful:
+                self.server.versions[project] = version + 1
+        self._answer(200 if fits else 412, {"id": project}, etag=version + 1)
 
     def _sign_in(self, asked: SignIn) -> None:
         if (asked.client_id, asked.client_secret) != (CLIENT.user, CLIENT.password):
@@ -142,7 +158,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(401, {"title": "No token"})
         return False
 
-    def _answer(self, status: int, body: object) -> None:
+    def _answer(self, status: int, body: object, etag: int = 0) -> None:
         if self.server.dead:
             self.close_connection = True
             return
@@ -153,6 +169,8 @@ class _Handler(BaseHTTPRequestHandler):
         data = msgspec.json.encode(body)
         self.send_response(status)
         self.send_header("Content-Length", str(len(data)))
+        if etag:
+            self.send_header("ETag", f'"{etag}"')
         self.end_headers()
         self.wfile.write(data)
 

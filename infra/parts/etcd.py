@@ -7,12 +7,14 @@ never outlives a system, it checks itself at start, and a newer etcd on PATH is 
 from __future__ import annotations
 
 import json
+import math
 import re
 import shutil
 import signal
 import ssl
 import subprocess
 from functools import cache
+from itertools import combinations
 from typing import ClassVar
 
 from infra import certificates
@@ -23,6 +25,10 @@ from infra.topology import Node
 _CORRUPTING = ((3, 5, 0), (3, 5, 2))
 _CORRUPT_CHECK = "--experimental-initial-corrupt-check"
 _TLS_LEAST = "--tls-min-version"
+_HEARTBEAT_LEAST_MS = 100
+"""etcd's default."""
+_ELECTION_BEATS = 10
+"""Without a word from the leader for so many heartbeats, another is elected."""
 
 
 class Etcd(Part):
@@ -46,8 +52,18 @@ class Etcd(Part):
             "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer,
             "--initial-cluster", cluster, "--initial-cluster-token", self.site.run_id,
             "--initial-cluster-state", "new", "--log-level", "warn",
+            "--heartbeat-interval", str(beat_ms := self._heartbeat_ms()),
+            "--election-timeout", str(_ELECTION_BEATS * beat_ms),
             *([_CORRUPT_CHECK] if _knows(program, _CORRUPT_CHECK) else []), *self._tls(program),
         ]  # fmt: skip
+
+    def _heartbeat_ms(self) -> int:
+        """As long as the longest round trip between two members, as etcd's tuning guide has it."""
+        if not self.site.apart:
+            return _HEARTBEAT_LEAST_MS
+        regions = {node.region for node in self.place.nodes(self.kind)}
+        trips = (self.place.topology.distance_ms(one, other) for one, other in combinations(sorted(regions), 2))
+        return max(_HEARTBEAT_LEAST_MS, *(math.ceil(trip) for trip in trips))
 
     def _tls(self, program: str) -> list[str]:
         """TLS for clients and peers, each with a certificate of this system. 1.3 where this etcd knows it: all before

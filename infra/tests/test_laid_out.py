@@ -42,3 +42,14 @@ def test_a_standby_is_not_lacked(home: Path) -> None:
     assert not system.expected("relay-ams")
     assert status._state(system, "relay-ams", {}) == "standby"
     assert status._state(system, "relay-iad", {}) == "stopped"
+
+
+@pytest.mark.parametrize(("apart", "heartbeat_ms"), [(True, 135), (False, 100)])
+def test_etcd_waits_as_long_as_its_members_are_apart(home: Path, apart: bool, heartbeat_ms: int) -> None:
+    topology.load().keep(home)
+    system = System.attach(home)
+    system.site.apart = apart
+    system.site.ports = {f"{node.name}.{port}": 1 for node in system.place.nodes("etcd") for port in ("client", "peer")}
+    command = system.parts["etcd-iad"].command()
+    assert command[command.index("--heartbeat-interval") + 1] == str(heartbeat_ms)
+    assert command[command.index("--election-timeout") + 1] == str(10 * heartbeat_ms)

@@ -93,8 +93,8 @@ class HttpClient:
             raise ValueError(f"expected http://host:port or https://host:port, found {base_url!r}")
         if parts.scheme == "https" and tls is None:
             raise ValueError(f"{base_url}: expected a context to verify the server with, found none")
-        self._tls = tls if parts.scheme == "https" else None
-        self._host, self._port = parts.hostname, parts.port or (443 if self._tls else 80)
+        self.tls = tls if parts.scheme == "https" else None
+        self.host, self.port = parts.hostname, parts.port or (443 if self.tls else 80)
         self._host_line = b"Host: " + parts.netloc.encode("ascii")
         self._fixed = self._host_line
         """The header lines that every request has."""
@@ -119,7 +119,7 @@ class HttpClient:
         headers: dict[str, str] | None = None,
     ) -> Response:  # fmt: skip
         """One request with an answer of any status. RequestError if there was none by `deadline`."""
-        data = self._format(method, path, body, headers)
+        data = self.format(method, path, body, headers)
         if deadline <= asyncio.get_running_loop().time():
             raise RequestError("fail", "timeout: its time was up before it could be sent, never sent")
         connection = (None if self._waiting or self._called else self._take()) or await self._wait(deadline)
@@ -139,7 +139,8 @@ class HttpClient:
             if not self._open:
                 return
 
-    def _format(self, method: bytes, path: str, body: bytes | None, headers: dict[str, str] | None) -> bytes:
+    def format(self, method: bytes, path: str, body: bytes | None, headers: dict[str, str] | None) -> bytes:
+        """A request as it goes over the wire."""
         first = b"%b %b HTTP/1.1\r\n%b" % (method, path.encode("ascii"), self._fixed)
         if body is None and not headers:
             return first + b"\r\n\r\n"
@@ -199,7 +200,7 @@ class HttpClient:
         try:
             loop = asyncio.get_running_loop()
             _, protocol = await loop.create_connection(
-                lambda: _Connection(self, loop), self._host, self._port, ssl=self._tls
+                lambda: _Connection(self, loop), self.host, self.port, ssl=self.tls
             )
         except BaseException:
             self._call_next()

@@ -1,0 +1,49 @@
+"""Many watchers of the live feed in every region, while stewards write: from the commit to each receipt."""
+
+from __future__ import annotations
+
+from loadtests.engine.realtime_watchers import ROW, WatchersSpec
+from loadtests.scenarios import Engine, Plan, Scenario, api_write
+
+_WATCHERS = 200
+"""A region: each event is received so often there."""
+
+
+def _generator(plan: Plan, user: int) -> Engine:
+    return api_write.SCENARIO.generator(plan, user)
+
+
+def _observers(plan: Plan) -> list[Engine]:
+    return [
+        Engine(
+            name=f"watchers-{region}",
+            module="loadtests.engine.realtime_watchers",
+            spec=WatchersSpec(
+                target=plan.target,
+                part=plan.part(f"watchers-{region}"),
+                region=region,
+                watchers=_WATCHERS,
+                warmup_s=plan.warmup_s,
+                duration_s=plan.duration_s,
+            ),
+            region=region,
+        )
+        for region in plan.regions
+    ]
+
+
+SCENARIO = Scenario(
+    name="realtime-watchers",
+    help=f"{_WATCHERS} watchers of the live feed a region (SSE) while projects are written: commit to receipt",
+    rows=(ROW, "bus.exactly_once"),
+    unit="writes/s over all regions",
+    rate=9.0,
+    duration_s=60.0,
+    warmup_s=5.0,
+    generator=_generator,
+    observers=_observers,
+    per_region=True,
+    arrivals=True,
+    requests=True,
+    audited=True,
+)

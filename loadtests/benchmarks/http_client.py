@@ -116,7 +116,7 @@ def _k6(binary: str, scratch: Path, server: Server, requests: int) -> float:
 def _browse(scratch: Path, server: Server, requests: int) -> float:
     """The scenario's engine, started and told to begin as Locust's process does it."""
     target, part = scratch / "target.json", scratch / "reader.part.json"
-    targets.write(_target(server), target)
+    targets.write(target_of(server), target)
     even = Arrival(text="constant", points=[(0.0, _BROWSE_RATE), (requests / _BROWSE_RATE, _BROWSE_RATE)])
     spec = RequestsSpec(
         scenario="api-browse", folder=str(scratch), target=str(target), part=str(part), arrival=even,
@@ -139,7 +139,8 @@ def _browse(scratch: Path, server: Server, requests: int) -> float:
     return used_s
 
 
-def _target(server: Server) -> Target:
+def target_of(server: Server) -> Target:
+    """A system of one region that is this server."""
     anybody = Login(user="benchmark", password="benchmark")
     tls = None
     if server.ca_file is not None:

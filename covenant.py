@@ -331,7 +331,8 @@ def load_run(scenario: str, out: Path | None, **options: Any) -> None:
     """Run one scenario and report on the rows that it is evidence for.
 
     \b
-    Example:  ./covenant load run bus-ingest --rate 10000 --duration 30
+    Examples:  ./covenant load run bus-ingest --rate 10000 --duration 30
+               ./covenant load run api-browse --arrival poisson+ramp:50..500
     """
     runs.run_load(scenario, plant=None, out=out, **options)
 

@@ -6,6 +6,7 @@ packets arrive at it, and what needs the link (replication, etcd's peers) says t
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import time
 from itertools import permutations
@@ -20,11 +21,13 @@ from chaos.facts import Facts, Fault
 from chaos.journal import RESTORE_LINK, Journal
 from chaos.proving import fault_of, prove
 from chaos.waiting import until
+from infra import bus_layout
 from infra.fabric.process import System
-from infra.parts import etcd, postgres
+from infra.parts import etcd, nats, postgres
 from infra.wan import control, measure
 
 __all__ = [
+    "bus_hears_nothing",
     "cut_link",
     "cut_link_carries_nothing",
     "etcd_peers_are_apart",
@@ -148,6 +151,42 @@ def etcd_peers_are_apart(
     return prove(system, experiment, what, "nothing more", found, "both go on hearing from each other")
 
 
+def bus_hears_nothing(
+    experiment: str, region: str, within_s: int, configuration: Configuration = None, secrets: Secrets = None
+) -> bool:
+    """Prove by the NATS nodes' own counters that nothing comes from their clients in a region behind the cut link,
+    while those of other regions are heard."""
+    system, _ = fault_of(experiment)
+    before = _heard_of_clients(system)
+
+    def look() -> str | None:
+        now = _heard_of_clients(system)
+        grown = {key: received - before.get(key, 0) for key, received in now.items()}
+        before.update(now)
+        # Who comes and goes in between leaves no count to compare, so a region is silent or it is heard.
+        others = sum(more for (of, _), more in grown.items() if of != region)
+        ours = sum(more for (of, _), more in grown.items() if of == region)
+        time.sleep(_HEARTBEATS_S)
+        return f"nothing, while {others} bytes came from elsewhere" if ours == 0 and others > 0 else None
+
+    return prove(system, experiment, f"what the bus hears of its clients in {region}", "nothing, and others go on",
+                 until(look, within_s), "they go on being heard, or nobody is")  # fmt: skip
+
+
+def _heard_of_clients(system: System) -> dict[tuple[str, str], int]:
+    """(region, connection) -> bytes that the bus has received on it."""
+    topology = system.place.topology
+    networks = {region: ipaddress.ip_network(topology.regions[region].cidr) for region in topology.regions}
+    heard: dict[tuple[str, str], int] = {}
+    for node in bus_layout.bus(system.place):
+        page = nats.monitor(system.place, node, f"/connz?limit={_CONNECTIONS_MAX}") or {}
+        for client in page.get("connections", []):
+            address = ipaddress.ip_address(client["ip"])
+            region = next((name for name, network in networks.items() if address in network), "outside")
+            heard[region, f"{node.name}.{client['cid']}"] = int(client["in_bytes"])
+    return heard
+
+
 def link_is_back(
     experiment: str, within_s: int, configuration: Configuration = None, secrets: Secrets = None
 ) -> bool:  # fmt: skip
@@ -183,6 +222,8 @@ def _number(link: psycopg.Connection[Any], query: str) -> int:
 
 _HEARTBEATS_S = 1.0
 """A leader that gets through has sent its peers several heartbeats by then."""
+_CONNECTIONS_MAX = 4096
+"""That one node is asked about."""
 
 
 def _server_id(system: System, member: str) -> str:

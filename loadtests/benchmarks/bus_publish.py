@@ -24,8 +24,9 @@ import uvloop
 from infra import target as targets
 from infra.target import Target
 from loadtests.engine import load_stream, numbered
-from loadtests.engine.bus_publisher import SUBJECTS, BusPublisherSpec, Publisher
+from loadtests.engine.bus_publisher import BusPublisherSpec, Publisher
 from loadtests.engine.process import EngineError
+from loadtests.engine.publish_modes import SUBJECTS
 from loadtests.engine.schedule import MAX_RATE_PER_S, Schedule
 from loadtests.engine.tally import Tally
 from reports.evidence import RunFolder

@@ -26,12 +26,36 @@ class Arrivals:
         """Note a message; False if this stream sequence was seen before. TooManyRanges at the limit."""
         if not self.sequences.add(sequence):
             return False
+        self._add_number(publisher, number)
+        return True
+
+    def _add_number(self, publisher: int, number: int) -> None:
         numbers = self._numbers[publisher]
         highest = numbers.highest
         if not numbers.add(number):
             self._doubled[publisher].add(number)
         elif highest is not None and number < highest:
             self.reordered += 1
+
+    def add_run(self, sequence: int, publisher: int, first: int, count: int) -> bool:
+        """Note `count` messages with sequences and numbers without a gap, if all are new and in order; False if they
+        have to be looked at one by one. TooManyRanges at the limit."""
+        numbers = self._numbers[publisher]
+        if (self.sequences.highest or 0) >= sequence or (-1 if numbers.highest is None else numbers.highest) >= first:
+            return False
+        self.sequences.add_range(sequence, sequence + count - 1)
+        return numbers.add_range(first, first + count - 1)
+
+    def add_frame(self, sequence: int, publisher: int, events: list[int]) -> bool:
+        """Note a message that holds many events; False if this stream sequence was seen before."""
+        if not self.sequences.add(sequence):
+            return False
+        numbers = self._numbers[publisher]
+        first, count = (events[0], len(events)) if events else (0, 0)
+        if events == list(range(first, first + count)) and (numbers.highest is None or numbers.highest < first):
+            return not count or numbers.add_range(first, first + count - 1)
+        for number in events:
+            self._add_number(publisher, number)
         return True
 
     def add_foreign(self, sequence: int) -> None:

@@ -1,4 +1,5 @@
-"""A bulk publisher to JetStream: an open-loop schedule of single messages, each with its own PubAck.
+"""A bulk publisher to JetStream: an open-loop schedule of numbered messages, acknowledged as its mode says
+(`publish_modes`), and accounted for one by one.
 
 What has been released and not yet acknowledged is bounded by a window; a message that waits for room in it is
 late by the bus's fault, so the wait is latency and not schedule lag. A connection that is lost makes what was
@@ -9,19 +10,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
 
 from infra import target as targets
 from infra.target import Target
-from loadtests.engine import numbered
-from loadtests.engine.jetstream import ack_outcome
+from loadtests.engine import publish_modes
+from loadtests.engine.flights import Run
 from loadtests.engine.nats_client import NatsClient, inbox
 from loadtests.engine.nats_wire import subscribe
 from loadtests.engine.pacer import Pacer
 from loadtests.engine.process import Control, offer, run_engine
+from loadtests.engine.publish_modes import ModeName
 from loadtests.engine.ranges import RangeSet
 from loadtests.engine.schedule import Schedule
 from loadtests.engine.tally import Tally
@@ -29,11 +31,10 @@ from reports.evidence import Outcome, RunFolder, Span
 from reports.evidence.folder import Appender, write_record
 
 ROW = "bus.publish_p99"
-SUBJECTS = 300
-"""Subjects that a run's messages go to in turn, as many as there are projects."""
 _DRAIN_INTERVAL_S = 0.05
 _RESERVE_S = 0.1
 """How much of the schedule one `about to be sent` record covers."""
+_IN_FLIGHT_BYTES_MAX = 64 * 1024 * 1024
 
 
 class BusPublisherSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,7 +45,7 @@ class BusPublisherSpec(msgspec.Struct, frozen=True, kw_only=True):
     target: str
     part: str
     subject: str
-    """`load.<run>`; messages go to `<subject>.<number % 300>`."""
+    """`load.<run>`; messages go to `<subject>.<0 to 299>`."""
     publisher: int
     rate: float
     warmup_s: float
@@ -52,9 +53,13 @@ class BusPublisherSpec(msgspec.Struct, frozen=True, kw_only=True):
     offset_s: float = 0.0
     burst: int = 1
     """Messages that are due at the same instant."""
+    mode: ModeName = "singles"
+    batch: int = 500
+    """Messages of a batch, or events of a frame, at most."""
     payload_bytes: int = 128
+    """Of a message; in frames, of an event."""
     window: int = 4096
-    """Unacknowledged messages at most."""
+    """Unacknowledged messages (in frames, events) at most; fewer if they would be more than 64 MiB."""
     ack_timeout_s: float = 5.0
     drain_s: float = 15.0
 
@@ -66,10 +71,11 @@ class Publisher:
         self._spec = spec
         self._ledger = ledger
         self._inbox = inbox(target.nats_load)
-        self._subjects = [f"{spec.subject}.{n}".encode() for n in range(SUBJECTS)]
-        self._padding = b"." * (numbered.check_payload_bytes(spec.payload_bytes) - numbered.MIN_PAYLOAD_BYTES)
-        self._in_flight: dict[int, tuple[int, int]] = {}
-        """Number -> (intended, sent), in the order in which they were sent."""
+        self._mode = publish_modes.make(
+            spec.mode, subject=spec.subject, inbox=self._inbox, publisher=spec.publisher,
+            payload_bytes=spec.payload_bytes, batch=spec.batch,
+        )  # fmt: skip
+        self._window = max(1, min(spec.window, _IN_FLIGHT_BYTES_MAX // spec.payload_bytes))
         self._released = 0
         self._next = 0
         self._reserved = 0
@@ -87,7 +93,7 @@ class Publisher:
     @property
     def idle(self) -> bool:
         """Nothing waits to be sent or acknowledged."""
-        return self._next == self._released and not self._in_flight
+        return self._next == self._released and not self._mode.flights.count
 
     @property
     def backlog(self) -> int:
@@ -95,29 +101,28 @@ class Publisher:
         return self._released - self._next
 
     def release(self, first: int, end: int, now_ns: int) -> None:
-        for n in range(first, end):
-            self._tally.ready(self._schedule.intended_ns(n), now_ns)
+        for run in self._runs(first, end):
+            self._tally.ready(run.intended_ns, now_ns, run.end - run.first)
         self._released = end
         self._pump()
+
+    def _runs(self, first: int, end: int) -> Iterator[Run]:
+        """Numbers `first` ... `end` - 1 by the instants at which they are intended."""
+        burst = self._schedule.burst
+        while first < end:
+            stop = min(end, (first // burst + 1) * burst)
+            yield Run(first, stop, self._schedule.intended_ns(first))
+            first = stop
 
     def _pump(self) -> None:
         """Send as much of what was released as the window has room for."""
         first = self._next
-        end = min(self._released, first + self._spec.window - len(self._in_flight))
+        end = min(self._released, first + self._window - self._mode.flights.count)
         if end <= first or not self.client.connected:
             return
         self._reserve(end)
-        now = time.monotonic_ns()
-        publisher, size = self._spec.publisher, self._spec.payload_bytes
-        subjects, inbox, padding = self._subjects, self._inbox, self._padding
-        lines = []
-        for n in range(first, end):
-            intended = self._schedule.intended_ns(n)
-            self._in_flight[n] = (intended, now)
-            subject, head = subjects[n % SUBJECTS], numbered.head(publisher, n, intended)
-            lines.append(b"PUB %b %b.%d %d\r\n%b%b\r\n" % (subject, inbox, n, size, head, padding))
         self._next = end
-        self.client.write(b"".join(lines))
+        self.client.write(self._mode.encode(list(self._runs(first, end)), time.monotonic_ns()))
 
     def _reserve(self, end: int) -> None:
         """Have every number below `end` in the ledger before it can be sent."""
@@ -129,21 +134,17 @@ class Publisher:
     def _add_span(self, first: int, last: int, outcome: Outcome | None) -> None:
         self._ledger.add(Span(self._spec.publisher, first, last, outcome, time.monotonic_ns()))
 
-    def _end(self, number: int, intended: int, now_ns: int, outcome: Outcome, detail: str) -> None:
-        self._ended[outcome].add(number)
-        self._tally.ended(intended, now_ns, outcome, region=None, method="PUB", name="publish", detail=detail)
+    def _end(self, run: Run, now_ns: int, outcome: Outcome, detail: str) -> None:
+        first, end, intended_ns = run
+        self._ended[outcome].add_range(first, end - 1)
+        self._tally.ended(
+            intended_ns, now_ns, outcome, region=None, method="PUB", name="publish", detail=detail, count=end - first
+        )
 
     def sweep(self, now_ns: int) -> None:
         """Give up what was not acknowledged in time, and bring the ledger up to date."""
-        oldest = now_ns - round(self._spec.ack_timeout_s * 1e9)
-        late = []
-        for number, (intended, sent) in self._in_flight.items():
-            if sent > oldest:
-                break
-            late.append((number, intended))
-        for number, intended in late:
-            del self._in_flight[number]
-            self._end(number, intended, now_ns, "unknown", "timeout: no PubAck in time")
+        for run in self._mode.flights.overdue(now_ns - round(self._spec.ack_timeout_s * 1e9)):
+            self._end(run, now_ns, "unknown", "timeout: no PubAck in time")
         for outcome, numbers in self._ended.items():
             for first, last in numbers.take():
                 self._add_span(first, last, outcome)
@@ -151,12 +152,10 @@ class Publisher:
 
     def close(self, now_ns: int) -> None:
         """End what is left: in flight is unknown, never sent is fail."""
-        for number, (intended, _) in self._in_flight.items():
-            self._end(number, intended, now_ns, "unknown", "no PubAck before the load ended")
-        self._in_flight.clear()
-        for number in range(self._next, self._released):
-            intended = self._schedule.intended_ns(number)
-            self._end(number, intended, now_ns, "fail", "never sent: the bus took no more")
+        for run in self._mode.flights.clear():
+            self._end(run, now_ns, "unknown", "no PubAck before the load ended")
+        for run in self._runs(self._next, self._released):
+            self._end(run, now_ns, "fail", "never sent: the bus took no more")
         if self._reserved > self._released:
             self._add_span(self._released, self._reserved - 1, "fail")
         self._released = self._next = self._reserved
@@ -165,14 +164,13 @@ class Publisher:
     # What the connection tells.
 
     def on_connected(self) -> None:
-        self.client.write(subscribe(self._inbox + b".*", 1))
+        self.client.write(subscribe(self._inbox + b".>", 1))
         self._pump()
 
     def on_lost(self, reason: str) -> None:
         now = time.monotonic_ns()
-        for number, (intended, _) in self._in_flight.items():
-            self._end(number, intended, now, "unknown", "connection lost before the PubAck")
-        self._in_flight.clear()
+        for run in self._mode.flights.clear():
+            self._end(run, now, "unknown", "connection lost before the PubAck")
         self.problems.append(f"connection lost: {reason}")
 
     def on_refused(self, what: str) -> None:
@@ -185,11 +183,20 @@ class Publisher:
             asyncio.get_running_loop().call_soon(self._pump)
 
     def on_message(self, subject: bytes, reply: bytes, headers: bytes, payload: bytes) -> None:
-        number = int(subject[len(self._inbox) + 1 :])
-        flight = self._in_flight.pop(number, None)
-        if flight is not None:  # else it came after it had been given up
-            outcome, detail = ack_outcome(headers, payload)
-            self._end(number, flight[0], self._now_ns, outcome, detail)
+        for run, outcome, detail in self._mode.answered(subject, headers, payload):
+            self._end(run, self._now_ns, outcome, detail)
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """Beside every figure."""
+        spec = self._spec
+        return {
+            "payload_bytes": str(spec.payload_bytes),
+            "mode": self._mode.words,
+            "arrivals": f"bursts of {spec.burst}, {spec.rate / spec.burst:,.0f} a second and publisher",
+            "window": f"{self._window:,} a publisher",
+            "connections": "1 a publisher",
+        }
 
 
 async def work(spec: BusPublisherSpec, control: Control) -> None:
@@ -216,7 +223,7 @@ async def work(spec: BusPublisherSpec, control: Control) -> None:
         await _drain(publisher, spec.drain_s, report)
         publisher.close(time.monotonic_ns())
         report()
-        write_record(Path(spec.part), tally.close(pacer.released, _settings(spec), publisher.problems))
+        write_record(Path(spec.part), tally.close(pacer.released, publisher.settings, publisher.problems))
         await publisher.client.close()
 
 
@@ -226,16 +233,6 @@ async def _drain(publisher: Publisher, drain_s: float, report: Callable[[], None
     while not publisher.idle and time.monotonic() < deadline:
         await asyncio.sleep(_DRAIN_INTERVAL_S)
         report()
-
-
-def _settings(spec: BusPublisherSpec) -> dict[str, str]:
-    return {
-        "payload_bytes": str(spec.payload_bytes),
-        "mode": "windowed singles, a PubAck each",
-        "arrivals": f"bursts of {spec.burst}, {spec.rate / spec.burst:,.0f} a second and publisher",
-        "window": f"{spec.window} a publisher",
-        "connections": "1 a publisher",
-    }
 
 
 if __name__ == "__main__":

@@ -21,12 +21,13 @@ from infra import target as targets
 from infra.target import Target
 from loadtests.engine import load_stream, numbered
 from loadtests.engine.arrivals import Arrivals
-from loadtests.engine.live import LiveStats
-from loadtests.engine.ordered_consumer import OrderedConsumer
+from loadtests.engine.latency_counts import LatencyCounts
+from loadtests.engine.live import LiveStats, Stat
+from loadtests.engine.ordered_consumer import Deliveries, OrderedConsumer, Shape
 from loadtests.engine.process import Control, EngineError, run_engine
 from loadtests.engine.ranges import TooManyRanges
 from loadtests.engine.tally import Part
-from reports.evidence import Hop, Operation, Recorder, RunFolder
+from reports.evidence import Hop, Operation, RunFolder
 from reports.evidence.folder import write_record
 
 DELIVERY_ROW = "bus.delivery_p99"
@@ -44,6 +45,8 @@ class BusSubscriberSpec(msgspec.Struct, frozen=True, kw_only=True):
     """`load.<run>`: the load's messages are below it."""
     warmup_s: float
     duration_s: float
+    payload_bytes: int = 128
+    """Of most messages; others cost more to read."""
     catch_up_s: float = 30.0
 
 
@@ -54,8 +57,8 @@ class Subscriber:
         self._prefix = spec.subject.encode() + b"."
         self._window = (0, 0)
         self.arrivals = Arrivals()
-        self.delivery = Recorder()
-        self.end_to_end = Recorder()
+        self.delivery = LatencyCounts()
+        self.end_to_end = LatencyCounts()
         self.live = LiveStats()
         self.catching_up = False
         self.problem: str | None = None
@@ -63,43 +66,111 @@ class Subscriber:
     def begin(self, measured_ns: int, end_ns: int) -> None:
         self._window = (measured_ns, end_ns)
 
+    def settle(self) -> list[Stat]:
+        """Bring the histograms up to date; what Locust is to show."""
+        self.delivery.settle(self.live)
+        self.end_to_end.settle()
+        return self.live.take()
+
     def on_delivery(
         self, subject: bytes, payload: bytes, sequence: int, stored_ns: int, wall_ns: int, mono_ns: int
     ) -> None:
+        """One message of any shape."""
         if self.problem is not None:
             return
         try:
             self._take(subject, payload, sequence, stored_ns, wall_ns, mono_ns)
         except TooManyRanges as error:
-            self.problem = f"what arrived is too scattered to account for: {error}"
+            self._give_up(error)
+
+    def on_deliveries(self, batch: Deliveries) -> None:
+        """Many messages of the usual shape."""
+        if self.problem is not None:
+            return
+        publishers, numbers, intended = numbered.read_heads(b"".join(batch.heads))
+        sequences, count = batch.sequences, len(batch.sequences)
+        try:
+            first = 0
+            for end in _ends(publishers, numbers, sequences, count):
+                self._take_run(batch, publishers[first], numbers, intended, first, end)
+                first = end
+        except TooManyRanges as error:
+            self._give_up(error)
+
+    def _take_run(
+        self, batch: Deliveries, publisher: int, numbers: list[int], intended: list[int], first: int, end: int
+    ) -> None:
+        """Messages `first` ... `end` - 1 of a batch, whose numbers and sequences are without a gap."""
+        earliest, latest = intended[first], intended[end - 1]
+        plain = publisher >= 0 and not self.catching_up and earliest <= latest
+        outside = latest < self._window[0] or earliest >= self._window[1]
+        inside = self._window[0] <= earliest and latest < self._window[1]
+        if not (plain and (inside or outside)) or not self.arrivals.add_run(
+            batch.sequences[first], publisher, numbers[first], end - first
+        ):
+            for at in range(first, end):
+                head, sequence, stored_ns = batch.heads[at], batch.sequences[at], batch.stored_ns[at]
+                self._take(self._prefix, head, sequence, stored_ns, batch.wall_ns, batch.mono_ns)
+        elif inside:
+            wall_ns, mono_ns = batch.wall_ns, batch.mono_ns
+            self.delivery.add([(wall_ns - stored) // 1000 for stored in batch.stored_ns[first:end]])
+            self.end_to_end.add([(mono_ns - each) // 1000 for each in intended[first:end]])
+
+    def _give_up(self, error: TooManyRanges) -> None:
+        self.problem = f"what arrived is too scattered to account for: {error}"
 
     def _take(self, subject: bytes, payload: bytes, sequence: int, stored_ns: int, wall_ns: int, mono_ns: int) -> None:
-        read = numbered.read(payload) if subject.startswith(self._prefix) else None
-        if read is None:
+        known = subject.startswith(self._prefix)
+        one = numbered.read(payload) if known else None
+        framed = numbered.read_frame(payload) if known and one is None else None
+        if one is not None:
+            publisher, number, intended_ns = one
+            new, count = self.arrivals.add(sequence, publisher, number), 1
+        elif framed is not None:
+            publisher, intended_ns, numbers = framed
+            new, count = self.arrivals.add_frame(sequence, publisher, numbers), len(numbers)
+        else:
             self.arrivals.add_foreign(sequence)
             return
-        publisher, number, intended_ns = read
-        if not self.arrivals.add(sequence, publisher, number):
+        if not new or not self._window[0] <= intended_ns < self._window[1]:
             return
-        measured = self._window[0] <= intended_ns < self._window[1]
         if self.catching_up:
             # Found in the stream, but the subscription never brought it.
-            self.delivery.failed += measured
-            self.end_to_end.failed += measured
+            self.delivery.recorder.failed += count
+            self.end_to_end.recorder.failed += count
             return
-        delivery_us = (wall_ns - stored_ns) // 1000
-        self.live.add("SUB", "deliver", delivery_us / 1000)
-        if measured:
-            self.delivery.record_us(delivery_us)
-            self.end_to_end.record_us((mono_ns - intended_ns) // 1000)
+        self.delivery.add([(wall_ns - stored_ns) // 1000] * count)
+        self.end_to_end.add([(mono_ns - intended_ns) // 1000] * count)
+
+
+def _ends(publishers: list[int], numbers: list[int], sequences: list[int], count: int) -> list[int]:
+    """Where runs of one publisher without a gap end."""
+    first, sequence = numbers[0], sequences[0]
+    if (
+        numbers == list(range(first, first + count))
+        and sequences == list(range(sequence, sequence + count))
+        and publishers.count(publishers[0]) == count
+    ):
+        return [count]
+    return [
+        at
+        for at in range(1, count)
+        if publishers[at] != publishers[at - 1]
+        or numbers[at] != numbers[at - 1] + 1
+        or sequences[at] != sequences[at - 1] + 1
+    ] + [count]
 
 
 async def work(spec: BusSubscriberSpec, control: Control) -> None:
     target = targets.read(Path(spec.target))
     first = await load_stream.prepare(target)
     subscriber = Subscriber(spec)
+    shape = Shape(
+        spec.subject.encode(), spec.payload_bytes, numbered.MIN_PAYLOAD_BYTES, subscriber.on_deliveries
+    )  # fmt: skip
     consumer = OrderedConsumer(
         target, load_stream.NAME, first, subscriber.on_delivery, name=f"load-subscriber-{secrets.token_hex(4)}",
+        shape=shape,
     )  # fmt: skip
     try:
         await consumer.wait_attached()
@@ -110,7 +181,7 @@ async def work(spec: BusSubscriberSpec, control: Control) -> None:
             subscriber.begin(measured_ns, end_ns)
             await _until_finished(subscriber, control)
             problem = await _catch_up(spec, target, subscriber, consumer, first)
-            control.say_all(subscriber.live.take())
+            control.say_all(subscriber.settle())
             _write(spec, subscriber, consumer, problem, measured_ns, end_ns)
     finally:
         await consumer.close()
@@ -129,7 +200,7 @@ async def _until_finished(subscriber: Subscriber, control: Control) -> None:
     stop = asyncio.ensure_future(control.finish.wait())
     while not stop.done():
         await asyncio.wait({stop}, timeout=_REPORT_INTERVAL_S)
-        control.say_all(subscriber.live.take())
+        control.say_all(subscriber.settle())
 
 
 async def _catch_up(

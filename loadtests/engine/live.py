@@ -38,15 +38,15 @@ class _Gathering:
         self.min_ms = float("inf")
         self.max_ms = 0.0
 
-    def add(self, latency_ms: float, error: str) -> None:
-        self.times[_locust_bucket(latency_ms)] += 1
-        self.total_ms += latency_ms
+    def add(self, latency_ms: float, error: str, count: int) -> None:
+        self.times[_locust_bucket(latency_ms)] += count
+        self.total_ms += latency_ms * count
         self.min_ms = min(self.min_ms, latency_ms)
         self.max_ms = max(self.max_ms, latency_ms)
         if error:
             text = error[:_MAX_ERROR_CHARS]
             known = text in self.errors or len(self.errors) < _MAX_ERROR_TEXTS
-            self.errors[text if known else "other"] += 1
+            self.errors[text if known else "other"] += count
 
 
 def _locust_bucket(latency_ms: float) -> int:
@@ -62,9 +62,9 @@ class LiveStats:
     def __init__(self) -> None:
         self._gathered: dict[tuple[str, str], _Gathering] = defaultdict(_Gathering)
 
-    def add(self, method: str, name: str, latency_ms: float, error: str = "") -> None:
-        """An operation ended, listed under `method` and `name`; `error` is empty if it succeeded."""
-        self._gathered[method, name].add(latency_ms, error)
+    def add(self, method: str, name: str, latency_ms: float, error: str = "", count: int = 1) -> None:
+        """`count` operations ended, listed under `method` and `name`; `error` is empty if they succeeded."""
+        self._gathered[method, name].add(latency_ms, error, count)
 
     def take(self) -> list[Stat]:
         """What ended since last asked for."""

@@ -21,8 +21,9 @@ from loadtests.engine.process import EngineError
 
 NAME = "LOAD"
 SUBJECTS = "load.>"
-MAX_MSGS = 5_000_000
-MAX_BYTES = 3 * 1024**3 // 2
+MAX_MSGS = 20_000_000
+MAX_BYTES = 3 * 1024**3
+"""100,000 messages of 128 bytes for two minutes, or 300,000 events a second for one."""
 MAX_AGE_S = 3600.0
 DUPLICATE_WINDOW_S = 120.0
 _CONNECT_TIMEOUT_S = 5.0
@@ -43,6 +44,9 @@ def _config(replicas: int) -> StreamConfig:
         storage=StorageType.FILE,
         num_replicas=replicas,
         duplicate_window=DUPLICATE_WINDOW_S,
+        # A server that is too old for one of these refuses its batches.
+        allow_atomic=True,
+        allow_batched=True,
     )
 
 

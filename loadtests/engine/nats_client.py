@@ -50,14 +50,19 @@ def inbox(login: Login) -> bytes:
 
 
 class NatsClient:
-    """Keeps a connection to one of the target's nodes, as its user for load, for `owner` until `close`."""
+    """Keeps a connection to one of the target's nodes, as its user for load, for `owner` until `close`. `bulk` takes
+    what it can of what comes before `owner` has it."""
 
-    def __init__(self, target: Target, owner: Owner, *, name: str, stale_after_s: float = 5.0) -> None:
+    def __init__(
+        self, target: Target, owner: Owner, *, name: str, stale_after_s: float = 5.0,
+        bulk: nats_wire.Bulk | None = None,
+    ) -> None:  # fmt: skip
         self._addresses = [_address(url) for url in target.nats]
         self._login = target.nats_load
         self._tls = target.context()
         self._owner = owner
         self._name = name
+        self._bulk = bulk
         self._stale_after_s = stale_after_s
         self._connect_timeout_s = min(_CONNECT_TIMEOUT_S, stale_after_s)
         self._link: _Link | None = None
@@ -96,7 +101,7 @@ class NatsClient:
         while True:
             host, port = self._addresses[turn % len(self._addresses)]
             turn += 1
-            link = _Link(self._login, self._owner, self._name)
+            link = _Link(self._login, self._owner, self._name, self._bulk)
             try:
                 async with asyncio.timeout(self._connect_timeout_s):
                     await self._reach(link, host, port)
@@ -151,7 +156,7 @@ class _Link(asyncio.Protocol):
 
     transport: asyncio.Transport
 
-    def __init__(self, login: Login, owner: Owner, name: str) -> None:
+    def __init__(self, login: Login, owner: Owner, name: str, bulk: nats_wire.Bulk | None) -> None:
         loop = asyncio.get_running_loop()
         self.ready: asyncio.Future[None] = loop.create_future()
         self.lost: asyncio.Future[None] = loop.create_future()
@@ -161,7 +166,7 @@ class _Link(asyncio.Protocol):
         self._login = login
         self._owner = owner
         self._name = name
-        self._parser = nats_wire.Parser(self)
+        self._parser = nats_wire.Parser(self, bulk)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)

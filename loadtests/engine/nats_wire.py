@@ -8,6 +8,7 @@ Pure: no socket, no clock. Protocol: https://docs.nats.io/reference/reference-pr
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Protocol
 
 MAX_LINE_BYTES = 65_536
@@ -29,11 +30,17 @@ class Receiver(Protocol):
         """INFO, PING, PONG, +OK or -ERR with the rest of its line."""
 
 
-class Parser:
-    """Splits a server's bytes into messages, wherever the network cut them."""
+Bulk = Callable[[bytes, int], int]
+"""(data, position of a MSG line): takes as many messages as it knows the shape of, the position behind them."""
 
-    def __init__(self, receiver: Receiver) -> None:
+
+class Parser:
+    """Splits a server's bytes into messages, wherever the network cut them. `bulk` may take many of them at once;
+    what it leaves goes to the receiver one by one."""
+
+    def __init__(self, receiver: Receiver, bulk: Bulk | None = None) -> None:
         self._receiver = receiver
+        self._bulk = bulk
         self._rest = b""
         self._needed = 0
 
@@ -48,6 +55,9 @@ class Parser:
         position = 0
         while (end := data.find(b"\r\n", position)) >= 0:
             if data.startswith((b"MSG ", b"HMSG "), position):
+                if self._bulk is not None and (after := self._bulk(data, position)) > position:
+                    position = after
+                    continue
                 after = self._message(data, position, end)
                 if after < 0:
                     break

@@ -4,6 +4,9 @@ The server pushes without acknowledgements and paces itself by flow-control requ
 once. A heartbeat that fails to come, or that tells of messages that did not, a hole in the consumer's own
 numbering, or a lost connection mean that something was missed: then a new consumer is made behind the last
 sequence that was handed on. Each has a subject of its own, so that a late message of an old one is not mixed in.
+
+Messages of a load are all of one shape: a single search finds hundreds of them in what a socket brought, for a fifth of
+the CPU. Whatever does not fit, in shape or in sequence, is looked at by itself.
 """
 
 from __future__ import annotations
@@ -11,9 +14,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 import secrets
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 from infra.target import Target
 from loadtests.engine import nats_wire
@@ -33,10 +38,42 @@ Handler = Callable[[bytes, bytes, int, int, int, int], None]
 """(subject, payload, stream sequence, stored ns since 1970, received ns since 1970, received monotonic ns)"""
 
 
-class OrderedConsumer:
-    """Reads `stream` from sequence `first` on and calls `handle` for every message, until `close`."""
+class Deliveries(NamedTuple):
+    """Messages that came together, in the order of the stream."""
 
-    def __init__(self, target: Target, stream: str, first: int, handle: Handler, *, name: str) -> None:
+    sequences: list[int]
+    stored_ns: list[int]
+    heads: list[bytes]
+    """The beginning of each payload, as many bytes as the shape says."""
+    wall_ns: int
+    mono_ns: int
+
+
+class Shape(NamedTuple):
+    """What most messages look like, and who takes many of them."""
+
+    subjects: bytes
+    """Below this one."""
+    payload_bytes: int
+    head_bytes: int
+    handle: Callable[[Deliveries], None]
+
+    def pattern(self, sid: int, consumer: bytes) -> re.Pattern[bytes]:
+        """Matches a whole message of this consumer."""
+        reply = rb"\$JS\.ACK\.(?:[^ .]+\.[^ .]+\.)?[^ .]+\.%b\.1\.(\d+)\.(\d+)\.(\d+)\.\d+(?:\.[^ .]+)?"
+        reply %= re.escape(consumer)
+        line = rb"MSG %b\.\S+ %d %b %d\r\n" % (re.escape(self.subjects), sid, reply, self.payload_bytes)
+        padding = self.payload_bytes - self.head_bytes
+        return re.compile(line + rb"(.{%d}).{%d}\r\n" % (self.head_bytes, padding), re.DOTALL)
+
+
+class OrderedConsumer:
+    """Reads `stream` from sequence `first` on and calls `handle` for every message, until `close`; `shape` takes those
+    that look like it."""
+
+    def __init__(
+        self, target: Target, stream: str, first: int, handle: Handler, *, name: str, shape: Shape | None = None
+    ) -> None:
         self.last = first - 1
         """The last sequence that was handed on."""
         self.attached = 0
@@ -52,7 +89,10 @@ class OrderedConsumer:
         self._answer: asyncio.Future[bytes] | None = None
         self._renew = asyncio.Event()
         self._live = asyncio.Event()
-        self._client = NatsClient(target, self, name=name)
+        self._shape = shape
+        self._pattern: re.Pattern[bytes] | None = None
+        self._many: re.Pattern[bytes] | None = None
+        self._client = NatsClient(target, self, name=name, bulk=self._take)
         self._task = asyncio.get_running_loop().create_task(self._keep_attached())
 
     async def wait_attached(self, deadline_s: float = 15.0) -> None:
@@ -93,6 +133,7 @@ class OrderedConsumer:
             # Without anybody who listens the server drops the old consumer by itself.
             self._client.write(nats_wire.unsubscribe(self._sid))
         self._deliver = self._consumer = b""
+        self._pattern = None
         self._live.clear()
         self._renew.set()
 
@@ -130,6 +171,10 @@ class OrderedConsumer:
         # Messages may come before the answer: be ready for them.
         self._expected, self._heard = 1, time.monotonic()
         self._deliver, self._consumer = deliver, name.encode()
+        if self._shape is not None:
+            self._pattern = self._shape.pattern(self._sid, self._consumer)
+            # A message, or all the rest: so many are found without a gap between them.
+            self._many = re.compile(self._pattern.pattern + b"|(.+)", re.DOTALL)
         self._answer = asyncio.get_running_loop().create_future()
         self._client.write(nats_wire.subscribe(deliver, self._sid))
         self._client.write(nats_wire.publish(subject, request, self._answers))
@@ -175,6 +220,26 @@ class OrderedConsumer:
             self._on_status(reply, headers)
         elif subject == self._answers and self._answer is not None and not self._answer.done():
             self._answer.set_result(payload)
+
+    def _take(self, data: bytes, position: int) -> int:
+        """Hand on all messages from `position` on that have the shape and follow each other; the position behind."""
+        if self._pattern is None or self._many is None or self._shape is None:
+            return position
+        if self._pattern.match(data, position) is None:
+            return position
+        found = self._many.findall(data, position)
+        rest = found.pop()[4] if found[-1][4] else b""
+        sequences, consumer_sequences, stored, heads, _ = zip(*found, strict=True)
+        if list(map(int, consumer_sequences)) != list(range(self._expected, self._expected + len(found))):
+            return position
+        self._heard = time.monotonic()
+        self._expected += len(found)
+        batch = Deliveries(
+            list(map(int, sequences)), list(map(int, stored)), list(heads), self._wall_ns, self._mono_ns
+        )  # fmt: skip
+        self.last = batch.sequences[-1]
+        self._shape.handle(batch)
+        return len(data) - len(rest)
 
     def _on_delivery(self, subject: bytes, payload: bytes, found: Delivery) -> None:
         self._heard = time.monotonic()

@@ -49,6 +49,21 @@ class RangeSet:
             lasts.insert(at, number)
         return True
 
+    def add_range(self, first: int, last: int) -> bool:
+        """Put `first`..`last` in; False if any of them was there. TooManyRanges beyond the limit."""
+        firsts, lasts = self._firsts, self._lasts
+        if not lasts or first > lasts[-1] + 1:
+            if len(firsts) >= self._max_ranges:
+                raise TooManyRanges(f"more than {self._max_ranges:,} separate ranges of numbers")
+            firsts.append(first)
+            lasts.append(last)
+            return True
+        if first == lasts[-1] + 1:
+            lasts[-1] = last
+            return True
+        # Out of order, which is rare.
+        return sum(self.add(number) for number in range(first, last + 1)) == last + 1 - first
+
     def __contains__(self, number: int) -> bool:
         at = bisect_right(self._firsts, number)
         return at > 0 and number <= self._lasts[at - 1]

@@ -63,36 +63,36 @@ class Tally:
     def measured(self, intended_ns: int) -> bool:
         return self._schedule.measured_ns <= intended_ns < self._schedule.end_ns
 
-    def ready(self, intended_ns: int, now_ns: int) -> None:
-        """An operation was released to be sent: what it is late by is the generator's own fault. From here
-        on, whatever keeps it (no free connection, a full window) is the system's."""
+    def ready(self, intended_ns: int, now_ns: int, count: int = 1) -> None:
+        """`count` operations were released to be sent: what they are late by is the generator's own fault. From
+        here on, whatever keeps them (no free connection, a full window) is the system's."""
         if self.measured(intended_ns):
-            self._sent += 1
-            self._lag.record_us((now_ns - intended_ns) // 1000)
+            self._sent += count
+            self._lag.record_us((now_ns - intended_ns) // 1000, count)
 
     def ended(
         self, intended_ns: int, now_ns: int, outcome: Outcome, *, region: str | None = None,
-        method: str, name: str, detail: str = "",
+        method: str, name: str, detail: str = "", count: int = 1,
     ) -> None:  # fmt: skip
-        """An operation ended at `now_ns`. `method` and `name` are what Locust lists it under."""
+        """`count` operations ended at `now_ns`. `method` and `name` are what Locust lists them under."""
         latency_us = (now_ns - intended_ns) // 1000
-        self.live.add(method, name, latency_us / 1000, detail if outcome != "ok" else "")
+        self.live.add(method, name, latency_us / 1000, detail if outcome != "ok" else "", count)
         if not self.measured(intended_ns):
             return
-        self._counts[outcome] += 1
+        self._counts[outcome] += count
         index = (intended_ns - self._schedule.measured_ns) // _NS
         for recorder in (self._operations[region], self._seconds[index]):
             if outcome == "ok":
-                recorder.record_us(latency_us)
+                recorder.record_us(latency_us, count)
             elif outcome == "fail":
-                recorder.failed += 1
+                recorder.failed += count
             else:
-                recorder.unknown += 1
+                recorder.unknown += count
         if outcome != "ok":
             key = (intended_ns // _FAILURE_BUCKET_NS, region or "", name, outcome, detail)
             seen = self._failures.setdefault(key, [intended_ns, 0])
             seen[0] = min(seen[0], intended_ns)
-            seen[1] += 1
+            seen[1] += count
 
     @property
     def failed(self) -> int:

@@ -23,7 +23,7 @@ from loadtests.engine.http_client import HttpClient
 from loadtests.engine.process import Control, EngineError, run_engine
 from loadtests.engine.requests import api_client
 from loadtests.engine.tally import Part
-from reports.evidence import Operation, Recorder
+from reports.evidence import Operation, Recorder, percentile_ms
 from reports.evidence.folder import write_record
 from system.wire import EVENTS
 
@@ -254,12 +254,15 @@ def _part(spec: WatchersSpec, watchers: list[_Watcher], receipts: _Receipts, beg
     lost, doubled = (sum(getattr(each.feed, what) for each in watchers) for what in ("lost", "doubled"))
     reconnects = sum(each.reconnects for each in watchers)
     receipts.recorder.failed = lost
+    latencies = receipts.recorder.close()
+    p99_ms = percentile_ms(latencies, 99)
+    told = "none received" if p99_ms is None else f"{receipts.events:,} events received, p99 {p99_ms:.1f} ms"
     found = [(lost, "events never received"), (doubled, "received twice"), (reconnects, "connections that ended")]
     return Part(
         measured_ns=begin_ns,
         end_ns=end_ns,
-        operations=[Operation(name=ROW, latencies=receipts.recorder.close())],
-        settings={f"watchers.{spec.region}": f"{spec.watchers}, {receipts.events:,} events received"},
+        operations=[Operation(name=ROW, latencies=latencies)],
+        settings={f"watchers.{spec.region}": f"{spec.watchers}, {told}"},
         problems=[f"watchers in {spec.region}: {count:,} {what}" for count, what in found if count],
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from loadtests.engine.realtime_watchers import ROW, WatchersSpec
 from loadtests.scenarios import Engine, Plan, Scenario, api_write
 
-_WATCHERS = 200
+WATCHERS = 200
 """A region: each event is received so often there."""
 
 
@@ -22,7 +22,7 @@ def _observers(plan: Plan) -> list[Engine]:
                 target=plan.target,
                 part=plan.part(f"watchers-{region}"),
                 region=region,
-                watchers=_WATCHERS,
+                watchers=WATCHERS,
                 warmup_s=plan.warmup_s,
                 duration_s=plan.duration_s,
             ),
@@ -34,7 +34,7 @@ def _observers(plan: Plan) -> list[Engine]:
 
 SCENARIO = Scenario(
     name="realtime-watchers",
-    help=f"{_WATCHERS} watchers of the live feed a region (SSE) while projects are written: commit to receipt",
+    help=f"{WATCHERS} watchers of the live feed a region (SSE) while projects are written: commit to receipt",
     rows=(ROW, "bus.exactly_once"),
     unit="writes/s over all regions",
     rate=9.0,

@@ -9,6 +9,8 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -16,7 +18,7 @@ import msgspec
 
 from infra.parts.base import binary
 from infra.target import Login
-from system.wire import TOKENS, SignIn, Token
+from system.wire import EVENTS, TOKENS, SignIn, Token
 
 DEADLINE_S = 30.0
 LOAD = Login(user="load", password="load-password")
@@ -91,7 +93,12 @@ class Api(ThreadingHTTPServer):
         self.token_valid_s = 900
         self.used: Counter[str] = Counter()
         self.dead = False
+        self.feed: list[bytes] = []
+        """The live feed, an event for each project that was created."""
+        self.unfed: set[int] = set()
+        """Positions of the feed that nobody is sent."""
         self.connection_lock = threading.Lock()
+        self.more = threading.Condition(self.connection_lock)
 
     @property
     def url(self) -> str:
@@ -114,7 +121,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.server.connections += 1
 
     def do_GET(self) -> None:
-        if self._signed_in():
+        if not self._signed_in():
+            return
+        if self.path.startswith(EVENTS):
+            self._feed()
+        else:
             self._answer(200, {"items": [{"id": f"project-{n}"} for n in range(3)], "next": None})
 
     def do_POST(self) -> None:
@@ -126,6 +137,7 @@ class _Handler(BaseHTTPRequestHandler):
             with self.server.connection_lock:
                 self.server.created.append(project["id"])
                 self.server.versions[project["id"]] = 1
+                self._publish()
             self._answer(201, project, etag=1)
 
     def do_PATCH(self) -> None:
@@ -139,6 +151,30 @@ class _Handler(BaseHTTPRequestHandler):
             if fits and not self.server.forgetful:
                 self.server.versions[project] = version + 1
         self._answer(200 if fits else 412, {"id": project}, etag=version + 1)
+
+    def _publish(self) -> None:
+        position = len(self.server.feed) + 1
+        event = {"partition": "projects.0", "position": position, "occurred_at": datetime.now(UTC).isoformat()}
+        data = b"data: %b\nid: projects.0:%d\n\n" % (msgspec.json.encode(event), position)
+        self.server.feed.append(b"" if position in self.server.unfed else data)
+        self.server.more.notify_all()
+
+    def _feed(self) -> None:
+        """Every event from now on, until the client goes."""
+        self.send_response(200)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        with self.server.more:
+            sent = len(self.server.feed)
+        data = b"retry: 1000\nid: projects.0:%d\n\n" % sent
+        with suppress(ConnectionError):
+            while not self.server.dead:
+                if data:
+                    self.wfile.write(b"%x\r\n%b\r\n" % (len(data), data))
+                with self.server.more:
+                    self.server.more.wait_for(lambda: len(self.server.feed) > sent or self.server.dead, 0.2)  # noqa: B023
+                    data, sent = b"".join(self.server.feed[sent:]), len(self.server.feed)
+        self.close_connection = True
 
     def _sign_in(self, asked: SignIn) -> None:
         if (asked.client_id, asked.client_secret) != (CLIENT.user, CLIENT.password):

@@ -166,6 +166,24 @@ def test_no_answer_in_time_is_unknown_and_ends_the_connection() -> None:
     uvloop.run(run())
 
 
+@pytest.mark.parametrize("before", [LONG_S, SHORT_S / 2], ids=["a later deadline before", "an earlier one"])
+def test_a_deadline_holds_whatever_the_one_before_it_was(before: float) -> None:
+    async def run() -> None:
+        async with Scripted(OK) as server:
+            client = HttpClient(server.url, connections=1)
+            loop = asyncio.get_running_loop()
+            assert (await _get(client, before)).status == 200
+            server.go_on.clear()
+            begin = loop.time()
+            assert (await _error(client, SHORT_S)).outcome == "unknown"
+            assert loop.time() - begin >= SHORT_S * 0.95, "uvloop rounds to a millisecond"
+            server.go_on.set()
+            assert (await _get(client)).status == 200
+            await client.close()
+
+    uvloop.run(run())
+
+
 def test_a_refused_connection_is_a_failure_for_nothing_was_sent() -> None:
     async def run() -> None:
         with socket.socket() as taken:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from load_servers import Api
 
+from loadtests import runner
 from loadtests.engine import realtime_watchers
 from loadtests.engine.realtime_watchers import Feed, read_event
+from loadtests.scenarios import realtime_watchers as scenario
+from reports.evidence import Latencies, RunFolder
 
 
 def event(partition: str, position: int) -> bytes:
@@ -71,3 +78,31 @@ def test_an_event_without_an_end_is_given_up(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(realtime_watchers, "_BUFFER_BYTES_MAX", 100)
     with pytest.raises(ValueError, match="expected an event of at most 100 bytes"):
         Feed().take(b"data: " + b"x" * 200)
+
+
+def _watched(api: Api, target: Path, folder: RunFolder) -> tuple[Latencies, dict[str, str]]:
+    """What watchers in two regions received of 60 writes, half of which create."""
+    runner.run(
+        "realtime-watchers", folder=folder, target_path=target, rate=40, duration_s=1.5, warmup_s=0.0,
+        progress=lambda fraction, text: None,
+    )  # fmt: skip
+    (load,) = folder.loads()
+    assert load.ok == load.offered == 60
+    (latencies,) = (each.latencies for each in load.operations if each.name == "realtime.p99")
+    return latencies, load.settings
+
+
+def test_every_watcher_receives_every_event(api: Api, make_target: Callable[..., Path], tmp_path: Path) -> None:
+    latencies, settings = _watched(api, make_target(api=api.url), RunFolder.create(tmp_path / "run"))
+    received = len(api.created) * 2 * scenario.WATCHERS
+    assert (latencies.samples, latencies.failed, latencies.negative) == (received, 0, 0)
+    assert "notes" not in settings
+
+
+def test_an_event_that_is_never_sent_is_lost_at_every_watcher(
+    api: Api, make_target: Callable[..., Path], tmp_path: Path
+) -> None:
+    api.unfed = {5}
+    latencies, settings = _watched(api, make_target(api=api.url), RunFolder.create(tmp_path / "run"))
+    assert latencies.failed == 2 * scenario.WATCHERS
+    assert f"{scenario.WATCHERS} events never received" in settings["notes"]

@@ -70,6 +70,7 @@ class ConsumerState(msgspec.Struct, frozen=True):
     """Everything up to here is acknowledged; the next message behind it is not."""
     delivered: Cursor
     num_ack_pending: int
+    num_pending: int
 
 
 class _Refusal(msgspec.Struct):

@@ -94,6 +94,8 @@ async def _unacknowledged(target: Target) -> str | None:
             last = await bus.last_frame(client, stream.name, wire.events_filter(stream.aggregate))
             for durable in await bus.durables(client, stream.name) if last is not None else ():
                 state = await bus.consumer_state(client, stream.name, durable)
-                if last is not None and state.ack_floor.stream_seq < last.seq:
-                    return f"{durable} to acknowledge messages of {stream.name} ({state.num_ack_pending} pending)"
+                # A durable that was made anew where a stream was promoted begins behind what it need not see.
+                left = state.num_pending + state.num_ack_pending
+                if last is not None and state.ack_floor.stream_seq < last.seq and left:
+                    return f"{durable} to acknowledge {left} messages of {stream.name}"
     return None

@@ -17,7 +17,7 @@ from chaos.bus import ConsumerState, Cursor
 from chaos.hunt import hunt
 from chaos.instants import ConsumerStands, RelayStands
 
-STATE = ConsumerState(ack_floor=Cursor(7, 5), delivered=Cursor(9, 7), num_ack_pending=2)
+STATE = ConsumerState(ack_floor=Cursor(7, 5), delivered=Cursor(9, 7), num_ack_pending=2, num_pending=0)
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ class Result(NamedTuple):
     """Of this process, a message."""
 
 
-async def _nats_py(target: Target, seconds: float) -> Result:
+async def nats_py(target: Target, seconds: float) -> Result:
     async with asyncio.timeout(seconds + _DRAIN_S):
         client = await nats.connect(**target.nats_options(target.nats_load))
         jetstream = client.jetstream(publish_async_max_pending=_WINDOW)
@@ -56,6 +56,9 @@ async def _nats_py(target: Target, seconds: float) -> Result:
         await jetstream.publish_async_completed()
         result = _result(sent, begin, cpu)
         await client.close()
+        first, last = await load_stream.bounds(target)
+    if last - first + 1 != sent:
+        raise EngineError(f"nats-py: expected {sent:,} messages in the stream, found {last - first + 1:,}")
     return result
 
 
@@ -98,7 +101,7 @@ async def compare(target: Target, seconds: float, rounds: int) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         for number in range(1, rounds + 1):
             await load_stream.prepare(target)
-            library = await _nats_py(target, seconds)
+            library = await nats_py(target, seconds)
             await load_stream.prepare(target)
             bulk = await _bulk(target, seconds, Path(scratch))
             results.append((library, bulk))

@@ -98,9 +98,11 @@ def test_every_number_is_acknowledged_and_found(
     assert "800     0(0.00%)" in shown.split("Shutting down")[1], "and how often"
 
 
+@pytest.mark.parametrize("rate", [1000, 21_000])
 def test_a_server_that_is_killed_costs_no_number(
-    nats_server: NatsServer, make_target: Callable[..., Path], tmp_path: Path
+    nats_server: NatsServer, make_target: Callable[..., Path], tmp_path: Path, rate: int
 ) -> None:
+    """In singles, and in batches."""
     folder = RunFolder.create(tmp_path / "run")
     kills: list[float] = []
 
@@ -111,11 +113,11 @@ def test_a_server_that_is_killed_costs_no_number(
             nats_server.start()
 
     runner.run(
-        "bus-ingest", folder=folder, target_path=make_target(nats=nats_server.url), rate=1000, duration_s=4,
+        "bus-ingest", folder=folder, target_path=make_target(nats=nats_server.url), rate=rate, duration_s=4,
         warmup_s=0, progress=kill_once,
     )  # fmt: skip
     assert kills, "killed while the load was on"
-    load, _ = _check_accounts(folder, total=4000)
+    load, _ = _check_accounts(folder, total=4 * rate)
     assert "connection lost" in load.settings["notes"]
     assert load.ok > 0
 

@@ -1,5 +1,5 @@
 """New certificates for a running system, without an outage: servers that can read theirs again are told to, etcd reads
-them with each handshake by itself, and the system's own processes are started anew one after another.
+them with each handshake by itself, and S3 and the system's own processes are started anew one after another.
 
 The authority stays, so that what has not come to its turn yet is believed all the while.
 """
@@ -22,7 +22,7 @@ from infra.topology import Node
 _READY_WITHIN_S = 60.0
 _RELOAD_ON_SIGHUP = ("nats", "mirror", "gateway", "postgres")
 """NATS servers, and Patroni, whose own interface has the certificate, too."""
-_OWN = tuple(part.kind for part in COVENANT)
+_STARTED_ANEW = ("s3", *(part.kind for part in COVENANT))
 
 
 class NotRotated(Exception):
@@ -36,9 +36,9 @@ def rotate(system: System, progress: Report) -> None:
     progress(0.0, "making new certificates")
     certificates.renew(system.place)
     _reload(system)
-    own = [part.name for part in system.parts.values() if part.kind in _OWN and system.wanted(part.name)]
-    for number, name in enumerate(own):
-        progress(0.1 + 0.9 * number / len(own), f"starting {name} anew")
+    anew = [part.name for part in system.parts.values() if part.kind in _STARTED_ANEW and system.wanted(part.name)]
+    for number, name in enumerate(anew):
+        progress(0.1 + 0.9 * number / len(anew), f"starting {name} anew")
         _start_anew(system, name)
     progress(1.0, "every part uses its new certificate")
 

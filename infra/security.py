@@ -10,9 +10,8 @@ def in_words(options: Options) -> str:
     parts = ["a password for each user and component, made for the run"]
     if options.tls == "on":
         parts.append(
-            "TLS 1.3 for NATS (with client certificates), PostgreSQL, Patroni and the API; etcd's build stops at 1.2, "
-            "with certificates on both sides; not encrypted: Valkey within a region (its build has no TLS), and S3, "
-            "also from other regions"
+            "TLS 1.3 for NATS (with client certificates), PostgreSQL, Patroni, S3 and the API; etcd's build stops at "
+            "1.2, with certificates on both sides; not encrypted: Valkey within a region (its build has no TLS)"
         )
     else:
         parts.append("no TLS")

@@ -80,7 +80,9 @@ class Settings:
     users_file: str | None = None
     """COVENANT_USERS_FILE: JSON, a list of `wire.NewUser`: the machine clients that a new database starts with."""
     s3_endpoint: str | None = None
-    """COVENANT_S3_ENDPOINT: `http://host:port`; without it nothing is exported."""
+    """COVENANT_S3_ENDPOINT: `https://host:port`; without it nothing is exported."""
+    s3_ca: str | None = None
+    """COVENANT_S3_CA: who vouches for that endpoint, a PEM file; without it whom the machine trusts."""
     s3_bucket: str = "covenant"
     """COVENANT_S3_BUCKET."""
     s3_access_key: str = ""
@@ -99,8 +101,8 @@ _OPTIONAL = {
     "database": str, "database_ca": str, "nats_ca": str, "tls_cert": str, "tls_key": str, "bus_domain": str,
     "mirrors": str, "host": str, "port": int, "region_host": str, "region_port": int, "region_tls_port": int,
     "stream_replicas": int, "duplicate_window_s": float, "ready_file": str,
-    "metrics_port": int, "token_keys": str, "projects": int, "users_file": str, "s3_endpoint": str, "s3_bucket": str,
-    "s3_access_key": str, "s3_secret_key": str, "push_url": str,
+    "metrics_port": int, "token_keys": str, "projects": int, "users_file": str, "s3_endpoint": str, "s3_ca": str,
+    "s3_bucket": str, "s3_access_key": str, "s3_secret_key": str, "push_url": str,
 }  # fmt: skip
 _SECRET = ("database_password", "nats_password", "valkey_password", "token_keys", "s3_secret_key")
 

@@ -8,9 +8,9 @@ from typing import ClassVar
 
 from infra import bus_layout, bus_users, certificates
 from infra.certificates import Credentials
+from infra.parts import s3
 from infra.parts.base import Part, http_get
 from infra.parts.postgres import DATABASE, Postgres
-from infra.parts.s3 import BUCKET, S3
 from infra.site import Place, Site
 from infra.topology import Node
 from system import wire
@@ -124,8 +124,9 @@ COVENANT: tuple[type[_Process], ...] = (
 def s3_settings(place: Place) -> dict[str, str]:
     """The part of the environment that lets a process export to S3."""
     values = {
-        "s3_endpoint": f"http://{place.endpoints(S3.kind, 's3')[0]}",
-        "s3_bucket": BUCKET,
+        "s3_endpoint": f"{s3.scheme(place)}://{place.endpoints(s3.S3.kind, 's3')[0]}",
+        **({"s3_ca": ca} if (ca := s3.authority(place)) else {}),
+        "s3_bucket": s3.BUCKET,
         "s3_access_key": place.site.s3_access_key,
         "s3_secret_key": place.site.s3_secret_key,
     }

@@ -13,6 +13,7 @@ from infra import bus_layout
 from infra.parts import nats
 from infra.parts.nats import Nats
 from infra.site import Place
+from infra.topology import Node
 from system import wire
 
 _UNDER_WAY_MAX = 50
@@ -63,6 +64,16 @@ def lags(place: Place) -> dict[str, dict[str, int]]:
     }
 
 
+def last_sequence(place: Place, node: Node, stream: str) -> int:
+    """The last message of a stream that a mirror's node holds; 0 if it does not tell."""
+    page = nats.monitor(place, node, "/jsz?streams=true") or {}
+    for account in page.get("account_details", []):
+        for held in account.get("stream_detail", []):
+            if held["name"] == stream:
+                return int(held["state"]["last_seq"])
+    return 0
+
+
 def _states(place: Place, region: str) -> dict[str, dict[str, Any]]:
     """The mirrors of a region as their leaders tell of them: stream -> `lag`, `active`."""
     found: dict[str, dict[str, Any]] = {}
@@ -75,4 +86,4 @@ def _states(place: Place, region: str) -> dict[str, dict[str, Any]]:
     return found
 
 
-__all__ = ["Mirror", "lags", "missing", "settings"]
+__all__ = ["Mirror", "lags", "last_sequence", "missing", "settings"]

@@ -1,6 +1,8 @@
 """SeaweedFS as the S3 store. It needs up to 27 s to end on SIGTERM and leaves sockets in /tmp, so it is ended
 with SIGKILL and cleaned up after: what it holds goes with the system's home anyway.
 
+It speaks TLS 1.3 and nothing else at its S3 port; the ports of its own parts are plain, and only it uses them.
+
 Each user has what it needs: the exporter the bucket of exports, the archiver that of backups, where every object is
 locked for a day, so that not even its writer can remove a version. The administrator makes the buckets.
 """
@@ -12,6 +14,7 @@ import signal
 from pathlib import Path
 from typing import Any, ClassVar
 
+from infra import certificates
 from infra.backup import bucket as backup
 from infra.parts.base import Part, binary
 from infra.site import Place
@@ -21,6 +24,7 @@ ARCHIVER = "archiver"
 _ADMIN = "admin"
 _LOCK = {"ObjectLockEnabled": "Enabled", "Rule": {"DefaultRetention": {"Mode": "GOVERNANCE", "Days": 1}}}
 _GRPC_OFFSET = 10_000
+_TLS = '[tls]\nmin_version = "TLS 1.3"\n'
 
 
 class S3(Part):
@@ -33,6 +37,8 @@ class S3(Part):
         self._data.mkdir()
         self._users.touch(mode=0o600)
         self._users.write_text(json.dumps({"identities": self._identities()}))
+        # Read from the folder that it is started in.
+        (self.folder / "security.toml").write_text(_TLS)
 
     def command(self) -> list[str]:
         return [
@@ -40,8 +46,14 @@ class S3(Part):
             f"-ip={self.address}", f"-ip.bind={self.address}", "-master.telemetry=false",
             *(f"-{name}.port={self.port(name)}" for name in self.port_names),
             "-admin.ui=false", "-webdav=false", "-s3.port.iceberg=0", "-s3.port.lance=0", f"-bucket={BUCKET}",
-            f"-s3.config={self._users}",
+            f"-s3.config={self._users}", *self._tls(),
         ]  # fmt: skip
+
+    def _tls(self) -> list[str]:
+        if self.site.options.tls == "off":
+            return []
+        mine = certificates.of(self.site, self.node)
+        return [f"-s3.cert.file={mine.cert}", f"-s3.key.file={mine.key}"]
 
     def waiting_for(self) -> str | None:
         # Half of every command's start would go into importing these, and few start an S3.
@@ -51,7 +63,8 @@ class S3(Part):
 
         client = boto3.client(
             "s3",
-            endpoint_url=f"http://{self.place.outside(self.node, 's3')}",
+            endpoint_url=f"{scheme(self.place)}://{self.place.outside(self.node, 's3')}",
+            verify=authority(self.place),
             aws_access_key_id=_ADMIN,
             aws_secret_access_key=self.site.secrets["s3_admin"],
             region_name=self.place.topology.regions[self.node.region].aws,
@@ -94,15 +107,26 @@ class S3(Part):
                     socket.unlink(missing_ok=True)
 
 
+def scheme(place: Place) -> str:
+    """`https`, or `http` where the system runs without TLS."""
+    return "http" if place.site.options.tls == "off" else "https"
+
+
+def authority(place: Place) -> str | None:
+    """The file of who vouches for the store; None without TLS."""
+    return None if place.site.options.tls == "off" else str(certificates.client(place.site).ca)
+
+
 def backup_access(place: Place, *, outside: bool) -> backup.Access:
     """As the archiver, from within the regions or from this machine."""
     node = place.nodes(S3.kind)[0]
     end = place.outside(node, "s3") if outside else place.endpoint(node, "s3")
     return backup.Access(
-        endpoint=f"http://{end}",
+        endpoint=f"{scheme(place)}://{end}",
         region=place.topology.regions[node.region].aws,
         user=ARCHIVER,
         secret=place.site.secrets["s3_archiver"],
+        ca=authority(place),
     )
 
 

@@ -21,6 +21,7 @@ from infra.parts import gateway, mirror, nats
 from infra.tests import loops
 from infra.tests.small_cluster import running
 from infra.topology import Node
+from loadtests.security import stores
 from system import wire
 from system.events import bus, mirrors, promote, streams
 from system.events.publish import publish
@@ -185,6 +186,16 @@ def test_the_mirror_becomes_the_bus_and_iad_follows_it_and_takes_over_again(syst
     make_mirrors(system, "ams", 1)
     follows(system, 12, "ams")
     assert nats.missing_redundancy(place) is None
+
+
+def test_a_canary_lies_on_the_mirrors_disk_unless_that_is_encrypted(system: System) -> None:
+    make_streams(system)
+    make_mirrors(system, "ams", 1)
+    follows(system, 0, "ams")
+    found = loops.run(stores.where_found(system, stores.new_canary()))
+    assert list(found) == NODES
+    encrypted = system.site.options.encryption == "on"
+    assert [bool(files) for files in found.values()] == [not encrypted] * len(NODES)
 
 
 def test_a_client_that_lost_the_bus_finds_it_in_ams_once_it_is_there(tmp_path: Path) -> None:

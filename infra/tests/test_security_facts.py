@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,9 +11,10 @@ from small_cluster import running
 
 from infra.fabric.process import System
 from infra.options import Options
+from infra.parts import etcd
 from loadtests.security import facts, secrets_found
 
-PARTS = ["etcd-iad", "postgres-iad-a", "nats-iad-a", "nats-iad-b", "nats-iad-c", "valkey-iad"]
+PARTS = ["etcd-iad", "postgres-iad-a", "nats-iad-a", "nats-iad-b", "nats-iad-c", "valkey-iad", "s3-iad"]
 
 
 @pytest.fixture(scope="module")
@@ -30,17 +32,19 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
 
 def test_every_fact_holds_where_everything_is_protected(protected: System) -> None:
     found = [*facts.transit(protected), *facts.rest(protected), *facts.access(protected)]
-    assert [fact.how for fact in found if not fact.ok] == []
-    assert len([fact for fact in found if fact.row == facts.TRANSIT]) == 3 * (1 + 3 * 3 + 1 + 2)
+    assert [fact.how for fact in found if fact.ok is False] == []
+    assert len([fact for fact in found if fact.row == facts.TRANSIT and fact.ok]) == 3 * (1 + 3 * 3 + 1 + 2 + 1)
+    short = ["etcd-iad"] if etcd.least_tls() != ssl.TLSVersion.TLSv1_3 else []
+    assert [fact.how.partition(":")[0] for fact in found if fact.ok is None] == [*short, "valkey-iad"]
     assert len([fact for fact in found if fact.row == facts.REST]) == 3
 
 
 def test_without_tls_every_listener_shows(plain: System) -> None:
-    wrong = [fact.how for fact in facts.transit(plain) if not fact.ok]
+    wrong = [fact.how for fact in facts.transit(plain) if fact.ok is False]
     assert [how for how in wrong if how.endswith("TLS 1.3 is spoken")]
     plain_text = [how for how in wrong if how.endswith("plain text is refused")]
     names = {how.partition(":")[0] for how in plain_text}
-    assert {"nats-iad-a client", "nats-iad-a cluster", "postgres-iad-a client", "etcd-iad client"} <= names
+    assert {"nats-iad-a client", "nats-iad-a cluster", "postgres-iad-a client", "etcd-iad client", "s3-iad s3"} <= names
     assert {"nats-iad-a monitor", "postgres-iad-a rest"} <= names
 
 

@@ -31,6 +31,7 @@ _PORTS = {
     "mirror": ("client", "monitor"),
     "postgres": ("client", "rest"),
     "etcd": ("client", "peer"),
+    "s3": ("s3",),
 }
 
 
@@ -52,18 +53,20 @@ def record_secrets(system: System, folder: RunFolder) -> None:
 
 
 def transit(system: System) -> Iterator[Count]:
-    """Each listener with TLS 1.3, in the clear, and with TLS 1.2."""
+    """Each listener with TLS 1.3, in the clear, and with TLS 1.2; and those that cannot be held to that."""
     for listener, node in listeners(system.place):
         yield _cell(TRANSIT, f"{listener.name}: TLS 1.3 is spoken", _speaks(system.place, listener, node))
         yield _cell(TRANSIT, f"{listener.name}: plain text is refused", not _takes_plain(system, listener))
         older, who = _older(system.place, node)
         refused = _refuses(lambda: wires.handshake(listener, older))  # noqa: B023 - called at once.
         yield _cell(TRANSIT, f"{listener.name}: TLS 1.2 is refused{who}", refused)
+    if etcd.least_tls() != ssl.TLSVersion.TLSv1_3:
+        yield from _short(system.place, "etcd", "its build knows no TLS above 1.2")
+    yield from _short(system.place, "valkey", "plain text: its build knows no TLS")
 
 
 def listeners(place: Place) -> list[tuple[Listener, Node]]:
-    """Everything that serves others than its own machine's programs, as this machine reaches it. Valkey and S3 are
-    plain within a region, and not among them."""
+    """Everything with TLS that serves others than its own machine's programs, as this machine reaches it."""
     found = []
     for node in place.all_nodes():
         if node.standby:
@@ -73,6 +76,12 @@ def listeners(place: Place) -> list[tuple[Listener, Node]]:
             found.append((_listener(place, node, port, asks_first=asks), node))
     shared = _apis(place)
     return [*found, *((_listener(place, node, "tls"), node) for node in shared)]
+
+
+def _short(place: Place, kind: str, why: str) -> Iterator[Count]:
+    """What does not keep the claim, and cannot: the gate allows for it."""
+    for node in place.nodes(kind):
+        yield Count(row=TRANSIT, value=1.0, unit="below TLS 1.3", how=f"{node.name}: {why}")
 
 
 def _apis(place: Place) -> list[Node]:

@@ -14,8 +14,9 @@ from botocore.client import Config
 from botocore.exceptions import ClientError
 
 from infra.fabric.process import System
-from infra.parts import postgres
-from infra.parts.s3 import BUCKET
+from infra.parts import postgres, s3
+from infra.site import Place
+from infra.topology import Node
 from system import wire
 
 _WRONG = "not-the-password"
@@ -30,7 +31,7 @@ def wrong_passwords(system: System) -> Iterator[tuple[str, bool]]:
     for region, url in system.target().valkey.items():
         yield f"Valkey in {region}", _valkey_refuses(url)
     for node in system.place.nodes("s3"):
-        yield node.name, _s3_refuses(f"http://{system.place.outside(node, 's3')}", system.site.s3_access_key)
+        yield node.name, _s3_refuses(system.place, node)
     for region, url in system.target().api.items():
         yield f"API in {region}", _api_refuses(url)
 
@@ -55,14 +56,14 @@ def _valkey_refuses(url: str) -> bool:
     return False
 
 
-def _s3_refuses(endpoint: str, access_key: str) -> bool:
+def _s3_refuses(place: Place, node: Node) -> bool:
     client = boto3.client(
-        "s3", endpoint_url=endpoint, aws_access_key_id=access_key, aws_secret_access_key=_WRONG,
-        region_name="us-west-1",
+        "s3", endpoint_url=f"{s3.scheme(place)}://{place.outside(node, 's3')}", verify=s3.authority(place),
+        aws_access_key_id=place.site.s3_access_key, aws_secret_access_key=_WRONG, region_name="us-west-1",
         config=Config(connect_timeout=_WITHIN_S, read_timeout=_WITHIN_S, retries={"total_max_attempts": 1}),
     )  # fmt: skip
     try:
-        client.list_objects_v2(Bucket=BUCKET, MaxKeys=1)
+        client.list_objects_v2(Bucket=s3.BUCKET, MaxKeys=1)
     except ClientError as error:
         return int(error.response["ResponseMetadata"]["HTTPStatusCode"]) == 403
     finally:

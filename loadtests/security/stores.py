@@ -1,4 +1,4 @@
-"""A canary that goes through the bus, and the search for it on the bus's disks."""
+"""A canary that goes through the bus and into its mirrors, and the search for it on their disks."""
 
 from __future__ import annotations
 
@@ -12,10 +12,15 @@ from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
 from infra.fabric.process import System
+from infra.parts import mirror
+from infra.site import Place
+from infra.topology import Node
 from loadtests.engine import load_stream
 from loadtests.engine.process import EngineError
+from system import wire
 
 _WITHIN_S = 15.0
+_LOOK_EVERY_S = 0.2
 
 
 def new_canary() -> str:
@@ -24,8 +29,8 @@ def new_canary() -> str:
 
 
 async def where_found(system: System, canary: str) -> dict[str, list[str]]:
-    """Node of the bus -> its files that hold the canary, after it was stored and read again as payload, header and
-    subject. EngineError if the bus did not take it."""
+    """Node of the bus or of a mirror -> its files that hold the canary, after it was stored and read again as payload,
+    header and subject (as payload and header where a mirror has it from). EngineError if one did not take it."""
     target = system.target()
     await load_stream.prepare(target)
     try:
@@ -33,7 +38,9 @@ async def where_found(system: System, canary: str) -> dict[str, list[str]]:
             client = await nats.connect(**target.nats_options(target.nats_load), allow_reconnect=False)
             try:
                 await _through(client, canary)
-                stores = [*system.place.nodes("nats"), *system.place.nodes("mirror")]
+                mirrors = system.place.nodes(mirror.Mirror.kind)
+                await _mirrored(client, system.place, mirrors, canary)
+                stores = [*system.place.nodes("nats"), *mirrors]
                 return {node.name: holding(system.site.folder(node), canary.encode()) for node in stores}
             finally:
                 await client.close()
@@ -50,6 +57,18 @@ async def _through(client: Client, canary: str) -> None:
     stored = await js.get_msg(load_stream.NAME, ack.seq)
     if stored.data != canary.encode() or stored.subject != subject:
         raise EngineError(f"expected the canary in {load_stream.NAME}, found {stored.subject}")
+
+
+async def _mirrored(client: Client, place: Place, mirrors: list[Node], canary: str) -> None:
+    """Nothing without a mirror. Only the system's own streams have mirrors; what their probes of health send may be
+    sent by who puts load, too. The deadline is the caller's."""
+    if not mirrors:
+        return
+    stream = wire.PROJECTS_STREAM
+    ack = await client.jetstream(timeout=5).publish(stream.health_subject, canary.encode(), headers={"Canary": canary})
+    for node in mirrors:
+        while await asyncio.to_thread(mirror.last_sequence, place, node, stream.name) < ack.seq:
+            await asyncio.sleep(_LOOK_EVERY_S)
 
 
 def holding(folder: Path, word: bytes) -> list[str]:

@@ -279,7 +279,8 @@ class Count(msgspec.Struct, frozen=True, kw_only=True):
     unit: str
     how: str
     ok: bool | None = None
-    """For facts that are not a number against a bound: whether it holds (totals reconcile)."""
+    """For facts that are not a number against a bound: whether it holds (totals reconcile). None in a matrix of them:
+    the claim does not hold, and the gate does not ask for it (a build that knows no TLS)."""
 
 
 class BrowserTest(msgspec.Struct, frozen=True, kw_only=True):

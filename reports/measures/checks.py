@@ -40,18 +40,27 @@ def count(findings: Findings, claim: RowClaim, gate: Bound) -> Measurement:
 
 
 def matrix(findings: Findings, claim: RowClaim, gate: Bound) -> Measurement:
-    """Many cells that each hold or do not: the value is how many do not."""
+    """Many cells that each hold or do not: the value is how many do not. One that is neither is short of the claim, and
+    the gate allows for it."""
     cells = [count for count in findings.evidence.counts if count.row == claim.row]
     if not cells:
         return nothing("no cell was tried")
-    wrong = [cell for cell in cells if cell.ok is not True]
+    wrong = [cell for cell in cells if cell.ok is False]
+    short = [cell for cell in cells if cell.ok is None]
     says = f"{len(cells)} cells tried, each as expected"
+    if short:
+        says += f", {len(short)} of them short of the claim: {'; '.join(told(cell) for cell in short[:_TOLD_MAX])}"
     if wrong:
         more = f" (and {len(wrong) - _TOLD_MAX} more)" if len(wrong) > _TOLD_MAX else ""
         says = f"{len(wrong)} of {len(cells)} cells wrong: {'; '.join(told(cell) for cell in wrong[:_TOLD_MAX])}{more}"
     part = Part(value=float(len(wrong)), samples=len(cells), says=says, missed=says if wrong else None)
     return Measurement(
-        value=float(len(wrong)), samples=len(cells), says=says, parts=[part], evidence=["evidence/facts.jsonl"]
+        value=float(len(wrong)),
+        claim_value=float(len(wrong) + len(short)),
+        samples=len(cells),
+        says=says,
+        parts=[part],
+        evidence=["evidence/facts.jsonl"],
     )
 
 

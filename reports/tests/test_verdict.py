@@ -157,6 +157,14 @@ def test_a_wrong_cell_of_the_access_matrix_fails_and_is_named(evidence: Evidence
     assert "1 of 51 cells wrong: reader creates a project: expected 403: does not hold (201)" in row.why
 
 
+def test_a_cell_short_of_the_claim_misses_the_claim_alone(evidence: Evidence) -> None:
+    short = Count(row="security.access", value=1, unit="below", how="valkey-iad: plain text")
+    evidence.counts = [*evidence.counts, short]
+    row = row_of(report_of(evidence), "security.access")
+    assert (row.verdict, row.claim.verdict, row.measured) == ("PASS", "FAIL", 0)
+    assert "1 of them short of the claim: valkey-iad: plain text: 1 below" in row.why
+
+
 def test_a_matrix_of_too_few_cells_shows_nothing(evidence: Evidence) -> None:
     evidence.counts = [count for count in evidence.counts if count.row != "security.access"][:1]
     assert row_of(report_of(evidence), "security.access").verdict == "INCONCLUSIVE"

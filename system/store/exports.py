@@ -81,6 +81,7 @@ class Exports:
             aws_access_key_id=settings.s3_access_key,
             aws_secret_access_key=settings.s3_secret_key,
             region_name=PLACES[settings.region].aws_region,  # type: ignore[index]
+            verify=settings.s3_ca,
             config=Config(
                 connect_timeout=_CONNECT_WITHIN_S,
                 read_timeout=_ANSWER_WITHIN_S,

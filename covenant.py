@@ -21,7 +21,7 @@ import reports
 import runs
 from chaos import catalog, journal, plants
 from e2e import browser as browsers
-from infra import checks, clients, keeper, options, promotion, rotation, target, topology
+from infra import checks, clients, keeper, options, promotion, restoring, rotation, target, topology
 from infra.fabric.process import StartError
 from infra.preflight import planned
 from infra.preflight.text import to_text as preflight_text
@@ -262,6 +262,20 @@ def region(order: str, name: str) -> None:
                ./covenant region bring-back iad    (iad follows ams; take-over iad hands back)
     """
     sys.exit(promotion.main(order, name, runs.running().site.path))
+
+
+@main.command()
+@click.option("--table", required=True, metavar="NAME", help="The table to bring back.")
+@click.option("--at", required=True, metavar="TIME", help="As it was when; ISO 8601, UTC unless it says otherwise.")
+@click.option("--replace", is_flag=True, help="If there is one: keep it in a schema of its own, and restore.")
+def restore(table: str, at: str, replace: bool) -> None:
+    """Restore a table of the running system from its backups in S3, to the instant.
+
+    \b
+    Examples:  ./covenant restore --table projects --at 2026-11-24T16:48:13.860
+               ./covenant restore --table projects --at "2026-11-24 17:48:13+01:00" --replace
+    """
+    sys.exit(restoring.table(runs.running(), table, at, replace=replace))
 
 
 @main.command()

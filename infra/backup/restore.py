@@ -119,7 +119,7 @@ def copy_table(programs: Path, source: str, goal: str, table: str, folder: Path,
     are libpq URLs, `folder` takes the dump. NotRestored with the word of the program that failed."""
     dump = str(folder / f"{table}.dump")
     steps = (
-        (source, ["pg_dump", "--format=custom", "--compress=0", f"--table={table}", f"--file={dump}"]),
+        (source, ["pg_dump", "--format=custom", "--compress=0", f"--table=public.{table}", f"--file={dump}"]),
         (goal, ["pg_restore", "--no-owner", "--single-transaction", "--exit-on-error", "--dbname=", dump]),
     )
     deadline = time.monotonic() + within_s
@@ -152,7 +152,9 @@ def _fetch_base(bucket: Bucket, data: Path, at: datetime | None) -> str:
             ended[key.removesuffix(archive.BASE_DONE)] = msgspec.json.decode(bucket.read(key, version))["ended_at"]
     base = archive.newest_base(ended, None if at is None else at.isoformat(timespec="microseconds"))
     if base is None:
-        raise NotRestored(f"there is no base backup from before {at}: the archiver takes one when it starts")
+        oldest = min(ended.values(), default=None)
+        there_is = f"the oldest is of {oldest}" if oldest else "the archiver takes the first one when it starts"
+        raise NotRestored(f"there is no base backup from before {at}: {there_is}")
     key = base + archive.BASE_TAR
     data.mkdir(mode=0o700)
     with bucket.open(key, there[key]) as body, tarfile.open(fileobj=body, mode="r|gz") as tar:

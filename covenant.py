@@ -327,10 +327,10 @@ def load() -> None:
 @load.command("list")
 def load_list() -> None:
     """One scenario a line."""
+    width = max(map(len, scenarios()))
     for name, scenario in scenarios().items():
-        click.echo(
-            f"{name:<14} {scenario.help} (default: {scenario.rate:g} {scenario.unit}, {scenario.duration_s:g} s)"
-        )
+        usual = f"default: {scenario.rate:g} {scenario.unit}, {scenario.duration_s:g} s"
+        click.echo(f"{name:<{width}} {scenario.help} ({usual})")
 
 
 @load.command("run")

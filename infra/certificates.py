@@ -80,7 +80,15 @@ def _context(mine: Credentials, written_ns: int, least: ssl.TLSVersion) -> ssl.S
     made = ssl.create_default_context(cafile=str(mine.ca))
     made.minimum_version = least
     made.load_cert_chain(str(mine.cert), str(mine.key))
+    made.sslsocket_class = _ClosedWhenGivenUp
     return made
+
+
+class _ClosedWhenGivenUp(ssl.SSLSocket):
+    """`ssl` leaves a socket open that was reset before its handshake began, as one is whose part is just starting."""
+
+    def __del__(self) -> None:
+        self.close()
 
 
 def _issue_all(place: Place, authority: trustme.CA) -> None:

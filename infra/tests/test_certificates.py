@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 import ssl
 import stat
+import struct
 import threading
+import warnings
 from pathlib import Path
 
 import pytest
@@ -113,3 +116,15 @@ def test_renewed_certificates_are_others_of_the_same_authority(place: Place) -> 
     assert certificates.context(place.site) is not old
     assert _shake(_server(mine), certificates.context(place.site), "localhost") == ("TLSv1.3", "harness")
     assert not [*place.site.path.rglob("*.new")]
+
+
+def test_a_socket_that_is_reset_before_the_handshake_does_not_stay_open(place: Place) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening, warnings.catch_warnings():
+        warnings.simplefilter("error", ResourceWarning)
+        ours = socket.create_connection(listening.getsockname())
+        theirs, _ = listening.accept()
+        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        theirs.close()
+        with pytest.raises(OSError, match=r"reset|not connected|EOF"):
+            certificates.context(place.site).wrap_socket(ours, server_hostname="localhost").send(b"x")
+        gc.collect()

@@ -3,25 +3,12 @@
 from __future__ import annotations
 
 from loadtests.engine.api_write import ROW
-from loadtests.engine.requests import RequestsSpec
-from loadtests.scenarios import MAX_USERS, Engine, Plan, Scenario
+from loadtests.engines import requester
+from loadtests.scenarios import Engine, Plan, Scenario
 
 
 def _generator(plan: Plan, user: int) -> Engine:
-    name = f"writer-{user}"
-    spec = RequestsSpec(
-        scenario=plan.scenario,
-        folder=plan.folder,
-        target=plan.target,
-        part=plan.part(name),
-        arrival=plan.arrival,
-        user=user,
-        users=plan.users,
-        warmup_s=plan.warmup_s,
-        seed=plan.seed * MAX_USERS + user,
-        regions=plan.share(user),
-    )
-    return Engine(name=name, module="loadtests.engine.api_write", spec=spec, region=plan.share(user)[0])
+    return requester(plan, user, f"writer-{user}", "loadtests.engine.api_write")
 
 
 SCENARIO = Scenario(

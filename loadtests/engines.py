@@ -1,0 +1,73 @@
+"""The engine processes that several scenarios start: one that requests, one that publishes, one that checks."""
+
+from __future__ import annotations
+
+import re
+
+from loadtests.engine.bus_publisher import BusPublisherSpec
+from loadtests.engine.bus_subscriber import BusSubscriberSpec
+from loadtests.engine.publish_modes import ModeName
+from loadtests.engine.requests import RequestsSpec
+from loadtests.scenarios import MAX_USERS, Engine, Plan
+
+
+def requester(plan: Plan, user: int, name: str, module: str) -> Engine:
+    """User `user`'s share of the requests, made by `module` from inside its region."""
+    spec = RequestsSpec(
+        scenario=plan.scenario,
+        folder=plan.folder,
+        target=plan.target,
+        part=plan.part(name),
+        arrival=plan.arrival,
+        user=user,
+        users=plan.users,
+        warmup_s=plan.warmup_s,
+        seed=plan.seed * MAX_USERS + user,
+        regions=plan.share(user),
+    )
+    return Engine(name=name, module=module, spec=spec, region=plan.share(user)[0])
+
+
+def publisher(
+    plan: Plan, user: int, *, burst_s: float, mode: ModeName, window: int, batch: int = 500, payload_bytes: int = 128
+) -> Engine:
+    """User `user`'s share of the messages, in bursts of what gathers in `burst_s`; the others as BusPublisherSpec's."""
+    name, rate = f"publisher-{user + 1}", plan.rate / plan.users
+    spec = BusPublisherSpec(
+        scenario=plan.scenario,
+        folder=plan.folder,
+        target=plan.target,
+        part=plan.part(name),
+        subject=_subject(plan),
+        publisher=user + 1,
+        rate=rate,
+        warmup_s=plan.warmup_s,
+        duration_s=plan.duration_s,
+        offset_s=user * burst_s / plan.users,
+        burst=max(1, round(rate * burst_s)),
+        mode=mode,
+        batch=batch,
+        payload_bytes=payload_bytes,
+        window=window,
+    )
+    return Engine(name=name, module="loadtests.engine.bus_publisher", spec=spec, region=plan.regions[0])
+
+
+def subscriber(plan: Plan) -> Engine:
+    """Who reads all that is published, and checks every number."""
+    spec = BusSubscriberSpec(
+        scenario=plan.scenario,
+        folder=plan.folder,
+        target=plan.target,
+        part=plan.part("subscriber"),
+        subject=_subject(plan),
+        warmup_s=plan.warmup_s,
+        duration_s=plan.duration_s,
+    )
+    return Engine(name="subscriber", module="loadtests.engine.bus_subscriber", spec=spec, region=plan.regions[0])
+
+
+def _subject(plan: Plan) -> str:
+    """Below which a run's messages go."""
+    # A subject's token may not hold dots, spaces or wildcards.
+    return "load." + re.sub(r"[^A-Za-z0-9_-]", "-", plan.run_id)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -24,6 +25,7 @@ ARCHIVER = "archiver"
 _ADMIN = "admin"
 _LOCK = {"ObjectLockEnabled": "Enabled", "Rule": {"DefaultRetention": {"Mode": "GOVERNANCE", "Days": 1}}}
 _GRPC_OFFSET = 10_000
+_HANDSHAKE_WITHIN_S = 1.0
 _TLS = '[tls]\nmin_version = "TLS 1.3"\n'
 
 
@@ -56,6 +58,23 @@ class S3(Part):
         return [f"-s3.cert.file={mine.cert}", f"-s3.key.file={mine.key}"]
 
     def waiting_for(self) -> str | None:
+        return self._no_handshake() or self._no_put()
+
+    def _no_handshake(self) -> str | None:
+        """boto3's own sockets would stay open where the store is not there yet (`certificates`)."""
+        if self.site.options.tls == "off":
+            return None
+        host, _, port = self.place.outside(self.node, "s3").partition(":")
+        try:
+            with (
+                socket.create_connection((host, int(port)), timeout=_HANDSHAKE_WITHIN_S) as raw,
+                certificates.context(self.site).wrap_socket(raw, server_hostname=host),
+            ):
+                return None
+        except OSError as error:
+            return f"TLS at its S3 port ({error})"
+
+    def _no_put(self) -> str | None:
         # Half of every command's start would go into importing these, and few start an S3.
         import boto3
         from botocore.client import Config
@@ -103,8 +122,8 @@ class S3(Part):
     def after_stop(self) -> None:
         for name in self.port_names:
             for port in (self.port(name), self.port(name) + _GRPC_OFFSET):
-                for socket in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):
-                    socket.unlink(missing_ok=True)
+                for left in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):
+                    left.unlink(missing_ok=True)
 
 
 def scheme(place: Place) -> str:

@@ -125,7 +125,7 @@ class _Trial:
         behind_seq = last_event_seq(self._target)
         with _Prober(self._spec(), self._place, home) as prober:
             self._progress(0.02, "probing, waiting for a calm baseline")
-            self._wait_calm(prober, time.monotonic_ns(), _CALM_WITHIN_S, "before the fault")
+            self._wait_calm(prober, time.monotonic_ns(), "before the fault")
             try:
                 self._break(prober)
             finally:
@@ -133,7 +133,7 @@ class _Trial:
             self._wait_redundant()
             self._progress(0.8, "whole again; probing on until it is calm")
             whole_ns = self._record.redundancy_ns or time.monotonic_ns()
-            self._wait_calm(prober, whole_ns, _CALM_WITHIN_S, "after healing")
+            self._wait_calm(prober, whole_ns, "after healing")
         self._progress(0.88, "waiting until everything written has run through")
         lost = self._lost_region()
         late = drain(self._target, _DRAINED_WITHIN_S, lost)
@@ -249,7 +249,7 @@ class _Trial:
         with self._folder.timeline() as timeline:
             timeline.add(Moment(at_ns=self._record.redundancy_ns, kind="healed", name=self._experiment))
 
-    def _wait_calm(self, prober: _Prober, since_ns: int, within_s: float, when: str) -> None:
+    def _wait_calm(self, prober: _Prober, since_ns: int, when: str) -> None:
         """Wait for some seconds, all after `since_ns`, in which every probe was served; say so if there were none."""
         found: list[str] = []
 
@@ -267,8 +267,8 @@ class _Trial:
             found[:] = [wrong] if wrong else []
             return None if wrong else True
 
-        if until(look, within_s) is None:
-            self._record.problems.append(f"no {_CALM_S:.0f} s of calm within {within_s:.0f} s {when}: {found[0]}")
+        if until(look, _CALM_WITHIN_S) is None:
+            self._record.problems.append(f"no {_CALM_S:.0f} s of calm within {_CALM_WITHIN_S:.0f} s {when}: {found[0]}")
 
 
 def _moment(fact: Fact) -> Moment | None:

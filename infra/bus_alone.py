@@ -14,11 +14,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from infra import bus_layout, bus_users, certificates, demote, ports, security, site, topology
+from infra.fabric import description
 from infra.fabric.process import System
 from infra.options import Options
 from infra.parts import PARTS
 from infra.parts.covenant import STREAM_REPLICAS
-from infra.target import Login, Target, Tls
+from infra.target import Login, Target
 
 _READY_WITHIN_S = 60.0
 
@@ -54,10 +55,6 @@ def running(home: Path, options: Options) -> Iterator[tuple[System, Target]]:
 def _target(place: site.Place) -> Target:
     """A target of which only the bus is there."""
     options, secret = place.site.options, place.site.secrets
-    tls = None
-    if options.tls == "on":
-        mine = certificates.client(place.site)
-        tls = Tls(ca_file=str(mine.ca), cert_file=str(mine.cert), key_file=str(mine.key))
     return Target(
         run_id=place.site.run_id,
         regions=[place.nodes(bus_layout.BUS)[0].region],
@@ -67,7 +64,7 @@ def _target(place: site.Place) -> Target:
         nats=bus_layout.urls(place, outside=True),
         nats_load=Login(user=bus_users.LOAD, password=secret[bus_users.secret_name(bus_users.LOAD)]),
         nats_observer=Login(user=bus_users.OBSERVER, password=secret[bus_users.secret_name(bus_users.OBSERVER)]),
-        tls=tls,
+        tls=description.tls(place),
         observer_dsn="",
         replica_dsn={},
         valkey={},

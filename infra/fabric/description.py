@@ -33,7 +33,7 @@ def of(place: Place, *, enter: Mapping[str, list[str]]) -> Target:
         nats=bus_layout.urls(place, outside=True),
         nats_load=Login(user=bus_users.LOAD, password=secret["nats_load"]),
         nats_observer=Login(user=bus_users.OBSERVER, password=secret["nats_observer"]),
-        tls=_tls(place),
+        tls=tls(place),
         observer_dsn=postgres.dsn(place, "covenant_observer", secret["observer"]),
         replica_dsn={
             region: postgres.dsn(place, "covenant_observer", secret["observer"], node=covenant.replica(place, region))
@@ -64,7 +64,8 @@ def from_inside(outside: Target, place: Place) -> Target:
     return msgspec.json.decode(text, type=Target)
 
 
-def _tls(place: Place) -> Tls | None:
+def tls(place: Place) -> Tls | None:
+    """What this machine's programs show and believe; None where the system runs without TLS."""
     if place.site.options.tls == "off":
         return None
     mine = certificates.client(place.site)

@@ -66,23 +66,17 @@ def lags(place: Place) -> dict[str, dict[str, int]]:
 
 def last_sequence(place: Place, node: Node, stream: str) -> int:
     """The last message of a stream that a mirror's node holds; 0 if it does not tell."""
-    page = nats.monitor(place, node, "/jsz?streams=true") or {}
-    for account in page.get("account_details", []):
-        for held in account.get("stream_detail", []):
-            if held["name"] == stream:
-                return int(held["state"]["last_seq"])
-    return 0
+    states = (held["state"] for held in nats.streams(place, node) if held["name"] == stream)
+    return int(next(states, {"last_seq": 0})["last_seq"])
 
 
 def _states(place: Place, region: str) -> dict[str, dict[str, Any]]:
     """The mirrors of a region as their leaders tell of them: stream -> `lag`, `active`."""
     found: dict[str, dict[str, Any]] = {}
     for node in bus_layout.of_region(place, region):
-        page = nats.monitor(place, node, "/jsz?streams=true&config=true&stream-leader-only=true") or {}
-        for account in page.get("account_details", []):
-            for stream in account.get("stream_detail", []):
-                if "mirror" in stream:
-                    found[stream["name"]] = stream["mirror"]
+        for stream in nats.streams(place, node, "&config=true&stream-leader-only=true"):
+            if "mirror" in stream:
+                found[stream["name"]] = stream["mirror"]
     return found
 
 

@@ -8,6 +8,7 @@ ready means that a client gets through and JetStream has a meta leader; streams 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -148,18 +149,24 @@ def _page(place: Place, node: Node, path: str) -> tuple[int, bytes]:
     return http_get(f"https://{end}{path}", context=certificates.context(place.site))
 
 
+def streams(place: Place, node: Node, asked: str = "") -> Iterator[dict[str, Any]]:
+    """What a node's monitoring tells of its streams: `name`, `state`, and what else is `asked` for (`&config=true`).
+    Nothing if it does not answer."""
+    page = monitor(place, node, f"/jsz?streams=true{asked}") or {}
+    for account in page.get("account_details", []):
+        yield from account.get("stream_detail", [])
+
+
 def stream_states(place: Place) -> dict[str, dict[str, Any]]:
     """Every stream's cluster state as its leader tells it (a follower's own view is wrong): name -> `leader`,
     `replicas` [{name, current, lag, active, offline}]. A stream without a leader is not in it."""
     found: dict[str, dict[str, Any]] = {}
     for node in bus_layout.bus(place):
-        page = monitor(place, node, "/jsz?streams=true&stream-leader-only=true") or {}
-        for account in page.get("account_details", []):
-            for stream in account.get("stream_detail", []):
-                # A single server is no cluster, and leads what it has.
-                state = stream.get("cluster", {"leader": node.name})
-                if state.get("leader"):
-                    found[stream["name"]] = state
+        for stream in streams(place, node, "&stream-leader-only=true"):
+            # A single server is no cluster, and leads what it has.
+            state = stream.get("cluster", {"leader": node.name})
+            if state.get("leader"):
+                found[stream["name"]] = state
     return found
 
 

@@ -20,14 +20,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
-import msgspec
 import psutil
 
 from infra import target as targets
-from loadtests.benchmarks import http_server
+from loadtests.benchmarks import engines, http_server
 from loadtests.benchmarks.http_client import Server, target_of
 from loadtests.engine.arrival import Arrival
-from loadtests.engine.process import Go
 from loadtests.engine.requests import RequestsSpec
 from loadtests.engine.tally import merge_parts, read_parts
 from reports.evidence import percentile_ms
@@ -56,13 +54,7 @@ def _start(connections: int, seconds: float, scratch: Path, target: Path) -> sub
         arrival=Arrival(text="constant", points=[(0.0, _RATE), (seconds, _RATE)]), warmup_s=0.0,
         timeout_s=seconds, connections=connections, regions=["iad"],
     )  # fmt: skip
-    file = folder / "spec.json"
-    file.write_bytes(msgspec.json.encode(spec))
-    command = [sys.executable, "-m", "loadtests.engine.api_load", str(file)]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    assert process.stdout is not None
-    process.stdout.readline()
-    return process
+    return engines.started(spec, folder)
 
 
 def _result(connections: int, scratch: Path) -> Result:
@@ -89,12 +81,10 @@ def run(seconds: float, freeze_s: float) -> tuple[list[Result], float]:
         server = Server(stack.enter_context(http_server.started(None, scratch)), None)
         target = scratch / "target.json"
         targets.write(target_of(server), target)
-        engines = [_start(each, seconds, scratch, target) for each in _CONNECTIONS]
+        running = [_start(each, seconds, scratch, target) for each in _CONNECTIONS]
         begin_ns = time.monotonic_ns() + _LEAD_NS
-        for engine in engines:
-            assert engine.stdin is not None
-            engine.stdin.write(msgspec.json.encode(Go(begin_ns=begin_ns)) + b"\n")
-            engine.stdin.flush()
+        for engine in running:
+            engines.begin(engine, begin_ns)
         time.sleep(seconds / 2)
         _signal_server(signal.SIGSTOP)
         stopped = time.monotonic()
@@ -103,7 +93,7 @@ def run(seconds: float, freeze_s: float) -> tuple[list[Result], float]:
         finally:
             _signal_server(signal.SIGCONT)
         frozen_s = time.monotonic() - stopped
-        for engine in engines:
+        for engine in running:
             engine.wait(seconds + _END_WITHIN_S)
         return [_result(each, scratch) for each in _CONNECTIONS], frozen_s
 

@@ -29,9 +29,8 @@ import trustme
 
 from infra import target as targets
 from infra.target import Login, Target, Tls
-from loadtests.benchmarks import http_server
+from loadtests.benchmarks import engines, http_server
 from loadtests.engine.arrival import Arrival
-from loadtests.engine.process import Go
 from loadtests.engine.requests import RequestsSpec
 from loadtests.engine.tally import Part
 from system.wire import PROJECTS
@@ -114,7 +113,7 @@ def _k6(binary: str, scratch: Path, server: Server, requests: int) -> float:
 
 
 def _browse(scratch: Path, server: Server, requests: int) -> float:
-    """The scenario's engine, started and told to begin as Locust's process does it."""
+    """The scenario's engine."""
     target, part = scratch / "target.json", scratch / "reader.part.json"
     targets.write(target_of(server), target)
     even = Arrival(text="constant", points=[(0.0, _BROWSE_RATE), (requests / _BROWSE_RATE, _BROWSE_RATE)])
@@ -122,17 +121,12 @@ def _browse(scratch: Path, server: Server, requests: int) -> float:
         scenario="api-browse", folder=str(scratch), target=str(target), part=str(part), arrival=even,
         warmup_s=0.0, regions=["iad"],
     )  # fmt: skip
-    file = scratch / "spec.json"
-    file.write_bytes(msgspec.json.encode(spec))
-    command = [sys.executable, "-m", "loadtests.engine.api_load", str(file)]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    process = engines.started(spec, scratch)
     assert process.stdin is not None
     assert process.stdout is not None
     with process.stdin, process.stdout:
-        process.stdout.readline()
-        process.stdin.write(msgspec.json.encode(Go(begin_ns=time.monotonic_ns() + _LEAD_NS)) + b"\n")
-        process.stdin.flush()
-        used_s = _waited_cpu_s(process, command)
+        engines.begin(process, time.monotonic_ns() + _LEAD_NS)
+        used_s = _waited_cpu_s(process, ["the engine of api-browse"])
     done = msgspec.json.decode(part.read_bytes(), type=Part)
     if done.ok != done.offered:
         raise Failed(f"api-browse: expected {done.offered:,} answers, found {done.ok:,}")

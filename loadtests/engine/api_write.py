@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-import uuid
 from collections import deque
 from collections.abc import Mapping
 from decimal import Decimal
@@ -19,7 +18,8 @@ from typing import NamedTuple
 import msgspec
 
 from infra import target as targets
-from loadtests.engine.http_client import HttpClient, RequestError, Response
+from loadtests.engine.creation import encode, judge_write, new_project
+from loadtests.engine.http_client import HttpClient, RequestError
 from loadtests.engine.process import Control, run_engine
 from loadtests.engine.requests import Ended, RequestsSpec, api_client, run_requests, settings_of
 from reports.evidence import Outcome, RunFolder, Write
@@ -30,8 +30,6 @@ ROW = "api.write_p99"
 _KNOWN_MAX = 500
 """Projects of a region that are kept to be changed later."""
 _COUNTRY = "USA"
-_DETAIL_CHARS = 200
-_encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
 class _Known(NamedTuple):
@@ -39,16 +37,6 @@ class _Known(NamedTuple):
 
     id: str
     etag: str
-
-
-def judge(response: Response, expected: int) -> tuple[Outcome, str]:
-    """A write succeeds with the expected status alone. Only a refusal of class 4xx says that nothing was done; 409
-    does not (the API itself may have tried twice), and no 5xx does."""
-    if response.status == expected:
-        return "ok", ""
-    refused = 400 <= response.status < 500 and response.status not in (408, 409)
-    said = response.body[:_DETAIL_CHARS].decode("utf-8", "replace")
-    return "fail" if refused else "unknown", f"status {response.status} {said}"
 
 
 class _Writes:
@@ -65,13 +53,10 @@ class _Writes:
         return await self._create(region, client, deadline)
 
     async def _create(self, region: str, client: HttpClient, deadline: float) -> Ended:
-        project = NewProject(
-            id=str(uuid.uuid4()), name="Load", region=msgspec.convert(region, Region), country_code=_COUNTRY,
-            sector="Energy", status="Pending", funding_usd_millions=Decimal("0.01"),
-        )  # fmt: skip
+        project = new_project("Load", msgspec.convert(region, Region), _COUNTRY)
         self._record(project, None)
         headers = {IDEMPOTENCY_KEY: str(project.id)}
-        outcome, detail, etag = await _write(client, b"POST", PROJECTS, _encode(project), headers, 201, deadline)
+        outcome, detail, etag = await _write(client, b"POST", PROJECTS, encode(project), headers, 201, deadline)
         self._record(project, outcome)
         if etag:
             self._known[region].append(_Known(str(project.id), etag))
@@ -79,7 +64,7 @@ class _Writes:
 
     async def _change(self, region: str, client: HttpClient, known: _Known, n: int, deadline: float) -> Ended:
         """Change a project that is as `known`. After anything but an acknowledgement its version is not known."""
-        change = _encode({"funding_usd_millions": Decimal(n % 10_000 + 1) / 100})
+        change = encode({"funding_usd_millions": Decimal(n % 10_000 + 1) / 100})
         headers = {"If-Match": known.etag, IDEMPOTENCY_KEY: f"{known.id}.{known.etag.strip(chr(34))}"}
         path = f"{PROJECTS}/{known.id}"
         outcome, detail, etag = await _write(client, b"PATCH", path, change, headers, 200, deadline)
@@ -99,7 +84,7 @@ async def _write(
         response = await client.request(method, path, deadline=deadline, body=body, headers=headers)
     except RequestError as error:
         return error.outcome, error.detail, ""
-    outcome, detail = judge(response, expected)
+    outcome, detail = judge_write(response, expected=response.status == expected)
     return outcome, detail, response.headers.get("etag", "") if outcome == "ok" else ""
 
 

@@ -29,6 +29,7 @@ _MAX_IDLE_S = 4.0
 request that meets the closing is lost without the server being at fault."""
 
 _CLOSE_TURNS = 10
+_TOLD_BYTES = 200
 """Turns of the event loop that an aborted connection takes to be gone, with some to spare."""
 
 T = TypeVar("T")
@@ -50,6 +51,11 @@ class Response:
         fields = _Fields()
         httptools.HttpResponseParser(fields).feed_data(self._head)
         return fields.found
+
+    @property
+    def told(self) -> str:
+        """What was answered, for people: its status and the beginning of its body."""
+        return f"status {self.status} {self.body[:_TOLD_BYTES].decode('utf-8', 'replace')}"
 
     def json(self, kind: type[T]) -> T:
         """The body as `kind`; msgspec.MsgspecError if it is not."""

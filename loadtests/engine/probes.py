@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-import uuid
-from decimal import Decimal
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
 import psycopg
 
 from infra.target import Target
+from loadtests.engine.creation import encode, judge_write, new_project
 from loadtests.engine.http_client import HttpClient, RequestError
 from loadtests.engine.jetstream import ack_outcome
 from loadtests.engine.nats_client import NatsClient, inbox
@@ -63,36 +62,23 @@ class Read:
             return Result(error.outcome, error.detail)
         if response.status == 200:
             return Result("ok")
-        return Result("fail", _answered(response.status, response.body))
+        return Result("fail", response.told)
 
     async def close(self) -> None:
         await self._client.close()
 
 
 class CreateProject:
-    """A write at the API of `client`, which it closes; in the ledger before it is sent and again when it has ended.
-
-    Only a refusal of class 4xx says that nothing was done; 409 does not (the API itself may have tried twice),
-    and no 5xx does.
-    """
+    """A write at the API of `client`, which it closes; in the ledger before it is sent and again when it has ended."""
 
     def __init__(self, client: HttpClient, region: str, country_code: str, ledger: Appender[Write]) -> None:
         self._client = client
         self._region: Region = msgspec.convert(region, Region)
         self._country_code = country_code
         self._ledger = ledger
-        self._encode = msgspec.json.Encoder(decimal_format="number").encode
 
     async def attempt(self, intended_ns: int, deadline: float) -> Result:
-        project = NewProject(
-            id=str(uuid.uuid4()),
-            name="Probe",
-            region=self._region,
-            country_code=self._country_code,
-            sector="Energy",
-            status="Pending",
-            funding_usd_millions=Decimal("0.01"),
-        )
+        project = new_project("Probe", self._region, self._country_code)
         self._record(project, None)
         result = await self._create(project, deadline)
         self._record(project, result.outcome)
@@ -101,25 +87,18 @@ class CreateProject:
     async def _create(self, project: NewProject, deadline: float) -> Result:
         try:
             response = await self._client.request(
-                b"POST", PROJECTS, deadline=deadline, body=self._encode(project),
+                b"POST", PROJECTS, deadline=deadline, body=encode(project),
                 headers={IDEMPOTENCY_KEY: str(project.id)},
             )  # fmt: skip
         except RequestError as error:
             return Result(error.outcome, error.detail)
-        if 200 <= response.status < 300:
-            return Result("ok")
-        refused = 400 <= response.status < 500 and response.status not in (408, 409)
-        return Result("fail" if refused else "unknown", _answered(response.status, response.body))
+        return Result(*judge_write(response, expected=200 <= response.status < 300))
 
     def _record(self, project: NewProject, outcome: Outcome | None) -> None:
         self._ledger.add(Write(str(project.id), time.monotonic_ns(), outcome, self._region))
 
     async def close(self) -> None:
         await self._client.close()
-
-
-def _answered(status: int, body: bytes) -> str:
-    return f"status {status} {body[:_DETAIL_CHARS].decode('utf-8', 'replace')}"
 
 
 class Publish:

@@ -20,7 +20,6 @@ _WITHIN_S = 10.0
 _RENEW_AT = 0.5
 """Of a token's life: what is left of it is how long the API may be away."""
 _RETRY_S = 1.0
-_DETAIL_CHARS = 200
 
 
 class SignInError(EngineError):
@@ -69,7 +68,7 @@ class ApiClient(HttpClient):
                 token = response.json(Token)
                 self.authorize(f"{token.token_type} {token.access_token}")
                 return token.expires_in
-            found = f"status {response.status} {response.body[:_DETAIL_CHARS].decode('utf-8', 'replace')}"
+            found = response.told
         except RequestError as error:
             found = error.detail
         except msgspec.MsgspecError as error:

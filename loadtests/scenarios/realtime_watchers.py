@@ -9,10 +9,6 @@ WATCHERS = 200
 """A region: each event is received so often there."""
 
 
-def _generator(plan: Plan, user: int) -> Engine:
-    return api_write.SCENARIO.generator(plan, user)
-
-
 def _observers(plan: Plan) -> list[Engine]:
     return [
         Engine(
@@ -40,7 +36,7 @@ SCENARIO = Scenario(
     rate=9.0,
     duration_s=60.0,
     warmup_s=5.0,
-    generator=_generator,
+    generator=api_write.SCENARIO.generator,
     observers=_observers,
     per_region=True,
     arrivals=True,

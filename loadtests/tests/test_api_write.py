@@ -8,7 +8,7 @@ from pathlib import Path
 from load_servers import Api
 
 from loadtests import runner
-from loadtests.engine.api_write import judge
+from loadtests.engine.creation import judge_write
 from loadtests.engine.http_client import Response
 from reports.evidence import Load, RunFolder
 from system.wire import PROJECTS
@@ -61,7 +61,8 @@ def test_a_write_that_is_refused_is_in_the_ledger_as_such(
 
 def test_only_a_refusal_says_that_nothing_was_done() -> None:
     outcomes = {
-        status: judge(Response(status, b"", b""), 201)[0] for status in (201, 200, 400, 408, 409, 412, 500, 503)
+        status: judge_write(Response(status, b"", b""), expected=status == 201)[0]
+        for status in (201, 200, 400, 408, 409, 412, 500, 503)
     }
     failed = {status for status, outcome in outcomes.items() if outcome == "fail"}
     assert failed == {400, 412}

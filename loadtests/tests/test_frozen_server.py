@@ -32,6 +32,7 @@ from reports.verdict import judge
 ROW = "api.read_p99"
 MS = 1_000_000
 _P99_SHARE = 0.88
+_WITNESS_S = 0.005
 
 
 def _verdict(load: Load) -> tuple[str, float | str | None]:
@@ -131,6 +132,24 @@ class _Server:
             writer.close()
 
 
+class _Witness:
+    """Sleeps over and over, and adds up what it was woken late by: how long this process or its loop was held up."""
+
+    def __init__(self) -> None:
+        self.stalled_ms = 0.0
+        self._task = asyncio.get_running_loop().create_task(self._sleep())
+
+    async def _sleep(self) -> None:
+        while True:
+            began_ns = time.monotonic_ns()
+            await asyncio.sleep(_WITNESS_S)
+            self.stalled_ms += (time.monotonic_ns() - began_ns) / MS - 1000 * _WITNESS_S
+
+    def end(self) -> float:
+        self._task.cancel()
+        return self.stalled_ms
+
+
 @pytest.mark.parametrize("connections", [2, 64])
 def test_a_real_server_that_freezes_shows_as_latency_and_not_as_lag(connections: int, tmp_path: Path) -> None:
     frozen_ns: list[int] = []
@@ -139,7 +158,8 @@ def test_a_real_server_that_freezes_shows_as_latency_and_not_as_lag(connections:
     def at(loop: asyncio.AbstractEventLoop, after_s: float, do: Callable[[], None]) -> None:
         loop.call_later(after_s, lambda: (do(), frozen_ns.append(time.monotonic_ns())))
 
-    async def run() -> None:
+    async def run() -> float:
+        witness = _Witness()
         server = _Server()
         listener = await asyncio.start_server(server.serve, "127.0.0.1", 0)
         client = HttpClient(f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}", connections=connections)
@@ -155,14 +175,16 @@ def test_a_real_server_that_freezes_shows_as_latency_and_not_as_lag(connections:
         await client.close()
         listener.close()
         await listener.wait_closed()
+        return witness.end()
 
-    uvloop.run(run())
+    stalled_ms = uvloop.run(run())
     load = merge_parts(read_parts(tmp_path), scenario="api-browse", warmup_s=0.0, requests=True, settings={})
     assert (load.sent, load.ok) == (load.offered, load.offered)
     frozen_ms = (frozen_ns[1] - frozen_ns[0]) / MS
-    p99_ms, lag_ms = percentile_ms(load.operations[0].latencies, 99), percentile_ms(load.schedule_lag, 90)
+    p99_ms, lag_ms = percentile_ms(load.operations[0].latencies, 99), percentile_ms(load.schedule_lag, 99)
     assert p99_ms is not None
     assert lag_ms is not None
     share = 1 - 0.01 / (frozen_ms / 1000 / run_s)
-    assert share * frozen_ms * 0.97 <= p99_ms <= 2 * frozen_ms
-    assert lag_ms < frozen_ms / 4
+    # A machine that is taken away for a while makes both later, by what the witness lost at most.
+    assert share * frozen_ms * 0.97 <= p99_ms <= 2 * frozen_ms + stalled_ms
+    assert lag_ms < frozen_ms / 4 + stalled_ms

@@ -1,6 +1,7 @@
 """Watches the machine that a run shares with everything else on it, for a run's numbers to be believed.
 
-`python -m loadtests.engine.host SPEC.json` appends a HostSample a second to `evidence/host.jsonl` until SIGTERM.
+`python -m loadtests.engine.host SPEC.json` appends a HostSample a second to `evidence/host.jsonl` until SIGTERM, or until whoever
+started it is gone: a run that was killed leaves nothing behind.
 Processes of the system and of the harness carry COVENANT_RUN_ID and COVENANT_KIND in their environment; one that
 has overwritten it (PostgreSQL does) counts as what its parent is. The kernel's own threads work for all and are a
 kind of their own; CPU that is left over is foreign. It reads /proc itself: psutil took 2.6 times the CPU for the
@@ -193,8 +194,9 @@ def _fsync_ms(descriptor: int) -> float:
 
 
 def watch(spec: HostSpec, stopped: list[int]) -> None:
-    """Sample until a signal is in `stopped`."""
-    processes = Processes(spec.run_id, harness_pid=os.getppid() if os.getppid() != 1 else None)
+    """Sample until a signal is in `stopped`, or the process that started this one has ended."""
+    started_by = os.getppid()
+    processes = Processes(spec.run_id, harness_pid=started_by if started_by != 1 else None)
     processes.look()
     stat = Path("/proc/stat")
     before, begin_ns = _Total.read(stat.read_text()), time.monotonic_ns()
@@ -202,7 +204,7 @@ def watch(spec: HostSpec, stopped: list[int]) -> None:
     descriptor = os.open(place, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600)
     try:
         with RunFolder(Path(spec.folder)).host() as samples:
-            while not stopped:
+            while not stopped and os.getppid() == started_by:
                 timer_lag_ms = _sleep_through(begin_ns + round(spec.interval_s * 1e9), stopped)
                 fsync_ms = _fsync_ms(descriptor)
                 after, ticks, now_ns = _Total.read(stat.read_text()), processes.look(), time.monotonic_ns()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import msgspec
+import psutil
 import pytest
 from load_servers import DEADLINE_S, wait_until
 
@@ -141,3 +143,23 @@ def test_it_watches_until_it_is_told_to_stop(tmp_path: Path) -> None:
     assert all(0 <= each.foreign <= each.busy <= 1 for each in samples)
     assert all(each.fsync_ms > 0 and each.timer_lag_ms >= 0 for each in samples)
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".fsync")] == []
+
+
+def test_it_does_not_outlive_a_run_that_is_killed(tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path / "run")
+    spec = tmp_path / "spec.json"
+    spec.write_bytes(
+        msgspec.json.encode(HostSpec(folder=str(folder.path), run_id="r", disk=str(tmp_path), interval_s=0.1))
+    )
+    starts = "import subprocess, sys; print(subprocess.Popen(sys.argv[1:]).pid, flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", starts, sys.executable, "-m", "loadtests.engine.host", str(spec)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as run:
+        assert run.stdout is not None
+        watcher = psutil.Process(int(run.stdout.readline()))
+        try:
+            wait_until(lambda: bool(folder.host_samples()), "a sample")
+            run.kill()
+            wait_until(lambda: not watcher.is_running(), "the end of the watcher")
+        finally:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                watcher.kill()

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import msgspec
-import psutil
 import pytest
 from load_servers import DEADLINE_S, wait_until
 
+from infra import processes
 from loadtests.engine.host import HostSpec, Processes, _Total, sample
 from reports.evidence import RunFolder
 
@@ -155,11 +155,10 @@ def test_it_does_not_outlive_a_run_that_is_killed(tmp_path: Path) -> None:
     command = [sys.executable, "-c", starts, sys.executable, "-m", "loadtests.engine.host", str(spec)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as run:
         assert run.stdout is not None
-        watcher = psutil.Process(int(run.stdout.readline()))
+        watcher = processes.record(int(run.stdout.readline()))
         try:
             wait_until(lambda: bool(folder.host_samples()), "a sample")
             run.kill()
-            wait_until(lambda: not watcher.is_running(), "the end of the watcher")
+            wait_until(lambda: processes.find(watcher) is None, "the end of the watcher")
         finally:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                watcher.kill()
+            processes.send(filter(None, [processes.find(watcher)]), signal.SIGKILL)

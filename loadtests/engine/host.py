@@ -1,7 +1,7 @@
 """Watches the machine that a run shares with everything else on it, for a run's numbers to be believed.
 
-`python -m loadtests.engine.host SPEC.json` appends a HostSample a second to `evidence/host.jsonl` until SIGTERM, or until
-whoever started it is gone: a run that was killed leaves nothing behind.
+`python -m loadtests.engine.host SPEC.json` appends a HostSample a second to `evidence/host.jsonl` until SIGTERM, or
+until whoever started it is gone: a run that was killed leaves nothing behind.
 Processes of the system and of the harness carry COVENANT_RUN_ID and COVENANT_KIND in their environment; one that
 has overwritten it (PostgreSQL does) counts as what its parent is. The kernel's own threads work for all and are a
 kind of their own; CPU that is left over is foreign. It reads /proc itself: psutil took 2.6 times the CPU for the

@@ -21,6 +21,7 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from loadtests.engine import numbered
+from loadtests.engine.fast_batches import FastBatches, key_of
 from loadtests.engine.flights import Flights, Run
 from loadtests.engine.jetstream import ack_outcome
 from reports.evidence import Outcome
@@ -31,9 +32,6 @@ SUBJECTS = 300
 """Subjects that a run's messages go to in turn, as many as there are projects."""
 MAX_BATCH = 1000
 """The server's limit of an atomic batch."""
-_FLOW = 500
-"""After so many messages of a fast batch the server tells how far it has come."""
-_START, _ADD, _COMMIT = 0, 1, 2
 _SINGLE = b"PUB %b %b.%d %d\r\n"
 
 
@@ -144,31 +142,27 @@ class FastIngest(Mode):
         super().__init__(subject, inbox, publisher)
         if batch < 1:
             raise ValueError(f"batch: expected at least one message, found {batch}")
-        self._payload_bytes, self._batch = payload_bytes, batch
+        self._batch = batch
+        self._bytes = FastBatches(
+            subject=subject.encode(), subjects=SUBJECTS, inbox=inbox, publisher=publisher,
+            payload_bytes=payload_bytes, batch=batch,
+        )  # fmt: skip
         self._done: dict[int, int] = {}
         """How far the batches in flight have been acknowledged."""
         self.words = f"fast-ingest batches of a burst each, at most {batch} messages; acknowledged at their end"
 
     def encode(self, runs: list[Run], now_ns: int) -> bytes:
-        return b"".join([self._one(each, now_ns) for each in batches(runs, self._batch)])
-
-    def _one(self, runs: list[Run], now_ns: int) -> bytes:
-        key = next(self._keys)
-        self.flights.add(key, runs, now_ns)
-        subjects, number_bytes = self._subjects, numbered.number_bytes
-        reply = b"%b.%d.%d.fail" % (self._inbox, key, _FLOW)
-        lines, place, last = [], 0, sum(run.end - run.first for run in runs)
-        for first, end, intended_ns in runs:
-            before, behind = self._payloads(intended_ns, self._payload_bytes)
-            line = b"PUB %%b %b.%%d.%%d.$FI %d\r\n%b%%b%b\r\n" % (reply, self._payload_bytes, before, behind)
-            for n in range(first, end):
-                place += 1
-                step = _ADD if 1 < place < last else _COMMIT if place == last else _START
-                lines.append(line % (subjects[n % SUBJECTS], place, step, number_bytes(n)))
-        return b"".join(lines)
+        made = []
+        for run in runs:
+            for first in range(run.first, run.end, self._batch):
+                end, key = min(run.end, first + self._batch), next(self._keys)
+                # A batch that waited for the next run would make its first messages late.
+                self.flights.add(key, [run._replace(first=first, end=end)], now_ns)
+                made.append(self._bytes.encode(key, first, end - first, run.intended_ns))
+        return b"".join(made)
 
     def answered(self, subject: bytes, headers: bytes, payload: bytes) -> Iterator[Ended]:
-        key = int(subject[len(self._inbox) + 1 :].partition(b".")[0])
+        key = key_of(subject[len(self._inbox) + 1 :].partition(b".")[0])
         try:
             told = _decode_flow(payload)
         except msgspec.MsgspecError:

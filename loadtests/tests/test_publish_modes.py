@@ -60,13 +60,28 @@ def test_a_single_is_known_by_its_own_answer() -> None:
 def test_a_fast_batch_starts_adds_and_commits() -> None:
     replies = [reply for _, reply, _ in _published(_mode("fast").encode([Run(0, 5, 100)], 1))]
     steps = [tuple(reply[len(INBOX) + 1 :].split(b".")[i] for i in (0, 3, 4)) for reply in replies]
-    assert steps == [(b"1", b"1", b"0"), (b"1", b"2", b"1"), (b"1", b"3", b"1"), (b"1", b"4", b"2"), (b"2", b"1", b"2")]
+    one, two = b"00000001", b"00000002"
+    assert steps == [(one, b"1", b"0"), (one, b"2", b"1"), (one, b"3", b"1"), (one, b"4", b"2"), (two, b"1", b"2")]
+
+
+@given(sizes=st.lists(st.integers(1, 12), min_size=1, max_size=4), payload_bytes=st.integers(24, 40))
+def test_a_fast_batch_carries_nothing_of_the_one_before(sizes: list[int], payload_bytes: int) -> None:
+    mode, first = _mode("fast", batch=12, payload_bytes=payload_bytes), 295
+    for key, size in enumerate(sizes, 1):
+        sent = _published(mode.encode([Run(first, first + size, key)], 1))
+        numbers = range(first, first + size)
+        assert [numbered.read(payload) for _, _, payload in sent] == [(3, n, key) for n in numbers]
+        assert [subject for subject, _, _ in sent] == [b"load.r1.%08d" % (n % publish_modes.SUBJECTS) for n in numbers]
+        steps = [0, *[1] * (size - 2), 2] if size > 1 else [2]
+        replies = [INBOX + b".%08x.500.fail.%d.%d.$FI" % (key, place, step) for place, step in enumerate(steps, 1)]
+        assert [reply for _, reply, _ in sent] == replies
+        first += size
 
 
 def test_a_fast_batch_is_acknowledged_by_flow_and_at_its_end() -> None:
     mode = _mode("fast", batch=10)
     mode.encode([Run(0, 10, 100)], 1)
-    answer = INBOX + b".1.500.fail.4.1.$FI"
+    answer = INBOX + b".00000001.500.fail.4.1.$FI"
     assert list(mode.answered(answer, b"", b'{"type":"ack","seq":0,"msgs":500}')) == []
     assert list(mode.answered(answer, b"", b'{"type":"ack","seq":4,"msgs":500}')) == [Ended(Run(0, 4, 100), "ok")]
     end = b'{"stream":"LOAD","seq":19,"batch":"x","count":10}'
@@ -77,7 +92,7 @@ def test_a_fast_batch_is_acknowledged_by_flow_and_at_its_end() -> None:
 def test_what_is_behind_a_gap_was_not_stored() -> None:
     mode = _mode("fast", batch=10)
     mode.encode([Run(0, 10, 100)], 1)
-    answer = INBOX + b".1.500.fail.4.1.$FI"
+    answer = INBOX + b".00000001.500.fail.4.1.$FI"
     assert list(mode.answered(answer, b"", b'{"type":"gap","last_seq":2,"seq":3}')) == []
     first, rest = mode.answered(answer, b"", b'{"stream":"LOAD","seq":22,"batch":"x","count":1}')
     assert first == Ended(Run(0, 1, 100), "ok")
@@ -88,7 +103,7 @@ def test_a_leader_that_does_not_know_a_fast_batch_leaves_it_unknown() -> None:
     mode = _mode("fast", batch=10)
     mode.encode([Run(0, 10, 100)], 1)
     error = b'{"error":{"code":400,"err_code":10208,"description":"batch publish ID unknown"},"stream":"LOAD","seq":0}'
-    (ended,) = mode.answered(INBOX + b".1.500.fail.4.1.$FI", b"", error)
+    (ended,) = mode.answered(INBOX + b".00000001.500.fail.4.1.$FI", b"", error)
     assert (ended.run, ended.outcome) == (Run(0, 10, 100), "unknown")
 
 

@@ -14,6 +14,7 @@ import msgspec
 
 from reports.evidence import (
     BrowserTest,
+    Calibration,
     Count,
     Experiment,
     Hop,
@@ -54,6 +55,7 @@ class Evidence(msgspec.Struct, kw_only=True):
     moments: list[Moment] = []
     host: list[HostSample] = []
     loads: list[Load] = []
+    calibrations: list[Calibration] = []
     trials: list[Trial] = []
     books: dict[str, Book] = {}
     hops: list[Hop] = []
@@ -96,6 +98,7 @@ def load(folder: RunFolder) -> Evidence:
         moments=read(folder.moments),
         host=read(folder.host_samples),
         loads=read(folder.loads),
+        calibrations=read(folder.calibrations),
         trials=sorted(trials, key=lambda trial: trial.record.begin_ns),
         books=books,
         hops=read(folder.hops),

@@ -14,10 +14,23 @@ import msgspec
 
 from loadtests.engine.live import LiveStats
 from loadtests.engine.schedule import Schedule
-from reports.evidence import Failure, Latencies, Load, Operation, Outcome, Recorder, Second, merge, percentile_ms
+from reports.evidence import (
+    Failure,
+    Latencies,
+    Load,
+    Operation,
+    Outcome,
+    Rate,
+    Recorder,
+    Second,
+    merge,
+    percentile_ms,
+)
 
 _NS = 1_000_000_000
 _FAILURE_BUCKET_NS = _NS // 10
+_COMPLETED_WITHIN_NS = _NS // 4
+"""Of the window's end: what is on its way then is no backlog yet; reports/evidence says so of a rate."""
 
 
 class PartSecond(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,6 +54,8 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
     unknown: int = 0
     schedule_lag: Latencies | None = None
     operations: list[Operation]
+    rates: list[Rate] = []
+    untimed: dict[str, str] = {}
     seconds: list[PartSecond] = []
     settings: dict[str, str] = {}
     problems: list[str] = []
@@ -59,6 +74,7 @@ class Tally:
         self.live = LiveStats()
         self._counts: dict[Outcome, int] = {"ok": 0, "fail": 0, "unknown": 0}
         self._sent = 0
+        self._completed = 0
 
     def measured(self, intended_ns: int) -> bool:
         return self._schedule.measured_ns <= intended_ns < self._schedule.end_ns
@@ -80,6 +96,8 @@ class Tally:
         if not self.measured(intended_ns):
             return
         self._counts[outcome] += count
+        if outcome == "ok" and now_ns <= self._schedule.end_ns + _COMPLETED_WITHIN_NS:
+            self._completed += count
         index = (intended_ns - self._schedule.measured_ns) // _NS
         for recorder in (self._operations[region], self._seconds[index]):
             if outcome == "ok":
@@ -108,15 +126,19 @@ class Tally:
         self._failures.clear()
         return taken
 
-    def close(self, released: int, settings: dict[str, str], problems: Sequence[str] = ()) -> Part:
-        """The part of a load of which `released` operations came due: all, unless it was ended early."""
+    def close(
+        self, released: int, settings: dict[str, str], problems: Sequence[str] = (), *, rate: str | None = None
+    ) -> Part:
+        """The part of a load of which `released` operations came due: all, unless it was ended early. `rate` is the row
+        that the pace of its completion is evidence for."""
         schedule = self._schedule
+        offered = max(0, released - schedule.first_measured)
         whole = released >= schedule.total
         return Part(
             measured_ns=schedule.measured_ns,
             end_ns=schedule.end_ns if whole else max(schedule.measured_ns, schedule.intended_ns(released)),
             offered_per_s=schedule.rate,
-            offered=max(0, released - schedule.first_measured),
+            offered=offered,
             sent=self._sent,
             ok=self._counts["ok"],
             failed=self._counts["fail"],
@@ -126,6 +148,7 @@ class Tally:
                 Operation(name=self._row, region=region, latencies=recorder.close())
                 for region, recorder in self._operations.items()
             ],
+            rates=[Rate(name=rate, offered=offered, completed=self._completed)] if rate else [],
             seconds=[PartSecond(index=i, latencies=r.close()) for i, r in sorted(self._seconds.items())],
             settings=settings,
             problems=list(problems),
@@ -147,9 +170,14 @@ def merge_parts(
     end_ns = max(part.end_ns for part in offering)
     operations: dict[tuple[str, str | None], list[Latencies]] = defaultdict(list)
     seconds: dict[int, list[Latencies]] = defaultdict(list)
+    rates: dict[str, list[Rate]] = defaultdict(list)
+    untimed: dict[str, str] = {}
     merged_settings = dict(settings)
     for part in parts:
         merged_settings |= part.settings
+        untimed |= part.untimed
+        for rate in part.rates:
+            rates[rate.name].append(rate)
         for operation in part.operations:
             operations[operation.name, operation.region].append(operation.latencies)
         for second in part.seconds:
@@ -170,6 +198,11 @@ def merge_parts(
             Operation(name=name, region=region, latencies=merge(each))
             for (name, region), each in sorted(operations.items(), key=lambda item: (item[0][0], item[0][1] or ""))
         ],
+        rates=[
+            Rate(name=name, offered=sum(rate.offered for rate in each), completed=sum(rate.completed for rate in each))
+            for name, each in sorted(rates.items())
+        ],
+        untimed=untimed,
         seconds=[_second(measured_ns + index * _NS, merge(each)) for index, each in sorted(seconds.items())],
         requests=requests,
         settings=merged_settings,

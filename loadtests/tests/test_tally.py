@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from loadtests.engine.live import LiveStats
 from loadtests.engine.schedule import Schedule
 from loadtests.engine.tally import Part, Tally, merge_parts
-from reports.evidence import Load, Outcome, percentile_ms
+from reports.evidence import Load, Outcome, Rate, percentile_ms
 
 S = 1_000_000_000
 MS = 1_000_000
@@ -49,6 +49,14 @@ def test_a_failed_operation_is_slower_than_any_that_succeeded() -> None:
 def test_schedule_lag_is_counted_apart_from_latency() -> None:
     load = _merged([_part([(10, "ok", 700)])])
     assert percentile_ms(load.schedule_lag, 99) == 1.0
+
+
+def test_a_rate_counts_what_was_completed_by_the_end_of_the_window_and_a_quarter_of_a_second() -> None:
+    tally = Tally(SCHEDULE, "bus.publish_p99")
+    for n, latency_ms in ((9, 5), (10, 2240), (11, 2150), (12, 2051), (29, 350)):  # 9 warms up, 12 is late
+        tally.ended(SCHEDULE.intended_ns(n), SCHEDULE.intended_ns(n) + latency_ms * MS, "ok", method="PUB", name="x")
+    parts = [tally.close(30, {}, rate="bus.throughput"), tally.close(30, {}, rate="bus.throughput"), _part([])]
+    assert _merged(parts).rates == [Rate(name="bus.throughput", offered=40, completed=6)]
 
 
 def test_a_load_that_was_ended_early_offered_what_came_due() -> None:

@@ -2,6 +2,7 @@
 
 from reports.evidence.folder import RunFolder
 from reports.evidence.histogram import Recorder, merge, percentile_ms
+from reports.evidence.knee import Knee, KneeEnd, KneeStep, StepLatency, StepOutcome, StepRow
 from reports.evidence.preflight import (
     FaultBound,
     Feasible,
@@ -16,6 +17,7 @@ from reports.evidence.preflight import (
 from reports.evidence.records import (
     SCHEMA,
     BrowserTest,
+    Calibration,
     Count,
     Experiment,
     Failure,
@@ -29,6 +31,7 @@ from reports.evidence.records import (
     Outcome,
     Probe,
     Proof,
+    Rate,
     Run,
     Second,
     Span,
@@ -38,6 +41,7 @@ from reports.evidence.records import (
 __all__ = [
     "SCHEMA",
     "BrowserTest",
+    "Calibration",
     "Count",
     "Experiment",
     "Failure",
@@ -46,6 +50,9 @@ __all__ = [
     "Fingerprint",
     "Hop",
     "HostSample",
+    "Knee",
+    "KneeEnd",
+    "KneeStep",
     "Latencies",
     "Load",
     "Moment",
@@ -57,6 +64,7 @@ __all__ = [
     "Probe",
     "Proof",
     "Quorum",
+    "Rate",
     "Recorder",
     "RegionFloor",
     "Resource",
@@ -64,6 +72,9 @@ __all__ = [
     "RunFolder",
     "Second",
     "Span",
+    "StepLatency",
+    "StepOutcome",
+    "StepRow",
     "StreamCover",
     "Write",
     "merge",

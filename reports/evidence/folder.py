@@ -19,6 +19,7 @@ import msgspec
 from reports.evidence.preflight import Preflight
 from reports.evidence.records import (
     BrowserTest,
+    Calibration,
     Count,
     Experiment,
     Failure,
@@ -140,6 +141,14 @@ class RunFolder:
 
     def loads(self) -> list[Load]:
         return [read_record(path, Load) for path in sorted((self.evidence / "load").glob("*.json"))]
+
+    def write_calibration(self, found: Calibration) -> None:
+        write_record(self.evidence / "calibration" / f"{found.scenario}.{found.when}.json", found)
+
+    def calibrations(self) -> list[Calibration]:
+        """In the order in which they were made."""
+        paths = (self.evidence / "calibration").glob("*.json")
+        return sorted((read_record(path, Calibration) for path in paths), key=lambda each: each.begin_ns)
 
     def experiment_dir(self, experiment: str, repeat: int = 1) -> Path:
         """`evidence/chaos/<experiment>`; further repeats get `.2`, `.3`."""

@@ -125,6 +125,18 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     latencies: Latencies
 
 
+class Rate(msgspec.Struct, frozen=True, kw_only=True):
+    """How much of what the measured window asked for was completed at the pace of its schedule.
+
+    `name` is the row that it is evidence for: `bus.throughput`. A backlog that grows is no throughput: what was not
+    `completed` a quarter of a second after the window's end does not count, though it may come later.
+    """
+
+    name: str
+    offered: int
+    completed: int
+
+
 class Second(msgspec.Struct, frozen=True, kw_only=True):
     """One second of a load, for pictures; percentiles in ms, null without samples."""
 
@@ -152,11 +164,45 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     schedule_lag: Latencies
     """Intended instant -> task ready to send. Waiting for a connection or an answer is latency, not this."""
     operations: list[Operation]
+    rates: list[Rate] = []
+    untimed: dict[str, str] = {}
+    """Row -> why this load, as it was asked for, does not time it."""
     seconds: list[Second]
     requests: bool = False
     """Whether these are well-formed requests to the API, which count for availability."""
     settings: dict[str, str] = {}
     """Beside every figure: payload_bytes, durability, security, connections, ..."""
+
+
+class Calibration(msgspec.Struct, frozen=True, kw_only=True):
+    """What the same bus took from a publisher that costs next to nothing, right before or right after a load, as fast
+    as it goes with a bounded window (`evidence/calibration/<scenario>.<when>.json`).
+
+    Shares are of the measured window. A rate is a ceiling only where the machine had nothing left to give and most of
+    that went to the servers; whether it is one is the verdict's business.
+    """
+
+    scenario: str
+    when: Literal["before", "after"]
+    row: str
+    """The row that it is the ceiling of."""
+    begin_ns: int
+    end_ns: int
+    acked: int
+    """Messages that were stored and acknowledged in the window."""
+    failed: int
+    """Messages that were refused or not acknowledged, in the window and out of it."""
+    busy: list[float]
+    """How busy each core was."""
+    servers: float
+    """The servers' share of the CPU that was used."""
+    generator: float
+    """The publisher's."""
+    settings: dict[str, str] = {}
+
+    @property
+    def per_s(self) -> float:
+        return self.acked / ((self.end_ns - self.begin_ns) / 1e9)
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True):

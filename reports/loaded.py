@@ -15,10 +15,12 @@ import msgspec
 from reports.evidence import (
     BrowserTest,
     Calibration,
+    Connections,
     Count,
     Experiment,
     Hop,
     HostSample,
+    Knee,
     Load,
     Moment,
     Preflight,
@@ -56,11 +58,13 @@ class Evidence(msgspec.Struct, kw_only=True):
     host: list[HostSample] = []
     loads: list[Load] = []
     calibrations: list[Calibration] = []
+    connections: list[Connections] = []
     trials: list[Trial] = []
     books: dict[str, Book] = {}
     hops: list[Hop] = []
     counts: list[Count] = []
     browser: list[BrowserTest] = []
+    knees: list[Knee] = []
     preflight: Preflight | None = None
     """What was found possible before the run."""
     files: list[str] = []
@@ -98,12 +102,14 @@ def load(folder: RunFolder) -> Evidence:
         moments=read(folder.moments),
         host=read(folder.host_samples),
         loads=read(folder.loads),
+        connections=read(folder.connections),
         calibrations=read(folder.calibrations),
         trials=sorted(trials, key=lambda trial: trial.record.begin_ns),
         books=books,
         hops=read(folder.hops),
         counts=read(folder.counts),
         browser=read(folder.browser_tests),
+        knees=read(folder.knees),
         files=read(lambda: list(folder.files(""))),
         problems=problems,
     )

@@ -16,10 +16,12 @@ from typing import Generic, TypeVar
 
 import msgspec
 
+from reports.evidence.knee import Knee
 from reports.evidence.preflight import Preflight
 from reports.evidence.records import (
     BrowserTest,
     Calibration,
+    Connections,
     Count,
     Experiment,
     Failure,
@@ -149,6 +151,25 @@ class RunFolder:
         """In the order in which they were made."""
         paths = (self.evidence / "calibration").glob("*.json")
         return sorted((read_record(path, Calibration) for path in paths), key=lambda each: each.begin_ns)
+
+    def write_connections(self, held: Connections) -> None:
+        write_record(self.evidence / "load" / "connections" / f"{held.scenario}.{held.name}.json", held)
+
+    def connections(self) -> list[Connections]:
+        return [
+            read_record(path, Connections)
+            for path in sorted((self.evidence / "load" / "connections").glob("*.json"))
+        ]
+
+    def knee_dir(self, scenario: str) -> Path:
+        """Where the tries of a search have their folders, each like a run's."""
+        return self.evidence / "knee" / scenario
+
+    def write_knee(self, knee: Knee) -> None:
+        write_record(self.evidence / "knee" / f"{knee.scenario}.json", knee)
+
+    def knees(self) -> list[Knee]:
+        return [read_record(path, Knee) for path in sorted((self.evidence / "knee").glob("*.json"))]
 
     def experiment_dir(self, experiment: str, repeat: int = 1) -> Path:
         """`evidence/chaos/<experiment>`; further repeats get `.2`, `.3`."""

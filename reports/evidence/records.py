@@ -205,6 +205,41 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True):
         return self.acked / ((self.end_ns - self.begin_ns) / 1e9)
 
 
+class Connections(msgspec.Struct, frozen=True, kw_only=True):
+    """Connections to the bus that one process opened and held beside a load
+    (`evidence/load/connections/<scenario>.<name>.json`)."""
+
+    scenario: str
+    name: str
+    wanted: int
+    """This process's share of what the machine allows."""
+    limited_by: str | None
+    """What allowed all processes together no more, in words; None if that was all that was asked for."""
+    per_s: float
+    """Opened at this rate, in an open loop."""
+    opened: int
+    """Taken by a server, at some time."""
+    retried: int
+    """Attempts that failed and were made again."""
+    lost: int
+    """Taken, and gone before the end."""
+    held: int
+    """Answered a PING when the load had ended."""
+    counted: int | None
+    """Connections of everybody by the servers' own count just before that; None if this process did not ask, or got no
+    answer."""
+    memory_bytes: tuple[int, int] | None
+    """Resident memory of all servers before and then, by their own word."""
+    taking: Latencies
+    """Intended instant -> taken by a server, over all attempts."""
+    begin_ns: int
+    end_ns: int
+    reasons: dict[str, int] = {}
+    """Why attempts failed and connections were lost -> how often; the most frequent ones."""
+    own_problem: str | None = None
+    """Why this process itself could not do its share: then nothing is known of the servers."""
+
+
 class Failure(msgspec.Struct, frozen=True, kw_only=True):
     """Requests of a load that did not succeed, with the instant of the intended send."""
 

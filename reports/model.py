@@ -11,7 +11,7 @@ from typing import Literal
 
 import msgspec
 
-from reports.evidence import SCHEMA, Fingerprint, HostSample, Possibility, Preflight, Proof
+from reports.evidence import SCHEMA, Fingerprint, HostSample, Knee, Possibility, Preflight, Proof
 
 Verdict = Literal["PASS", "FAIL", "INVALID", "INCONCLUSIVE", "NOT_JUDGED"]
 Op = Literal["<", "<=", ">", ">=", "=="]
@@ -245,6 +245,14 @@ class LoadResult(msgspec.Struct, frozen=True, kw_only=True):
     settings: dict[str, str]
 
 
+class KneeResult(msgspec.Struct, frozen=True, kw_only=True):
+    """A search for a knee, and what it says of itself."""
+
+    knee: Knee
+    verdict: Verdict
+    says: str
+
+
 class HostResult(msgspec.Struct, frozen=True, kw_only=True):
     """The machine over the whole run: shares of all cores (means), milliseconds (percentiles)."""
 
@@ -279,6 +287,7 @@ class Report(Document, kw_only=True):
     repeats: list[Repeat]
     ledgers: list[LedgerResult]
     loads: list[LoadResult]
+    knees: list[KneeResult] = []
     host: HostResult | None
     preflight: Preflight | None
     """What was found possible before the run."""

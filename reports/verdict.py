@@ -13,7 +13,7 @@ from datetime import date, datetime
 
 import msgspec
 
-from reports import host, possible
+from reports import host, knee, possible
 from reports.claims import RowClaim
 from reports.evidence import Run
 from reports.findings import Finding, Findings, fault_proven, find, load_result, repeat
@@ -271,6 +271,8 @@ def judge(evidence: Evidence, claims: list[RowClaim], policy: Policy) -> Report:
     rows = [result.row for result in results]
     waived = _waived(policy, rows, datetime.fromisoformat(run.started_at).date())
     verdict = worst_verdict(row.verdict for row in rows if row.id in judged and row.id not in waived)
+    knees = knee.results(evidence)
+    verdict = worst_verdict([verdict, *(each.verdict for each in knees)])
     if not judged or run.state != "finished" or evidence.problems:
         verdict = worst_verdict([verdict, "INCONCLUSIVE"])
     elif verdict == "NOT_JUDGED":
@@ -304,6 +306,7 @@ def judge(evidence: Evidence, claims: list[RowClaim], policy: Policy) -> Report:
         repeats=[repeat(finding, findings) for finding in findings.experiments],
         ledgers=list(findings.ledgers.values()),
         loads=[load_result(load) for load in evidence.loads],
+        knees=knees,
         host=host.summary(evidence.host),
         preflight=evidence.preflight,
         possible=possible.possibilities(evidence),

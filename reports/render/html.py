@@ -17,7 +17,7 @@ from markupsafe import Markup
 from reports.ledger import hop_name
 from reports.loaded import Evidence
 from reports.model import Report, Row
-from reports.render import charts, words
+from reports.render import charts, knees, words
 
 LIMIT_BYTES = 3_000_000
 _WHY_MAX = {"PASS": 90, "FAIL": 150, "INVALID": 150, "INCONCLUSIVE": 150}
@@ -93,6 +93,7 @@ def to_html(report: Report, evidence: Evidence) -> str:
             timeline=Markup(charts.timeline(evidence, report)),
             curves=Markup(charts.curves(evidence, report)),
             host=Markup(charts.host(evidence)),
+            knees=[(found, Markup(knees.picture(found.knee))) for found in report.knees],
         )
     )
     size = len(page.encode())

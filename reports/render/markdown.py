@@ -41,6 +41,7 @@ def to_markdown(report: Report) -> str:
     lines = [f"**{_cell(words.headline(report))}**", ""]
     lines += [f"- {_cell(words.shortened(note, _WHY_MAX))}" for note in report.notes]
     lines += [f"- {row}: {_cell(why)}" for row, why in report.waived.items()]
+    lines += [f"- {words.SYMBOLS[knee.verdict]} {_cell(words.shortened(knee.says, _WHY_MAX))}" for knee in report.knees]
     rows = [
         [
             f"{words.SYMBOLS[row.verdict]} {row.verdict}",

@@ -83,6 +83,8 @@ def to_text(report: Report, *, width: int = _WIDTH, colour: bool = False) -> str
     console.print(Text(facts, style="dim"))
     for note in report.notes:
         console.print(Text(f"! {note}"))
+    for knee in report.knees:
+        console.print(Text.assemble((words.SYMBOLS[knee.verdict], _STYLES[knee.verdict]), f" {knee.says}"))
     console.print(_rows(report))
     for why in _whys(report):
         console.print(why)

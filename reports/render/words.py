@@ -152,6 +152,8 @@ def headline(report: Report) -> str:
         reason = unfinished
     elif worst:
         reason = f"{shortened(worst[0].why)} ({worst[0].id}{more})"
+    elif knees := [knee.says for knee in report.knees if knee.verdict == report.verdict]:
+        reason = shortened(knees[0])
     else:
         damaged = (note for note in report.notes if note.startswith("damaged"))
         reason = shortened(next(damaged, "no row is judged"))

@@ -1,0 +1,147 @@
+"""A try at one rate and the search that it is part of, in verdicts: pure, over their evidence.
+
+A try is judged like a run of its own; what is added is why it is INVALID: a generator that is late ends what can be
+known of the system at that rate, a disturbed machine asks for another try.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+
+from reports import host
+from reports.evidence import HostSample, Knee, KneeStep, Load, StepLatency, StepOutcome, StepRow, percentile_ms
+from reports.findings import load_distrust
+from reports.loaded import Evidence
+from reports.model import KneeResult, Report, Row, Verdict
+from reports.policy import Policy, matches
+from reports.render import words
+
+_WHY_MAX = 300
+
+
+def step(rate: float, folder: str, evidence: Evidence, report: Report, policy: Policy) -> KneeStep:
+    """What a try at `rate` came to. `evidence` is the try's own, of one load, and `report` what was made of it."""
+    (load,) = evidence.loads
+    judged = [row for row in report.slos if row.verdict != "NOT_JUDGED"]
+    outcome = _outcome(load, judged, evidence.host, report.verdict, policy)
+    to_blame = [row for row in judged if row.verdict == report.verdict != "PASS"]
+    samples = host.within(evidence.host, load.begin_ns, load.end_ns)
+    seconds = (load.end_ns - load.begin_ns) / 1e9
+    return KneeStep(
+        rate=rate,
+        folder=folder,
+        begin_ns=load.begin_ns,
+        end_ns=load.end_ns,
+        outcome=outcome,
+        why=words.shortened("; ".join(f"{row.id}: {row.why}" for row in to_blame), _WHY_MAX),
+        offered_per_s=load.offered_per_s,
+        achieved_per_s=load.ok / seconds if seconds > 0 else 0.0,
+        rows=[_row(row) for row in judged],
+        latencies=_latencies(load, judged),
+        busy=sum(sample.busy for sample in samples) / len(samples) if samples else None,
+        by_kind=_by_kind(samples),
+    )
+
+
+def _outcome(load: Load, judged: list[Row], samples: list[HostSample], verdict: Verdict, policy: Policy) -> StepOutcome:
+    match verdict:
+        case "PASS":
+            return "held"
+        case "FAIL":
+            return "missed"
+        case "INVALID":
+            gates = [row.gate for row in judged if row.gate is not None]
+            late = load_distrust(load, gates, policy) is not None
+            return "late" if late and not _disturbed(load, judged, samples, policy) else "disturbed"
+        case _:
+            return "inconclusive"
+
+
+def _disturbed(load: Load, judged: list[Row], samples: list[HostSample], policy: Policy) -> bool:
+    during = host.within(samples, load.begin_ns, load.end_ns)
+    for row in judged:
+        target_ms = row.gate.value if row.gate is not None and row.gate.unit == "ms" else None
+        waits_for_disk = matches(row.id, policy.host.fsync_rows)
+        if host.disturbance(during, target_ms, waits_for_disk, policy.host):
+            return True
+    return False
+
+
+def _row(row: Row) -> StepRow:
+    measured = None if row.measured is None or math.isinf(row.measured) else row.measured
+    return StepRow(id=row.id, measured=measured, unit=row.unit, gate=words.bound(row.gate), verdict=row.verdict)
+
+
+def _latencies(load: Load, judged: list[Row]) -> list[StepLatency]:
+    gates = {row.id: row.gate.value for row in judged if row.gate is not None and row.gate.unit == "ms"}
+    found = []
+    for operation in load.operations:
+        name = f"{operation.name}.{operation.region}" if operation.region else operation.name
+        known = operation.latencies
+        found.append(
+            StepLatency(
+                row=name,
+                p50_ms=_finite(percentile_ms(known, 50)),
+                p99_ms=_finite(percentile_ms(known, 99)),
+                samples=known.samples + known.failed + known.unknown,
+                gate_ms=gates.get(name),
+            )
+        )
+    return found
+
+
+def _finite(value: float | None) -> float | None:
+    return None if value is None or math.isinf(value) else value
+
+
+def _by_kind(samples: list[HostSample]) -> dict[str, float]:
+    total: dict[str, float] = defaultdict(float)
+    for sample in samples:
+        for kind, share in sample.by_kind.items():
+            total[kind] += share / len(samples)
+    return dict(total)
+
+
+def results(evidence: Evidence) -> list[KneeResult]:
+    """What each search of a run says of itself."""
+    return [
+        KneeResult(knee=each, verdict=found, says=says) for each in evidence.knees for found, says in [verdict(each)]
+    ]
+
+
+def verdict(knee: Knee) -> tuple[Verdict, str]:
+    """What the search says of itself, and in words."""
+    what = f"the knee of {knee.scenario}"
+    held = "" if knee.held is None else f"{words.number(knee.held)} {knee.unit} held"
+    missed = "" if knee.missed is None else words.number(knee.missed)
+    last = next((each.why for each in reversed(knee.steps) if each.outcome != "held"), "")
+    told = f" ({last})" if last else ""
+    match knee.end:
+        case "found":
+            return "PASS", f"{what} lies from {words.number(knee.held)} to {missed} {knee.unit}"
+        case "late":
+            return "INVALID", (
+                f"{held}, at {missed} the generator itself was late: {what} is the generator's, that of the system may"
+                f" lie higher{told}"
+            )
+        case "above":
+            return "INCONCLUSIVE", f"{held}, the highest rate that was asked for: {what} lies above; raise --to"
+        case "below":
+            return "FAIL", f"even {missed} {knee.unit} missed a gate: {what} lies below; lower --from{told}"
+        case "disturbed":
+            return "INVALID", f"{what} was not found: the machine stayed disturbed{_so_far(held)}{told}"
+        case "inconclusive":
+            return "INCONCLUSIVE", (
+                f"{what} was not found: a step had not enough evidence, take a longer --duration{_so_far(held)}{told}"
+            )
+        case "failed":
+            return "INVALID", f"{what} was not found: a load could not be made{_so_far(held)}{told}"
+        case "tries":
+            return "INCONCLUSIVE", f"{what} was not found within {len(knee.steps)} tries{_so_far(held)}"
+        case None:
+            return "INCONCLUSIVE", f"{what} was not found: the search was interrupted{_so_far(held)}"
+
+
+def _so_far(held: str) -> str:
+    return f"; {held}" if held else ""

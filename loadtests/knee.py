@@ -71,7 +71,11 @@ class Search:
         if self._ended is not None:
             return None
         undecided = [rate for rate in self._told if self._state(rate) == "open"]
-        return undecided[0] if undecided else self._decided()
+        step = undecided[0] if undecided else self._decided()
+        if isinstance(step, str):
+            self._ended = step
+            return None
+        return step
 
     def tell(self, rate: float, outcome: StepOutcome) -> None:
         """How a try at the rate ended."""
@@ -91,28 +95,28 @@ class Search:
             return "held"
         return "open"
 
-    def _decided(self) -> float | None:
-        """What comes next where every rate that was tried is decided."""
+    def _decided(self) -> float | KneeEnd:
+        """What comes next, or how it ends, where every rate that was tried is decided."""
         held, missed = self.held, self.missed
         if held is None and missed is None:
             return self._first
         if held is None:
             assert missed is not None
             lower = _rounded(missed / GROWTH)
-            return lower if lower >= self._lowest else self._end("below")
+            return lower if lower >= self._lowest else self._closed_by(missed, "below")
         if missed is None:
             return min(_rounded(held * GROWTH), self._most) if held < self._most else self._confirmed(held, "above")
         between = _rounded(math.sqrt(held * missed))
         if missed > held * (1 + self._resolution) and held < between < missed:
             return between
-        return self._confirmed(held, "late" if self._told[missed]["missed"] < _VOTES else "found")
+        return self._confirmed(held, self._closed_by(missed, "found"))
 
-    def _confirmed(self, held: float, end: KneeEnd) -> float | None:
+    def _closed_by(self, missed: float, by_a_miss: KneeEnd) -> KneeEnd:
+        return by_a_miss if self._told[missed]["missed"] >= _VOTES else "late"
+
+    def _confirmed(self, held: float, end: KneeEnd) -> float | KneeEnd:
         """Once more the rate that is to be given as held, unless it has been; then the end."""
-        return held if self._told[held]["held"] < _VOTES else self._end(end)
-
-    def _end(self, end: KneeEnd) -> None:
-        self._ended = end
+        return held if self._told[held]["held"] < _VOTES else end
 
 
 def _rounded(rate: float) -> float:

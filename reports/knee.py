@@ -122,7 +122,7 @@ def verdict(knee: Knee) -> tuple[Verdict, str]:
             return "PASS", f"{what} lies from {words.number(knee.held)} to {missed} {knee.unit}"
         case "late":
             return "INVALID", (
-                f"{held}, at {missed} the generator itself was late: {what} is the generator's, that of the system may"
+                f"{held or 'nothing held'}, at {missed} the generator itself was late: {what} is the generator's, that of the system may"
                 f" lie higher{told}"
             )
         case "above":

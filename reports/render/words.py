@@ -145,15 +145,16 @@ def headline(report: Report) -> str:
     more = f" and {len(worst) - 1} more" if len(worst) > 1 else ""
     passing = f"; {passed} of {total} pass{aside}"
     unfinished = shortened(report.notes[0]) if report.state != "finished" and report.notes else ""
+    searched = next((shortened(knee.says) for knee in report.knees if knee.verdict == report.verdict), "")
     if report.verdict == "FAIL":
         ended = f"; {unfinished}" if unfinished else ""
-        return f"NO-GO: {_missed(worst[0])}{more}{passing}{ended}{planted}"
+        return f"NO-GO: {_missed(worst[0]) if worst else searched}{more}{passing}{ended}{planted}"
     if report.verdict == "INCONCLUSIVE" and unfinished:
         reason = unfinished
     elif worst:
         reason = f"{shortened(worst[0].why)} ({worst[0].id}{more})"
-    elif knees := [knee.says for knee in report.knees if knee.verdict == report.verdict]:
-        reason = shortened(knees[0])
+    elif searched:
+        reason = searched
     else:
         damaged = (note for note in report.notes if note.startswith("damaged"))
         reason = shortened(next(damaged, "no row is judged"))

@@ -37,9 +37,10 @@ class Gate(_Strict, frozen=True, kw_only=True):
 
 
 class Minimum(_Strict, frozen=True, kw_only=True):
-    """The fewest samples on which a row is judged, with the reason."""
+    """The fewest samples on which a row is judged, and how many seconds they have to cover, with the reason."""
 
     samples: int
+    seconds: float = 0.0
     why: str
 
 
@@ -48,6 +49,21 @@ class Allowance(_Strict, frozen=True, kw_only=True):
 
     plus: float
     why: str
+
+
+class Share(_Strict, frozen=True, kw_only=True):
+    """The share of a machine's calibrated ceiling that a gate asks for where that is below it, with the reason."""
+
+    share: float
+    why: str
+
+
+class CalibrationLimits(_Strict, frozen=True, kw_only=True):
+    """When a calibrated rate is the ceiling of a machine: shares (0 to 1), and a factor."""
+
+    busy_min: float
+    servers_share_min: float
+    apart_max: float
 
 
 class Unbuilt(_Strict, frozen=True, kw_only=True):
@@ -90,10 +106,12 @@ class Policy(_Strict, frozen=True, kw_only=True):
 
     gates: dict[str, Gate]
     allowances: dict[str, Allowance] = {}
+    ceilings: dict[str, Share] = {}
     minimum: dict[str, Minimum]
     profiles: dict[str, list[str]]
     unbuilt: list[Unbuilt]
     honesty: Honesty
+    calibration: CalibrationLimits
     host: HostLimits
     waivers: list[Waiver]
 
@@ -104,6 +122,9 @@ class Policy(_Strict, frozen=True, kw_only=True):
 
     def minimum_samples(self, family: str) -> int:
         return self.minimum[family].samples if family in self.minimum else 1
+
+    def minimum_seconds(self, family: str) -> float:
+        return self.minimum[family].seconds if family in self.minimum else 0.0
 
     def judges(self, profile: str, row: str) -> bool:
         """Whether the profile names the row. PolicyError for a profile that does not exist."""
@@ -134,7 +155,8 @@ def _check(policy: Policy, claims: list[RowClaim]) -> None:
             raise PolicyError(f"policy.yaml, {where}: {entry!r} matches no row of slo.yaml")
 
     for section, entries in (
-        ("gates", policy.gates), ("allowances", policy.allowances), ("minimum", policy.minimum),
+        ("gates", policy.gates), ("allowances", policy.allowances), ("ceilings", policy.ceilings),
+        ("minimum", policy.minimum),
     ):  # fmt: skip
         for name in entries:
             if name not in families:
@@ -142,9 +164,21 @@ def _check(policy: Policy, claims: list[RowClaim]) -> None:
     for name, allowance in policy.allowances.items():
         if not 0 < allowance.plus < math.inf:
             raise PolicyError(f"policy.yaml, allowances, {name}: expected plus above 0, found {allowance.plus}")
+    for name, ceiling in policy.ceilings.items():
+        if not 0 < ceiling.share <= 1:
+            raise PolicyError(
+                f"policy.yaml, ceilings, {name}: expected a share above 0, at most 1; found {ceiling.share}"
+            )
+    if not policy.calibration.apart_max > 1:
+        raise PolicyError(
+            f"policy.yaml, calibration, apart_max: expected more than 1, found {policy.calibration.apart_max}"
+        )
     for name, minimum in policy.minimum.items():
-        if minimum.samples < 1:
-            raise PolicyError(f"policy.yaml, minimum, {name}: expected at least 1 sample, found {minimum.samples}")
+        if minimum.samples < 1 or not 0 <= minimum.seconds < math.inf:
+            raise PolicyError(
+                f"policy.yaml, minimum, {name}: expected at least 1 sample and 0 or more seconds, found "
+                f"{minimum.samples} and {minimum.seconds}"
+            )
     for profile, patterns in policy.profiles.items():
         for entry in patterns:
             pattern(f"profiles, {profile}", entry)
@@ -156,9 +190,10 @@ def _check(policy: Policy, claims: list[RowClaim]) -> None:
     for waiver in policy.waivers:
         if waiver.row not in rows:
             raise PolicyError(f"policy.yaml, waivers: there is no row {waiver.row!r} in slo.yaml")
-    for section, limits in (("honesty", policy.honesty), ("host", policy.host)):
+    sections = (("honesty", policy.honesty), ("host", policy.host), ("calibration", policy.calibration))
+    for section, limits in sections:
         for name, value in msgspec.structs.asdict(limits).items():
-            if isinstance(value, float) and not 0 <= value <= 1:
+            if isinstance(value, float) and name != "apart_max" and not 0 <= value <= 1:
                 raise PolicyError(f"policy.yaml, {section}, {name}: expected a share from 0 to 1, found {value}")
 
 

@@ -13,7 +13,8 @@ from datetime import date, datetime
 
 import msgspec
 
-from reports import host, knee, possible
+from reports import ceiling, host, knee, possible
+from reports.ceiling import Calibrated
 from reports.claims import RowClaim
 from reports.evidence import Run
 from reports.findings import Finding, Findings, fault_proven, find, load_result, repeat
@@ -102,14 +103,18 @@ def _why_not_judged(findings: Findings, claim: RowClaim) -> str:
     return f"profile {run.profile} does not judge it"
 
 
-def _claim(claim: RowClaim, measurement: Measurement) -> Claim:
+def _claim(claim: RowClaim, measurement: Measurement, calibrated: Calibrated | None) -> Claim:
     if not claim.claimed:
         return Claim(text="no claim: the project's own bar", op=None, value=None, unit=None, verdict="NOT_JUDGED")
     bound = claim.bound
     value = measurement.value if measurement.claim_value is None else measurement.claim_value
     verdict: Verdict = "NOT_JUDGED"
-    if value is not None:
-        verdict = "PASS" if bound.met_by(value) else "FAIL"
+    if value is not None and bound.met_by(value):
+        verdict = "PASS"
+    elif value is not None and not measurement.unasked:
+        beyond = calibrated is not None and calibrated.value is not None and not bound.met_by(calibrated.value)
+        # What the machine cannot give says nothing of what the system could do on another.
+        verdict = "INCONCLUSIVE" if beyond else "FAIL"
     return Claim(text=claim.text, op=bound.op, value=bound.value, unit=bound.unit, verdict=verdict)
 
 
@@ -118,7 +123,15 @@ def _durability(run: Run, measurement: Measurement) -> str:
     return "; ".join(dict.fromkeys(filter(None, told)))
 
 
-def _judge_row(findings: Findings, claim: RowClaim, floor: float | None, lifted: str | None) -> _Judged:
+def _chosen(run: Run) -> bool:
+    """Whether a user chose the load: then it is judged on what it was asked for. A profile has to ask for all that it
+    judges."""
+    return run.profile.startswith("load.")
+
+
+def _judge_row(
+    findings: Findings, claim: RowClaim, floor: float | None, lifted: str | None, calibrated: Calibrated | None
+) -> _Judged:  # fmt: skip
     run, gate = findings.evidence.run, findings.gates[claim.row]
     measure = MEASURES.get(claim.family)
     measurement = measure(findings, claim, gate) if measure else Measurement(parts=[])
@@ -130,7 +143,7 @@ def _judge_row(findings: Findings, claim: RowClaim, floor: float | None, lifted:
         verdict, why = judge_part(part, gate, minimum, disturbed)
         parts.append((part, verdict))
         whys.setdefault(verdict, []).append(why)
-    if claim.row in findings.judged:
+    if claim.row in findings.judged and not (measurement.unasked and _chosen(run)):
         if below := possible.below_floor(findings.evidence, claim.row, floor, measurement.value):
             whys.setdefault("INVALID", []).append(below)
         verdict = worst_verdict(whys)
@@ -138,25 +151,27 @@ def _judge_row(findings: Findings, claim: RowClaim, floor: float | None, lifted:
         if verdict == "INCONCLUSIVE" and (unfinished := _unfinished(run)):
             reasons.append(unfinished)
         reasons += [lifted] if lifted else []
+        reasons += [calibrated.says] if calibrated else []
         reasons += [death for part, _ in parts if part.window for death in findings.deaths(part.window)]
         why = "; ".join(dict.fromkeys(reasons))
     else:
-        verdict, why = "NOT_JUDGED", _why_not_judged(findings, claim)
+        unasked = measurement.unasked if claim.row in findings.judged else None
+        verdict, why = "NOT_JUDGED", unasked or _why_not_judged(findings, claim)
     row = Row(
         id=claim.row,
-        claim=_claim(claim, measurement),
+        claim=_claim(claim, measurement, calibrated),
         gate=gate,
         measured=measurement.value,
         unit=gate.unit,
         interval=measurement.interval,
         samples=measurement.samples,
         floor=floor,
-        ceiling=None,
+        ceiling=calibrated.ceiling(measurement.value) if calibrated else None,
         baseline=None,
         verdict=verdict,
         why=why or "met",
         durability=_durability(run, measurement),
-        evidence=measurement.evidence,
+        evidence=measurement.evidence + (calibrated.evidence if calibrated else []),
     )
     return _Judged(row, parts)
 
@@ -253,11 +268,21 @@ def _duration_s(run: Run) -> float | None:
     return (datetime.fromisoformat(run.finished_at) - datetime.fromisoformat(run.started_at)).total_seconds()
 
 
+def _gate(
+    policy: Policy, claim: RowClaim, floor: float | None, calibrated: Calibrated | None
+) -> tuple[Bound, str | None]:  # fmt: skip
+    """A row's gate, and why where it is not the policy's own: moved by physics, or by the size of the machine."""
+    bound, lifted = possible.gate(policy, claim, floor)
+    lowered, why = ceiling.gate(policy, claim, bound, calibrated)
+    return lowered, why or lifted
+
+
 def judge(evidence: Evidence, claims: list[RowClaim], policy: Policy) -> Report:
     """The report of a run. PolicyError if the run's profile is unknown."""
     run = evidence.run
     floors = possible.floors(evidence, claims)
-    gated = {claim.row: possible.gate(policy, claim, floors.get(claim.row)) for claim in claims}
+    calibrated = ceiling.ceilings(evidence, policy)
+    gated = {claim.row: _gate(policy, claim, floors.get(claim.row), calibrated.get(claim.row)) for claim in claims}
     lifted = {row: why for row, (_, why) in gated.items() if why is not None}
     judged = frozenset(
         claim.row
@@ -267,7 +292,10 @@ def judge(evidence: Evidence, claims: list[RowClaim], policy: Policy) -> Report:
         and (claim.region is None or claim.region in run.regions)
     )
     findings = find(evidence, policy, {row: bound for row, (bound, _) in gated.items()}, judged)
-    results = [_judge_row(findings, claim, floors.get(claim.row), lifted.get(claim.row)) for claim in claims]
+    results = [
+        _judge_row(findings, claim, floors.get(claim.row), lifted.get(claim.row), calibrated.get(claim.row))
+        for claim in claims
+    ]
     rows = [result.row for result in results]
     waived = _waived(policy, rows, datetime.fromisoformat(run.started_at).date())
     verdict = worst_verdict(row.verdict for row in rows if row.id in judged and row.id not in waived)

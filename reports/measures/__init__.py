@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from reports.measures import checks, faults, loads
+from reports.measures import checks, faults, loads, rates
 from reports.measures.parts import Measure, Measurement, Part
 
 MEASURES: dict[str, Measure] = {
     "api.read_p99": loads.latency,
     "api.write_p99": loads.latency,
+    "bus.throughput": rates.rate,
     "bus.publish_p99": loads.latency,
     "bus.delivery_p99": loads.latency,
     "bus.end_to_end_p99": loads.latency,

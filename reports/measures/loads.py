@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import msgspec
+
 from reports.claims import RowClaim
 from reports.evidence import Load, merge, percentile_ms
 from reports.findings import Findings, Window, load_distrust
@@ -12,7 +14,8 @@ from reports.measures.parts import Measurement, Part, nothing
 from reports.model import Bound
 
 
-def _load_path(load: Load) -> str:
+def load_path(load: Load) -> str:
+    """Of its record, relative to the run folder."""
     return f"evidence/load/{load.scenario}.json"
 
 
@@ -24,7 +27,10 @@ def latency(findings: Findings, claim: RowClaim, gate: Bound) -> Measurement:
         if operation.name == claim.family and operation.region == claim.region
     ]
     if not found:
-        return nothing("no load measured it")
+        untimed = [load.untimed[claim.family] for load in findings.evidence.loads if claim.family in load.untimed]
+        if not untimed:
+            return nothing("no load measured it")
+        return msgspec.structs.replace(nothing(untimed[0]), unasked=untimed[0])
     latencies = merge(part for _, part in found)
     loads = [load for load, _ in found]
     total = latencies.samples + latencies.failed + latencies.unknown
@@ -51,7 +57,7 @@ def latency(findings: Findings, claim: RowClaim, gate: Bound) -> Measurement:
         says=says,
         parts=[part],
         settings=[load.settings[key] for load in loads for key in ("durability", "security") if key in load.settings],
-        evidence=[_load_path(load) for load in loads],
+        evidence=[load_path(load) for load in loads],
     )
 
 
@@ -95,7 +101,7 @@ def availability(findings: Findings, claim: RowClaim, gate: Bound) -> Measuremen
                 window=window,
             )
         ],
-        evidence=[_load_path(load) for load in loads],
+        evidence=[load_path(load) for load in loads],
     )
 
 
@@ -127,5 +133,5 @@ def honesty(findings: Findings, claim: RowClaim, gate: Bound) -> Measurement:
         samples=sum(part.samples for part in parts),
         says="; ".join(part.says for part in parts),
         parts=parts,
-        evidence=[_load_path(load) for load in findings.evidence.loads],
+        evidence=[load_path(load) for load in findings.evidence.loads],
     )

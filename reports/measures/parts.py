@@ -46,6 +46,8 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True):
     settings: list[str] = []
     """Durability and security of the loads, where they say other than the run."""
     evidence: list[str] = []
+    unasked: str | None = None
+    """Why the loads, as they were asked for, say nothing of the row (a rate far below the claim)."""
 
 
 Measure = Callable[[Findings, RowClaim, Bound], Measurement]

@@ -22,6 +22,7 @@ from reports.evidence import (
     Operation,
     Probe,
     Proof,
+    Rate,
     Recorder,
     Run,
     RunFolder,
@@ -181,6 +182,7 @@ def _bus_ingest(story: Story, dice: random.Random) -> Load:
             Operation(name=name, latencies=latencies(_spread(dice, each, middle)).close())
             for name, middle in names.items()
         ],
+        rates=[Rate(name="bus.throughput", offered=60_000, completed=60_000)],
         seconds=_seconds(dice, 70, 30, 2000, 13),
         settings={
             "payload_bytes": "128",

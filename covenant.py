@@ -29,8 +29,7 @@ from infra.progress import say, step
 from infra.status import status as system_status
 from infra.status import to_text as status_text
 from infra.target import UP
-from loadtests import arrival_text
-from loadtests.scenarios import scenarios
+from load_commands import load, load_run
 from reports.claims import load_claims
 from reports.evidence.folder import EvidenceError, find_run
 from runs import CHECKOUT, EXIT_INTERRUPTED, EXIT_NOT_STARTED, EXIT_UNTRUSTED, EXIT_USAGE, PROFILES, RUNS, fail
@@ -319,36 +318,7 @@ def dead_letters(arguments: tuple[str, ...]) -> None:
 # Parts of the main job, against the running system or one of their own.
 
 
-@main.group()
-def load() -> None:
-    """Put load on the system."""
-
-
-@load.command("list")
-def load_list() -> None:
-    """One scenario a line."""
-    width = max(map(len, scenarios()))
-    for name, scenario in scenarios().items():
-        usual = f"default: {scenario.rate:g} {scenario.unit}, {scenario.duration_s:g} s"
-        click.echo(f"{name:<{width}} {scenario.help} ({usual})")
-
-
-@load.command("run")
-@click.argument("scenario")
-@click.option("--rate", type=float, help="Operations offered per second, in the scenario's unit.")
-@click.option("--duration", "duration_s", type=float, help="Seconds measured, after a short warm-up.")
-@click.option("--arrival", "arrives", metavar="HOW", help=f"How they arrive: {arrival_text.GRAMMAR}.")
-@click.option("--users", type=int, help="Generator processes that share the rate; default 1, or 1 a region.")
-@click.option("--web", is_flag=True, help="Show Locust's own page while it runs.")
-@click.option("--out", type=click.Path(path_type=Path), help="Where to write the run.")
-def load_run(scenario: str, out: Path | None, **options: Any) -> None:
-    """Run one scenario and report on the rows that it is evidence for.
-
-    \b
-    Examples:  ./covenant load run bus-ingest --rate 10000 --duration 30
-               ./covenant load run api-browse --arrival poisson+ramp:50..500
-    """
-    runs.run_load(scenario, plant=None, out=out, **options)
+main.add_command(load)
 
 
 @main.group()

@@ -30,7 +30,7 @@ from infra import homes, machine, preflight, processes, target
 from infra.create import CannotStart, create
 from infra.fabric.process import System
 from infra.options import DEFAULTS, Options
-from infra.progress import say, step
+from infra.progress import Report, say, step
 from infra.session import Session, StepFailed
 from infra.target import UP
 from loadtests import access_facts, data_facts
@@ -172,18 +172,23 @@ def find_secrets(run: Session) -> None:
 
 def load(run: Session, scenario: str, **options: Any) -> None:
     with run.phase(scenario) as progress:
-        try:
-            with _audited(run, scenario):
-                load_runner.run(
-                    scenario, folder=run.folder, target_path=run.system.target_path, progress=progress,
-                    seed=run.run.seed, **options,
-                )  # fmt: skip
-        except (load_runner.LoadError, BusError) as error:
-            raise StepFailed(str(error)) from error
+        make_load(run, scenario, run.folder, progress, **options)
+
+
+def make_load(run: Session, scenario: str, folder: RunFolder, progress: Report, **options: Any) -> None:
+    """Make a load whose evidence goes to `folder`. StepFailed if it could not be made."""
+    try:
+        with _audited(run, scenario, folder):
+            load_runner.run(
+                scenario, folder=folder, target_path=run.system.target_path, progress=progress, seed=run.run.seed,
+                **options,
+            )  # fmt: skip
+    except (load_runner.LoadError, BusError) as error:
+        raise StepFailed(str(error)) from error
 
 
 @contextmanager
-def _audited(run: Session, scenario: str) -> Iterator[None]:
+def _audited(run: Session, scenario: str, folder: RunFolder) -> Iterator[None]:
     """Afterwards, look at every hop for the writes of a scenario that keeps a ledger of them."""
     if not scenarios()[scenario].audited:
         yield
@@ -192,7 +197,7 @@ def _audited(run: Session, scenario: str) -> Iterator[None]:
     behind_seq = last_event_seq(target)
     yield
     late = drain(target, _DRAINED_WITHIN_S)
-    for problem in audit(run.folder, scenario, target, behind_seq=behind_seq, late=late):
+    for problem in audit(folder, scenario, target, behind_seq=behind_seq, late=late):
         say(f"audit: {problem}")
 
 
@@ -227,14 +232,14 @@ def browse(run: Session, browser: browsers.Browser | str, arguments: Sequence[st
 # Whole runs, for the commands that are one.
 
 
-def run_load(scenario: str, *, plant: str | None, out: Path | None, **options: Any) -> None:
+def run_load(scenario: str, *, plant: str | None, out: Path | None, seed: int, **options: Any) -> None:
     """Run a scenario and report; ends the process with the verdict, or as wrong usage."""
-    checked = {name: options[name] for name in ("rate", "duration_s", "users", "arrives")}
+    checked = {name: options[name] for name in ("rate", "duration_s", "warmup_s", "users", "arrives")}
     try:
         load_runner.check(scenario, **checked)
     except ValueError as error:
         fail(EXIT_USAGE, str(error))
-    with session(f"load.{scenario}", out=out, plant=plant) as run:
+    with session(f"load.{scenario}", seed=seed, out=out, plant=plant) as run:
         run.start()
         load(run, scenario, **options)
 

@@ -64,6 +64,8 @@ def _target(place: site.Place) -> Target:
         nats=bus_layout.urls(place, outside=True),
         nats_load=Login(user=bus_users.LOAD, password=secret[bus_users.secret_name(bus_users.LOAD)]),
         nats_observer=Login(user=bus_users.OBSERVER, password=secret[bus_users.secret_name(bus_users.OBSERVER)]),
+        nats_crowd=Login(user=bus_users.CROWD, password=secret[bus_users.secret_name(bus_users.CROWD)]),
+        nats_monitor=bus_layout.monitors(place),
         tls=description.tls(place),
         observer_dsn="",
         replica_dsn={},

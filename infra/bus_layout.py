@@ -79,6 +79,12 @@ def urls(place: Place, near: str | None = None, *, outside: bool = False) -> lis
     return [f"nats://{reach(node, 'client')}" for node in (*now, *later)]
 
 
+def monitors(place: Place) -> list[str]:
+    """Base URLs of the monitoring of every node that is the bus now, for this machine's programs."""
+    scheme = "http" if place.site.options.tls == "off" else "https"
+    return [f"{scheme}://{place.outside(node, 'monitor')}" for node in bus(place)]
+
+
 def _promotable(place: Place) -> list[Node]:
     regions = {node.region for node in place.all_nodes() if node.standby} | {_first_active(place)}
     return [node for node in (*place.nodes(BUS), *place.nodes(MIRROR)) if node.region in regions]

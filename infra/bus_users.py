@@ -19,6 +19,10 @@ STREAMS_ADMIN, LETTERS_ADMIN = "streams", "dead-letters"
 GATEWAY_PROBE, GATEWAY_SUBJECTS = "gateway-probe", "gateways.>"
 PROMOTER = "promote"
 """Makes streams of mirrors when a region takes over."""
+ACCOUNT, CROWD_ACCOUNT = "COVENANT", "CROWD"
+"""Where all components are, and where clients are that are none."""
+CROWD = "crowd"
+"""As whom the load generator holds very many connections."""
 CLUSTER = "cluster"
 """Not a client: what the nodes of the bus show each other."""
 _ONCE = ("analytics", "audit-logger", "notifications")
@@ -90,6 +94,12 @@ def mirror(region: str, domain: str) -> User:
     return User((*asked, *flow), (f"$JS.M.{region}.>", "$JSC.R.>"))
 
 
+def crowd() -> User:
+    """Connected, and nothing more: it may speak to itself."""
+    inbox = f"{wire.inbox_prefix(CROWD)}.>"
+    return User((inbox,), (inbox,))
+
+
 def gateway_probe() -> User:
     """The only user of the gateways."""
     return User((GATEWAY_SUBJECTS,), (GATEWAY_SUBJECTS,))
@@ -98,7 +108,7 @@ def gateway_probe() -> User:
 def secret_names() -> list[str]:
     """What the passwords of the bus are called among a site's secrets."""
     mirrors = [mirror_user(region) for region in get_args(Region)]
-    return [secret_name(user) for user in (*users(), *mirrors, GATEWAY_PROBE, CLUSTER)]
+    return [secret_name(user) for user in (*users(), *mirrors, GATEWAY_PROBE, CROWD, CLUSTER)]
 
 
 def secret_name(user: str) -> str:

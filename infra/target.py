@@ -60,6 +60,10 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     """May publish and subscribe `load.>`, manage streams that hold nothing else, publish health probes."""
     nats_observer: Login
     """May read streams and their state, and change nothing."""
+    nats_crowd: Login | None = None
+    """May be connected, very many times at once, and do nothing else; None where the bus has no such user."""
+    nats_monitor: list[str] = []
+    """Base URL of every bus node's monitoring, `https://host:port`."""
     observer_dsn: str
     """PostgreSQL, every member, finds the primary; may read every table and change nothing."""
     replica_dsn: dict[str, str]

@@ -33,6 +33,8 @@ def of(place: Place, *, enter: Mapping[str, list[str]]) -> Target:
         nats=bus_layout.urls(place, outside=True),
         nats_load=Login(user=bus_users.LOAD, password=secret["nats_load"]),
         nats_observer=Login(user=bus_users.OBSERVER, password=secret["nats_observer"]),
+        nats_crowd=Login(user=bus_users.CROWD, password=secret["nats_crowd"]),
+        nats_monitor=bus_layout.monitors(place),
         tls=tls(place),
         observer_dsn=postgres.dsn(place, "covenant_observer", secret["observer"]),
         replica_dsn={

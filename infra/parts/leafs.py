@@ -70,7 +70,8 @@ def _remote(place: Place, node: Node, tls: Mapping[str, Any] | None) -> dict[str
     signed_in = f"{name}:{place.site.secrets[bus_users.secret_name(name)]}"
     scheme = "tls" if tls else "nats"
     remote: dict[str, Any] = {
-        "urls": [f"{scheme}://{signed_in}@{place.endpoint(one, 'leaf')}" for one in bus_layout.bus(place)]
+        "urls": [f"{scheme}://{signed_in}@{place.endpoint(one, 'leaf')}" for one in bus_layout.bus(place)],
+        "account": bus_users.ACCOUNT,
     }
     if tls:
         shown = {key: tls[key] for key in ("cert_file", "key_file", "ca_file", "min_version", "timeout")}

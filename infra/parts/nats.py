@@ -22,7 +22,10 @@ from system import wire
 MAX_PAYLOAD_BYTES = 8 * 1024 * 1024
 _STORE_MAX_BYTES = 4 * 1024**3
 
-_CONNECTIONS_MAX = 1_024
+CROWD_MAX = 65_536
+"""Connections of clients that are no component, over the whole bus: the seed's 65k a region."""
+_COMPONENTS_MAX = 1_024
+"""What a node has besides for the components, however large the crowd."""
 _HANDSHAKE_WITHIN_S = 5
 _HELLO_WITHIN = "300ms"
 """How long a node waits for a client to begin with TLS, before it asks for it in the clear."""
@@ -80,8 +83,9 @@ class Nats(Part):
             "https" if tls else "http": self.place.endpoint(self.node, "monitor"),
             "max_payload": MAX_PAYLOAD_BYTES,
             "max_pending": 64 * 1024 * 1024,
-            # Of the whole node: a server limits a single user's only with an operator's signed tokens.
-            "max_connections": _CONNECTIONS_MAX,
+            # Of the whole node, so that two may be lost. A server limits an account's connections, a single user's
+            # only with an operator's signed tokens.
+            "max_connections": CROWD_MAX + _COMPONENTS_MAX,
             # Told to go (`-sl ldm`), a node hands its leaderships on first, then its clients little by little.
             "lame_duck_grace_period": "2s",
             "lame_duck_duration": "30s",
@@ -119,7 +123,19 @@ class Nats(Part):
         }
 
     def _joined(self, settings: dict[str, Any]) -> dict[str, Any]:
-        return leafs.joined(self.place, self.node, settings, self._tls())
+        return self._in_accounts(leafs.joined(self.place, self.node, settings, self._tls()))
+
+    def _in_accounts(self, settings: dict[str, Any]) -> dict[str, Any]:
+        """The components in one account, which alone has streams; clients that are none in another, whose limit keeps
+        them from taking all connections. They are told nothing and may say nothing."""
+        rest = {key: value for key, value in settings.items() if key != "authorization"}
+        accounts: dict[str, Any] = {
+            bus_users.ACCOUNT: {"jetstream": "enabled", "users": settings["authorization"]["users"]}
+        }
+        if self.node in bus_layout.bus(self.place):
+            crowd = leafs.login(self.site, bus_users.CROWD, bus_users.crowd())
+            accounts[bus_users.CROWD_ACCOUNT] = {"users": [crowd], "limits": {"max_connections": CROWD_MAX}}
+        return {**rest, "accounts": accounts}
 
     def _tls(self) -> dict[str, Any] | None:
         """What a listener needs: TLS 1.3, and a certificate of this system from whoever comes."""

@@ -157,8 +157,7 @@ class RunFolder:
 
     def connections(self) -> list[Connections]:
         return [
-            read_record(path, Connections)
-            for path in sorted((self.evidence / "load" / "connections").glob("*.json"))
+            read_record(path, Connections) for path in sorted((self.evidence / "load" / "connections").glob("*.json"))
         ]
 
     def knee_dir(self, scenario: str) -> Path:

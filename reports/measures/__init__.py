@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reports.measures import checks, faults, loads, rates
+from reports.measures import checks, connections, faults, loads, rates
 from reports.measures.parts import Measure, Measurement, Part
 
 MEASURES: dict[str, Measure] = {
@@ -17,6 +17,7 @@ MEASURES: dict[str, Measure] = {
     "recovery.rto": faults.rto,
     "recovery.rpo_loss": faults.rpo,
     "bus.exactly_once": faults.exactly_once,
+    "bus.connections": connections.connections,
     "bus.gateways": checks.matrix,
     "data.countries": checks.count,
     "data.projects": checks.count,

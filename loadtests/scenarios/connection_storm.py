@@ -1,0 +1,65 @@
+"""As many connections to the bus as the machine allows, opened at a fixed rate and held, while messages flow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from infra import target as targets
+from loadtests.engine import connection_limits
+from loadtests.engine.bus_publisher import ROW
+from loadtests.engine.connection_holder import ConnectionHolderSpec
+from loadtests.engines import subscriber
+from loadtests.scenarios import Engine, Plan, Scenario, bus_ingest
+
+WANTED = 65_000
+"""The seed's claim for a region."""
+_OPENED_PER_S = 300.0
+"""A connection over TLS 1.3 with certificates of both sides took 2.5 ms of CPU in all: three quarters of a core."""
+_HELD_S = 20.0
+"""So long all of them are there at once, at the end of the measured window; in a short run a third of it."""
+
+
+def _observers(plan: Plan) -> list[Engine]:
+    held_s = min(_HELD_S, plan.duration_s / 3)
+    servers = max(1, len(targets.read(Path(plan.target)).nats_monitor))
+    allowed = connection_limits.allowed(
+        WANTED,
+        connection_limits.machine(plan.run_id, servers),
+        per_s=_OPENED_PER_S,
+        opening_s=plan.warmup_s + plan.duration_s - held_s,
+    )
+    return [subscriber(plan), *(_holder(plan, allowed, held_s, one) for one in range(allowed.holders))]
+
+
+def _holder(plan: Plan, allowed: connection_limits.Allowed, held_s: float, one: int) -> Engine:
+    name = f"holder-{one + 1}"
+    spec = ConnectionHolderSpec(
+        scenario=plan.scenario,
+        folder=plan.folder,
+        target=plan.target,
+        part=plan.part(name),
+        name=name,
+        connections=connection_limits.shares(allowed.connections, allowed.holders)[one],
+        per_s=_OPENED_PER_S / allowed.holders,
+        limited_by=allowed.limited_by,
+        asks=one == 0,
+        warmup_s=plan.warmup_s,
+        duration_s=plan.duration_s,
+        held_s=held_s,
+        offset_s=one / _OPENED_PER_S,
+    )
+    # Where the bus is: a way into the region would be one more thing that has to hold them.
+    return Engine(name=name, module="loadtests.engine.connection_holder", spec=spec, region=plan.regions[0])
+
+
+SCENARIO = Scenario(
+    name="connection-storm",
+    help=f"open {WANTED:,} connections to the bus, or all that the machine allows, and hold them while messages flow",
+    rows=("bus.connections", ROW, "bus.exactly_once"),
+    unit="messages/s",
+    rate=1000.0,
+    duration_s=240.0,
+    warmup_s=5.0,
+    generator=bus_ingest.SCENARIO.generator,
+    observers=_observers,
+)

@@ -147,6 +147,12 @@ def _consumer(name: str) -> User:
             f"{_API}.CONSUMER.CREATE.{gaps}.{wire.events_filter(stream.aggregate)}",
             f"{_API}.CONSUMER.MSG.NEXT.{gaps}", f"{_API}.CONSUMER.DELETE.{gaps}",
         ]  # fmt: skip
+        if name not in _ONCE:
+            # Its durable is a cursor that it makes anew itself, at a place that it looks for in the stream.
+            allowed += [
+                f"{_API}.CONSUMER.DELETE.{durable}", f"{_API}.STREAM.INFO.{stream.name}",
+                f"{_API}.STREAM.MSG.GET.{stream.name}",
+            ]  # fmt: skip
     return _user(name, allowed)
 
 

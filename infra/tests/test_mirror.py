@@ -24,6 +24,7 @@ from infra.topology import Node
 from loadtests.security import stores
 from system import wire
 from system.events import bus, mirrors, promote, streams
+from system.events.cursors import first_lacking
 from system.events.publish import publish
 from system.process import Surroundings
 from system.settings import Settings
@@ -114,7 +115,7 @@ def make_bus(system: System, count: int) -> int:
             config = streams.stream_config(stream, len(bus_layout.bus(system.place)))
             await until_done(lambda config=config: promote.promote_stream(js, config))  # type: ignore[misc]
         await promote.cut_back(js, STREAM, {"projects.0": count})
-        start = await promote.first_lacking(js, STREAM, {"projects.0": count - 1})
+        start = await first_lacking(js, STREAM, {"projects.0": count - 1})
         await streams.ensure_durable(js, STREAM, "analytics", start)
         return start
 

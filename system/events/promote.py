@@ -5,8 +5,8 @@ The database must take writes already. In this order, so that at no moment two r
 then on only this region's relay gets them; the mirrors that this region keeps become streams, which take publishes;
 what the streams hold beyond the database is removed (the database may have lost its last commits, and their positions
 will be given again); and every consumer gets its durable at the place in the stream from which anybody lacks anything,
-since durables are not mirrored. What the streams lack the relay publishes again: they are not those that its
-confirmations speak of.
+since durables are not mirrored; those that run once a region make theirs themselves. What the streams lack the relay
+publishes again: they are not those that its confirmations speak of.
 
 Where the bus is stretched over several regions its streams stay what they are. Twice does no harm.
 """
@@ -26,14 +26,14 @@ from nats.js.api import RawStreamMsg, StreamConfig
 from nats.js.errors import NotFoundError
 
 from system import process
-from system.domain.frames import span
 from system.domain.partitions import partitions_of
 from system.events import bus, streams
+from system.events.cursors import first_lacking, is_cursor, positions_in
 from system.process import Backoff, Surroundings
 from system.settings import Settings
 from system.store import outbox
 from system.store.session import Session, Unavailable
-from system.wire import POSITIONS_HEADER, STREAMS, Stream, event_subject
+from system.wire import STREAMS, Stream, event_subject
 
 _DEADLINE_S = 90.0
 _ANSWER_WITHIN_S = 5.0
@@ -61,32 +61,10 @@ async def cut_back(js: JetStreamContext, stream: Stream, heads: Mapping[str, int
     events of a message got their positions in one transaction, so it knows all of them or none."""
     removed = 0
     for partition in partitions_of(stream.aggregate):
-        while (last := await _last(js, stream, partition)) and _positions(last)[1] > heads.get(partition, 0):
+        while (last := await _last(js, stream, partition)) and positions_in(last)[1] > heads.get(partition, 0):
             await js.delete_msg(stream.name, last.seq or 0)
             removed += 1
     return removed
-
-
-async def first_lacking(js: JetStreamContext, stream: Stream, applied: Mapping[str, int]) -> int:
-    """From which stream sequence on everything lies that goes beyond these positions; the end if nothing does.
-
-    Looked for by halves: in a partition positions only go up, but for what was published again, and whatever was
-    published again reaches back to what some consumer lacked then.
-    """
-    state = (await js.stream_info(stream.name)).state
-    first = state.last_seq + 1
-    for partition in partitions_of(stream.aggregate):
-        low, high = max(1, state.first_seq), first
-        while low < high:
-            middle = (low + high) // 2
-            found = await _at_or_behind(js, stream, partition, middle)
-            if found is None or _positions(found)[1] > applied.get(partition, 0):
-                high = middle
-            else:
-                low = (found.seq or middle) + 1
-        if low < first and (found := await _at_or_behind(js, stream, partition, low)):
-            first = min(first, found.seq or low)
-    return first
 
 
 async def _last(js: JetStreamContext, stream: Stream, partition: str) -> RawStreamMsg | None:
@@ -94,18 +72,6 @@ async def _last(js: JetStreamContext, stream: Stream, partition: str) -> RawStre
         return await js.get_last_msg(stream.name, event_subject(partition))
     except NotFoundError:
         return None
-
-
-async def _at_or_behind(js: JetStreamContext, stream: Stream, partition: str, seq: int) -> RawStreamMsg | None:
-    try:
-        return await js.get_msg(stream.name, seq=seq, subject=event_subject(partition), next=True)
-    except NotFoundError:
-        return None
-
-
-def _positions(message: RawStreamMsg) -> tuple[int, int]:
-    """(0, 0) for a message that is none of the relay's."""
-    return span((message.headers or {}).get(POSITIONS_HEADER)) or (0, 0)
 
 
 async def _main(settings: Settings, log: logging.Logger) -> None:
@@ -151,8 +117,9 @@ async def _take_over(
     if removed:
         log.error("%s: the database has lost the events of %d messages, they were removed", stream.name, removed)
     start = await first_lacking(js, stream, known.applied)
-    log.warning("%s: %d consumers begin at %d", stream.name, len(known.consumers), start)
-    for consumer in known.consumers:
+    replicated = [consumer for consumer in known.consumers if not is_cursor(consumer)]
+    log.warning("%s: %d consumers begin at %d", stream.name, len(replicated), start)
+    for consumer in replicated:
         await streams.ensure_durable(js, stream, consumer, start)
 
 

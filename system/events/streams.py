@@ -133,23 +133,26 @@ async def last_positions(js: JetStreamContext, stream: Stream) -> dict[str, int]
 
 
 async def ensure_durable(js: JetStreamContext, stream: Stream, durable: str, start: int = 1) -> None:
-    """Create a pull consumer of all events of the stream, from the sequence `start` on; an existing one is kept."""
+    """Create a pull consumer of all events of the stream, from the sequence `start` on; an existing one is kept. It
+    has as many replicas as the stream; for one that has one, see `system.events.cursors`."""
     try:
         await js.consumer_info(stream.name, durable)
     except NotFoundError:
-        begin = ConsumerConfig()
-        if start > 1:
-            begin = ConsumerConfig(deliver_policy=DeliverPolicy.BY_START_SEQUENCE, opt_start_seq=start)
-        await js.add_consumer(
-            stream.name,
-            begin.evolve(
-                durable_name=durable,
-                filter_subject=events_filter(stream.aggregate),
-                ack_wait=ACK_WAIT_S,
-                max_deliver=-1,
-                max_ack_pending=ACK_PENDING_MAX,
-            ),
-        )
+        await js.add_consumer(stream.name, durable_config(stream, durable, start))
+
+
+def durable_config(stream: Stream, durable: str, start: int = 1) -> ConsumerConfig:
+    """What a pull consumer of all events of a stream is set to, that begins with this sequence."""
+    begin = ConsumerConfig()
+    if start > 1:
+        begin = ConsumerConfig(deliver_policy=DeliverPolicy.BY_START_SEQUENCE, opt_start_seq=start)
+    return begin.evolve(
+        durable_name=durable,
+        filter_subject=events_filter(stream.aggregate),
+        ack_wait=ACK_WAIT_S,
+        max_deliver=-1,
+        max_ack_pending=ACK_PENDING_MAX,
+    )
 
 
 async def _main(settings: Settings, log: logging.Logger) -> None:

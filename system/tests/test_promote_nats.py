@@ -13,7 +13,7 @@ from nats.aio.client import Client
 from nats.errors import NoRespondersError
 
 from infra import ports
-from system.events import mirrors, promote, streams
+from system.events import cursors, mirrors, promote, streams
 from system.events.mirrors import NotAMirror
 from system.events.publish import publish
 from system.settings import Settings, SettingsError
@@ -107,14 +107,14 @@ def test_what_the_database_lost_is_removed_from_the_end(settings: Settings, buse
 def test_consumers_begin_where_anybody_lacks_anything(settings: Settings, buses: Buses) -> None:
     async def work(iad: Client, ams: Client) -> None:
         js = iad.jetstream()
-        assert await promote.first_lacking(js, PROJECTS_STREAM, {}) == 1
+        assert await cursors.first_lacking(js, PROJECTS_STREAM, {}) == 1
         for position in range(1, 41):
             await publish_singly(js, [event(position, 0), event(position, 1)])
         # Positions 31 to 40 once more, as after an earlier loss.
         await publish(js, [event(position, 0) for position in range(31, 41)], 5)
 
         async def first(zero: int, one: int) -> int:
-            return await promote.first_lacking(js, PROJECTS_STREAM, {"projects.0": zero, "projects.1": one})
+            return await cursors.first_lacking(js, PROJECTS_STREAM, {"projects.0": zero, "projects.1": one})
 
         assert await first(0, 40) == 1
         assert await first(40, 0) == 2
@@ -157,7 +157,7 @@ def test_after_the_loss_of_iad_everything_is_published_in_ams_and_nothing_skippe
                 durable = await client.jetstream().consumer_info(NAME, "analytics")
                 begins = durable.config.opt_start_seq or 0
                 before = await client.jetstream().get_msg(NAME, seq=begins - 1)
-                assert promote._positions(before)[1] <= 20
+                assert cursors.positions_in(before)[1] <= 20
                 assert begins > 1
         finally:
             connection.terminate()

@@ -17,6 +17,7 @@ from nats.aio.msg import Msg
 _EXPIRES_S = 10.0
 _HEARTBEAT_S = 1.0
 _SILENCE_MAX_S = 2.5
+_UNANSWERED_MAX = 2
 _REFUSED_WAIT_S = 0.2
 _NS = 10**9
 _BYTES_MAX = 2 * 1024 * 1024
@@ -45,6 +46,8 @@ class Puller:
         self._open = 0
         """How many messages the server may still send on our request."""
         self._heard_at = 0.0
+        self._unanswered = 0
+        """Requests in a row of which nothing was heard."""
         self._refused: str | None = None
 
     async def __aenter__(self) -> Puller:
@@ -57,7 +60,7 @@ class Puller:
 
     async def take(self) -> list[Msg]:
         """All messages that have arrived, at least one; waits for them as long as it takes. Refused if the
-        server says that it has no such consumer, or nobody there to answer."""
+        server says that it has no such consumer, or nobody answers, which takes about five seconds to tell."""
         while not self._arrived:
             if self._refused is not None:
                 reason, self._refused = self._refused, None
@@ -79,6 +82,14 @@ class Puller:
         silent = time.monotonic() - self._heard_at > _SILENCE_MAX_S
         if (self._open > 0 and not silent) or not self._client.is_connected:
             return
+        if self._open > 0:
+            self._unanswered += 1
+            if self._unanswered >= _UNANSWERED_MAX:
+                self._unanswered = 0
+                self._refused = f"{_UNANSWERED_MAX} requests were not answered"
+                self._open = 0
+                self._something.set()
+                return
         self._open = self._batch_max
         self._heard_at = time.monotonic()
         request = {
@@ -91,6 +102,7 @@ class Puller:
 
     async def _on_message(self, message: Msg) -> None:
         self._heard_at = time.monotonic()
+        self._unanswered = 0
         status = (message.headers or {}).get("Status")
         if status is None:
             self._open -= 1

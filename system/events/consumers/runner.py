@@ -25,6 +25,7 @@ from system.events.consumers.persist import Persister, Settled, Unreadable
 from system.events.consumers.pull import Puller, Refused
 from system.events.consumers.recover import read_missing, read_outbox
 from system.events.consumers.report import Reporter
+from system.events.cursors import ensure_cursor, is_cursor
 from system.events.streams import ensure_durable
 from system.process import Backoff, Surroundings
 from system.settings import Settings
@@ -32,6 +33,7 @@ from system.store.session import Session, Unavailable
 from system.wire import POSITIONS_HEADER, STREAMS, Stream, gap_reader
 
 _BATCH_MAX = 500
+_DURABLE_WITHIN_S = 2.0
 _ACK_WITHIN_S = 2.0
 _HELD_AGAIN_AFTER_S = 0.3
 _GAP_PATIENCE_S = 4.0
@@ -39,13 +41,15 @@ _GAP_PATIENCE_S = 4.0
 
 
 class Consumer:
-    """One consumer on one stream. `name` is its durable's, and what its dead letters go by."""
+    """One consumer on one stream. `name` is its durable's, and what its dead letters go by; the durable is a mere
+    cursor (`system.events.cursors`) if the name is a region's."""
 
     def __init__(
         self, name: str, stream: Stream, effect: Effect, settings: Settings, client: Client, around: Surroundings,
         log: logging.Logger,
     ) -> None:  # fmt: skip
         self._name = name
+        self._is_cursor = is_cursor(name)
         self._stream = stream
         self._effect = effect
         self._client = client
@@ -67,9 +71,9 @@ class Consumer:
         try:
             while True:
                 try:
-                    await ensure_durable(self._client.jetstream(timeout=2), self._stream, self._name)
+                    await self._ensure_durable()
                     await self._consume(backoff)
-                except (Refused, Error, OSError) as error:
+                except (Refused, Unavailable, Error, OSError) as error:
                     self._around.away(self._stream.name, error)
                     await backoff.wait()
         finally:
@@ -78,7 +82,17 @@ class Consumer:
             self._outbox.close()
             await self._effect.close()
 
+    async def _ensure_durable(self) -> None:
+        js = self._client.jetstream(timeout=_DURABLE_WITHIN_S)
+        if self._is_cursor:
+            await ensure_cursor(js, self._stream, self._name, self._effect.positions, self._log)
+        else:
+            await ensure_durable(js, self._stream, self._name)
+
     async def _consume(self, backoff: Backoff) -> None:
+        """Until the durable is gone, or is seen to have begun again: one in the memory of a node that was restarted
+        goes back to where it began."""
+        delivered = 0
         async with Puller(self._client, self._stream.name, self._name, _BATCH_MAX) as puller:
             self._around.back(self._stream.name)
             self.consuming.set()
@@ -89,6 +103,9 @@ class Consumer:
                 self._redeliveries.inc(sum(one.metadata.num_delivered > 1 for one in messages))
                 batch, unreadable = await self._opened(messages)
                 await self._settle(messages, await self._persister.apply(batch, unreadable))
+                if messages[0].metadata.sequence.consumer <= delivered:
+                    raise Refused(f"the durable {self._name} has begun again")
+                delivered = messages[-1].metadata.sequence.consumer
 
     async def _opened(self, messages: Iterable[Msg]) -> tuple[Batch, dict[str, list[Unreadable]]]:
         """What the messages hold, by partition. One that is none of the relay's is put aside at once."""

@@ -1,0 +1,156 @@
+"""The bare publisher that shows what the bus gives: fast-ingest batches of prepared bytes, as fast as a bounded window
+takes them. No schedule, no ledger, no clock a message; it takes a tenth of a core where the servers take two.
+
+It fills the same stream as a load, under the same settings, and leaves it as it was: gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+
+from infra import target as targets
+from infra.target import Target
+from loadtests.engine import load_stream, publish_modes
+from loadtests.engine.flights import Run
+from loadtests.engine.nats_client import NatsClient, inbox
+from loadtests.engine.nats_wire import subscribe
+from loadtests.engine.process import Control, EngineError, run_engine
+from reports.evidence.folder import write_record
+
+_SUBJECT = f"{load_stream.SUBJECTS.removesuffix('>')}calibration"
+_POLL_S = 0.01
+
+
+class CalibratorSpec(msgspec.Struct, frozen=True, kw_only=True):
+    target: str
+    part: str
+    warmup_s: float
+    duration_s: float
+    window: int
+    """Unacknowledged messages at most."""
+    payload_bytes: int = 128
+    batch: int = 250
+    drain_s: float = 5.0
+
+
+class CalibratorPart(msgspec.Struct, frozen=True, kw_only=True):
+    """What it measured: messages that were acknowledged between the two instants, and those that never were."""
+
+    begin_ns: int
+    end_ns: int
+    acked: int
+    failed: int
+    settings: dict[str, str]
+
+
+class Calibrator:
+    """Keeps the window full from `start` until `stop`."""
+
+    def __init__(self, spec: CalibratorSpec, target: Target) -> None:
+        self.acked = 0
+        self.failed = 0
+        self._spec = spec
+        self._inbox = inbox(target.nats_load)
+        self.mode = publish_modes.make(
+            "fast", subject=_SUBJECT, inbox=self._inbox, publisher=1, payload_bytes=spec.payload_bytes,
+            batch=spec.batch,
+        )  # fmt: skip
+        self._sent = 0
+        self._running = False
+        self.client = NatsClient(target, self, name="load-calibrator")
+
+    def start(self) -> None:
+        self._running = True
+        self._pump()
+
+    def stop(self) -> None:
+        self._running = False
+
+    def _pump(self) -> None:
+        batch, flights = self._spec.batch, self.mode.flights
+        while self._running and self.client.connected and flights.count + batch <= self._spec.window:
+            self.client.write(self.mode.encode([Run(self._sent, self._sent + batch, 0)], 0))
+            self._sent += batch
+
+    def close(self) -> None:
+        """What is in flight never comes."""
+        self.failed += sum(run.end - run.first for run in self.mode.flights.clear())
+
+    # What the connection tells.
+
+    def on_connected(self) -> None:
+        self.client.write(subscribe(self._inbox + b".>", 1))
+        self._pump()
+
+    def on_lost(self, reason: str) -> None:
+        self.close()
+
+    def on_refused(self, what: str) -> None:
+        """Its messages then go unacknowledged, and are counted as such."""
+
+    def on_batch(self) -> None:
+        # The acknowledgements in this batch make room; they are parsed before the loop gets to it.
+        asyncio.get_running_loop().call_soon(self._pump)
+
+    def on_message(self, subject: bytes, reply: bytes, headers: bytes, payload: bytes) -> None:
+        for run, outcome, _ in self.mode.answered(subject, headers, payload):
+            if outcome == "ok":
+                self.acked += run.end - run.first
+            else:
+                self.failed += run.end - run.first
+
+
+async def work(spec: CalibratorSpec, control: Control) -> None:
+    target = targets.read(Path(spec.target))
+    await load_stream.prepare(target)
+    calibrator = Calibrator(spec, target)
+    try:
+        await calibrator.client.wait_connected()
+        begin_ns = await control.begin()
+        if begin_ns is not None:
+            write_record(Path(spec.part), await _measure(spec, calibrator, begin_ns))
+    finally:
+        await calibrator.client.close()
+        await _clear_away(target)
+
+
+async def _measure(spec: CalibratorSpec, calibrator: Calibrator, begin_ns: int) -> CalibratorPart:
+    await _until(begin_ns)
+    calibrator.start()
+    await _until(begin_ns + round(spec.warmup_s * 1e9))
+    first_ns, first = time.monotonic_ns(), calibrator.acked
+    await _until(first_ns + round(spec.duration_s * 1e9))
+    last_ns, last = time.monotonic_ns(), calibrator.acked
+    calibrator.stop()
+    deadline = time.monotonic() + spec.drain_s
+    while calibrator.mode.flights.count and time.monotonic() < deadline:
+        await asyncio.sleep(_POLL_S)
+    calibrator.close()
+    settings = {
+        "payload_bytes": str(spec.payload_bytes),
+        "mode": calibrator.mode.words,
+        "window": f"{spec.window:,}",
+    }
+    return CalibratorPart(
+        begin_ns=first_ns, end_ns=last_ns, acked=last - first, failed=calibrator.failed, settings=settings
+    )  # fmt: skip
+
+
+async def _until(instant_ns: int) -> None:
+    await asyncio.sleep(max(0.0, (instant_ns - time.monotonic_ns()) / 1e9))
+
+
+async def _clear_away(target: Target) -> None:
+    try:
+        await load_stream.delete(target)
+    except EngineError as error:
+        print(f"the stream stays behind: {error}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    run_engine(CalibratorSpec, work)

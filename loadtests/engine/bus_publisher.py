@@ -31,6 +31,8 @@ from reports.evidence import Outcome, RunFolder, Span
 from reports.evidence.folder import Appender, write_record
 
 ROW = "bus.publish_p99"
+RATE_ROW = "bus.throughput"
+"""Of messages: events in frames are no messages."""
 _DRAIN_INTERVAL_S = 0.05
 _RESERVE_S = 0.1
 """How much of the schedule one `about to be sent` record covers."""
@@ -223,7 +225,8 @@ async def work(spec: BusPublisherSpec, control: Control) -> None:
         await _drain(publisher, spec.drain_s, report)
         publisher.close(time.monotonic_ns())
         report()
-        write_record(Path(spec.part), tally.close(pacer.released, publisher.settings, publisher.problems))
+        rate = None if spec.mode == "frames" else RATE_ROW
+        write_record(Path(spec.part), tally.close(pacer.released, publisher.settings, publisher.problems, rate=rate))
         await publisher.client.close()
 
 

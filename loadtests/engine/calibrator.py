@@ -24,6 +24,9 @@ from reports.evidence.folder import write_record
 
 _SUBJECT = f"{load_stream.SUBJECTS.removesuffix('>')}calibration"
 _POLL_S = 0.01
+_BATCH = 250
+_BATCHES_MIN = 8
+"""In flight, so that the bus never waits for the next."""
 
 
 class CalibratorSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,7 +37,6 @@ class CalibratorSpec(msgspec.Struct, frozen=True, kw_only=True):
     window: int
     """Unacknowledged messages at most."""
     payload_bytes: int = 128
-    batch: int = 250
     drain_s: float = 5.0
 
 
@@ -54,11 +56,12 @@ class Calibrator:
     def __init__(self, spec: CalibratorSpec, target: Target) -> None:
         self.acked = 0
         self.failed = 0
-        self._spec = spec
+        self._window = spec.window
+        self._batch = max(1, min(_BATCH, spec.window // _BATCHES_MIN))
         self._inbox = inbox(target.nats_load)
         self.mode = publish_modes.make(
             "fast", subject=_SUBJECT, inbox=self._inbox, publisher=1, payload_bytes=spec.payload_bytes,
-            batch=spec.batch,
+            batch=self._batch,
         )  # fmt: skip
         self._sent = 0
         self._running = False
@@ -72,8 +75,8 @@ class Calibrator:
         self._running = False
 
     def _pump(self) -> None:
-        batch, flights = self._spec.batch, self.mode.flights
-        while self._running and self.client.connected and flights.count + batch <= self._spec.window:
+        batch, flights = self._batch, self.mode.flights
+        while self._running and self.client.connected and flights.count + batch <= self._window:
             self.client.write(self.mode.encode([Run(self._sent, self._sent + batch, 0)], 0))
             self._sent += batch
 

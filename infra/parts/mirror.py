@@ -13,7 +13,6 @@ from infra import bus_layout
 from infra.parts import nats
 from infra.parts.nats import Nats
 from infra.site import Place
-from infra.topology import Node
 from system import wire
 
 _UNDER_WAY_MAX = 50
@@ -64,12 +63,6 @@ def lags(place: Place) -> dict[str, dict[str, int]]:
     }
 
 
-def last_sequence(place: Place, node: Node, stream: str) -> int:
-    """The last message of a stream that a mirror's node holds; 0 if it does not tell."""
-    states = (held["state"] for held in nats.streams(place, node) if held["name"] == stream)
-    return int(next(states, {"last_seq": 0})["last_seq"])
-
-
 def _states(place: Place, region: str) -> dict[str, dict[str, Any]]:
     """The mirrors of a region as their leaders tell of them: stream -> `lag`, `active`."""
     found: dict[str, dict[str, Any]] = {}
@@ -80,4 +73,4 @@ def _states(place: Place, region: str) -> dict[str, dict[str, Any]]:
     return found
 
 
-__all__ = ["Mirror", "lags", "last_sequence", "missing", "settings"]
+__all__ = ["Mirror", "lags", "missing", "settings"]

@@ -173,6 +173,12 @@ def streams(place: Place, node: Node, asked: str = "") -> Iterator[dict[str, Any
         yield from account.get("stream_detail", [])
 
 
+def last_sequence(place: Place, node: Node, stream: str) -> int:
+    """The last message of a stream that a node of the bus or of a mirror holds itself; 0 if it does not tell."""
+    states = (held["state"] for held in streams(place, node) if held["name"] == stream)
+    return int(next(states, {"last_seq": 0})["last_seq"])
+
+
 def stream_states(place: Place) -> dict[str, dict[str, Any]]:
     """Every stream's cluster state as its leader tells it (a follower's own view is wrong): name -> `leader`,
     `replicas` [{name, current, lag, active, offline}]. A stream without a leader is not in it."""

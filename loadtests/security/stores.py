@@ -7,12 +7,14 @@ import mmap
 import secrets
 from pathlib import Path
 
-import nats
+from nats import connect
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
 from infra.fabric.process import System
-from infra.parts import mirror
+from infra.parts import nats
+from infra.parts.mirror import Mirror
+from infra.parts.nats import Nats
 from infra.site import Place
 from infra.topology import Node
 from loadtests.engine import load_stream
@@ -21,6 +23,7 @@ from system import wire
 
 _WITHIN_S = 15.0
 _LOOK_EVERY_S = 0.2
+_MIRRORED = wire.PROJECTS_STREAM
 
 
 def new_canary() -> str:
@@ -35,12 +38,13 @@ async def where_found(system: System, canary: str) -> dict[str, list[str]]:
     await load_stream.prepare(target)
     try:
         async with asyncio.timeout(_WITHIN_S):
-            client = await nats.connect(**target.nats_options(target.nats_load), allow_reconnect=False)
+            client = await connect(**target.nats_options(target.nats_load), allow_reconnect=False)
             try:
-                await _through(client, canary)
-                mirrors = system.place.nodes(mirror.Mirror.kind)
-                await _mirrored(client, system.place, mirrors, canary)
-                stores = [*system.place.nodes("nats"), *mirrors]
+                bus, mirrors = system.place.nodes(Nats.kind), system.place.nodes(Mirror.kind)
+                await _held(system.place, bus, load_stream.NAME, await _through(client, canary))
+                if mirrors:
+                    await _held(system.place, mirrors, _MIRRORED.name, await _to_mirrors(client, canary))
+                stores = [*bus, *mirrors]
                 return {node.name: holding(system.site.folder(node), canary.encode()) for node in stores}
             finally:
                 await client.close()
@@ -50,24 +54,31 @@ async def where_found(system: System, canary: str) -> dict[str, list[str]]:
         await load_stream.delete(target)
 
 
-async def _through(client: Client, canary: str) -> None:
+async def _through(client: Client, canary: str) -> int:
+    """Its sequence in the load's stream."""
     js = client.jetstream(timeout=5)
     subject = f"load.{canary}"
     ack = await js.publish(subject, canary.encode(), headers={"Canary": canary})
     stored = await js.get_msg(load_stream.NAME, ack.seq)
     if stored.data != canary.encode() or stored.subject != subject:
         raise EngineError(f"expected the canary in {load_stream.NAME}, found {stored.subject}")
+    return ack.seq
 
 
-async def _mirrored(client: Client, place: Place, mirrors: list[Node], canary: str) -> None:
-    """Nothing without a mirror. Only the system's own streams have mirrors; what their probes of health send may be
-    sent by who puts load, too. The deadline is the caller's."""
-    if not mirrors:
-        return
-    stream = wire.PROJECTS_STREAM
-    ack = await client.jetstream(timeout=5).publish(stream.health_subject, canary.encode(), headers={"Canary": canary})
-    for node in mirrors:
-        while await asyncio.to_thread(mirror.last_sequence, place, node, stream.name) < ack.seq:
+async def _to_mirrors(client: Client, canary: str) -> int:
+    """Its sequence in a stream that has mirrors: only the system's own have. What their probes of health send may be
+    sent by who puts load, too."""
+    ack = await client.jetstream(timeout=5).publish(
+        _MIRRORED.health_subject, canary.encode(), headers={"Canary": canary}
+    )
+    return ack.seq
+
+
+async def _held(place: Place, nodes: list[Node], stream: str, sequence: int) -> None:
+    """Until every node has it: a quorum acknowledged it, and one that lags would be found clean. The deadline is the
+    caller's."""
+    for node in nodes:
+        while await asyncio.to_thread(nats.last_sequence, place, node, stream) < sequence:
             await asyncio.sleep(_LOOK_EVERY_S)
 
 

@@ -6,7 +6,7 @@ figures are for the eye; verdicts read the histograms of `tally`.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 
 import msgspec
 
@@ -20,6 +20,8 @@ class Stat(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
     name: str
     method: str
+    warmup: bool = False
+    """Whether it is of the warm-up: shown while that goes on, and part of no total."""
     response_times_ms: dict[int, int]
     """As Locust buckets them -> count, of those that were answered, ok or not."""
     total_ms: float
@@ -29,24 +31,28 @@ class Stat(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class _Gathering:
-    """The gathering of one `Stat`."""
+    """The gathering of one `Stat`. What is done for each operation is only counting; the rest waits for `take`."""
 
     def __init__(self) -> None:
-        self.times: dict[int, int] = defaultdict(int)
+        self.times_ms: dict[float, int] = {}
         self.errors: dict[str, int] = defaultdict(int)
-        self.total_ms = 0.0
-        self.min_ms = float("inf")
-        self.max_ms = 0.0
 
     def add(self, latency_ms: float, error: str, count: int) -> None:
-        self.times[_locust_bucket(latency_ms)] += count
-        self.total_ms += latency_ms * count
-        self.min_ms = min(self.min_ms, latency_ms)
-        self.max_ms = max(self.max_ms, latency_ms)
+        self.times_ms[latency_ms] = self.times_ms.get(latency_ms, 0) + count
         if error:
             text = error[:_MAX_ERROR_CHARS]
             known = text in self.errors or len(self.errors) < _MAX_ERROR_TEXTS
             self.errors[text if known else "other"] += count
+
+    def stat(self, method: str, name: str, *, warmup: bool) -> Stat:
+        times: Counter[int] = Counter()
+        for latency_ms, count in self.times_ms.items():
+            times[_locust_bucket(latency_ms)] += count
+        return Stat(
+            name=name, method=method, warmup=warmup, response_times_ms=times,
+            total_ms=sum(latency_ms * count for latency_ms, count in self.times_ms.items()),
+            min_ms=min(self.times_ms), max_ms=max(self.times_ms), errors=self.errors,
+        )  # fmt: skip
 
 
 def _locust_bucket(latency_ms: float) -> int:
@@ -60,20 +66,16 @@ class LiveStats:
     """Gathers what ended between two looks."""
 
     def __init__(self) -> None:
-        self._gathered: dict[tuple[str, str], _Gathering] = defaultdict(_Gathering)
+        self._gathered: dict[tuple[str, str, bool], _Gathering] = defaultdict(_Gathering)
 
-    def add(self, method: str, name: str, latency_ms: float, error: str = "", count: int = 1) -> None:
+    def add(
+        self, method: str, name: str, latency_ms: float, error: str = "", count: int = 1, *, warmup: bool = False
+    ) -> None:
         """`count` operations ended, listed under `method` and `name`; `error` is empty if they succeeded."""
-        self._gathered[method, name].add(latency_ms, error, count)
+        self._gathered[method, name, warmup].add(latency_ms, error, count)
 
     def take(self) -> list[Stat]:
         """What ended since last asked for."""
-        taken = [
-            Stat(
-                name=name, method=method, response_times_ms=seen.times, total_ms=seen.total_ms,
-                min_ms=seen.min_ms, max_ms=seen.max_ms, errors=seen.errors,
-            )
-            for (method, name), seen in self._gathered.items()
-        ]  # fmt: skip
+        taken = [seen.stat(method, name, warmup=warmup) for (method, name, warmup), seen in self._gathered.items()]
         self._gathered.clear()
         return taken

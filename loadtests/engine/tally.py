@@ -31,6 +31,8 @@ _NS = 1_000_000_000
 _FAILURE_BUCKET_NS = _NS // 10
 _COMPLETED_WITHIN_NS = _NS // 4
 """Of the window's end: what is on its way then is no backlog yet; reports/evidence says so of a rate."""
+_SECONDS_OPEN = 10
+"""Seconds that are still counted: about as long as an operation may take."""
 
 
 class PartSecond(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,10 +68,12 @@ class Tally:
 
     def __init__(self, schedule: Schedule, row: str) -> None:
         self._schedule = schedule
+        self._measured_ns, self._end_ns = schedule.measured_ns, schedule.end_ns
         self._row = row
         self._lag = Recorder()
         self._operations: dict[str | None, Recorder] = defaultdict(Recorder)
         self._seconds: dict[int, Recorder] = defaultdict(Recorder)
+        self._past: dict[int, Latencies] = {}
         self._failures: dict[tuple[int, str, str, Outcome, str], list[int]] = {}
         self.live = LiveStats()
         self._counts: dict[Outcome, int] = {"ok": 0, "fail": 0, "unknown": 0}
@@ -77,7 +81,7 @@ class Tally:
         self._completed = 0
 
     def measured(self, intended_ns: int) -> bool:
-        return self._schedule.measured_ns <= intended_ns < self._schedule.end_ns
+        return self._measured_ns <= intended_ns < self._end_ns
 
     def ready(self, intended_ns: int, now_ns: int, count: int = 1) -> None:
         """`count` operations were released to be sent: what they are late by is the generator's own fault. From
@@ -92,13 +96,16 @@ class Tally:
     ) -> None:  # fmt: skip
         """`count` operations ended at `now_ns`. `method` and `name` are what Locust lists them under."""
         latency_us = (now_ns - intended_ns) // 1000
-        self.live.add(method, name, latency_us / 1000, detail if outcome != "ok" else "", count)
-        if not self.measured(intended_ns):
+        warmup = not self.measured(intended_ns)
+        self.live.add(method, name, latency_us / 1000, detail if outcome != "ok" else "", count, warmup=warmup)
+        if warmup:
             return
         self._counts[outcome] += count
-        if outcome == "ok" and now_ns <= self._schedule.end_ns + _COMPLETED_WITHIN_NS:
+        if outcome == "ok" and now_ns <= self._end_ns + _COMPLETED_WITHIN_NS:
             self._completed += count
-        index = (intended_ns - self._schedule.measured_ns) // _NS
+        index = (intended_ns - self._measured_ns) // _NS
+        if index not in self._seconds:
+            self._fold(max(index, *self._seconds, 0) - _SECONDS_OPEN)
         for recorder in (self._operations[region], self._seconds[index]):
             if outcome == "ok":
                 recorder.record_us(latency_us, count)
@@ -111,6 +118,13 @@ class Tally:
             seen = self._failures.setdefault(key, [intended_ns, 0])
             seen[0] = min(seen[0], intended_ns)
             seen[1] += count
+
+    def _fold(self, before: int) -> None:
+        """Keep of the seconds that are long past only their records: what counts one takes up to a hundred times as
+        much, and an hour has 3,600. What ends later still is added to them."""
+        for index in [index for index in self._seconds if index < before]:
+            late = self._seconds.pop(index).close()
+            self._past[index] = merge([self._past[index], late]) if index in self._past else late
 
     @property
     def failed(self) -> int:
@@ -132,6 +146,7 @@ class Tally:
         """The part of a load of which `released` operations came due: all, unless it was ended early. `rate` is the row
         that the pace of its completion is evidence for."""
         schedule = self._schedule
+        self._fold(max(self._seconds, default=0) + 1)
         offered = max(0, released - schedule.first_measured)
         whole = released >= schedule.total
         return Part(
@@ -149,7 +164,7 @@ class Tally:
                 for region, recorder in self._operations.items()
             ],
             rates=[Rate(name=rate, offered=offered, completed=self._completed)] if rate else [],
-            seconds=[PartSecond(index=i, latencies=r.close()) for i, r in sorted(self._seconds.items())],
+            seconds=[PartSecond(index=index, latencies=self._past[index]) for index in sorted(self._past)],
             settings=settings,
             problems=list(problems),
         )

@@ -105,3 +105,22 @@ def test_a_line_of_live_statistics_keeps_its_size_whatever_the_errors_say() -> N
     assert sum(stat.errors.values()) == 1000
     assert len(stat.errors) <= 11
     assert max(map(len, stat.errors)) <= 100
+
+
+def test_seconds_that_are_long_past_are_kept_small_and_lose_nothing() -> None:
+    schedule = Schedule(0, 2.0, 0.0, 60.0)
+    tally = Tally(schedule, "api.read_p99")
+    order = [*range(120), *range(40)]  # The first ones end twice: long after their second, too.
+    for n in order:
+        tally.ended(schedule.intended_ns(n), schedule.intended_ns(n) + MS, "ok", method="GET", name="/x")
+    assert len(tally._seconds) <= 20, "histograms in use"
+    load = _merged([tally.close(120, {})])
+    assert [second.ok for second in load.seconds] == [4] * 20 + [2] * 40
+    assert {second.p99_ms for second in load.seconds} == {1.0}
+
+
+def test_the_warm_up_is_shown_apart() -> None:
+    tally = Tally(SCHEDULE, "api.read_p99")
+    for n in (8, 9, 10):
+        tally.ended(SCHEDULE.intended_ns(n), SCHEDULE.intended_ns(n) + MS, "ok", method="GET", name="/x")
+    assert {stat.warmup: sum(stat.response_times_ms.values()) for stat in tally.live.take()} == {True: 2, False: 1}

@@ -32,19 +32,20 @@ def publisher(
     plan: Plan, user: int, *, burst_s: float, mode: ModeName, window: int, batch: int = 500, payload_bytes: int = 128
 ) -> Engine:
     """User `user`'s share of the messages, in bursts of what gathers in `burst_s`; the others as BusPublisherSpec's."""
-    name, rate = f"publisher-{user + 1}", plan.rate / plan.users
+    name = f"publisher-{user + 1}"
     spec = BusPublisherSpec(
         scenario=plan.scenario,
         folder=plan.folder,
         target=plan.target,
         part=plan.part(name),
-        subject=_subject(plan),
+        subject=subject(plan),
         publisher=user + 1,
-        rate=rate,
+        users=plan.users,
+        arrival=plan.arrival,
         warmup_s=plan.warmup_s,
-        duration_s=plan.duration_s,
+        seed=plan.seed * MAX_USERS + user,
         offset_s=user * burst_s / plan.users,
-        burst=max(1, round(rate * burst_s)),
+        burst=max(1, round(plan.rate / plan.users * burst_s)),
         mode=mode,
         batch=batch,
         payload_bytes=payload_bytes,
@@ -60,14 +61,14 @@ def subscriber(plan: Plan) -> Engine:
         folder=plan.folder,
         target=plan.target,
         part=plan.part("subscriber"),
-        subject=_subject(plan),
+        subject=subject(plan),
         warmup_s=plan.warmup_s,
         duration_s=plan.duration_s,
     )
     return Engine(name="subscriber", module="loadtests.engine.bus_subscriber", spec=spec, region=plan.regions[0])
 
 
-def _subject(plan: Plan) -> str:
+def subject(plan: Plan) -> str:
     """Below which a run's messages go."""
     # A subject's token may not hold dots, spaces or wildcards.
     return "load." + re.sub(r"[^A-Za-z0-9_-]", "-", plan.run_id)

@@ -27,6 +27,7 @@ from infra.options import Options, parse
 from infra.target import Target
 from loadtests.benchmarks.bus_publish import nats_py
 from loadtests.engine import load_stream, numbered
+from loadtests.engine.arrival import even
 from loadtests.engine.arrivals import Arrivals
 from loadtests.engine.bus_publisher import BusPublisherSpec
 from loadtests.engine.ordered_consumer import Deliveries, OrderedConsumer, Shape
@@ -75,7 +76,7 @@ def _publish(place: Path, offer: Offer, pids: list[int]) -> str:
     (place / "evidence").mkdir(exist_ok=True)
     spec = BusPublisherSpec(
         scenario="benchmark", folder=str(place), target=str(place / "target.json"), part=str(place / "part.json"),
-        subject=_SUBJECT, publisher=1, rate=offer.rate, warmup_s=_WARMUP_S, duration_s=offer.seconds,
+        subject=_SUBJECT, publisher=1, arrival=even(offer.rate, offer.seconds), warmup_s=_WARMUP_S,
         burst=max(1, round(offer.rate * _BURST_S)), mode=offer.mode, batch=offer.batch, window=offer.window,
     )  # fmt: skip
     (place / "spec.json").write_bytes(msgspec.json.encode(spec))

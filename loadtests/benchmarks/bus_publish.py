@@ -24,6 +24,7 @@ import uvloop
 from infra import target as targets
 from infra.target import Target
 from loadtests.engine import load_stream, numbered
+from loadtests.engine.arrival import even
 from loadtests.engine.bus_publisher import BusPublisherSpec, Publisher
 from loadtests.engine.process import EngineError
 from loadtests.engine.publish_modes import SUBJECTS
@@ -64,8 +65,8 @@ async def nats_py(target: Target, seconds: float) -> Result:
 
 async def _bulk(target: Target, seconds: float, folder: Path) -> Result:
     spec = BusPublisherSpec(
-        scenario="benchmark", folder=str(folder), target="", part="", subject=_SUBJECT, publisher=1, rate=1.0,
-        warmup_s=0.0, duration_s=1.0, payload_bytes=_PAYLOAD_BYTES, window=_WINDOW,
+        scenario="benchmark", folder=str(folder), target="", part="", subject=_SUBJECT, publisher=1,
+        arrival=even(1.0, 1.0), warmup_s=0.0, payload_bytes=_PAYLOAD_BYTES, window=_WINDOW,
     )  # fmt: skip
     with RunFolder(folder).spans("benchmark") as ledger:
         publisher = Publisher(spec, ledger, target)

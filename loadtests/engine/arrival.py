@@ -51,6 +51,10 @@ class Arrival(msgspec.Struct, frozen=True, kw_only=True):
         return self.expected / self.duration_s
 
     @property
+    def peak_rate(self) -> float:
+        return max(rate for _, rate in self.points)
+
+    @property
     def even(self) -> bool:
         """Whether it is one rate, evenly."""
         return not self.random and len({rate for _, rate in self.points}) == 1
@@ -89,6 +93,12 @@ def schedule(
     profile = Profile([(second, each / users) for second, each in [(0.0, first), *shifted]])
     curve = Poisson(profile, seed) if arrival.random else Even(profile, user / users)
     return Schedule(begin_ns, rate, warmup_s, arrival.duration_s, burst, curve)
+
+
+def even(rate: float, duration_s: float) -> Arrival:
+    """One rate, evenly. ScheduleError for what no schedule can follow."""
+    points = [(0.0, check_rate(rate)), (check_duration(duration_s), rate)]
+    return check(Arrival(text=f"{rate:g}/s", points=points))
 
 
 class _Line(NamedTuple):

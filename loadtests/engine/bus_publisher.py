@@ -17,7 +17,8 @@ import msgspec
 
 from infra import target as targets
 from infra.target import Target
-from loadtests.engine import publish_modes
+from loadtests.engine import arrival, publish_modes
+from loadtests.engine.arrival import Arrival
 from loadtests.engine.flights import Run
 from loadtests.engine.nats_client import NatsClient, inbox
 from loadtests.engine.nats_wire import subscribe
@@ -40,7 +41,7 @@ _IN_FLIGHT_BYTES_MAX = 64 * 1024 * 1024
 
 
 class BusPublisherSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """`rate` is what this publisher offers, in messages a second."""
+    """`arrival` is what all `users` publishers together offer, in messages; this one is `publisher` of them, from 1."""
 
     scenario: str
     folder: str
@@ -49,9 +50,10 @@ class BusPublisherSpec(msgspec.Struct, frozen=True, kw_only=True):
     subject: str
     """`load.<run>`; messages go to `<subject>.<0 to 299>`."""
     publisher: int
-    rate: float
+    users: int = 1
+    arrival: Arrival
     warmup_s: float
-    duration_s: float
+    seed: int = 1
     offset_s: float = 0.0
     burst: int = 1
     """Messages that are due at the same instant."""
@@ -195,7 +197,7 @@ class Publisher:
         return {
             "payload_bytes": str(spec.payload_bytes),
             "mode": self._mode.words,
-            "arrivals": f"bursts of {spec.burst}, {spec.rate / spec.burst:,.0f} a second and publisher",
+            "arrivals": f"bursts of {spec.burst}, {self._schedule.rate / spec.burst:,.0f} a second and publisher",
             "window": f"{self._window:,} a publisher",
             "connections": "1 a publisher",
         }
@@ -211,7 +213,10 @@ async def work(spec: BusPublisherSpec, control: Control) -> None:
         if begin_ns is None:
             return
         begin_ns += round(spec.offset_s * 1e9)
-        schedule = Schedule(begin_ns, spec.rate, spec.warmup_s, spec.duration_s, spec.burst)
+        schedule = arrival.schedule(
+            spec.arrival, begin_ns=begin_ns, warmup_s=spec.warmup_s, user=spec.publisher - 1, users=spec.users,
+            seed=spec.seed, burst=spec.burst,
+        )  # fmt: skip
         tally = Tally(schedule, ROW)
         publisher.begin(schedule, tally)
 

@@ -19,7 +19,7 @@ _WINDOW = 16_384
 
 
 def _generator(plan: Plan, user: int) -> Engine:
-    if plan.rate > _SINGLES_PER_S_MAX:
+    if plan.arrival.peak_rate > _SINGLES_PER_S_MAX:
         return publisher(plan, user, burst_s=_BURST_S, mode="fast", window=_WINDOW)
     return publisher(plan, user, burst_s=_BURST_S, mode="singles", window=_WINDOW // 4)
 
@@ -33,5 +33,6 @@ SCENARIO = Scenario(
     duration_s=30.0,
     warmup_s=5.0,
     generator=_generator,
+    arrivals=True,
     observers=lambda plan: [subscriber(plan)],
 )

@@ -31,5 +31,6 @@ SCENARIO = Scenario(
     duration_s=30.0,
     warmup_s=5.0,
     generator=_generator,
+    arrivals=True,
     observers=lambda plan: [subscriber(plan)],
 )

@@ -235,6 +235,22 @@ def test_reads_that_fail_are_counted_and_named(api: Api, make_target: Callable[.
     assert load.ok + load.failed == 80
 
 
+@pytest.mark.parametrize("shape", ["ramp:100..700", "poisson+step:200,600"])
+def test_messages_arrive_as_they_are_asked_to(
+    nats_server: NatsServer, make_target: Callable[..., Path], tmp_path: Path, shape: str
+) -> None:
+    folder = RunFolder.create(tmp_path / "run")
+    runner.run(
+        "bus-ingest", folder=folder, target_path=make_target(nats=nats_server.url), duration_s=2, warmup_s=0,
+        users=2, arrives=shape, progress=_ignore,
+    )  # fmt: skip
+    load, hop = _results(folder)
+    assert load.offered_per_s == 400
+    first, second = (each.ok for each in load.seconds[:2])
+    assert 1.5 * first < second
+    assert load.ok == load.offered == sum(last - first + 1 for _, first, last in hop.spans)
+
+
 def test_a_token_that_is_not_taken_is_a_failure_that_names_itself(
     api: Api, make_target: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -277,7 +293,7 @@ def test_a_load_whose_first_read_is_refused_ends_at_once_and_says_why(
         ("api-browse", {"duration_s": -1.0}, "duration: expected"),
         ("api-browse", {"warmup_s": -1.0}, "warm-up: expected"),
         ("api-browse", {"arrives": "sometimes"}, "arrival: expected"),
-        ("bus-ingest", {"arrives": "poisson"}, "arrival: bus-ingest offers one even rate"),
+        ("connection-storm", {"arrives": "poisson"}, "arrival: connection-storm offers one even rate"),
         ("api-browse", {"users": 0}, "users: expected"),
         ("api-browse", {"users": MAX_USERS + 1}, "users: expected"),
     ],

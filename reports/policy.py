@@ -109,6 +109,8 @@ class Policy(_Strict, frozen=True, kw_only=True):
     ceilings: dict[str, Share] = {}
     minimum: dict[str, Minimum]
     profiles: dict[str, list[str]]
+    where_measured: dict[str, list[str]] = {}
+    """Profile -> rows that it judges only in a run that has something of them."""
     unbuilt: list[Unbuilt]
     honesty: Honesty
     calibration: CalibrationLimits
@@ -126,11 +128,12 @@ class Policy(_Strict, frozen=True, kw_only=True):
     def minimum_seconds(self, family: str) -> float:
         return self.minimum[family].seconds if family in self.minimum else 0.0
 
-    def judges(self, profile: str, row: str) -> bool:
-        """Whether the profile names the row. PolicyError for a profile that does not exist."""
+    def judges(self, profile: str, row: str, *, measured: bool = False) -> bool:
+        """Whether the profile names the row, be it only for where it was `measured`. PolicyError for a profile that
+        does not exist."""
         if profile not in self.profiles:
             raise PolicyError(f"unknown profile {profile!r}: expected one of {', '.join(sorted(self.profiles))}")
-        return matches(row, self.profiles[profile])
+        return matches(row, self.profiles[profile]) or (measured and matches(row, self.where_measured.get(profile, ())))
 
     def unbuilt_why(self, row: str) -> str | None:
         """Why nothing measures the row yet; None if something does."""
@@ -182,6 +185,11 @@ def _check(policy: Policy, claims: list[RowClaim]) -> None:
     for profile, patterns in policy.profiles.items():
         for entry in patterns:
             pattern(f"profiles, {profile}", entry)
+    for profile, patterns in policy.where_measured.items():
+        if profile not in policy.profiles:
+            raise PolicyError(f"policy.yaml, where_measured: there is no profile {profile!r}")
+        for entry in patterns:
+            pattern(f"where_measured, {profile}", entry)
     for unbuilt in policy.unbuilt:
         for entry in unbuilt.rows:
             pattern("unbuilt", entry)

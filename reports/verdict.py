@@ -284,10 +284,11 @@ def judge(evidence: Evidence, claims: list[RowClaim], policy: Policy) -> Report:
     calibrated = ceiling.ceilings(evidence, policy)
     gated = {claim.row: _gate(policy, claim, floors.get(claim.row), calibrated.get(claim.row)) for claim in claims}
     lifted = {row: why for row, (_, why) in gated.items() if why is not None}
+    counted = {count.row for count in evidence.counts}
     judged = frozenset(
         claim.row
         for claim in claims
-        if policy.judges(run.profile, claim.row)
+        if policy.judges(run.profile, claim.row, measured=claim.row in counted)
         and policy.unbuilt_why(claim.row) is None
         and (claim.region is None or claim.region in run.regions)
     )

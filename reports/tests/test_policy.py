@@ -75,6 +75,8 @@ def test_an_unknown_profile_is_refused_with_those_there_are() -> None:
         ({"minimum": {"availability": {"samples": 0, "why": "w"}}}, "availability: expected at least 1 sample"),
         ({"minimum": {"avail": {"samples": 5, "why": "w"}}}, "minimum: there is no row 'avail'"),
         ({"profiles": {"smoke": ["api.raed_p99.*"]}}, "profiles, smoke: 'api.raed_p99.*' matches no row"),
+        ({"where_measured": {"chaos": ["bus.gate"]}}, "where_measured, chaos: 'bus.gate' matches no row"),
+        ({"where_measured": {"chaoss": ["bus.gateways"]}}, "where_measured: there is no profile 'chaoss'"),
         ({"unbuilt": [{"rows": ["nothing.*"], "why": "w"}]}, r"unbuilt: 'nothing\.\*' matches no row"),
         ({"surprise": 1}, "unknown field `surprise`"),
         ({"honesty": {"sent_ratio_min": 99, "lag_share_max": 0.1}}, "sent_ratio_min: expected a share from 0 to 1"),

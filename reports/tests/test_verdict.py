@@ -170,6 +170,16 @@ def test_a_matrix_of_too_few_cells_shows_nothing(evidence: Evidence) -> None:
     assert row_of(report_of(evidence), "security.access").verdict == "INCONCLUSIVE"
 
 
+def test_a_row_of_one_experiment_is_judged_where_that_was_run(evidence: Evidence) -> None:
+    evidence.run = msgspec.structs.replace(evidence.run, profile="chaos")
+    assert row_of(report_of(evidence), "bus.gateways").verdict == "NOT_JUDGED"
+    crossed = Count(row="bus.gateways", value=0.2, unit="s", how="a message from iad to ams", ok=True)
+    evidence.counts = [*evidence.counts, crossed]
+    assert row_of(report_of(evidence), "bus.gateways").verdict == "PASS"
+    evidence.counts = [*evidence.counts, msgspec.structs.replace(crossed, ok=False)]
+    assert row_of(report_of(evidence), "bus.gateways").verdict == "FAIL"
+
+
 # Rows of loads.
 
 

@@ -1,0 +1,78 @@
+"""Ways in which a run's evidence is spoilt, and what is said of it then."""
+
+from __future__ import annotations
+
+import msgspec
+from synthetic_run import at, latencies
+
+from reports.claims import load_claims
+from reports.evidence import Hop, HostSample, Operation, Proof
+from reports.loaded import Evidence
+from reports.model import Report, Row
+from reports.policy import load_policy
+from reports.verdict import judge
+
+CLAIMS = load_claims()
+POLICY = load_policy(claims=CLAIMS)
+
+
+def report_of(evidence: Evidence) -> Report:
+    return judge(evidence, CLAIMS, POLICY)
+
+
+def row_of(report: Report, name: str) -> Row:
+    return next(row for row in report.slos if row.id == name)
+
+
+# How a run is spoilt.
+
+
+def load_of(evidence: Evidence, scenario: str, **changes: object) -> None:
+    evidence.loads = [
+        msgspec.structs.replace(load, **changes) if load.scenario == scenario else load for load in evidence.loads
+    ]
+
+
+def slow_reads(evidence: Evidence, milliseconds: float = 130) -> None:
+    slow = Operation(name="api.read_p99", region="syd", latencies=latencies([milliseconds] * 12_000).close())
+    others = [operation for operation in evidence.loads[0].operations if operation.region != "syd"]
+    load_of(evidence, "api-browse", operations=[*others, slow])
+
+
+def stolen(evidence: Evidence) -> None:
+    quiet = {"busy": 0.6, "foreign": 0.0, "timer_lag_ms": 0.1, "fsync_ms": 0.1}
+    evidence.host = [HostSample(at_ns=at(second), interval_s=1, steal=0.3, **quiet) for second in range(260)]
+
+
+def unproven(evidence: Evidence) -> None:
+    proof = Proof(at_ns=0, what="the leader", expected="another", found="the same", proven=False)
+    evidence.trials[0].record.proofs = [proof]
+
+
+def unwatched(evidence: Evidence) -> None:
+    evidence.trials[0].record.proofs = []
+
+
+def unhealed(evidence: Evidence) -> None:
+    evidence.trials[0].record.healed = False
+
+
+def lost_write(evidence: Evidence) -> None:
+    hops = [hop for hop in evidence.hops if (hop.client, hop.hop) != ("pg-primary-kill", "postgres")]
+    evidence.hops = [*hops, Hop(client="pg-primary-kill", hop="postgres", found={})]
+
+
+def doubled_effect(evidence: Evidence) -> None:
+    book = evidence.books["analytics-kill"].writes
+    hops = [hop for hop in evidence.hops if (hop.client, hop.hop) != ("analytics-kill", "analytics")]
+    found = {write.id: 1 for write in book} | {book[0].id: 2}
+    evidence.hops = [*hops, Hop(client="analytics-kill", hop="analytics", effect=True, found=found)]
+
+
+def down_for_ever(evidence: Evidence) -> None:
+    trial = evidence.trials[0]
+    after = trial.record.fault_ns or 0
+    trial.probes = [
+        msgspec.structs.replace(probe, outcome="fail") if probe.at_ns >= after and probe.operation == "write" else probe
+        for probe in trial.probes
+    ]

@@ -1,4 +1,5 @@
-"""A subscriber that reads a whole load while it runs, times each message, and accounts for every number.
+"""A subscriber that reads a whole load while it runs, times each message, and accounts for every number; or reads it
+when it is over, and accounts for every number.
 
 It reads through an ordered push consumer (no acknowledgements, in memory, one replica): when a connection, the
 consumer, or a message in between is lost, it makes a new consumer behind the last sequence that it has. When
@@ -48,6 +49,9 @@ class BusSubscriberSpec(msgspec.Struct, frozen=True, kw_only=True):
     payload_bytes: int = 128
     """Of most messages; others cost more to read."""
     catch_up_s: float = 30.0
+    """From the end of the load until all is read, at most; as long again for what the subscription did not bring."""
+    late: str | None = None
+    """Why it reads when the load is over, and times nothing; None: it reads while the load runs."""
 
 
 class Subscriber:
@@ -65,6 +69,17 @@ class Subscriber:
 
     def begin(self, measured_ns: int, end_ns: int) -> None:
         self._window = (measured_ns, end_ns)
+
+    def shape(self, spec: BusSubscriberSpec) -> Shape | None:
+        """What most messages look like, for many to be read at once."""
+        return Shape(spec.subject.encode(), spec.payload_bytes, numbered.MIN_PAYLOAD_BYTES, self.on_deliveries)
+
+    def operations(self) -> list[Operation]:
+        """What was timed, when all has been read."""
+        return [
+            Operation(name=DELIVERY_ROW, latencies=self.delivery.close()),
+            Operation(name=END_TO_END_ROW, latencies=self.end_to_end.close()),
+        ]
 
     def settle(self) -> list[Stat]:
         """Bring the histograms up to date; what Locust is to show."""
@@ -161,30 +176,38 @@ def _ends(publishers: list[int], numbers: list[int], sequences: list[int], count
     ] + [count]
 
 
-async def work(spec: BusSubscriberSpec, control: Control) -> None:
+async def work(spec: BusSubscriberSpec, control: Control, kind: type[Subscriber] = Subscriber) -> None:
     target = targets.read(Path(spec.target))
     first = await load_stream.prepare(target)
-    subscriber = Subscriber(spec)
-    shape = Shape(
-        spec.subject.encode(), spec.payload_bytes, numbered.MIN_PAYLOAD_BYTES, subscriber.on_deliveries
-    )  # fmt: skip
-    consumer = OrderedConsumer(
-        target, load_stream.NAME, first, subscriber.on_delivery, name=f"load-subscriber-{secrets.token_hex(4)}",
-        shape=shape,
-    )  # fmt: skip
-    try:
+    subscriber = kind(spec)
+    consumer: OrderedConsumer | None = None
+
+    async def attach() -> OrderedConsumer:
+        nonlocal consumer
+        consumer = OrderedConsumer(
+            target, load_stream.NAME, first, subscriber.on_delivery, name=f"load-subscriber-{secrets.token_hex(4)}",
+            shape=subscriber.shape(spec),
+        )  # fmt: skip
         await consumer.wait_attached()
+        return consumer
+
+    try:
+        if not spec.late:
+            await attach()
         begin_ns = await control.begin()
         if begin_ns is not None:
             measured_ns = begin_ns + round(spec.warmup_s * 1e9)
             end_ns = measured_ns + round(spec.duration_s * 1e9)
-            subscriber.begin(measured_ns, end_ns)
+            if not spec.late:
+                subscriber.begin(measured_ns, end_ns)
             await _until_finished(subscriber, control)
-            problem = await _catch_up(spec, target, subscriber, consumer, first)
+            reader = consumer or await attach()
+            problem = await _catch_up(spec, target, subscriber, reader, first)
             control.say_all(subscriber.settle())
-            _write(spec, subscriber, consumer, problem, measured_ns, end_ns)
+            _write(spec, subscriber, reader, problem, measured_ns, end_ns)
     finally:
-        await consumer.close()
+        if consumer is not None:
+            await consumer.close()
         await _clear_away(target)
 
 
@@ -241,18 +264,16 @@ def _write(
             problem=problem,
         )
     )  # fmt: skip
-    operations = [
-        Operation(name=DELIVERY_ROW, latencies=subscriber.delivery.close()),
-        Operation(name=END_TO_END_ROW, latencies=subscriber.end_to_end.close()),
-    ]
     settings = {
-        "subscriber": f"ordered push consumer, attached {consumer.attached} times",
+        "subscriber": f"ordered push consumer, attached {consumer.attached} times"
+        + (f"; {spec.late}" if spec.late else ""),
         "reordered": str(arrivals.reordered),
     }
     if arrivals.foreign:
         consumer.problems.append(f"{arrivals.foreign:,} messages in the stream were not of this load")
     part = Part(
-        measured_ns=measured_ns, end_ns=end_ns, operations=operations, settings=settings,
+        measured_ns=measured_ns, end_ns=end_ns, operations=[] if spec.late else subscriber.operations(),
+        untimed=dict.fromkeys((DELIVERY_ROW, END_TO_END_ROW), spec.late) if spec.late else {}, settings=settings,
         problems=consumer.problems,
     )  # fmt: skip
     write_record(Path(spec.part), part)

@@ -17,6 +17,7 @@ MEASURES: dict[str, Measure] = {
     "recovery.rto": faults.rto,
     "recovery.rpo_loss": faults.rpo,
     "bus.exactly_once": faults.exactly_once,
+    "bus.limits": checks.matrix,
     "bus.connections": connections.connections,
     "bus.gateways": checks.matrix,
     "data.countries": checks.count,

@@ -54,8 +54,15 @@ def publisher(
     return Engine(name=name, module="loadtests.engine.bus_publisher", spec=spec, region=plan.regions[0])
 
 
-def subscriber(plan: Plan) -> Engine:
-    """Who reads all that is published, and checks every number."""
+_READ_PER_S_MIN = 80_000.0
+"""What a subscriber reads at least of a load that is over."""
+_CATCH_UP_S, _CATCH_UP_MOST_S = 30.0, 100.0
+
+
+def subscriber(plan: Plan, *, late: str | None = None) -> Engine:
+    """Who reads all that is published, and checks every number; `late` says why it does so when the load is over."""
+    total = plan.rate * (plan.warmup_s + plan.duration_s)
+    catch_up_s = min(_CATCH_UP_MOST_S, _CATCH_UP_S + total / _READ_PER_S_MIN) if late else _CATCH_UP_S
     spec = BusSubscriberSpec(
         scenario=plan.scenario,
         folder=plan.folder,
@@ -64,6 +71,8 @@ def subscriber(plan: Plan) -> Engine:
         subject=subject(plan),
         warmup_s=plan.warmup_s,
         duration_s=plan.duration_s,
+        catch_up_s=catch_up_s,
+        late=late,
     )
     return Engine(name="subscriber", module="loadtests.engine.bus_subscriber", spec=spec, region=plan.regions[0])
 

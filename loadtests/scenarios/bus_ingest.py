@@ -16,12 +16,20 @@ _SINGLES_PER_S_MAX = 20_000.0
 """Above, messages go in fast-ingest batches: an acknowledgement of its own for each message would cost the servers and
 the generator more than the message."""
 _WINDOW = 16_384
+_LIVE_PER_S_MAX = 40_000.0
+"""Above, the subscriber reads when the load is over: a live one takes the cores that the servers need."""
 
 
 def _generator(plan: Plan, user: int) -> Engine:
     if plan.arrival.peak_rate > _SINGLES_PER_S_MAX:
         return publisher(plan, user, burst_s=_BURST_S, mode="fast", window=_WINDOW)
     return publisher(plan, user, burst_s=_BURST_S, mode="singles", window=_WINDOW // 4)
+
+
+def _observers(plan: Plan) -> list[Engine]:
+    if plan.arrival.peak_rate <= _LIVE_PER_S_MAX:
+        return [subscriber(plan)]
+    return [subscriber(plan, late=f"read when the load is over, as always above {_LIVE_PER_S_MAX:,.0f} messages/s")]
 
 
 SCENARIO = Scenario(
@@ -34,5 +42,5 @@ SCENARIO = Scenario(
     warmup_s=5.0,
     generator=_generator,
     arrivals=True,
-    observers=lambda plan: [subscriber(plan)],
+    observers=_observers,
 )

@@ -235,6 +235,21 @@ def test_reads_that_fail_are_counted_and_named(api: Api, make_target: Callable[.
     assert load.ok + load.failed == 80
 
 
+def test_a_fast_load_is_read_when_it_is_over_and_its_deliveries_are_not_timed(
+    nats_server: NatsServer, make_target: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder = RunFolder.create(tmp_path / "run")
+    runner.run(
+        "bus-ingest", folder=folder, target_path=make_target(nats=nats_server.url), duration_s=1, warmup_s=0,
+        arrives="spike:50000@0.9..0.92", rate=1000, progress=_ignore,
+    )  # fmt: skip
+    load, hop = _results(folder)
+    assert [operation.name for operation in load.operations] == ["bus.publish_p99"]
+    assert load.untimed.keys() == {"bus.delivery_p99", "bus.end_to_end_p99"}
+    assert "read when the load is over, as always above" in load.settings["subscriber"]
+    assert load.ok == load.offered == sum(last - first + 1 for _, first, last in hop.spans)
+
+
 @pytest.mark.parametrize("shape", ["ramp:100..700", "poisson+step:200,600"])
 def test_messages_arrive_as_they_are_asked_to(
     nats_server: NatsServer, make_target: Callable[..., Path], tmp_path: Path, shape: str

@@ -2,15 +2,13 @@
 there: every one has to answer a PING, and the servers are asked how many they count.
 
 The schedule is open-loop: a connection is meant to be opened at its instant, whatever became of the others, and the
-time until a server takes it counts from there, over all attempts. Its CPU is that of clients that would be on machines
-of their own, so it takes what the servers and the generator leave (a nice value). Those that were lost are not opened
-again: whoever held them would have noticed.
+time until a server takes it counts from there, over all attempts. Those that were lost are not opened again: whoever
+held them would have noticed.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 import resource
 import ssl
 import time
@@ -32,7 +30,6 @@ from loadtests.engine.tally import Part
 from reports.evidence import Connections, Latencies, Recorder, RunFolder, percentile_ms
 from reports.evidence.folder import write_record
 
-_NICE = 5
 _LOOK_S = 0.25
 _ATTEMPT_S = 10.0
 """An attempt that takes longer is given up and made again."""
@@ -237,7 +234,6 @@ def _varz(url: str, context: ssl.SSLContext | None) -> _Varz:
 
 async def work(spec: ConnectionHolderSpec, control: Control) -> None:
     raise_open_files()
-    os.nice(_NICE)
     target = targets.read(Path(spec.target))
     holder = Holder(target)
     await holder.find_servers(target)

@@ -21,7 +21,7 @@ from loadtests import runner
 from loadtests.engine.connection_holder import Holder, servers_say
 from reports.evidence import RunFolder
 
-CROWD_MAX = 150 * len(os.sched_getaffinity(0))
+CROWD_MAX = 120 * len(os.sched_getaffinity(0))
 
 
 @pytest.fixture(scope="module")

@@ -134,11 +134,13 @@ class Member:
     round trip a query; and taking one costs next to nothing, where asyncpg's pool costs as much as a query.
 
     Over a long link a connection takes longer than anybody waits for one: it is made apart from those who wait, and
-    is there for the next if they gave up. `first` is one that is there already."""
+    is there for the next if they gave up. `first` is one that is there already, and `kept` says how many are made
+    before anybody waits (0 outside a running loop)."""
 
     def __init__(
-        self, address: str, settings: Settings, name: str, size: int, first: asyncpg.Connection | None = None
-    ) -> None:
+        self, address: str, settings: Settings, name: str, size: int, first: asyncpg.Connection | None = None,
+        kept: int = 0,
+    ) -> None:  # fmt: skip
         self.address = address
         self._settings = settings
         self._name = name
@@ -148,6 +150,8 @@ class Member:
         self._idle: list[asyncpg.Connection] = list(self._open)
         self._waiting: deque[asyncio.Future[asyncpg.Connection]] = deque()
         self._closed = False
+        self._kept = kept
+        self._connect_more()
 
     async def fetch(
         self, query: str, args: Sequence[object], *, connect_within_s: float, answer_within_s: float, drop: bool
@@ -247,8 +251,8 @@ class Member:
         return NotSent(f"{self.address} is not used any more")
 
     def _connect_more(self) -> None:
-        """One for each that waits, as far as the limit goes."""
-        wanted = sum(not turn.done() for turn in self._waiting)
+        """One for each that waits, and as many as are kept, as far as the limit goes."""
+        wanted = max(sum(not turn.done() for turn in self._waiting), self._kept - len(self._open))
         while len(self._connecting) < min(wanted, self._size - len(self._open)):
             task = asyncio.ensure_future(connect(self.address, self._settings, self._name))
             self._connecting.add(task)

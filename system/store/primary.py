@@ -16,6 +16,8 @@ from system.store.connect import Busy, Member, NoAnswer, NotSent, Record, connec
 _NAME = "api-write"
 _CONNECTIONS = 16
 """Each carries one write at a time: at 200 ms of round trip five a second. They are made as they are needed."""
+_KEPT = 4
+"""Made at once: over the longest link one takes a second and a half, and the first writes would have to wait for it."""
 _FIND_WITHIN_S = 1.0
 _ANSWER_WITHIN_S = 2.0
 
@@ -110,5 +112,5 @@ class Primary:
                 return
             if self._member is not None:
                 self._member.close()
-            self._member = Member(address, self._settings, _NAME, _CONNECTIONS, connection)
+            self._member = Member(address, self._settings, _NAME, _CONNECTIONS, connection, _KEPT)
             return

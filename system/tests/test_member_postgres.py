@@ -50,6 +50,27 @@ def test_more_queries_than_connections_take_turns(database: Settings) -> None:
     run(database, scenario)
 
 
+def test_connections_that_are_kept_are_there_before_anybody_asks(database: Settings) -> None:
+    async def scenario(_: Member, observer: Member) -> None:
+        kept = Member(database.replica, database, "test-kept", SIZE, kept=2)
+        known = PIDS.replace("test-member", "test-kept")
+        try:
+            while len(before := await ask(observer, known)) < 2:
+                await asyncio.sleep(0)
+            await asyncio.gather(*(ask(kept, "select 1") for _ in range(2)))
+            assert await ask(observer, known) == before
+            await ask(observer, "select pg_terminate_backend($1)", before[0][0])
+            while len(await ask(observer, known)) != 1:
+                await asyncio.sleep(0)
+            await asyncio.gather(*(ask(kept, SLEEP, 0.01) for _ in range(2)), return_exceptions=True)
+            while len(await ask(observer, known)) < 2:
+                await asyncio.sleep(0)
+        finally:
+            kept.close()
+
+    run(database, scenario)
+
+
 def test_who_waits_too_long_for_a_connection_is_told_so_and_sends_nothing(database: Settings) -> None:
     async def scenario(member: Member, observer: Member) -> None:
         asleep = [asyncio.create_task(ask(member, SLEEP, 60)) for _ in range(SIZE)]

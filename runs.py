@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 import click
 
@@ -35,11 +35,13 @@ from infra.session import Session, StepFailed
 from infra.target import UP
 from loadtests import access_facts, data_facts
 from loadtests import runner as load_runner
+from loadtests.calibration import CalibrationError, calibrate
 from loadtests.engine import host
 from loadtests.scenarios import scenarios
 from loadtests.security import facts as security_facts
 from reports.claims import load_claims
 from reports.evidence import Run, RunFolder
+from reports.policy import load_policy
 
 CHECKOUT = Path(__file__).resolve().parent
 RUNS = CHECKOUT / "reports" / "runs"
@@ -172,7 +174,21 @@ def find_secrets(run: Session) -> None:
 
 def load(run: Session, scenario: str, **options: Any) -> None:
     with run.phase(scenario) as progress:
+        _calibrate(run, scenario, "before", progress)
         make_load(run, scenario, run.folder, progress, **options)
+        _calibrate(run, scenario, "after", progress)
+
+
+def _calibrate(run: Session, scenario: str, when: Literal["before", "after"], progress: Report) -> None:
+    """What the machine gives at most, for the row that the run judges; a load goes on without it."""
+    row = scenarios()[scenario].calibrates
+    if row is None or not load_policy().judges(run.run.profile, row):
+        return
+    progress(0.0 if when == "before" else 1.0, f"calibrating {row}")
+    try:
+        run.folder.write_calibration(calibrate(scenario, row, when, target_path=run.system.target_path))
+    except CalibrationError as error:
+        run.note("skipped", f"calibration {when} {scenario}", str(error))
 
 
 def make_load(run: Session, scenario: str, folder: RunFolder, progress: Report, **options: Any) -> None:

@@ -156,7 +156,8 @@ def _judge_row(
         why = "; ".join(dict.fromkeys(reasons))
     else:
         unasked = measurement.unasked if claim.row in findings.judged else None
-        verdict, why = "NOT_JUDGED", unasked or _why_not_judged(findings, claim)
+        told = "; ".join(filter(None, (unasked, calibrated.says if calibrated else None)))
+        verdict, why = "NOT_JUDGED", told if unasked else _why_not_judged(findings, claim)
     row = Row(
         id=claim.row,
         claim=_claim(claim, measurement, calibrated),

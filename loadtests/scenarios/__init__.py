@@ -83,6 +83,8 @@ class Scenario:
     """Whether users are in every region, in equal numbers; else all are where the bus is, in the first one."""
     arrivals: bool = False
     """Whether its generators follow `Plan.arrival`; else one even rate is all that can be asked for."""
+    calibrates: str | None = None
+    """The row whose ceiling the bus is calibrated for, right before and right after."""
     requests: bool = False
     """Whether these are requests to the API, which count for availability."""
     audited: bool = False

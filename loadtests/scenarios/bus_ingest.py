@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from loadtests.engine.bus_publisher import ROW
+from loadtests.engine.bus_publisher import RATE_ROW, ROW
 from loadtests.engine.bus_subscriber import DELIVERY_ROW, END_TO_END_ROW
 from loadtests.engines import publisher, subscriber
 from loadtests.scenarios import Engine, Plan, Scenario
@@ -35,12 +35,13 @@ def _observers(plan: Plan) -> list[Engine]:
 SCENARIO = Scenario(
     name="bus-ingest",
     help="publish numbered messages to an R3 file stream, each acknowledged, delivered and accounted for",
-    rows=(ROW, DELIVERY_ROW, END_TO_END_ROW, "bus.exactly_once"),
+    rows=(RATE_ROW, ROW, DELIVERY_ROW, END_TO_END_ROW, "bus.exactly_once"),
     unit="messages/s",
     rate=2000.0,
     duration_s=30.0,
     warmup_s=5.0,
     generator=_generator,
     arrivals=True,
+    calibrates=RATE_ROW,
     observers=_observers,
 )

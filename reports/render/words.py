@@ -76,6 +76,13 @@ def interval(row: Row) -> str:
     return f"{number(low, beside)} – {number(high, beside)}"
 
 
+def ceiling(row: Row) -> str:
+    """`86,400 msg/s, 94% of it measured`: what the machine was calibrated to give."""
+    if row.ceiling is None:
+        return "–"
+    return f"{amount(row.ceiling.value, row.unit)}, {row.ceiling.ratio:.0%} of it measured"
+
+
 def margin(row: Row) -> float | None:
     """The share of the target that is left, negative where it is missed: 0.4 for 60 ms of 100 ms. Of a share
     such as 99.99% it is the budget below 100% that is left. Where there is nothing between met and missed (no

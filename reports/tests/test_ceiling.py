@@ -17,6 +17,7 @@ from reports.evidence import Calibration, HostSample, Rate
 from reports.loaded import Evidence, load
 from reports.model import Report, Row
 from reports.policy import load_policy
+from reports.render import words
 from reports.verdict import exit_code, judge
 
 CLAIMS = load_claims()
@@ -90,6 +91,15 @@ def test_a_load_that_offers_less_judges_neither_side_and_costs_no_exit_code(evid
     assert (row.verdict, row.claim.verdict, row.measured) == ("NOT_JUDGED", "NOT_JUDGED", 2000)
     assert row.why == "bus-ingest offered 2,000 msg/s; it takes 100,000 to judge it"
     assert exit_code(report_of(evidence)) == 0
+
+
+def test_a_ceiling_is_shown_beside_a_rate_that_nobody_judges(evidence: Evidence) -> None:
+    evidence.calibrations = [calibration(80_000), calibration(82_000, "after", busy=(0.5, 0.97))]
+    row = row_of(evidence)
+    assert words.ceiling(row) == "80,000 msg/s, 2% of it measured"
+    assert "calibrated: 80,000/s before, 82,000/s after (no ceiling: a core was only 50% busy" in row.why
+    evidence.calibrations = []
+    assert words.ceiling(row_of(evidence)) == "–"
 
 
 def test_a_profile_that_judges_it_has_to_offer_it(evidence: Evidence) -> None:

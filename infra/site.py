@@ -21,8 +21,8 @@ from infra.topology import Node, Topology
 
 _LOOPBACK = "127.0.0.1"
 _SECRETS = (
-    "postgres", "replication", "owner", "app", "observer", "nats_store", "valkey", "patroni", "token_key", "archiver",
-    "s3_admin", "s3_archiver",
+    "postgres", "replication", "owner", "app", "observer", "load", "nats_store", "valkey", "patroni", "token_key",
+    "archiver", "s3_admin", "s3_archiver",
     *bus_users.secret_names(),
 )  # fmt: skip
 

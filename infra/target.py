@@ -66,6 +66,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     """Base URL of every bus node's monitoring, `https://host:port`."""
     observer_dsn: str
     """PostgreSQL, every member, finds the primary; may read every table and change nothing."""
+    outbox_dsn: str = ""
+    """PostgreSQL, as a role that may append to the outbox and nothing else; empty where there is none."""
     replica_dsn: dict[str, str]
     """Region -> observer DSN of its own member."""
     valkey: dict[str, str]

@@ -37,6 +37,7 @@ def of(place: Place, *, enter: Mapping[str, list[str]]) -> Target:
         nats_monitor=bus_layout.monitors(place),
         tls=tls(place),
         observer_dsn=postgres.dsn(place, "covenant_observer", secret["observer"]),
+        outbox_dsn=postgres.dsn(place, "covenant_load", secret["load"]),
         replica_dsn={
             region: postgres.dsn(place, "covenant_observer", secret["observer"], node=covenant.replica(place, region))
             for region in regions

@@ -122,6 +122,7 @@ class System(PartProcesses):
         for part in followers:
             self.start_part(part.name)
         self.run_once("system.store.migrate", role="owner")
+        postgres_part.admit_load(self.place)
         progress(0.6, "waiting for NATS, Valkey, S3; creating streams")
         self.wait_ready(first, deadline)
         self.run_once("system.events.streams", role="app")

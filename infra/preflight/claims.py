@@ -247,6 +247,7 @@ _POSSIBLE = {
     "harness.honesty": "an open-loop generator knows when it is late",
 }
 _DEPENDS = {
+    "bus.relayed": "on the machine: relay, brokers and databases share its processors",
     "bus.applied": "on the machine: consumers, brokers and databases share its processors",
     "sync.bandwidth": "on how often what is read changes",
     "web.bundle": "on what is built into it",

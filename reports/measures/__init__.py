@@ -9,6 +9,8 @@ MEASURES: dict[str, Measure] = {
     "api.read_p99": loads.latency,
     "api.write_p99": loads.latency,
     "bus.throughput": rates.rate,
+    "bus.applied": rates.rate,
+    "bus.relayed": rates.rate,
     "bus.publish_p99": loads.latency,
     "bus.delivery_p99": loads.latency,
     "bus.end_to_end_p99": loads.latency,

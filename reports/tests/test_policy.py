@@ -18,7 +18,7 @@ POLICY_TEXT = (Path(reports.__file__).with_name("policy.yaml")).read_text("utf-8
 SLO_TEXT = (Path(reports.__file__).with_name("slo.yaml")).read_text("utf-8")
 
 ROWS = [
-    "bus.throughput", "bus.applied", "bus.publish_p99", "bus.delivery_p99", "bus.end_to_end_p99",
+    "bus.throughput", "bus.applied", "bus.relayed", "bus.publish_p99", "bus.delivery_p99", "bus.end_to_end_p99",
     "realtime.p99", "availability", "recovery.rto", "recovery.rpo_loss", "bus.exactly_once", "bus.replication",
     "bus.limits", "bus.connections", "bus.gateways", "push.delivery", "sync.bandwidth", "sync.convergence",
     "web.bundle", "web.install", "web.a11y", "web.e2e", "data.countries", "data.projects", "data.points",
@@ -121,7 +121,7 @@ def first_document(**spec: Any) -> str:
             "bus-throughput.*Invalid enum value 'eq'",
         ),
         (first_document(indicator={}), r"bus-throughput\): 'spec' is missing"),
-        (SLO_TEXT + "---\n- a list\n", r"document 40 \(without a name\): expected a mapping"),
+        (SLO_TEXT + "---\n- a list\n", r"document 41 \(without a name\): expected a mapping"),
         (SLO_TEXT + "---\n" + first_document(), "bus.throughput stands twice"),
         ("kind: [", "not YAML"),
     ],

@@ -4,7 +4,7 @@
 asks Patroni and has it promote a member, `access` is how this machine's programs connect.
 """
 
-from infra.parts.postgres.access import DATABASE, checkpoint_all, create_roles, dsn
+from infra.parts.postgres.access import DATABASE, admit_load, checkpoint_all, create_roles, dsn
 from infra.parts.postgres.cluster import NotPromoted, cluster, member_state, missing_redundancy, primary, promote
 from infra.parts.postgres.configuration import durability, parameters, timings
 from infra.parts.postgres.part import Postgres
@@ -13,6 +13,7 @@ __all__ = [
     "DATABASE",
     "NotPromoted",
     "Postgres",
+    "admit_load",
     "checkpoint_all",
     "cluster",
     "create_roles",

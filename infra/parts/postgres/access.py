@@ -36,10 +36,11 @@ def dsn(
 
 def create_roles(place: Place) -> None:
     """The database and its roles, as superuser on the primary: the owner migrates, the application changes
-    rows, the observer reads everything and changes nothing, the archiver copies. Grants are the migrations' affair."""
+    rows, the observer reads everything and changes nothing, the archiver copies. Grants are the migrations' affair,
+    but for those of the load (`admit_load`)."""
     secret = place.site.secrets
     with psycopg.connect(dsn(place, "postgres", secret["postgres"], database="postgres"), autocommit=True) as link:
-        for role in ("owner", "app", "observer"):
+        for role in ("owner", "app", "observer", "load"):
             name = psycopg.sql.Identifier(f"covenant_{role}")
             password = psycopg.sql.Literal(secret[role])
             link.execute(psycopg.sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(name, password))
@@ -48,6 +49,14 @@ def create_roles(place: Place) -> None:
         link.execute("GRANT pg_read_all_data TO covenant_observer")
         link.execute("ALTER ROLE covenant_observer SET default_transaction_read_only = on")
         link.execute(f"CREATE DATABASE {DATABASE} OWNER covenant_owner")
+
+
+def admit_load(place: Place) -> None:
+    """Let the load generator append events to the outbox, which is all that it may: more of them than come in through
+    the API. Once the tables are there."""
+    columns = "aggregate, aggregate_id, partition, region, type, before, after"
+    with psycopg.connect(dsn(place, "covenant_owner", place.site.secrets["owner"]), autocommit=True) as link:
+        link.execute(f"GRANT INSERT ({columns}) ON outbox TO covenant_load")
 
 
 def checkpoint_all(place: Place) -> None:

@@ -1,0 +1,133 @@
+"""Makes a backlog in the outbox as fast as PostgreSQL takes it, and watches how fast relay and consumers drain it.
+
+The events do not wait for their turn: all are due at once. What is measured is the time from the last one's commit
+until every consumer has applied everything that was not applied by then; what was worked off meanwhile does not count.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+import msgspec
+
+from infra import target as targets
+from loadtests.engine import effects, outbox_feed
+from loadtests.engine.applied import NUMBER_MAX, sender_prefix, together
+from loadtests.engine.consumer_looks import PARTITIONS, RELAY, Hand, Looks, everybody
+from loadtests.engine.outbox_feed import BATCH_MAX, Outbox, batches, record
+from loadtests.engine.process import Control, EngineError, run_engine
+from loadtests.engine.tally import Part
+from reports.evidence import Rate, Recorder, RunFolder
+from reports.evidence.folder import write_record
+
+_AT_ONCE = 4
+_PUBLISHER = 1
+_NS = 1_000_000_000
+
+
+class CatchUpSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """`events` wait; they may take `within_s` to be applied."""
+
+    scenario: str
+    folder: str
+    target: str
+    part: str
+    users: int
+    events: int
+    within_s: float
+
+
+async def work(spec: CatchUpSpec, control: Control) -> None:
+    if not 1_000 <= spec.events <= NUMBER_MAX:
+        raise EngineError(f"waiting events: expected 1,000 to {NUMBER_MAX:,}, found {spec.events:,}")
+    if spec.users != 1:
+        raise EngineError(f"users: one process makes the backlog and watches it, found {spec.users}")
+    target = targets.read(Path(spec.target))
+    outbox = Outbox(outbox_feed.database(target), sender_prefix(outbox_feed.prefix(spec.folder), _PUBLISHER))
+    await outbox.open()
+    async with Looks(target) as looks:
+        if await control.begin() is None:
+            return
+        began = time.monotonic()
+        appended = await _append_all(spec, control, outbox)
+        filled_ns, wall_ns = time.monotonic_ns(), time.time_ns()
+        await outbox.close()
+        outcome = effects.Outcome(target, looks, outbox_feed.prefix(spec.folder))
+        problem = await outcome.all_applied(began + spec.within_s, control.finish)
+    await outcome.read()
+    await outcome.hops(Path(spec.folder), spec.scenario, problem)
+    write_record(Path(spec.part), _part(spec, outcome, looks, target.regions, appended, filled_ns, wall_ns, problem))
+
+
+async def _append_all(spec: CatchUpSpec, control: Control, outbox: Outbox) -> int:
+    """Append them, a few batches at a time; how many are known to be there. EngineError if it takes too long."""
+    appended = 0
+    left = batches(0, spec.events, BATCH_MAX)
+    deadline = time.monotonic() + spec.within_s
+    with RunFolder(Path(spec.folder)).spans(spec.scenario) as ledger:
+
+        async def work_off() -> None:
+            nonlocal appended
+            for first, after in left:
+                if control.finish.is_set() or time.monotonic() > deadline:
+                    return
+                record(ledger, _PUBLISHER, first, after - 1, None)
+                ended, _ = await outbox.append(first, after - 1)
+                record(ledger, _PUBLISHER, first, after - 1, ended)
+                appended += (after - first) if ended == "ok" else 0
+
+        await asyncio.gather(*(work_off() for _ in range(_AT_ONCE)))
+    if appended < spec.events and not control.finish.is_set():
+        raise EngineError(f"expected {spec.events:,} events appended within {spec.within_s:.0f} s, found {appended:,}")
+    return appended
+
+
+def _part(
+    spec: CatchUpSpec, outcome: effects.Outcome, looks: Looks, regions: list[str], appended: int, filled_ns: int,
+    wall_ns: int, problem: str | None,
+) -> Part:  # fmt: skip
+    rates, told, end_ns = [], {}, filled_ns
+    for row, hands in ((effects.RELAY_ROW, [Hand(RELAY)]), (effects.ROW, everybody(regions))):
+        waiting = left = 0
+        drained_ns = wall_ns
+        for partition in PARTITIONS:
+            events = outcome.events[partition]
+            steps = together([looks.steps[hand][partition] for hand in hands])
+            waiting += len(events) - events.up_to(steps.at(wall_ns))
+            left += len(events) - events.up_to(steps.last)
+            last = events.positions[-1] if len(events) else 0
+            drained_ns = max(drained_ns, next((at_ns for at_ns, position in steps if position >= last), 0))
+        seconds = (drained_ns - wall_ns) / _NS
+        end_ns = max(end_ns, filled_ns + drained_ns - wall_ns)
+        per_s = 0.0 if left or not seconds else waiting / seconds
+        # All are due in the same second: at their pace is what is done in a second.
+        rates.append(Rate(name=row, offered=appended, completed=round(per_s)))
+        told[row] = f"{waiting:,} waited, {left:,} still do" if left else f"{waiting:,} waited, gone in {seconds:.1f} s"
+    behind = {str(hand): outcome.behind_at(hand, wall_ns) for hand in everybody(regions)}
+    return Part(
+        measured_ns=filled_ns,
+        end_ns=max(end_ns, filled_ns + 1),
+        offered_per_s=float(appended),
+        offered=appended,
+        sent=appended,
+        ok=appended,
+        schedule_lag=Recorder().close(),
+        operations=[],
+        rates=rates,
+        settings=told
+        | {
+            "path": "appended to the outbox by SQL, not through the API",
+            "mode": f"{appended:,} events at once, {BATCH_MAX:,} a statement",
+            "furthest behind": max(behind, key=lambda name: behind[name]),
+        },
+        problems=[
+            *looks.told,
+            *([problem] if problem else []),
+        ],
+    )
+
+
+if __name__ == "__main__":
+    run_engine(CatchUpSpec, work)

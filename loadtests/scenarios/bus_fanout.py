@@ -1,0 +1,51 @@
+"""Events at a rate, appended to the outbox, and how fast all six consumers have applied them in every region."""
+
+from __future__ import annotations
+
+from loadtests.engine.effect_watch import EffectWatchSpec
+from loadtests.engine.effects import RELAY_ROW, ROW
+from loadtests.engine.outbox_feed import FeedSpec
+from loadtests.scenarios import Engine, Plan, Scenario
+
+
+def _generator(plan: Plan, user: int) -> Engine:
+    name = f"feed-{user + 1}"
+    spec = FeedSpec(
+        scenario=plan.scenario,
+        folder=plan.folder,
+        target=plan.target,
+        part=plan.part(name),
+        publisher=user + 1,
+        rate=plan.rate / plan.users,
+        warmup_s=plan.warmup_s,
+        duration_s=plan.duration_s,
+    )
+    return Engine(name=name, module="loadtests.engine.outbox_feed", spec=spec, region=plan.regions[0])
+
+
+def _observers(plan: Plan) -> list[Engine]:
+    spec = EffectWatchSpec(
+        scenario=plan.scenario,
+        folder=plan.folder,
+        target=plan.target,
+        part=plan.part("effects"),
+        rate=plan.rate,
+        users=plan.users,
+        warmup_s=plan.warmup_s,
+        duration_s=plan.duration_s,
+    )
+    return [Engine(name="effects", module="loadtests.engine.effect_watch", spec=spec, region=plan.regions[0])]
+
+
+SCENARIO = Scenario(
+    name="bus-fanout",
+    help="append events to the outbox, and time each until all six consumers in every region have applied it, once",
+    rows=(ROW, RELAY_ROW, "bus.exactly_once"),
+    unit="events/s",
+    rate=1_000.0,
+    duration_s=60.0,
+    warmup_s=5.0,
+    generator=_generator,
+    observers=_observers,
+)
+"""The rate is one that two cores hold with all that runs on them; a higher one finds what they give."""

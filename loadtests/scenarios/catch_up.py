@@ -1,0 +1,36 @@
+"""What an outage leaves: a backlog in the outbox, and how fast relay and consumers work it off. `--rate` and
+`--duration` are those of the outage; two million events wait after 200 s at 10,000/s."""
+
+from __future__ import annotations
+
+from loadtests.engine.catch_up import CatchUpSpec
+from loadtests.engine.effects import RELAY_ROW, ROW
+from loadtests.scenarios import Engine, Plan, Scenario
+
+GRACE_S = 60.0
+"""Working off an outage may take as long as the outage was, and this; what takes longer is not waited for."""
+
+
+def _generator(plan: Plan, user: int) -> Engine:
+    spec = CatchUpSpec(
+        scenario=plan.scenario,
+        folder=plan.folder,
+        target=plan.target,
+        part=plan.part("catch-up"),
+        users=plan.users,
+        events=round(plan.rate * plan.duration_s),
+        within_s=plan.duration_s + GRACE_S,
+    )
+    return Engine(name="catch-up", module="loadtests.engine.catch_up", spec=spec, region=plan.regions[0])
+
+
+SCENARIO = Scenario(
+    name="catch-up",
+    help="let the events of an outage pile up in the outbox, and time relay and all six consumers working them off",
+    rows=(ROW, RELAY_ROW, "bus.exactly_once"),
+    unit="events/s that came in and were not applied",
+    rate=1_000.0,
+    duration_s=100.0,
+    warmup_s=0.0,
+    generator=_generator,
+)

@@ -48,9 +48,13 @@ async def work(spec: CatchUpSpec, control: Control) -> None:
     outbox = Outbox(outbox_feed.database(target), sender_prefix(outbox_feed.prefix(spec.folder), _PUBLISHER))
     await outbox.open()
     async with Looks(target) as looks:
-        if await control.begin() is None:
+        begin_ns = await control.begin()
+        if begin_ns is None:
             return
-        began = time.monotonic()
+        await asyncio.sleep(max(0.0, (begin_ns - time.monotonic_ns()) / _NS))
+        began, lag = time.monotonic(), Recorder()
+        # All are due now; what waits for a connection from here on waits for PostgreSQL.
+        lag.record_us((time.monotonic_ns() - begin_ns) // 1000, spec.events)
         appended = await _append_all(spec, control, outbox)
         filled_ns, wall_ns = time.monotonic_ns(), time.time_ns()
         await outbox.close()
@@ -58,7 +62,8 @@ async def work(spec: CatchUpSpec, control: Control) -> None:
         problem = await outcome.all_applied(began + spec.within_s, control.finish)
     await outcome.read()
     await outcome.hops(Path(spec.folder), spec.scenario, problem)
-    write_record(Path(spec.part), _part(spec, outcome, looks, target.regions, appended, filled_ns, wall_ns, problem))
+    part = _part(outcome, looks, target.regions, appended, filled_ns, wall_ns, problem)
+    write_record(Path(spec.part), msgspec.structs.replace(part, schedule_lag=lag.close()))
 
 
 async def _append_all(spec: CatchUpSpec, control: Control, outbox: Outbox) -> int:
@@ -85,8 +90,8 @@ async def _append_all(spec: CatchUpSpec, control: Control, outbox: Outbox) -> in
 
 
 def _part(
-    spec: CatchUpSpec, outcome: effects.Outcome, looks: Looks, regions: list[str], appended: int, filled_ns: int,
-    wall_ns: int, problem: str | None,
+    outcome: effects.Outcome, looks: Looks, regions: list[str], appended: int, filled_ns: int, wall_ns: int,
+    problem: str | None,
 ) -> Part:  # fmt: skip
     rates, told, end_ns = [], {}, filled_ns
     for row, hands in ((effects.RELAY_ROW, [Hand(RELAY)]), (effects.ROW, everybody(regions))):
@@ -113,7 +118,6 @@ def _part(
         offered=appended,
         sent=appended,
         ok=appended,
-        schedule_lag=Recorder().close(),
         operations=[],
         rates=rates,
         settings=told

@@ -9,15 +9,16 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import msgspec
 
 from infra import target as targets
 from loadtests.engine.failover import Nearest
-from loadtests.engine.http_client import RequestError, Response
+from loadtests.engine.http_client import Answer, RequestError, Response, answered
 from loadtests.engine.process import Control, EngineError, run_engine
-from loadtests.engine.requests import Ended, RequestsSpec, api_client, run_requests, settings_of
+from loadtests.engine.requests import Ended, Kind, RequestsSpec, api_client, run_requests, settings_of
 from reports.evidence import Outcome
 from system.wire import COUNTRIES, PROJECTS, REGIONS
 
@@ -34,31 +35,44 @@ class _Page(msgspec.Struct):
     items: list[_Id]
 
 
+class _Region:
+    """A region's API, and the kinds of what is read there."""
+
+    def __init__(self, name: str, client: Nearest) -> None:
+        self.client = client
+        self.one = Kind(name, "GET", f"{PROJECTS}/{{id}}")
+        self.page = Kind(name, "GET", PROJECTS)
+        self.regions = Kind(name, "GET", REGIONS)
+        self.countries = Kind(name, "GET", COUNTRIES)
+
+
 class _Reads:
     def __init__(self, seed: int, clients: Mapping[str, Nearest], projects: list[str]) -> None:
-        self._clients = list(clients.items())
-        self._projects = projects
+        self._regions = [_Region(name, client) for name, client in clients.items()]
+        self._projects = [f"{PROJECTS}/{project}" for project in projects]
         self._random = random.Random(seed)
 
-    async def send(self, n: int, deadline: float) -> Ended:
-        region, client = self._clients[n % len(self._clients)]
-        path, name = self._choose()
-        try:
-            outcome, detail = judge(await client.get(path, deadline=deadline))
-        except RequestError as error:
-            outcome, detail = error.outcome, error.detail
-        return Ended(region, "GET", name, outcome, detail)
+    def send(self, n: int, deadline: float, ended: Ended) -> None:
+        region = self._regions[n % len(self._regions)]
+        path, kind = self._choose(region)
+        region.client.start_get(path, deadline, partial(self._end, kind, ended))
 
-    def _choose(self) -> tuple[str, str]:
-        """(path, name): 4 of 10 one project, 3 a page of projects, 2 the regions, 1 a page of countries."""
+    def _end(self, kind: Kind, ended: Ended, answer: Answer) -> None:
+        if isinstance(answer, RequestError):
+            ended(kind, answer.outcome, answer.detail)
+        else:
+            ended(kind, *judge(answer))
+
+    def _choose(self, region: _Region) -> tuple[str, Kind]:
+        """4 of 10 one project, 3 a page of projects, 2 the regions, 1 a page of countries."""
         dice = self._random.random()
         if dice < 0.4 and self._projects:
-            return f"{PROJECTS}/{self._random.choice(self._projects)}", f"{PROJECTS}/{{id}}"
+            return self._projects[int(self._random.random() * len(self._projects))], region.one
         if dice < 0.7:
-            return f"{PROJECTS}?limit=20", PROJECTS
+            return f"{PROJECTS}?limit=20", region.page
         if dice < 0.9:
-            return REGIONS, REGIONS
-        return f"{COUNTRIES}?limit=20", COUNTRIES
+            return REGIONS, region.regions
+        return f"{COUNTRIES}?limit=20", region.countries
 
 
 def judge(response: Response) -> tuple[Outcome, str]:
@@ -74,7 +88,7 @@ async def _known_projects(client: Nearest) -> list[str]:
     deadline = asyncio.get_running_loop().time() + _SETUP_TIMEOUT_S
     path = f"{PROJECTS}?limit={_PROJECTS_KNOWN}"
     try:
-        response = await client.get(path, deadline=deadline)
+        response = await answered(partial(client.start_get, path, deadline))
         if response.status != 200:
             raise EngineError(f"GET {path}: expected 200, found {response.status}: {response.body[:200]!r}")
         return [item.id for item in response.json(_Page).items]

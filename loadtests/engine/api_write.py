@@ -19,9 +19,9 @@ import msgspec
 
 from infra import target as targets
 from loadtests.engine.creation import encode, judge_write, new_project
-from loadtests.engine.http_client import HttpClient, RequestError
+from loadtests.engine.http_client import Answer, HttpClient, RequestError
 from loadtests.engine.process import Control, run_engine
-from loadtests.engine.requests import Ended, RequestsSpec, api_client, run_requests, settings_of
+from loadtests.engine.requests import Ended, Kind, RequestsSpec, api_client, run_requests, settings_of
 from reports.evidence import Outcome, RunFolder, Write
 from reports.evidence.folder import Appender
 from system.wire import IDEMPOTENCY_KEY, PROJECTS, NewProject, Region
@@ -39,53 +39,68 @@ class _Known(NamedTuple):
     etag: str
 
 
+class _Region:
+    """A region's API, the kinds of what is written there, and what this load knows to be there."""
+
+    def __init__(self, name: str, client: HttpClient) -> None:
+        self.client = client
+        self.name = msgspec.convert(name, Region)
+        self.create = Kind(name, "POST", PROJECTS)
+        self.change = Kind(name, "PATCH", f"{PROJECTS}/{{id}}")
+        self.known: deque[_Known] = deque(maxlen=_KNOWN_MAX)
+
+
 class _Writes:
     def __init__(self, clients: Mapping[str, HttpClient], ledger: Appender[Write]) -> None:
-        self._clients = list(clients.items())
+        self._regions = [_Region(name, client) for name, client in clients.items()]
         self._ledger = ledger
-        self._known: dict[str, deque[_Known]] = {region: deque(maxlen=_KNOWN_MAX) for region in clients}
 
-    async def send(self, n: int, deadline: float) -> Ended:
-        turn, at = divmod(n, len(self._clients))
-        region, client = self._clients[at]
-        if turn % 2 and self._known[region]:
-            return await self._change(region, client, self._known[region].popleft(), n, deadline)
-        return await self._create(region, client, deadline)
+    def send(self, n: int, deadline: float, ended: Ended) -> None:
+        turn, at = divmod(n, len(self._regions))
+        region = self._regions[at]
+        if turn % 2 and region.known:
+            self._change(region, region.known.popleft(), n, deadline, ended)
+        else:
+            self._create(region, deadline, ended)
 
-    async def _create(self, region: str, client: HttpClient, deadline: float) -> Ended:
-        project = new_project("Load", msgspec.convert(region, Region), _COUNTRY)
+    def _create(self, region: _Region, deadline: float, ended: Ended) -> None:
+        project = new_project("Load", region.name, _COUNTRY)
         self._record(project, None)
         headers = {IDEMPOTENCY_KEY: str(project.id)}
-        outcome, detail, etag = await _write(client, b"POST", PROJECTS, encode(project), headers, 201, deadline)
-        self._record(project, outcome)
-        if etag:
-            self._known[region].append(_Known(str(project.id), etag))
-        return Ended(region, "POST", PROJECTS, outcome, detail)
 
-    async def _change(self, region: str, client: HttpClient, known: _Known, n: int, deadline: float) -> Ended:
+        def end(answer: Answer) -> None:
+            outcome, detail, etag = _judged(answer, 201)
+            self._record(project, outcome)
+            if etag:
+                region.known.append(_Known(str(project.id), etag))
+            ended(region.create, outcome, detail)
+
+        region.client.start(region.client.format(b"POST", PROJECTS, encode(project), headers), deadline, end)
+
+    def _change(self, region: _Region, known: _Known, n: int, deadline: float, ended: Ended) -> None:
         """Change a project that is as `known`. After anything but an acknowledgement its version is not known."""
         change = encode({"funding_usd_millions": Decimal(n % 10_000 + 1) / 100})
         headers = {"If-Match": known.etag, IDEMPOTENCY_KEY: f"{known.id}.{known.etag.strip(chr(34))}"}
+
+        def end(answer: Answer) -> None:
+            outcome, detail, etag = _judged(answer, 200)
+            if etag:
+                region.known.append(_Known(known.id, etag))
+            ended(region.change, outcome, detail)
+
         path = f"{PROJECTS}/{known.id}"
-        outcome, detail, etag = await _write(client, b"PATCH", path, change, headers, 200, deadline)
-        if etag:
-            self._known[region].append(_Known(known.id, etag))
-        return Ended(region, "PATCH", f"{PROJECTS}/{{id}}", outcome, detail)
+        region.client.start(region.client.format(b"PATCH", path, change, headers), deadline, end)
 
     def _record(self, project: NewProject, outcome: Outcome | None) -> None:
         self._ledger.add(Write(str(project.id), time.monotonic_ns(), outcome, project.region))
 
 
-async def _write(
-    client: HttpClient, method: bytes, path: str, body: bytes, headers: dict[str, str], expected: int, deadline: float
-) -> tuple[Outcome, str, str]:
+def _judged(answer: Answer, expected: int) -> tuple[Outcome, str, str]:
     """(outcome, detail, the ETag that was acknowledged or nothing)"""
-    try:
-        response = await client.request(method, path, deadline=deadline, body=body, headers=headers)
-    except RequestError as error:
-        return error.outcome, error.detail, ""
-    outcome, detail = judge_write(response, expected=response.status == expected)
-    return outcome, detail, response.headers.get("etag", "") if outcome == "ok" else ""
+    if isinstance(answer, RequestError):
+        return answer.outcome, answer.detail, ""
+    outcome, detail = judge_write(answer, expected=answer.status == expected)
+    return outcome, detail, answer.headers.get("etag", "") if outcome == "ok" else ""
 
 
 async def work(spec: RequestsSpec, control: Control) -> None:

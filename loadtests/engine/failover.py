@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 
-from loadtests.engine.http_client import HttpClient, RequestError, Response
+from loadtests.engine.http_client import Answer, Done, HttpClient, RequestError
 
 AWAY_FOR_S = 1.0
 """How long a region is left alone after a request to it came to nothing; then one finds out whether it is back."""
@@ -20,20 +21,31 @@ class Nearest:
 
     def __init__(self, clients: Sequence[HttpClient]) -> None:
         self._clients = list(clients)
-        self._away_until = dict.fromkeys(range(len(self._clients)), float("-inf"))
+        self._usual = list(range(len(self._clients)))
+        self._away_until = dict.fromkeys(self._usual, float("-inf"))
+        self._back_at = float("-inf")
+        """When the last one that was away is to be tried again."""
         self.moved = 0
         """Requests that another region than the nearest took."""
 
-    async def get(self, path: str, *, deadline: float) -> Response:
-        """GET `path` as HttpClient does. RequestError of the last one that was tried."""
-        now = asyncio.get_running_loop().time
-        order = sorted(self._away_until, key=lambda number: self._away_until[number] > now())
-        for number in order:
-            self.moved += number > 0
-            try:
-                return await self._clients[number].get(path, deadline=deadline)
-            except RequestError as error:
-                self._away_until[number] = now() + AWAY_FOR_S
-                if error.outcome != "fail" or number == order[-1] or now() >= deadline:
-                    raise
-        raise AssertionError("there is at least one API")
+    def start_get(self, path: str, deadline: float, done: Done) -> None:
+        """GET `path` as HttpClient does. If nobody takes it, `done` is told why the last one that was tried did not."""
+        order = self._usual
+        if (now := asyncio.get_running_loop().time()) < self._back_at:
+            order = sorted(self._away_until, key=lambda number: self._away_until[number] > now)
+        self._ask(order, 0, path, deadline, done)
+
+    def _ask(self, order: list[int], turn: int, path: str, deadline: float, done: Done) -> None:
+        number = order[turn]
+        if number > 0:
+            self.moved += 1
+        self._clients[number].start_get(path, deadline, partial(self._ended, order, turn, path, deadline, done))
+
+    def _ended(self, order: list[int], turn: int, path: str, deadline: float, done: Done, answer: Answer) -> None:
+        if isinstance(answer, RequestError):
+            now = asyncio.get_running_loop().time()
+            self._away_until[order[turn]] = self._back_at = now + AWAY_FOR_S
+            if answer.outcome == "fail" and turn + 1 < len(order) and now < deadline:
+                self._ask(order, turn + 1, path, deadline, done)
+                return
+        done(answer)

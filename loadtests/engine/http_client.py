@@ -5,6 +5,9 @@ not come in time, leaves it open whether the server acted (unknown). Waiting for
 a request's time. Answers are parsed by httptools (llhttp): about a tenth of the CPU of the usual clients, see
 `python -m loadtests.benchmarks.http_client`. Over TLS it speaks what the caller's context allows (`Target.context`:
 1.3 alone, and only to servers that the system's own authority vouches for).
+
+A load calls `start`, and is called back: a task for each request, woken once for its connection and once for its
+answer, would cost as much as all the rest. `request` and `get` are for those who wait.
 """
 
 from __future__ import annotations
@@ -12,76 +15,49 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
-from collections import deque
-from collections.abc import Coroutine
-from typing import TypeVar, cast
+from collections import OrderedDict
+from collections.abc import Callable, Coroutine
+from functools import partial
 from urllib.parse import urlsplit
 
-import httptools
-import msgspec
+from loadtests.engine.http_connection import Answer, Connection, Done, RequestError, Response
 
-from reports.evidence import Outcome
+__all__ = ["MAX_BODY_BYTES", "Answer", "Done", "HttpClient", "RequestError", "Response", "answered"]
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
-_MAX_HEAD_BYTES = 64 * 1024
 _MAX_IDLE_S = 4.0
 """An idle connection older than this is not used again: servers close idle ones after 5 s and more, and a
 request that meets the closing is lost without the server being at fault."""
 
 _CLOSE_TURNS = 10
-_TOLD_BYTES = 200
 """Turns of the event loop that an aborted connection takes to be gone, with some to spare."""
 
-T = TypeVar("T")
+
+async def answered(start: Callable[[Done], None]) -> Response:
+    """What a request that is started and calls back is answered. RequestError without a response."""
+    ended: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+
+    def end(answer: Answer) -> None:
+        if not ended.done():  # Whoever waited may have gone.
+            ended.set_result(answer)
+
+    start(end)
+    answer = await ended
+    if isinstance(answer, RequestError):
+        raise answer
+    return answer
 
 
-class Response:
-    """`head` is the answer as it came, at least to the end of its headers."""
+class _Waiting:
+    """A request that has no connection yet."""
 
-    __slots__ = ("_head", "body", "status")
+    __slots__ = ("alarm", "data", "deadline", "done")
 
-    def __init__(self, status: int, head: bytes, body: bytes) -> None:
-        self.status = status
-        self.body = body
-        self._head = head
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """By name in lower case. They are parsed when asked for: of most answers they never are."""
-        fields = _Fields()
-        httptools.HttpResponseParser(fields).feed_data(self._head)
-        return fields.found
-
-    @property
-    def told(self) -> str:
-        """What was answered, for people: its status and the beginning of its body."""
-        return f"status {self.status} {self.body[:_TOLD_BYTES].decode('utf-8', 'replace')}"
-
-    def json(self, kind: type[T]) -> T:
-        """The body as `kind`; msgspec.MsgspecError if it is not."""
-        return msgspec.json.decode(self.body, type=kind)
-
-
-class _Fields:
-    """What httptools tells of an answer's headers."""
-
-    def __init__(self) -> None:
-        self.found: dict[str, str] = {}
-
-    def on_message_begin(self) -> None:
-        self.found = {}  # What came before was a 1xx.
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self.found[name.decode("latin-1").lower()] = value.decode("latin-1")
-
-
-class RequestError(Exception):
-    """A request without a response. `outcome` is fail if it was never sent, else unknown."""
-
-    def __init__(self, outcome: Outcome, detail: str) -> None:
-        super().__init__(detail)
-        self.outcome = outcome
-        self.detail = detail
+    def __init__(self, data: bytes, deadline: float, done: Done) -> None:
+        self.data = data
+        self.deadline = deadline
+        self.done = done
+        self.alarm: asyncio.TimerHandle | None = None
 
 
 class HttpClient:
@@ -105,16 +81,36 @@ class HttpClient:
         self._fixed = self._host_line
         """The header lines that every request has."""
         self._limit = connections
-        self._max_body_bytes = max_body_bytes
-        self._idle: list[_Connection] = []
-        self._open: set[_Connection] = set()
-        self._reserved = 0
-        self._waiting: deque[asyncio.Future[None]] = deque()
-        self._called = 0
+        self.max_body_bytes = max_body_bytes
+        self._idle: list[Connection] = []
+        self._open: set[Connection] = set()
+        self._attempts: set[asyncio.Task[None]] = set()
+        self._waiting: OrderedDict[_Waiting, None] = OrderedDict()
 
     def authorize(self, authorization: str) -> None:
         """Send this `Authorization` with every request from now on."""
         self._fixed = self._host_line + b"\r\nAuthorization: " + authorization.encode("ascii")
+
+    def start_get(self, path: str, deadline: float, done: Done) -> None:
+        """GET `path`, and call `done` when it has ended."""
+        self.start(self.format(b"GET", path, None, None), deadline, done)
+
+    def start(self, data: bytes, deadline: float, done: Done) -> None:
+        """Send what `format` made, and call `done` when it has ended: with an answer of any status, or with why there
+        was none by `deadline`, an instant of the loop's clock."""
+        if not self._waiting and (connection := self._take()) is not None:
+            if deadline > connection.loop.time():
+                connection.send(data, deadline, done)
+                return
+            self._idle.append(connection)
+        loop = asyncio.get_running_loop()
+        if deadline <= loop.time():
+            done(RequestError("fail", "timeout: its time was up before it could be sent, never sent"))
+            return
+        waiting = _Waiting(data, deadline, done)
+        waiting.alarm = loop.call_at(deadline, self._expire, waiting)
+        self._waiting[waiting] = None
+        self._connect_more()
 
     def get(self, path: str, *, deadline: float) -> Coroutine[object, object, Response]:
         """GET `path`. `deadline` is an instant of the loop's clock. RequestError without a response."""
@@ -125,23 +121,19 @@ class HttpClient:
         headers: dict[str, str] | None = None,
     ) -> Response:  # fmt: skip
         """One request with an answer of any status. RequestError if there was none by `deadline`."""
-        data = self.format(method, path, body, headers)
-        if deadline <= asyncio.get_running_loop().time():
-            raise RequestError("fail", "timeout: its time was up before it could be sent, never sent")
-        connection = (None if self._waiting or self._called else self._take()) or await self._wait(deadline)
-        try:
-            return await connection.send(data, deadline)
-        except OSError as error:
-            raise RequestError("unknown", f"connection: {error.strerror or error}") from None
-        finally:
-            self._release(connection)
+        return await answered(partial(self.start, self.format(method, path, body, headers), deadline))
 
     async def close(self) -> None:
+        """End every connection; whoever still waits is told so."""
+        for attempt in self._attempts:
+            attempt.cancel()
+        while self._waiting:
+            self._fail_first("client closed, never sent")
         for connection in list(self._open):
             connection.abort("client closed")
         for _ in range(_CLOSE_TURNS):
             await asyncio.sleep(0)
-            if not self._open:
+            if not self._open and not self._attempts:
                 return
 
     def format(self, method: bytes, path: str, body: bytes | None, headers: dict[str, str] | None) -> bytes:
@@ -155,210 +147,81 @@ class HttpClient:
             lines.append(b"Content-Type: application/json\r\nContent-Length: %d" % len(body))
         return b"\r\n".join(lines) + b"\r\n\r\n" + (body or b"")
 
-    def _take(self) -> _Connection | None:
+    def _take(self) -> Connection | None:
         """An idle connection, if there is one."""
         oldest = time.monotonic() - _MAX_IDLE_S
         while self._idle:
             connection = self._idle.pop()
-            if not connection.lost and connection.idle_since > oldest:
+            if connection.usable and connection.idle_since > oldest:
                 return connection
             connection.abort("idle for too long")
         return None
 
-    async def _wait(self, deadline: float) -> _Connection:
-        """The connection that a request waits for. RequestError without one by `deadline`: it was never sent."""
+    def _serve(self) -> None:
+        """Give what is idle to those who wait longest."""
+        while self._waiting and (connection := self._take()) is not None:
+            waiting = self._pop()
+            connection.send(waiting.data, waiting.deadline, waiting.done)
+
+    def _pop(self) -> _Waiting:
+        waiting, _ = self._waiting.popitem(last=False)
+        assert waiting.alarm is not None
+        waiting.alarm.cancel()
+        return waiting
+
+    def _expire(self, waiting: _Waiting) -> None:
+        del self._waiting[waiting]
+        waiting.done(RequestError("fail", "timeout: no connection in time, never sent"))
+
+    def _fail_first(self, why: str) -> None:
+        """An attempt to connect came to nothing: so does a request, the one that has waited longest."""
+        if self._waiting:
+            self._pop().done(RequestError("fail", why))
+
+    def _connect_more(self) -> None:
+        """Have as many attempts to connect under way as requests wait, within the limit. Each has the deadline of the
+        request that came last: there is no use in it for longer."""
+        while len(self._attempts) < len(self._waiting) and len(self._open) + len(self._attempts) < self._limit:
+            newest = next(reversed(self._waiting))
+            attempt = asyncio.get_running_loop().create_task(self._connect(newest.deadline))
+            self._attempts.add(attempt)
+            attempt.add_done_callback(self._attempted)
+
+    def _attempted(self, attempt: asyncio.Task[None]) -> None:
+        self._attempts.discard(attempt)
+        self._serve()
+        self._connect_more()
+
+    async def _connect(self, deadline: float) -> None:
+        loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout_at(deadline):
-                return await self._acquire()
+                _, connection = await loop.create_connection(
+                    lambda: Connection(self, loop), self.host, self.port, ssl=self.tls
+                )
         except TimeoutError:
-            raise RequestError("fail", "timeout: no connection in time, never sent") from None
+            if loop.time() < deadline:  # It is the kernel that gave up.
+                self._fail_first("timeout: no connection in time, never sent")
         except ConnectionRefusedError:
-            raise RequestError("fail", "connection refused, never sent") from None
+            self._fail_first("connection refused, never sent")
         except OSError as error:
-            raise RequestError("fail", f"connection: {error.strerror or error}, never sent") from None
-
-    async def _acquire(self) -> _Connection:
-        """An idle connection, a new one within the limit, or the next one that comes free."""
-        if self._waiting or self._called:
-            await self._queue()
-        while (connection := self._take()) is None:
-            if len(self._open) + self._reserved < self._limit:
-                return await self._connect()
-            await self._queue(first=True)
-        return connection
-
-    async def _queue(self, *, first: bool = False) -> None:
-        """Wait to be called; whoever is called and does not come lets the next one be called."""
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        (self._waiting.appendleft if first else self._waiting.append)(turn)
-        try:
-            await turn
-        except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
-                self._called -= 1
-                self._call_next()
-            raise
-        self._called -= 1
-
-    async def _connect(self) -> _Connection:
-        self._reserved += 1
-        try:
-            loop = asyncio.get_running_loop()
-            _, protocol = await loop.create_connection(
-                lambda: _Connection(self, loop), self.host, self.port, ssl=self.tls
-            )
-        except BaseException:
-            self._call_next()
-            raise
-        finally:
-            self._reserved -= 1
-        self._open.add(protocol)
-        return protocol
-
-    def _release(self, connection: _Connection) -> None:
-        if connection.reusable:
-            connection.idle_since = time.monotonic()
-            self._idle.append(connection)
-            self._call_next()
+            self._fail_first(f"connection: {error.strerror or error}, never sent")
         else:
-            connection.abort("not reusable")
+            if connection.lost:
+                self._fail_first("connection: closed by the server as soon as it was open, never sent")
+            else:
+                self.free(connection)
 
-    def _forget(self, connection: _Connection) -> None:
+    def free(self, connection: Connection) -> None:
+        connection.idle_since = time.monotonic()
+        self._idle.append(connection)
+        if self._waiting:
+            self._serve()
+
+    def opened(self, connection: Connection) -> None:
+        self._open.add(connection)
+
+    def forget(self, connection: Connection) -> None:
         self._open.discard(connection)
-        self._call_next()
-
-    def _call_next(self) -> None:
-        """Let the first who waits look for a connection; those who come meanwhile stand behind."""
-        while self._waiting:
-            turn = self._waiting.popleft()
-            if not turn.done():
-                self._called += 1
-                turn.set_result(None)
-                return
-
-
-class _Connection(asyncio.Protocol):
-    """One connection, one exchange at a time."""
-
-    def __init__(self, client: HttpClient, loop: asyncio.AbstractEventLoop) -> None:
-        self._client = client
-        self._loop = loop
-        self._parser = httptools.HttpResponseParser(self)
-        self._answer: asyncio.Future[Response] | None = None
-        self._why = "closed by the server before it answered"
-        self.lost = False
-        self.reusable = False
-        self.idle_since = 0.0
-        self._deadline = 0.0
-        self._alarm: asyncio.TimerHandle | None = None
-        self._alarm_at = 0.0
-        self._reset()
-
-    def _reset(self) -> None:
-        """Before an answer."""
-        self._head = b""
-        self._body: list[bytes] = []
-        self._body_bytes = 0
-        self._in_head = True
-
-    def send(self, request: bytes, deadline: float) -> asyncio.Future[Response]:
-        """Send; the future has the answer, or OSError if the connection is lost, or RequestError without an answer by
-        `deadline`, after which the connection cannot be used again."""
-        self.reusable = False
-        self._answer = answer = self._loop.create_future()
-        # The alarm stays set from one exchange to the next, whose deadline is later as a rule: asyncio.timeout, which
-        # sets one for each request, cancels and catches, would cost a fifth of a request more.
-        self._deadline = deadline
-        if self._alarm is None or deadline < self._alarm_at:
-            self._set_alarm()
-        if self.lost or self._transport.is_closing():
-            self._fail(ConnectionResetError(self._why))
-        else:
-            self._transport.write(request)
-        return answer
-
-    def abort(self, why: str) -> None:
-        """Give the connection up; whoever waits for an answer is told at once, whatever else was received."""
-        if not self.lost:
-            self._why = why
-            self._fail(ConnectionResetError(why))
-            self._transport.abort()
-
-    def _set_alarm(self) -> None:
-        if self._alarm is not None:
-            self._alarm.cancel()
-        self._alarm_at = self._deadline
-        self._alarm = self._loop.call_at(self._deadline, self._ring)
-
-    def _ring(self) -> None:
-        self._alarm = None
-        if self._answer is None or self._answer.done():
-            return
-        if self._deadline > self._alarm_at:
-            self._set_alarm()  # It was set for an earlier exchange.
-        else:
-            self._fail(RequestError("unknown", "timeout: no answer in time"))
-            self.abort("timeout")
-
-    def _fail(self, error: Exception) -> None:
-        if self._answer is not None and not self._answer.done():
-            self._answer.set_exception(error)
-
-    # asyncio.Protocol
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
-
-    def data_received(self, data: bytes) -> None:
-        if self._answer is None or self._answer.done():
-            self.reusable = False
-            self.abort("the server sent what nobody asked for")
-            return
-        if self._in_head:
-            self._head = self._head + data if self._head else data
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserError as error:
-            self.abort(f"not HTTP: {error}")
-        if self._in_head and len(self._head) > _MAX_HEAD_BYTES:
-            self.abort(f"expected headers of at most {_MAX_HEAD_BYTES:,} bytes")
-
-    def eof_received(self) -> bool:
-        return False
-
-    def connection_lost(self, error: Exception | None) -> None:
-        self.lost = True
-        self.reusable = False
-        if self._alarm is not None:
-            self._alarm.cancel()
-        self._fail(ConnectionResetError(str(error) if error else self._why))
-        self._client._forget(self)
-
-    # httptools
-
-    def on_message_begin(self) -> None:
-        if self._answer is None or self._answer.done():
-            self.reusable = False  # More than was asked for: what comes next would be taken for another's answer.
-
-    def on_headers_complete(self) -> None:
-        self._in_head = False
-
-    def on_body(self, body: bytes) -> None:
-        self._body_bytes += len(body)
-        if self._body_bytes > self._client._max_body_bytes:
-            self._body.clear()
-            self.abort(f"expected a body of at most {self._client._max_body_bytes:,} bytes")
-        else:
-            self._body.append(body)
-
-    def on_message_complete(self) -> None:
-        if self._answer is None or self._answer.done():
-            return  # It was given up, too late or beyond a limit; or nobody asked.
-        status = self._parser.get_status_code()
-        if status < 200:
-            self._in_head = True
-            return  # 1xx: the answer is still to come.
-        response = Response(status, self._head, b"".join(self._body))
-        self._reset()
-        self.reusable = self._parser.should_keep_alive()
-        self._answer.set_result(response)
+        if self._waiting:
+            self._connect_more()

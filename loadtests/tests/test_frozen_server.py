@@ -17,10 +17,10 @@ import pytest
 import uvloop
 
 from loadtests.engine.arrival import Arrival
-from loadtests.engine.http_client import HttpClient
+from loadtests.engine.http_client import Answer, HttpClient, Response
 from loadtests.engine.live import Stat
 from loadtests.engine.process import Control
-from loadtests.engine.requests import Ended, RequestsSpec, run_requests
+from loadtests.engine.requests import Ended, Kind, RequestsSpec, run_requests
 from loadtests.engine.schedule import Schedule
 from loadtests.engine.tally import Tally, merge_parts, read_parts
 from reports.claims import load_claims
@@ -106,13 +106,19 @@ class _Begun(Control):
         assert all(isinstance(stat, Stat) for stat in stats)  # type: ignore[attr-defined]
 
 
+_KIND = Kind("iad", "GET", "/")
+
+
 class _Gets:
     def __init__(self, client: HttpClient) -> None:
         self._client = client
 
-    async def send(self, n: int, deadline: float) -> Ended:
-        answer = await self._client.get("/", deadline=deadline)
-        return Ended("iad", "GET", "/", "ok" if answer.status == 200 else "fail")
+    def send(self, n: int, deadline: float, ended: Ended) -> None:
+        def end(answer: Answer) -> None:
+            assert isinstance(answer, Response)
+            ended(_KIND, "ok" if answer.status == 200 else "fail", "")
+
+        self._client.start_get("/", deadline, end)
 
 
 class _Server:

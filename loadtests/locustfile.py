@@ -2,8 +2,8 @@
 
 Started by `loadtests/runner.py` with the file of a `Plan` in COVENANT_LOAD_PLAN. Importing Locust patches the
 process with gevent, so no load is made in here: engines are clean processes, and their statistics are merged
-into Locust's a few times a second, for its web page, console and CSV. When every engine has ended, so does
-Locust. It also ends when its stdin does, so that it cannot outlive the runner.
+into Locust's a few times a second, for its web page, console and CSV (`loadtests/locust_stats.py`). When every
+engine has ended, so does Locust. It also ends when its stdin does, so that it cannot outlive the runner.
 """
 
 # Locust's decorators carry no types.
@@ -17,6 +17,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,11 @@ from gevent.fileobject import FileObject
 from locust import User, events, task
 from locust.env import Environment
 from locust.exception import StopUser
-from locust.stats import StatsEntry, StatsError
+from locust.stats import CSV_STATS_INTERVAL_SEC
 
 from loadtests.engine.live import Stat
 from loadtests.engine.process import START_DEADLINE_S, Ended, Go, Said
+from loadtests.locust_stats import Shown
 from loadtests.progress import Progress
 from loadtests.scenarios import Engine, Plan, scenarios
 
@@ -51,13 +53,13 @@ _scenario = scenarios()[_plan.scenario]
 class EngineProcess:
     """An engine that was started, and a greenlet that listens to it."""
 
-    def __init__(self, engine: Engine, environment: Environment) -> None:
+    def __init__(self, engine: Engine, show: Callable[[Stat], None]) -> None:
         spec = Path(_plan.work) / f"{engine.name}.spec.json"
         spec.write_bytes(msgspec.json.encode(engine.spec))
         self.name = engine.name
         self.ready = Event()
         self.error: str | None = None
-        self._environment = environment
+        self._show = show
         self._process = subprocess.Popen(
             [*_plan.enter.get(engine.region, []), sys.executable, "-m", engine.module, str(spec)],
             stdin=subprocess.PIPE,
@@ -93,33 +95,12 @@ class EngineProcess:
         for line in self._process.stdout:
             said = _decode(line)
             if isinstance(said, Stat):
-                _merge(self._environment, said)
+                self._show(said)
             elif isinstance(said, Ended):
                 self.error = said.error
             else:
                 self.ready.set()
         self.ready.set()  # It has ended: nobody is to wait for it.
-
-
-def _merge(environment: Environment, stat: Stat) -> None:
-    """Add what ended to Locust's own statistics: its entry and the total are shipped and shown apart."""
-    stats = environment.stats
-    seen = StatsEntry(stats, stat.name, stat.method)
-    now = time.time()
-    count, failed = sum(stat.response_times_ms.values()), sum(stat.errors.values())
-    seen.num_requests, seen.num_failures = count, failed
-    seen.total_response_time = round(stat.total_ms)
-    seen.min_response_time, seen.max_response_time = round(stat.min_ms), round(stat.max_ms)
-    seen.response_times.update(stat.response_times_ms)
-    seen.num_reqs_per_sec[int(now)] = count
-    seen.num_fail_per_sec[int(now)] = failed
-    seen.last_request_timestamp = now
-    stats.get(stat.name, stat.method).extend(seen)
-    stats.total.extend(seen)
-    for text, occurrences in stat.errors.items():
-        key = StatsError.create_key(stat.method, stat.name, text)
-        error = stats.errors.setdefault(key, StatsError(stat.method, stat.name, text))
-        error.occurrences += occurrences
 
 
 class Fleet:
@@ -133,20 +114,22 @@ class Fleet:
         self._generators: list[EngineProcess] = []
         self._users = 0
         self._begin_ns: int | None = None
+        self._shown: Shown | None = None
 
-    def offer(self, environment: Environment) -> None:
+    def offer(self) -> None:
         """One user: start a generator and see it end. More users than were planned offer nothing."""
         user, self._users = self._users, self._users + 1  # Before anything that lets another user run.
         if user >= _plan.users:
             return
-        generator = EngineProcess(_scenario.generator(_plan, user), environment)
+        generator = EngineProcess(_scenario.generator(_plan, user), self._show)
         self._generators.append(generator)
         self.ended.wait()
 
     def drive(self, environment: Environment) -> None:
         """The whole run, then the end of this process."""
+        self._shown = Shown(environment.stats)
         try:
-            self._observers += [EngineProcess(each, environment) for each in _scenario.observers(_plan)]
+            self._observers += [EngineProcess(each, self._show) for each in _scenario.observers(_plan)]
             if self._wait_ready(self._observers, len(self._observers)):
                 self._observing.set()
                 if self._wait_ready(self._generators, _plan.users):
@@ -154,8 +137,15 @@ class Fleet:
             self._wait_ended()
         finally:
             self.ended.set()
+        gevent.sleep(CSV_STATS_INTERVAL_SEC + _POLL_S)  # Locust's CSV writer looks once a second, and not at the end.
         environment.process_exit_code = 0 if self._told_of_errors() else 1
         os.kill(os.getpid(), signal.SIGTERM)  # Locust's own way out, with its web page and without.
+
+    def _show(self, stat: Stat) -> None:
+        if self._shown is not None and self._begin_ns is not None:
+            now_s = time.time()
+            measured_ns = self._begin_ns + round(_plan.warmup_s * 1e9)
+            self._shown.add(stat, now_s, now_s - (time.monotonic_ns() - measured_ns) / 1e9)
 
     def stop(self) -> None:
         """Have the generators stop offering; what is under way is still awaited."""
@@ -230,7 +220,7 @@ class EngineUser(User):
     @task
     def offer(self) -> None:
         _fleet.wait_observing()
-        _fleet.offer(self.environment)
+        _fleet.offer()
         raise StopUser
 
 

@@ -137,8 +137,10 @@ def _start_locust(planned: Plan, work: Path, *, web: bool) -> subprocess.Popen[b
     plan_file = work / "plan.json"
     plan_file.write_bytes(msgspec.json.encode(planned))
     users = str(planned.users)
+    csv = Path(planned.folder) / "evidence" / "load" / f"{planned.scenario}.locust"
     command = [sys.executable, "-m", "locust", "-f", str(Path(__file__).with_name("locustfile.py"))]
     command += ["--users", users, "--spawn-rate", users, "--loglevel", "INFO"]
+    command += ["--csv", str(csv)]
     if web:
         port = _free_port()
         command += ["--web-host", "127.0.0.1", "--web-port", str(port), "--autostart"]
@@ -211,8 +213,19 @@ def _progress_of(line: bytes) -> Progress | None:
 
 
 def _collect(planned: Plan, target: Target, folder: RunFolder) -> bool:
-    """Merge what the engines left into the scenario's record; False if no generator left anything."""
-    parts = read_parts(Path(planned.work))
+    """Merge what the engines left into the scenario's record and those of the loads beside it; False if one has none
+    that any generator left."""
+    scenario = scenarios()[planned.scenario]
+    work = Path(planned.work)
+    found = [_record(planned, target, folder, scenario.name, work, requests=scenario.requests)]
+    for name in scenario.beside:
+        found.append(_record(planned, target, folder, f"{scenario.name}-{name}", work / name, requests=False))
+    return all(found)
+
+
+def _record(planned: Plan, target: Target, folder: RunFolder, name: str, work: Path, *, requests: bool) -> bool:
+    """Merge the parts in `work` into the record `name`; False if no generator left anything."""
+    parts = read_parts(work)
     if not any(part.offered_per_s for part in parts):
         return False
     problems = [problem for part in parts for problem in part.problems]
@@ -227,11 +240,8 @@ def _collect(planned: Plan, target: Target, folder: RunFolder) -> bool:
     if problems:
         more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
         settings["notes"] = "; ".join(problems[:3]) + more
-    scenario = scenarios()[planned.scenario]
     folder.write_load(
-        merge_parts(
-            parts, scenario=scenario.name, warmup_s=planned.warmup_s, requests=scenario.requests, settings=settings
-        )
+        merge_parts(parts, scenario=name, warmup_s=planned.warmup_s, requests=requests, settings=settings)
     )
     return True
 

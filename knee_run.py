@@ -108,7 +108,7 @@ class _Tries:
                     users=self._users,
                 )  # fmt: skip
             except StepFailed as error:
-                problem.append(str(error))
+                problem.append(str(error).partition("\n")[0])  # The rest is its log, which is in the folder.
                 raise
         where = str(path.relative_to(self._run.folder.path))
         if problem or not folder.loads():

@@ -12,7 +12,7 @@ import trustme
 import uvloop
 from load_servers import CLIENT, Api
 
-from loadtests.engine.http_client import HttpClient, RequestError, Response
+from loadtests.engine.http_client import Answer, HttpClient, RequestError, Response
 from loadtests.engine.sign_in import ApiClient
 
 LONG_S = 20.0
@@ -227,6 +227,66 @@ def test_an_answer_beyond_the_limit_is_refused(answer: bytes) -> None:
             error = await _error(client)
             assert (error.outcome, "at most" in error.detail or "not HTTP" in error.detail) == ("unknown", True)
             await client.close()
+
+    uvloop.run(run())
+
+
+class _Gone:
+    """A transport whose connection below was lost without a word, as uvloop's over TLS."""
+
+    def is_closing(self) -> bool:
+        return False
+
+    def write(self, data: bytes) -> None:
+        raise RuntimeError("unable to perform operation; the handler is closed")
+
+    def abort(self) -> None:
+        raise RuntimeError("unable to perform operation; the handler is closed")
+
+
+def test_a_connection_lost_below_its_transport_ends_one_request_and_nothing_else() -> None:
+    async def run() -> None:
+        async with Scripted(OK) as server:
+            client = HttpClient(server.url, connections=1)
+            assert (await _get(client)).status == 200
+            (connection,) = client._open
+            real, connection._transport = connection._transport, _Gone()  # type: ignore[assignment]
+            error = await _error(client)
+            assert (error.outcome, "handler is closed" in error.detail) == ("unknown", True)
+            assert (await _get(client)).status == 200
+            assert server.connections == 2
+            real.abort()
+            await client.close()
+
+    uvloop.run(run())
+
+
+def test_whoever_is_called_back_shares_connections_with_whoever_waits() -> None:
+    async def run() -> None:
+        async with Scripted(OK) as server:
+            client = HttpClient(server.url, connections=1)
+            loop = asyncio.get_running_loop()
+            ended: list[Answer] = []
+            client.start_get("/x", loop.time() + LONG_S, ended.append)
+            assert (await _get(client)).status == 200
+            assert len(ended) == 1
+            assert server.connections == 1
+            await client.close()
+
+    uvloop.run(run())
+
+
+def test_a_client_that_is_closed_tells_everybody() -> None:
+    async def run() -> None:
+        async with Scripted(OK) as server:
+            server.go_on.clear()
+            client = HttpClient(server.url, connections=1)
+            under_way, waiting = (asyncio.ensure_future(_error(client)) for _ in range(2))
+            while server.requests == 0:
+                await asyncio.sleep(0)
+            await client.close()
+            assert [(await each).outcome for each in (under_way, waiting)] == ["unknown", "fail"]
+            server.go_on.set()
 
     uvloop.run(run())
 

@@ -3,7 +3,7 @@
     ./covenant up --detach && .venv/bin/python -m loadtests.benchmarks.bus_publish
 
 Both publish as fast as they can with the same window of unacknowledged messages, and every message counts when
-its PubAck has come. Rounds alternate, so that a noisy minute meets both. The rate has the servers' share in it;
+it was acknowledged: nats-py's one by one, the bulk publisher's as its mode says. Rounds alternate, so that a noisy minute meets both. The rate has the servers' share in it;
 the client's CPU a message is what the publisher is responsible for.
 """
 
@@ -27,7 +27,7 @@ from loadtests.engine import load_stream, numbered
 from loadtests.engine.arrival import even
 from loadtests.engine.bus_publisher import BusPublisherSpec, Publisher
 from loadtests.engine.process import EngineError
-from loadtests.engine.publish_modes import SUBJECTS
+from loadtests.engine.publish_modes import SUBJECTS, ModeName
 from loadtests.engine.schedule import MAX_RATE_PER_S, Schedule
 from loadtests.engine.tally import Tally
 from reports.evidence import RunFolder
@@ -36,6 +36,8 @@ _SUBJECT = "load.benchmark"
 _PAYLOAD_BYTES = 128
 _WINDOW = 4096
 _CHUNK = 2000
+_BURST = 250
+"""Messages that are due at once: in `fast`, a batch."""
 _DRAIN_S = 30.0
 
 
@@ -63,16 +65,16 @@ async def nats_py(target: Target, seconds: float) -> Result:
     return result
 
 
-async def _bulk(target: Target, seconds: float, folder: Path) -> Result:
+async def _bulk(target: Target, seconds: float, folder: Path, mode: ModeName) -> Result:
     spec = BusPublisherSpec(
         scenario="benchmark", folder=str(folder), target="", part="", subject=_SUBJECT, publisher=1,
-        arrival=even(1.0, 1.0), warmup_s=0.0, payload_bytes=_PAYLOAD_BYTES, window=_WINDOW,
+        arrival=even(1.0, 1.0), warmup_s=0.0, mode=mode, payload_bytes=_PAYLOAD_BYTES, window=_WINDOW,
     )  # fmt: skip
     with RunFolder(folder).spans("benchmark") as ledger:
         publisher = Publisher(spec, ledger, target)
         await publisher.client.wait_connected()
         # Everything is due at once: the window alone paces it.
-        schedule = Schedule(time.monotonic_ns(), MAX_RATE_PER_S, 0.0, 3600.0)
+        schedule = Schedule(time.monotonic_ns(), MAX_RATE_PER_S, 0.0, 3600.0, _BURST)
         tally = Tally(schedule, "benchmark")
         publisher.begin(schedule, tally)
         sent, begin, cpu = 0, time.perf_counter(), time.process_time()
@@ -95,16 +97,16 @@ def _result(sent: int, begin: float, cpu: float) -> Result:
     return Result(sent / (time.perf_counter() - begin), (time.process_time() - cpu) / sent * 1e6)
 
 
-async def compare(target: Target, seconds: float, rounds: int) -> None:
+async def compare(target: Target, seconds: float, rounds: int, mode: ModeName) -> None:
     """Print each round and the medians."""
-    print(f"R{target.stream_replicas}, file, {_PAYLOAD_BYTES} B, window {_WINDOW}; {target.durability}")
+    print(f"R{target.stream_replicas}, file, {_PAYLOAD_BYTES} B, window {_WINDOW}, {mode}; {target.durability}")
     ratios, results = [], []
     with tempfile.TemporaryDirectory() as scratch:
         for number in range(1, rounds + 1):
             await load_stream.prepare(target)
             library = await nats_py(target, seconds)
             await load_stream.prepare(target)
-            bulk = await _bulk(target, seconds, Path(scratch))
+            bulk = await _bulk(target, seconds, Path(scratch), mode)
             results.append((library, bulk))
             ratios.append(bulk.per_s / library.per_s)
             print(f"round {number}: nats-py {_text(library)}; bulk {_text(bulk)}; {ratios[-1]:.1f} times", flush=True)
@@ -124,9 +126,10 @@ def main() -> None:
     parser.add_argument("--target", type=Path, help="a target.json; default: this checkout's running system")
     parser.add_argument("--seconds", type=float, default=3.0, help="a round and publisher")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--mode", choices=["singles", "fast"], default="fast")
     options = parser.parse_args()
     try:
-        uvloop.run(compare(targets.read(options.target), options.seconds, options.rounds))
+        uvloop.run(compare(targets.read(options.target), options.seconds, options.rounds, options.mode))
     except (EngineError, targets.NoTarget) as error:
         sys.exit(str(error))
 

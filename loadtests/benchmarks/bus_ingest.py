@@ -7,8 +7,8 @@ the share of what the machine gives at most.
 Each row starts a bus of three nodes of its own (R3, file; nothing else of a system runs beside it) and runs the
 scenario on it as `./covenant load run` does: open loop, every number accounted for. Before and after, the bus is
 calibrated with a bare publisher; what nats-py's `publish_async` does on it, as fast as it can, stands beside. A share
-of the ceiling counts only where the cores were full of the servers' work (`reports/policy.yaml`); else it is in brackets.
-Where the time goes is told in cores: servers, generator and subscriber, kernel, everything else.
+of the ceiling counts only where the cores were full of the servers' work (`reports/policy.yaml`); else it is in
+brackets. Where the time goes is told in cores: servers, generator and subscriber, kernel, everything else.
 """
 
 from __future__ import annotations

@@ -3,8 +3,9 @@
     ./covenant up --detach && .venv/bin/python -m loadtests.benchmarks.bus_publish
 
 Both publish as fast as they can with the same window of unacknowledged messages, and every message counts when
-it was acknowledged: nats-py's one by one, the bulk publisher's as its mode says. Rounds alternate, so that a noisy minute meets both. The rate has the servers' share in it;
-the client's CPU a message is what the publisher is responsible for.
+it was acknowledged: nats-py's one by one, the bulk publisher's as its mode says. Rounds alternate, so that a noisy
+minute meets both. The rate has the servers' share in it; the client's CPU a message is what the publisher is
+responsible for.
 """
 
 from __future__ import annotations

@@ -8,7 +8,9 @@ is none (infinite), and nothing is ever narrower than the samples allow.
 from __future__ import annotations
 
 import math
-from statistics import NormalDist
+from collections.abc import Sequence
+from itertools import combinations
+from statistics import NormalDist, median
 
 from reports.evidence import Latencies, percentile_ms
 
@@ -41,6 +43,40 @@ def share_interval(good: int, total: int) -> tuple[float, float] | None:
     scale = 1 + _Z**2 / total
     # The ends are exact where nothing or everything is good; binary fractions would miss them by a hair.
     return (0.0 if good == 0 else (centre - spread) / scale, 1.0 if good == total else (centre + spread) / scale)
+
+
+def slope_interval(points: Sequence[tuple[float, float]]) -> tuple[float, float, float] | None:
+    """(slope, low, high) of values against instants, 95%: Theil and Sen's median of all pairs' slopes, with Sen's
+    interval from Kendall's statistic. None with fewer than three points, or if all have the same instant."""
+    slopes = sorted(
+        (later[1] - earlier[1]) / (later[0] - earlier[0])
+        for earlier, later in combinations(sorted(points), 2)
+        if later[0] > earlier[0]
+    )
+    n = len(points)
+    if n < 3 or not slopes:
+        return None
+    return _middle(slopes, math.sqrt(n * (n - 1) * (2 * n + 5) / 18))
+
+
+def shift_interval(before: Sequence[float], after: Sequence[float]) -> tuple[float, float, float] | None:
+    """(shift, low, high) from one sample to another, 95%: Hodges and Lehmann's median of all differences, with the
+    interval of Wilcoxon's rank sum. None without any."""
+    n, m = len(before), len(after)
+    if not n or not m:
+        return None
+    differences = sorted(later - earlier for earlier in before for later in after)
+    # Its ends are as far from the middle as Kendall's are in all.
+    return _middle(differences, 2 * math.sqrt(n * m * (n + m + 1) / 12))
+
+
+def _middle(ordered: Sequence[float], deviation: float) -> tuple[float, float, float]:
+    """(median, low, high) of ordered values: 1.96 deviations of the statistic lie between the ranks of the ends, or all
+    of them if there are no more."""
+    spread = _Z * deviation
+    low = max(0, math.floor((len(ordered) - spread) / 2) - 1)
+    high = min(len(ordered) - 1, math.ceil((len(ordered) + spread) / 2))
+    return median(ordered), ordered[low], ordered[high]
 
 
 def bound_without_a_miss(runs: int) -> float:

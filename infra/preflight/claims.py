@@ -243,6 +243,9 @@ _POSSIBLE = {
     "security.access": "every action asks for a role",
     "security.audit": "each entry holds the hash of the one before it",
     "security.secrets": "secrets come from files and the environment, and are in no log",
+    "soak.memory": "every cache and every queue has a limit",
+    "soak.files": "every pool has a limit",
+    "soak.drift": "the streams have limits, and tables are read by their keys",
     "harness.alarms": "each planted bug names the rows that must turn red",
     "harness.honesty": "an open-loop generator knows when it is late",
 }

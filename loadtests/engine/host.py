@@ -26,6 +26,8 @@ from reports.evidence import HostSample, RunFolder
 _NAP_NS = 10_000_000
 _PF_KTHREAD = 0x0020_0000
 _WRITE = b"\0" * 4096
+_HOLDINGS_EVERY = 30
+"""Samples between two looks at memory and open files: the kernel walks every page for them, 0.2 ms a process."""
 
 
 class HostSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,6 +88,23 @@ class Processes:
         self._before = now
         return ticks
 
+    def holdings(self) -> tuple[dict[str, float], dict[str, int]]:
+        """MiB of anonymous memory and open files by kind, of what the last look found; a process that may not be looked
+        into counts for nothing."""
+        memory: dict[str, float] = {}
+        files: dict[str, int] = {}
+        for (pid, _), kind in self._kinds.items():
+            if kind is None or kind == "kernel":
+                continue
+            try:
+                rollup = (self._proc / str(pid) / "smaps_rollup").read_text()
+                count = len(os.listdir(self._proc / str(pid) / "fd"))  # noqa: PTH208
+            except OSError:
+                continue  # It ended meanwhile, or is not ours to look into.
+            memory[kind] = memory.get(kind, 0.0) + own_kib(rollup) / 1024
+            files[kind] = files.get(kind, 0) + count
+        return {kind: round(mib, 2) for kind, mib in sorted(memory.items())}, dict(sorted(files.items()))
+
     def _ended_by_parent(self, now: dict[tuple[int, int], _Usage]) -> dict[int, int]:
         """Parent -> ticks of descendants that have ended since, as far as they were counted before. Where a
         parent has ended, too, the account went on to its own parent."""
@@ -145,6 +164,17 @@ class Processes:
         return next((each[len(prefix) :].decode() for each in environment if each.startswith(prefix)), "harness")
 
 
+def own_kib(rollup: str) -> int:
+    """A process's share of anonymous memory and of swap in the text of /proc/PID/smaps_rollup, in KiB. Pages of files
+    and of shared memory are left out: a cache that fills is no leak."""
+    found = 0
+    for line in rollup.splitlines():
+        name, _, value = line.partition(":")
+        if name in ("Pss_Anon", "SwapPss"):
+            found += int(value.split()[0])
+    return found
+
+
 class _Total(msgspec.Struct, frozen=True):
     """The machine's CPU in ticks, of all cores together."""
 
@@ -167,7 +197,7 @@ class _Total(msgspec.Struct, frozen=True):
 
 def sample(
     before: _Total, after: _Total, ticks: dict[str, int], *, at_ns: int, interval_s: float,
-    timer_lag_ms: float, fsync_ms: float,
+    timer_lag_ms: float, fsync_ms: float, holdings: tuple[dict[str, float], dict[str, int]] = ({}, {}),
 ) -> HostSample:  # fmt: skip
     """What happened between two readings. Interrupts belong to nobody: neither ours nor foreign."""
     total = max(1, after.all - before.all)
@@ -183,6 +213,8 @@ def sample(
         timer_lag_ms=round(timer_lag_ms, 3),
         fsync_ms=round(fsync_ms, 3),
         by_kind={kind: round(used / total, 4) for kind, used in sorted(ticks.items())},
+        memory_mib=holdings[0],
+        files=holdings[1],
     )
 
 
@@ -204,15 +236,18 @@ def watch(spec: HostSpec, stopped: list[int]) -> None:
     descriptor = os.open(place, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600)
     try:
         with RunFolder(Path(spec.folder)).host() as samples:
+            number = 0
             while not stopped and os.getppid() == started_by:
                 timer_lag_ms = _sleep_through(begin_ns + round(spec.interval_s * 1e9), stopped)
                 fsync_ms = _fsync_ms(descriptor)
                 after, ticks, now_ns = _Total.read(stat.read_text()), processes.look(), time.monotonic_ns()
                 interval_s = (now_ns - begin_ns) / 1e9
+                holdings = processes.holdings() if number % _HOLDINGS_EVERY == 0 else ({}, {})
+                number += 1
                 samples.add(
                     sample(
                         before, after, ticks, at_ns=now_ns, interval_s=interval_s, timer_lag_ms=timer_lag_ms,
-                        fsync_ms=fsync_ms,
+                        fsync_ms=fsync_ms, holdings=holdings,
                     )
                 )  # fmt: skip
                 before, begin_ns = after, now_ns

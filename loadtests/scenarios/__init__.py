@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from loadtests.engine.arrival import Arrival
+from loadtests.engine.arrival import Arrival, even
 
 MAX_USERS = 16
 """Generator processes of one run."""
@@ -47,6 +47,17 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     def part(self, name: str) -> str:
         return str(Path(self.work) / f"{name}.part.json")
+
+    def beside(self, name: str, rate: float) -> Plan:
+        """A load of another kind at the same time, at `rate` on average, with a record and a ledger of its own:
+        `<scenario>-<name>`, which `Scenario.beside` has to name."""
+        return msgspec.structs.replace(
+            self,
+            scenario=f"{self.scenario}-{name}",
+            work=str(Path(self.work) / name),
+            rate=rate,
+            arrival=even(rate, self.duration_s),
+        )
 
     def share(self, user: int) -> list[str]:
         """The regions that user `user` is for: one, if it can be started inside it; else all."""
@@ -87,6 +98,8 @@ class Scenario:
     """The row whose ceiling the bus is calibrated for, right before and right after."""
     requests: bool = False
     """Whether these are requests to the API, which count for availability."""
+    beside: tuple[str, ...] = ()
+    """Loads of other kinds that run at the same time, each with a record of its own; none of them are requests."""
     audited: bool = False
     """Whether its ledger is one of projects, which are to be looked for at every hop afterwards."""
 

@@ -9,7 +9,8 @@ WATCHERS = 200
 """A region: each event is received so often there."""
 
 
-def _observers(plan: Plan) -> list[Engine]:
+def watchers(plan: Plan, count: int) -> list[Engine]:
+    """`count` of them in every region."""
     return [
         Engine(
             name=f"watchers-{region}",
@@ -18,7 +19,7 @@ def _observers(plan: Plan) -> list[Engine]:
                 target=plan.target,
                 part=plan.part(f"watchers-{region}"),
                 region=region,
-                watchers=WATCHERS,
+                watchers=count,
                 warmup_s=plan.warmup_s,
                 duration_s=plan.duration_s,
             ),
@@ -37,7 +38,7 @@ SCENARIO = Scenario(
     duration_s=60.0,
     warmup_s=5.0,
     generator=api_write.SCENARIO.generator,
-    observers=_observers,
+    observers=lambda plan: watchers(plan, WATCHERS),
     per_region=True,
     arrivals=True,
     requests=True,

@@ -72,7 +72,7 @@ def test_the_crowd_leaves_room_for_the_components(bus: Target) -> None:
     closed again."""
     full = "maximum account active connections exceeded"
 
-    async def run() -> tuple[int, set[str], tuple[int, int] | None, int]:
+    async def run() -> tuple[int, tuple[int, int] | None, int]:
         holder = await _opened(bus, CROWD_MAX + 30)
         await _until(lambda: holder.opened - holder.lost <= CROWD_MAX and holder.reasons[full] > 0, holder)
         said = await servers_say(bus)
@@ -80,11 +80,10 @@ def test_the_crowd_leaves_room_for_the_components(bus: Target) -> None:
         await component.find_servers(bus)
         held = await holder.prove()
         holder.close()
-        return held, set(holder.reasons), said, len(component.addresses)
+        return held, said, len(component.addresses)
 
-    held, reasons, said, nodes = asyncio.run(run())
+    held, said, nodes = asyncio.run(run())
     assert CROWD_MAX // 2 < held <= CROWD_MAX
-    assert reasons <= {full, f"lost: {full}"}
     assert said is not None
     assert said[0] >= held
     assert nodes == 3, "a component still gets in, at every node"

@@ -162,3 +162,27 @@ def test_it_does_not_outlive_a_run_that_is_killed(tmp_path: Path) -> None:
             wait_until(lambda: processes.find(watcher) is None, "the end of the watcher")
         finally:
             processes.send(filter(None, [processes.find(watcher)]), signal.SIGKILL)
+
+
+def test_what_each_kind_holds_is_its_own_memory_and_its_files(tmp_path: Path) -> None:
+    """Not what it shares with others or maps from files, and nothing of what may not be looked into."""
+    rollup = "55d0-7ffe ---p 00000000 00:00 0    [rollup]\nRss:    9000 kB\nPss:    5000 kB\nPss_Anon:    {} kB\n"
+    rollup += "Pss_File:    2000 kB\nPss_Shmem:    1000 kB\nSwapPss:    24 kB\n"
+    for pid, kind, kib, files in ((10, "nats", 1000, 3), (11, "nats", 2000, 1), (12, "api", 500, 2), (13, None, 9, 9)):
+        _process(tmp_path, pid, parent=1, own=0, kind=kind)
+        (tmp_path / str(pid) / "smaps_rollup").write_text(rollup.format(kib))
+        (tmp_path / str(pid) / "fd").mkdir()
+        for number in range(files):
+            (tmp_path / str(pid) / "fd" / str(number)).touch()
+    _process(tmp_path, 14, parent=1, own=0, kind="etcd")
+    looking = Processes("r1", proc=tmp_path)
+    looking.look()
+    assert looking.holdings() == ({"api": 0.51, "nats": 2.98}, {"api": 2, "nats": 4})
+
+
+def test_our_own_holdings_are_what_the_kernel_says() -> None:
+    looking = Processes("r1", harness_pid=os.getpid())
+    looking.look()
+    memory, files = looking.holdings()
+    assert memory["harness"] > 1
+    assert files["harness"] >= 3

@@ -94,6 +94,10 @@ class HostSample(msgspec.Struct, frozen=True, kw_only=True):
     fsync_ms: float
     by_kind: dict[str, float] = {}
     """CPU fraction by kind of process: nats, postgres, patroni, etcd, api, consumer, load, harness, ..."""
+    memory_mib: dict[str, float] = {}
+    """Memory of their own by kind of process (PSS of anonymous pages, and what is swapped out); only in some samples."""
+    files: dict[str, int] = {}
+    """Open files by kind of process, in the same samples."""
 
 
 class Latencies(msgspec.Struct, frozen=True, kw_only=True):

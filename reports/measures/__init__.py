@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reports.measures import checks, connections, faults, loads, rates
+from reports.measures import checks, connections, faults, loads, rates, soak
 from reports.measures.parts import Measure, Measurement, Part
 
 MEASURES: dict[str, Measure] = {
@@ -30,6 +30,9 @@ MEASURES: dict[str, Measure] = {
     "security.access": checks.matrix,
     "security.secrets": checks.matrix,
     "web.e2e": checks.browser,
+    "soak.memory": soak.memory,
+    "soak.files": soak.files,
+    "soak.drift": soak.latency,
     "harness.honesty": loads.honesty,
 }
 """How each row is measured, by its name without the region."""

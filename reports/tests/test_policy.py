@@ -24,7 +24,7 @@ ROWS = [
     "web.bundle", "web.install", "web.a11y", "web.e2e", "data.countries", "data.projects", "data.points",
     "security.transit", "security.rest", "security.access", "security.audit", "security.secrets",
     "security.network", "infra.terraform", "infra.kubernetes", "cost.monthly", "observability.trace",
-    "harness.alarms", "harness.honesty",
+    "soak.memory", "soak.files", "soak.drift", "harness.alarms", "harness.honesty",
 ]  # fmt: skip
 
 
@@ -121,7 +121,7 @@ def first_document(**spec: Any) -> str:
             "bus-throughput.*Invalid enum value 'eq'",
         ),
         (first_document(indicator={}), r"bus-throughput\): 'spec' is missing"),
-        (SLO_TEXT + "---\n- a list\n", r"document 41 \(without a name\): expected a mapping"),
+        (SLO_TEXT + "---\n- a list\n", r"document 44 \(without a name\): expected a mapping"),
         (SLO_TEXT + "---\n" + first_document(), "bus.throughput stands twice"),
         ("kind: [", "not YAML"),
     ],

@@ -1,0 +1,68 @@
+"""What a busy day is made of, all at once: visitors read, stewards write, watchers of the feed see it, and bulk
+messages go through the same brokers. Of the requests nine in ten are reads; there are two messages to each request.
+
+The messages are a load of their own, with a record and a ledger beside the requests'. Their delivery is shown and not
+judged here: its gate of 10 ms asks for a generator that is never later than 1 ms, and this one shares its cores with
+four other loads. `bus-ingest` judges it.
+"""
+
+from __future__ import annotations
+
+from msgspec import structs
+
+from loadtests.engine import realtime_watchers as watching
+from loadtests.engine.api_load import ROW as READS
+from loadtests.engine.api_write import ROW as WRITES
+from loadtests.engine.arrival import even
+from loadtests.engine.bus_publisher import ROW as PUBLISHES
+from loadtests.engine.bus_subscriber import DELIVERY_ROW, END_TO_END_ROW
+from loadtests.engines import subscriber
+from loadtests.scenarios import Engine, Plan, Scenario, api_browse, api_write, bus_ingest, realtime_watchers
+
+READ_SHARE = 0.9
+MESSAGES_PER_REQUEST = 2.0
+WATCHERS = 20
+"""A region."""
+BUS = "bus"
+SHARES = (
+    f"{READ_SHARE:.0%} reads, {1 - READ_SHARE:.0%} writes, {MESSAGES_PER_REQUEST:g} bus messages to each request, "
+    f"{WATCHERS} watchers a region"
+)
+
+
+def _at(plan: Plan, rate: float) -> Plan:
+    return structs.replace(plan, rate=rate, arrival=even(rate, plan.duration_s))
+
+
+def generator(plan: Plan, user: int) -> Engine:
+    return api_browse.SCENARIO.generator(_at(plan, plan.rate * READ_SHARE), user)
+
+
+def observers(plan: Plan) -> list[Engine]:
+    """Everything that runs beside the readers; all of it keeps the same time."""
+    writes, bus = _at(plan, plan.rate * (1 - READ_SHARE)), plan.beside(BUS, plan.rate * MESSAGES_PER_REQUEST)
+    one_publisher = structs.replace(bus, users=1)
+    return [
+        subscriber(bus),
+        *realtime_watchers.watchers(plan, WATCHERS),
+        *(api_write.SCENARIO.generator(writes, user) for user in range(plan.users)),
+        bus_ingest.SCENARIO.generator(one_publisher, 0),
+    ]
+
+
+SCENARIO = Scenario(
+    name="mixed-nightly",
+    help=f"all at once: {SHARES}",
+    rows=(READS, WRITES, watching.ROW, PUBLISHES, DELIVERY_ROW, END_TO_END_ROW, "availability", "bus.exactly_once"),
+    unit="requests/s over all regions",
+    rate=150.0,
+    # A thousand writes in every region take 200 s.
+    duration_s=240.0,
+    warmup_s=5.0,
+    generator=generator,
+    observers=observers,
+    per_region=True,
+    requests=True,
+    beside=(BUS,),
+    audited=True,
+)

@@ -109,9 +109,11 @@ def _claim(claim: RowClaim, measurement: Measurement, calibrated: Calibrated | N
     bound = claim.bound
     value = measurement.value if measurement.claim_value is None else measurement.claim_value
     verdict: Verdict = "NOT_JUDGED"
-    if value is not None and bound.met_by(value):
+    if value is not None and measurement.parts and all(part.missing for part in measurement.parts):
+        verdict = "NOT_JUDGED" if measurement.unasked else "INCONCLUSIVE"
+    elif value is not None and bound.met_by(value):
         verdict = "PASS"
-    elif value is not None and not measurement.unasked:
+    elif value is not None:
         beyond = calibrated is not None and calibrated.value is not None and not bound.met_by(calibrated.value)
         # What the machine cannot give says nothing of what the system could do on another.
         verdict = "INCONCLUSIVE" if beyond else "FAIL"

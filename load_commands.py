@@ -34,6 +34,7 @@ def load_list() -> None:
 @click.option("--duration", "duration_s", type=float, help="Seconds measured, after the warm-up.")
 @click.option("--warmup", "warmup_s", type=float, help="Seconds before, not measured; default: the scenario's own.")
 @click.option("--arrival", "arrives", metavar="HOW", help=f"How they arrive: {arrival_text.GRAMMAR}.")
+@click.option("--mode", help="How bus-ingest publishes: singles, atomic or fast batches; default: by the rate.")
 @click.option("--users", type=int, help="Generator processes that share the rate; default 1, or 1 a region.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Seed of everything random in the load.")
 @click.option("--web", is_flag=True, help="Show Locust's own page while it runs.")

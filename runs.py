@@ -250,7 +250,7 @@ def browse(run: Session, browser: browsers.Browser | str, arguments: Sequence[st
 
 def run_load(scenario: str, *, plant: str | None, out: Path | None, seed: int, **options: Any) -> None:
     """Run a scenario and report; ends the process with the verdict, or as wrong usage."""
-    checked = {name: options[name] for name in ("rate", "duration_s", "warmup_s", "users", "arrives")}
+    checked = {name: options[name] for name in ("rate", "duration_s", "warmup_s", "users", "arrives", "mode")}
     try:
         load_runner.check(scenario, **checked)
     except ValueError as error:

@@ -48,10 +48,12 @@ class LoadError(Exception):
 def plan(
     name: str, *, folder: RunFolder, target_path: Path, work: Path, rate: float | None = None,
     duration_s: float | None = None, warmup_s: float | None = None, users: int | None = None, seed: int = 1,
-    arrives: str | None = None,
+    arrives: str | None = None, mode: str | None = None,
 ) -> Plan:  # fmt: skip
     """What `run` will do; None takes the scenario's own. UsageError for what cannot be."""
-    scenario = check(name, rate=rate, duration_s=duration_s, warmup_s=warmup_s, users=users, arrives=arrives)
+    scenario = check(
+        name, rate=rate, duration_s=duration_s, warmup_s=warmup_s, users=users, arrives=arrives, mode=mode
+    )  # fmt: skip
     asked = arrival(
         arrives or CONSTANT, rate=rate, usual_rate=scenario.rate, duration_s=duration_s, usual_s=scenario.duration_s
     )
@@ -74,12 +76,13 @@ def plan(
         warmup_s=scenario.warmup_s if warmup_s is None else warmup_s,
         users=users or apart,
         seed=seed,
+        mode=mode,
     )
 
 
 def check(
     name: str, *, rate: float | None = None, duration_s: float | None = None, warmup_s: float | None = None,
-    users: int | None = None, arrives: str | None = None,
+    users: int | None = None, arrives: str | None = None, mode: str | None = None,
 ) -> Scenario:  # fmt: skip
     """The scenario, if it can be run with these options; UsageError otherwise. Starts nothing."""
     known = scenarios()
@@ -98,13 +101,18 @@ def check(
         raise UsageError(f"users: expected 1 to {MAX_USERS} (generator processes), found {users}")
     if arrives not in (None, CONSTANT) and not known[name].arrivals:
         raise UsageError(f"arrival: {name} offers one even rate, expected {CONSTANT}; found {arrives!r}")
+    if mode is not None and mode not in known[name].modes:
+        expected = (
+            f"one of {', '.join(known[name].modes)}" if known[name].modes else f"none, {name} has no choice of it"
+        )
+        raise UsageError(f"mode: expected {expected}; found {mode!r}")
     return known[name]
 
 
 def run(
     name: str, *, folder: RunFolder, target_path: Path, rate: float | None = None, duration_s: float | None = None,
     warmup_s: float | None = None, users: int | None = None, seed: int = 1, web: bool = False,
-    arrives: str | None = None, progress: Report,
+    arrives: str | None = None, mode: str | None = None, progress: Report,
 ) -> None:  # fmt: skip
     """Run a scenario and leave its evidence in `folder`; `progress(fraction, text)` about once a second.
 
@@ -118,7 +126,7 @@ def run(
         work = Path(scratch)
         planned = plan(
             name, folder=folder, target_path=target_path, work=work, rate=rate, duration_s=duration_s,
-            warmup_s=warmup_s, users=users, seed=seed, arrives=arrives,
+            warmup_s=warmup_s, users=users, seed=seed, arrives=arrives, mode=mode,
         )  # fmt: skip
         target = targets.read(target_path)
         log = folder.evidence / "load" / f"{name}.locust.log"

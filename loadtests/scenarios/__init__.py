@@ -44,6 +44,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     users: int
     seed: int = 1
     """Of everything random in it."""
+    mode: str | None = None
+    """How messages are published, where a user chose it."""
 
     def part(self, name: str) -> str:
         return str(Path(self.work) / f"{name}.part.json")
@@ -94,6 +96,8 @@ class Scenario:
     """Whether users are in every region, in equal numbers; else all are where the bus is, in the first one."""
     arrivals: bool = False
     """Whether its generators follow `Plan.arrival`; else one even rate is all that can be asked for."""
+    modes: tuple[str, ...] = ()
+    """How its messages can be published; it chooses by itself where nobody does."""
     calibrates: str | None = None
     """The row whose ceiling the bus is calibrated for, right before and right after."""
     requests: bool = False

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from loadtests.engine.bus_publisher import RATE_ROW, ROW
 from loadtests.engine.bus_subscriber import DELIVERY_ROW, END_TO_END_ROW
+from loadtests.engine.publish_modes import ModeName
 from loadtests.engines import publisher, subscriber
 from loadtests.scenarios import Engine, Plan, Scenario
 
@@ -21,9 +24,10 @@ _LIVE_PER_S_MAX = 40_000.0
 
 
 def _generator(plan: Plan, user: int) -> Engine:
-    if plan.arrival.peak_rate > _SINGLES_PER_S_MAX:
-        return publisher(plan, user, burst_s=_BURST_S, mode="fast", window=_WINDOW)
-    return publisher(plan, user, burst_s=_BURST_S, mode="singles", window=_WINDOW // 4)
+    by_rate: ModeName = "fast" if plan.arrival.peak_rate > _SINGLES_PER_S_MAX else "singles"
+    mode = by_rate if plan.mode is None else msgspec.convert(plan.mode, ModeName)
+    window = _WINDOW // 4 if mode == "singles" else _WINDOW
+    return publisher(plan, user, burst_s=_BURST_S, mode=mode, window=window)
 
 
 def _observers(plan: Plan) -> list[Engine]:
@@ -42,6 +46,7 @@ SCENARIO = Scenario(
     warmup_s=5.0,
     generator=_generator,
     arrivals=True,
+    modes=("singles", "atomic", "fast"),
     calibrates=RATE_ROW,
     observers=_observers,
 )

@@ -235,6 +235,20 @@ def test_reads_that_fail_are_counted_and_named(api: Api, make_target: Callable[.
     assert load.ok + load.failed == 80
 
 
+@pytest.mark.parametrize("mode", ["singles", "atomic", "fast"])
+def test_messages_are_published_as_they_are_asked_to(
+    nats_server: NatsServer, make_target: Callable[..., Path], tmp_path: Path, mode: str
+) -> None:
+    folder = RunFolder.create(tmp_path / "run")
+    runner.run(
+        "bus-ingest", folder=folder, target_path=make_target(nats=nats_server.url), rate=500, duration_s=1,
+        warmup_s=0, mode=mode, progress=_ignore,
+    )  # fmt: skip
+    load, hop = _results(folder)
+    assert mode in load.settings["mode"]
+    assert load.ok == load.offered == sum(last - first + 1 for _, first, last in hop.spans)
+
+
 def test_a_fast_load_is_read_when_it_is_over_and_its_deliveries_are_not_timed(
     nats_server: NatsServer, make_target: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -309,6 +323,8 @@ def test_a_load_whose_first_read_is_refused_ends_at_once_and_says_why(
         ("api-browse", {"warmup_s": -1.0}, "warm-up: expected"),
         ("api-browse", {"arrives": "sometimes"}, "arrival: expected"),
         ("connection-storm", {"arrives": "poisson"}, "arrival: connection-storm offers one even rate"),
+        ("bus-ingest", {"mode": "frames"}, "mode: expected one of singles, atomic, fast; found 'frames'"),
+        ("api-browse", {"mode": "fast"}, "mode: expected none, api-browse has no choice of it; found 'fast'"),
         ("api-browse", {"users": 0}, "users: expected"),
         ("api-browse", {"users": MAX_USERS + 1}, "users: expected"),
     ],

@@ -108,6 +108,8 @@ def _claim(claim: RowClaim, measurement: Measurement, calibrated: Calibrated | N
         return Claim(text="no claim: the project's own bar", op=None, value=None, unit=None, verdict="NOT_JUDGED")
     bound = claim.bound
     value = measurement.value if measurement.claim_value is None else measurement.claim_value
+    if measurement.asked is not None and not bound.met_by(measurement.asked):
+        value = None  # A claim of more was not put to the test.
     verdict: Verdict = "NOT_JUDGED"
     if value is not None and measurement.parts and all(part.missing for part in measurement.parts):
         verdict = "NOT_JUDGED" if measurement.unasked else "INCONCLUSIVE"

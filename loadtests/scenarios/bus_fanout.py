@@ -42,10 +42,11 @@ SCENARIO = Scenario(
     help="append events to the outbox, and time each until all six consumers in every region have applied it, once",
     rows=(ROW, RELAY_ROW, "bus.exactly_once"),
     unit="events/s",
-    rate=1_000.0,
+    rate=1_250.0,
     duration_s=60.0,
     warmup_s=5.0,
     generator=_generator,
     observers=_observers,
 )
-"""The rate is one that two cores hold with all that runs on them; a higher one finds what they give."""
+"""Offers a quarter more than the gate asks for: what is late by a moment at the end decides nothing. What is applied
+at most is found with a rate that cannot be held."""

@@ -48,6 +48,8 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True):
     evidence: list[str] = []
     unasked: str | None = None
     """Why the loads, as they were asked for, say nothing of the row (a rate far below the claim)."""
+    asked: float | None = None
+    """What was asked for at most, where no more can come of it: a claim of more was not put to the test."""
 
 
 Measure = Callable[[Findings, RowClaim, Bound], Measurement]

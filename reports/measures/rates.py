@@ -45,9 +45,10 @@ def rate(findings: Findings, claim: RowClaim, gate: Bound) -> Measurement:
         samples=most.offered,
         says=says,
         parts=[part],
-        settings=[load.settings[key] for key in ("durability", "security", "mode") if key in load.settings],
+        settings=[load.settings[key] for key in ("durability", "security", "path", "mode") if key in load.settings],
         evidence=[load_path(load)],
         unasked=unasked,
+        asked=load.offered_per_s,
     )
 
 

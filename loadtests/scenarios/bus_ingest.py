@@ -6,6 +6,7 @@ import msgspec
 
 from loadtests.engine.bus_publisher import RATE_ROW, ROW
 from loadtests.engine.bus_subscriber import DELIVERY_ROW, END_TO_END_ROW
+from loadtests.engine.load_stream import MAX_BYTES, MAX_MSGS
 from loadtests.engine.publish_modes import ModeName
 from loadtests.engines import publisher, subscriber
 from loadtests.scenarios import Engine, Plan, Scenario
@@ -20,7 +21,8 @@ _SINGLES_PER_S_MAX = 20_000.0
 the generator more than the message."""
 _WINDOW = 16_384
 _LIVE_PER_S_MAX = 40_000.0
-"""Above, the subscriber reads when the load is over: a live one takes the cores that the servers need."""
+"""Above, the subscriber reads when the load is over: a live one takes the cores that the servers need. A load that is longer
+than the stream holds it has to be read live."""
 
 
 def _generator(plan: Plan, user: int) -> Engine:
@@ -30,8 +32,14 @@ def _generator(plan: Plan, user: int) -> Engine:
     return publisher(plan, user, burst_s=_BURST_S, mode=mode, window=window)
 
 
+_STORED_BYTES = 256
+"""What a message takes in the stream, at most: payload, subject, and what goes with them."""
+
+
 def _observers(plan: Plan) -> list[Engine]:
-    if plan.arrival.peak_rate <= _LIVE_PER_S_MAX:
+    total = plan.rate * (plan.warmup_s + plan.duration_s)
+    held = total * _STORED_BYTES <= MAX_BYTES and total <= MAX_MSGS
+    if plan.arrival.peak_rate <= _LIVE_PER_S_MAX or not held:
         return [subscriber(plan)]
     return [subscriber(plan, late=f"read when the load is over, as always above {_LIVE_PER_S_MAX:,.0f} messages/s")]
 

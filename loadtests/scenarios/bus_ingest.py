@@ -21,8 +21,10 @@ _SINGLES_PER_S_MAX = 20_000.0
 the generator more than the message."""
 _WINDOW = 16_384
 _LIVE_PER_S_MAX = 40_000.0
-"""Above, the subscriber reads when the load is over: a live one takes the cores that the servers need. A load that is longer
-than the stream holds it has to be read live."""
+"""Above, the subscriber reads when the load is over: a live one takes the cores that the servers need. A load that is
+longer than the stream holds it has to be read live."""
+_STORED_BYTES = 256
+"""What a message takes in the stream, at most: payload, subject, and what goes with them."""
 
 
 def _generator(plan: Plan, user: int) -> Engine:
@@ -30,10 +32,6 @@ def _generator(plan: Plan, user: int) -> Engine:
     mode = by_rate if plan.mode is None else msgspec.convert(plan.mode, ModeName)
     window = _WINDOW // 4 if mode == "singles" else _WINDOW
     return publisher(plan, user, burst_s=_BURST_S, mode=mode, window=window)
-
-
-_STORED_BYTES = 256
-"""What a message takes in the stream, at most: payload, subject, and what goes with them."""
 
 
 def _observers(plan: Plan) -> list[Engine]:

@@ -1,4 +1,4 @@
-"""The command line: every command on one page, and the only place that knows all parts.
+"""The command line: every command on one page (`load` has its own), and the only place that knows all parts.
 
 Answers go to stdout, progress to stderr. Exit codes: 0 PASS, 1 FAIL, 2 wrong usage, 3 INCONCLUSIVE,
 4 INVALID, 5 the system would not start or a part is missing, 130 interrupted.

@@ -45,7 +45,7 @@ def _part(records: list[Connections], gate: Bound) -> Part:
         value=None if all_of_the_limit else float(held),
         samples=held,
         says=says,
-        missing=f"{says}; this machine allows no more: {limited_by}" if all_of_the_limit else None,
+        missing=f"{says}; no more is possible here: {limited_by}" if all_of_the_limit else None,
         invalid=_distrust(records, held),
         timed=True,
         window=(min(record.begin_ns for record in records), max(record.end_ns for record in records)),

@@ -27,7 +27,7 @@ from reports.evidence.folder import EvidenceError, read_record
 
 WARMUP_S = 1.0
 DURATION_S = 4.0
-WINDOW = 8_000
+WINDOW = 16_000
 """Messages on their way at most: enough to keep two cores full, and no more latency than that takes."""
 _LEAD_S = 0.1
 _WITHIN_S = 60.0

@@ -26,8 +26,9 @@ from reports.evidence import HostSample, RunFolder
 _NAP_NS = 10_000_000
 _PF_KTHREAD = 0x0020_0000
 _WRITE = b"\0" * 4096
-_HOLDINGS_EVERY = 30
-"""Samples between two looks at memory and open files: the kernel walks every page for them, 0.2 ms a process."""
+_TURNS = 30
+"""In so many samples each process's memory and open files are looked at once, a few in each: the kernel walks every
+page for it, which takes 0.6 ms a process, and longer for a large one."""
 
 
 class HostSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,6 +69,7 @@ class Processes:
         self._proc = proc
         self._kinds: dict[tuple[int, int], str | None] = {}
         self._before: dict[tuple[int, int], _Usage] = {}
+        self._held: dict[tuple[int, int], tuple[float, int]] = {}
 
     def look(self) -> dict[str, int]:
         """Ticks that each kind used since the last look; the first look gives nothing."""
@@ -88,21 +90,29 @@ class Processes:
         self._before = now
         return ticks
 
-    def holdings(self) -> tuple[dict[str, float], dict[str, int]]:
-        """MiB of anonymous memory and open files by kind, of what the last look found; a process that may not be looked
-        into counts for nothing."""
-        memory: dict[str, float] = {}
-        files: dict[str, int] = {}
-        for (pid, _), kind in self._kinds.items():
-            if kind is None or kind == "kernel":
+    def look_into(self, turn: int) -> None:
+        """See what some of the processes that the last look found hold: another share of them each turn, in `_TURNS`
+        turns all. A process that may not be looked into counts for nothing."""
+        self._held = {key: held for key, held in self._held.items() if key in self._kinds}
+        for key, kind in self._kinds.items():
+            if kind is None or kind == "kernel" or (key[0] - turn) % _TURNS:
                 continue
+            folder = self._proc / str(key[0])
             try:
-                rollup = (self._proc / str(pid) / "smaps_rollup").read_text()
-                count = len(os.listdir(self._proc / str(pid) / "fd"))  # noqa: PTH208
+                memory_mib = own_kib((folder / "smaps_rollup").read_text()) / 1024
+                self._held[key] = memory_mib, len(os.listdir(folder / "fd"))  # noqa: PTH208
             except OSError:
                 continue  # It ended meanwhile, or is not ours to look into.
-            memory[kind] = memory.get(kind, 0.0) + own_kib(rollup) / 1024
-            files[kind] = files.get(kind, 0) + count
+
+    def holdings(self) -> tuple[dict[str, float], dict[str, int]]:
+        """MiB of memory of its own and open files of each kind, as they were last looked into."""
+        memory: dict[str, float] = {}
+        files: dict[str, int] = {}
+        for key, (mib, count) in self._held.items():
+            kind = self._kinds.get(key)
+            if kind is not None:
+                memory[kind] = memory.get(kind, 0.0) + mib
+                files[kind] = files.get(kind, 0) + count
         return {kind: round(mib, 2) for kind, mib in sorted(memory.items())}, dict(sorted(files.items()))
 
     def _ended_by_parent(self, now: dict[tuple[int, int], _Usage]) -> dict[int, int]:
@@ -236,14 +246,15 @@ def watch(spec: HostSpec, stopped: list[int]) -> None:
     descriptor = os.open(place, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600)
     try:
         with RunFolder(Path(spec.folder)).host() as samples:
-            number = 0
+            turn = 0
             while not stopped and os.getppid() == started_by:
                 timer_lag_ms = _sleep_through(begin_ns + round(spec.interval_s * 1e9), stopped)
                 fsync_ms = _fsync_ms(descriptor)
                 after, ticks, now_ns = _Total.read(stat.read_text()), processes.look(), time.monotonic_ns()
                 interval_s = (now_ns - begin_ns) / 1e9
-                holdings = processes.holdings() if number % _HOLDINGS_EVERY == 0 else ({}, {})
-                number += 1
+                processes.look_into(turn)
+                turn += 1
+                holdings = processes.holdings() if turn % _TURNS == 0 else ({}, {})
                 samples.add(
                     sample(
                         before, after, ticks, at_ns=now_ns, interval_s=interval_s, timer_lag_ms=timer_lag_ms,

@@ -177,12 +177,22 @@ def test_what_each_kind_holds_is_its_own_memory_and_its_files(tmp_path: Path) ->
     _process(tmp_path, 14, parent=1, own=0, kind="etcd")
     looking = Processes("r1", proc=tmp_path)
     looking.look()
+    looking.look_into(10)
+    assert looking.holdings() == ({"nats": 1.0}, {"nats": 3}), "a share of them each time"
+    for turn in range(30):
+        looking.look_into(turn)
     assert looking.holdings() == ({"api": 0.51, "nats": 2.98}, {"api": 2, "nats": 4})
+    for name in ("smaps_rollup", "stat", "environ"):
+        (tmp_path / "12" / name).unlink()
+    looking.look()
+    looking.look_into(0)
+    assert looking.holdings()[1] == {"nats": 4}, "what has ended holds nothing"
 
 
 def test_our_own_holdings_are_what_the_kernel_says() -> None:
     looking = Processes("r1", harness_pid=os.getpid())
     looking.look()
+    looking.look_into(os.getpid())
     memory, files = looking.holdings()
     assert memory["harness"] > 1
     assert files["harness"] >= 3

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import logging
 import os
 import signal
 import sys
@@ -125,6 +126,8 @@ async def offer(pacer: Pacer, control: Control, report: Callable[[], None]) -> N
 
 def run_engine(kind: type[SpecT], work: Callable[[SpecT, Control], Awaitable[None]]) -> None:
     """`main` of an engine: exits 0 if it did its work, 1 with a line on stderr if it could not."""
+    # nats-py's streams do over TLS what asyncio warns of each time a connection ends; nothing comes of it.
+    logging.getLogger("asyncio").setLevel(logging.ERROR)
     sys.exit(uvloop.run(_run(read_spec(kind), work)))
 
 

@@ -143,6 +143,33 @@ def time_all(
     return Timed(completed, never)
 
 
+class Drained(NamedTuple):
+    """How a backlog went."""
+
+    waiting: int
+    """Not reached when it was looked at first."""
+    left: int
+    """Not reached at the end."""
+    until_ns: int
+    """When the last was reached, or the end if any are left."""
+
+    def per_s(self, from_ns: int) -> float:
+        """How many were reached in a second, on average."""
+        return (self.waiting - self.left) / ((self.until_ns - from_ns) / 1e9) if self.until_ns > from_ns else 0.0
+
+
+def drained(partitions: Iterable[tuple[Events, Steps]], from_ns: int, end_ns: int) -> Drained:
+    """What became between two instants of the events that were not reached at the first one."""
+    waiting = left = 0
+    until_ns = from_ns
+    for events, steps in partitions:
+        waiting += len(events) - events.up_to(steps.at(from_ns))
+        left += len(events) - events.up_to(steps.at(end_ns))
+        last = events.positions[-1] if len(events) else 0
+        until_ns = max(until_ns, next((at_ns for at_ns, position in steps if position >= last), 0))
+    return Drained(waiting, left, end_ns if left else min(until_ns, end_ns))
+
+
 def overlaps(ranges: Ranges) -> list[tuple[int, int]]:
     """What is in more than one of the ranges."""
     found: list[tuple[int, int]] = []

@@ -14,7 +14,7 @@ import msgspec
 
 from infra import target as targets
 from loadtests.engine import effects, outbox_feed
-from loadtests.engine.applied import NUMBER_MAX, sender_prefix, together
+from loadtests.engine.applied import NUMBER_MAX, drained, sender_prefix, together
 from loadtests.engine.consumer_looks import PARTITIONS, RELAY, Hand, Looks, everybody
 from loadtests.engine.outbox_feed import BATCH_MAX, Outbox, batches, record
 from loadtests.engine.process import Control, EngineError, run_engine
@@ -60,9 +60,10 @@ async def work(spec: CatchUpSpec, control: Control) -> None:
         await outbox.close()
         outcome = effects.Outcome(target, looks, outbox_feed.prefix(spec.folder))
         problem = await outcome.all_applied(began + spec.within_s, control.finish)
+        ended_ns = time.time_ns()
     await outcome.read()
     await outcome.hops(Path(spec.folder), spec.scenario, problem)
-    part = _part(outcome, looks, target.regions, appended, filled_ns, wall_ns, problem)
+    part = _part(outcome, looks, target.regions, appended, filled_ns, wall_ns, ended_ns, problem)
     write_record(Path(spec.part), msgspec.structs.replace(part, schedule_lag=lag.close()))
 
 
@@ -91,45 +92,40 @@ async def _append_all(spec: CatchUpSpec, control: Control, outbox: Outbox) -> in
 
 def _part(
     outcome: effects.Outcome, looks: Looks, regions: list[str], appended: int, filled_ns: int, wall_ns: int,
-    problem: str | None,
+    ended_ns: int, problem: str | None,
 ) -> Part:  # fmt: skip
-    rates, told, end_ns = [], {}, filled_ns
+    """`filled_ns` is the instant of CLOCK_MONOTONIC that is `wall_ns` since 1970, as is `ended_ns`."""
+    rates, told, until_ns = [], {}, wall_ns + 1
+    problems = looks.told + ([problem] if problem else [])
     for row, hands in ((effects.RELAY_ROW, [Hand(RELAY)]), (effects.ROW, everybody(regions))):
-        waiting = left = 0
-        drained_ns = wall_ns
-        for partition in PARTITIONS:
-            events = outcome.events[partition]
-            steps = together([looks.steps[hand][partition] for hand in hands])
-            waiting += len(events) - events.up_to(steps.at(wall_ns))
-            left += len(events) - events.up_to(steps.last)
-            last = events.positions[-1] if len(events) else 0
-            drained_ns = max(drained_ns, next((at_ns for at_ns, position in steps if position >= last), 0))
-        seconds = (drained_ns - wall_ns) / _NS
-        end_ns = max(end_ns, filled_ns + drained_ns - wall_ns)
-        per_s = 0.0 if left or not seconds else waiting / seconds
+        partitions = [
+            (outcome.events[name], together([looks.steps[hand][name] for hand in hands])) for name in PARTITIONS
+        ]
+        went = drained(partitions, wall_ns, ended_ns)
+        until_ns = max(until_ns, went.until_ns)
         # All are due in the same second: at their pace is what is done in a second.
-        rates.append(Rate(name=row, offered=appended, completed=round(per_s)))
-        told[row] = f"{waiting:,} waited, {left:,} still do" if left else f"{waiting:,} waited, gone in {seconds:.1f} s"
+        rates.append(Rate(name=row, offered=appended, completed=round(went.per_s(wall_ns))))
+        seconds = (went.until_ns - wall_ns) / _NS
+        told[row] = f"{went.waiting:,} of {appended:,} waited, {went.left:,} still did after {seconds:.1f} s"
+        if 2 * went.waiting < appended:
+            problems.append(f"{row}: most was worked off while it was appended, which is what bounds this figure")
     behind = {str(hand): outcome.behind_at(hand, wall_ns) for hand in everybody(regions)}
+    path = {
+        "path": "appended to the outbox by SQL, not through the API",
+        "mode": f"{appended:,} events at once, {BATCH_MAX:,} a statement",
+        "furthest behind": max(behind, key=lambda name: behind[name]),
+    }
     return Part(
         measured_ns=filled_ns,
-        end_ns=max(end_ns, filled_ns + 1),
+        end_ns=filled_ns + until_ns - wall_ns,
         offered_per_s=float(appended),
         offered=appended,
         sent=appended,
         ok=appended,
         operations=[],
         rates=rates,
-        settings=told
-        | {
-            "path": "appended to the outbox by SQL, not through the API",
-            "mode": f"{appended:,} events at once, {BATCH_MAX:,} a statement",
-            "furthest behind": max(behind, key=lambda name: behind[name]),
-        },
-        problems=[
-            *looks.told,
-            *([problem] if problem else []),
-        ],
+        settings=told | path,
+        problems=problems,
     )
 
 

@@ -6,7 +6,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadtests.engine import outbox_feed
-from loadtests.engine.applied import Event, Events, Steps, event_of, overlaps, sender_prefix, spans, time_all, together
+from loadtests.engine.applied import (
+    Event,
+    Events,
+    Steps,
+    drained,
+    event_of,
+    overlaps,
+    sender_prefix,
+    spans,
+    time_all,
+    together,
+)
 from loadtests.engine.outbox_feed import batches
 from reports.evidence import Recorder
 
@@ -54,6 +65,19 @@ def test_events_are_timed_from_their_instants_and_what_never_came_counts_as_fail
     latencies = recorder.close()
     assert (latencies.samples, latencies.failed) == (3, 1)
     assert latencies.min_us == 0 or latencies.negative == 0
+
+
+def test_a_backlog_is_timed_to_its_last_event_or_to_the_end_of_what_was_watched() -> None:
+    second = 1_000_000_000
+    zero = events_of(*range(1, 11)), steps_of([(0, 2), (2 * second, 6), (4 * second, 10)])
+    one = events_of(5, 6, publisher=2), steps_of([(0, 4), (1 * second, 7)])
+    went = drained([zero, one], 0, 10 * second)
+    assert went == (10, 0, 4 * second)
+    assert went.per_s(0) == 2.5
+    cut = drained([zero, one], 0, 3 * second)
+    assert cut == (10, 4, 3 * second)
+    assert cut.per_s(0) == 2.0
+    assert drained([zero], 4 * second, 4 * second).per_s(4 * second) == 0.0
 
 
 @given(some_ranges)

@@ -18,8 +18,8 @@ with the generator, that alone made its schedule late. It is not the kernel's ti
 with the tick are always or never there when it counts who is busy."""
 _SINGLES_PER_S_MAX = 5_000.0
 """Above, messages go in fast-ingest batches: an acknowledgement of its own costs more than the message. At 20,000 a
-second, with TLS and a sync before each acknowledgement, singles took the brokers 1.2 cores and the generator 0.4; 60,000
-in batches took them 1.4 and 0.2."""
+second, with TLS and a sync before each acknowledgement, singles took the brokers 1.2 cores and the generator 0.4;
+60,000 in batches took them 1.4 and 0.2."""
 _WINDOW = 16_384
 _LIVE_PER_S_MAX = 40_000.0
 """Above, the subscriber reads when the load is over: a live one takes the cores that the servers need. A load that is

@@ -9,8 +9,8 @@ from loadtests.engines import publisher, subscriber
 from loadtests.scenarios import Engine, Plan, Scenario
 
 _BURST_S = 0.005
-"""How long events are gathered: those of one such time go at once, in as few frames as they fill. At the usual rate they
-fill three; and it is not the kernel's tick of 4 ms, with which bursts would keep step."""
+"""How long events are gathered: those of one such time go at once, in as few frames as they fill. At the usual rate
+they fill three; and it is not the kernel's tick of 4 ms, with which bursts would keep step."""
 _FRAME_EVENTS = 500
 _EVENT_BYTES = 128
 _WINDOW = 120_000

@@ -23,15 +23,15 @@ class Nearest:
         self._clients = list(clients)
         self._usual = list(range(len(self._clients)))
         self._away_until = dict.fromkeys(self._usual, float("-inf"))
-        self._back_at = float("-inf")
-        """When the last one that was away is to be tried again."""
+        self._back_at: float | None = None
+        """When the last one that was away is to be tried again, if one ever was."""
         self.moved = 0
         """Requests that another region than the nearest took."""
 
     def start_get(self, path: str, deadline: float, done: Done) -> None:
         """GET `path` as HttpClient does. If nobody takes it, `done` is told why the last one that was tried did not."""
         order = self._usual
-        if (now := asyncio.get_running_loop().time()) < self._back_at:
+        if self._back_at is not None and (now := asyncio.get_running_loop().time()) < self._back_at:
             order = sorted(self._away_until, key=lambda number: self._away_until[number] > now)
         self._ask(order, 0, path, deadline, done)
 

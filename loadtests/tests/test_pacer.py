@@ -7,7 +7,7 @@ import time
 
 import uvloop
 
-from loadtests.engine.pacer import Pacer
+from loadtests.engine.pacer import Alarm, Pacer
 from loadtests.engine.schedule import Schedule
 
 DEADLINE_S = 20.0
@@ -51,3 +51,41 @@ def test_stopped_it_releases_nothing_more() -> None:
     released, total = _pace(schedule, stop_after=5)
     assert total == released[-1][1] >= 5
     assert total < schedule.total
+
+
+def test_an_alarm_rings_once_and_not_before_what_it_was_set_to_last() -> None:
+    rung: list[int] = []
+
+    async def run() -> None:
+        alarm = Alarm(lambda: rung.append(time.monotonic_ns()))
+        begin_ns = time.monotonic_ns()
+        alarm.at(begin_ns)
+        while time.monotonic_ns() < begin_ns + 1_000_000:
+            pass  # It is due, and the loop has not looked yet.
+        alarm.at(begin_ns + 30_000_000)
+        async with asyncio.timeout(DEADLINE_S):
+            while not rung:
+                await asyncio.sleep(0.001)
+        assert rung[0] >= begin_ns + 30_000_000
+        await asyncio.sleep(0.005)
+        assert len(rung) == 1
+        alarm.close()
+
+    uvloop.run(run())
+
+
+def test_an_alarm_whose_callback_fails_does_not_ring_for_ever() -> None:
+    failures: list[object] = []
+
+    def fail() -> None:
+        raise ValueError("on purpose")
+
+    async def run() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: failures.append(context["exception"]))
+        alarm = Alarm(fail)
+        alarm.at(1)
+        await asyncio.sleep(0.02)
+        alarm.close()
+
+    uvloop.run(run())
+    assert len(failures) == 1

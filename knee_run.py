@@ -111,23 +111,23 @@ class _Tries:
                 problem.append(str(error).partition("\n")[0])  # The rest is its log, which is in the folder.
                 raise
         where = str(path.relative_to(self._run.folder.path))
-        if problem or not folder.loads():
+        if problem or name not in [load.scenario for load in folder.loads()]:
             why = "; ".join(problem) or "it left no record"
             return KneeStep(
                 rate=rate, folder=where, begin_ns=begin_ns, end_ns=time.monotonic_ns(), outcome="failed", why=why
             )
         self._complete(folder, begin_ns)
-        return reports.knee.step(rate, where, loaded.load(folder), assess(folder), self._policy)
+        return reports.knee.step(name, rate, where, loaded.load(folder), assess(folder), self._policy)
 
     def _complete(self, folder: RunFolder, begin_ns: int) -> None:
         """Give a try what it has of the whole run: what was run, the machine meanwhile, and who died."""
-        (load,) = folder.loads()
+        until_ns = max(load.end_ns for load in folder.loads())
         run, whole = self._run.run, self._run.folder
         folder.write_run(msgspec.structs.replace(run, state="finished", finished_at=run.started_at))
         if (found := whole.preflight()) is not None:
             folder.write_preflight(found)
         with folder.host() as samples:
-            samples.add(*[sample for sample in self._sampled(load.end_ns) if sample.at_ns >= begin_ns])
+            samples.add(*[sample for sample in self._sampled(until_ns) if sample.at_ns >= begin_ns])
         with folder.timeline() as timeline:
             moments = [moment for moment in whole.moments() if moment.kind == "part_died" and moment.at_ns >= begin_ns]
             timeline.add(*moments)

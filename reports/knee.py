@@ -13,57 +13,68 @@ from reports import host
 from reports.evidence import HostSample, Knee, KneeStep, Load, StepLatency, StepOutcome, StepRow, percentile_ms
 from reports.findings import load_distrust
 from reports.loaded import Evidence
-from reports.model import KneeResult, Report, Row, Verdict
+from reports.model import Bound, KneeResult, Report, Row, Verdict
 from reports.policy import Policy, matches
 from reports.render import words
 
 _WHY_MAX = 300
 
 
-def step(rate: float, folder: str, evidence: Evidence, report: Report, policy: Policy) -> KneeStep:
-    """What a try at `rate` came to. `evidence` is the try's own, of one load, and `report` what was made of it."""
-    (load,) = evidence.loads
+def step(scenario: str, rate: float, folder: str, evidence: Evidence, report: Report, policy: Policy) -> KneeStep:
+    """What a try at `rate` came to. `evidence` is the try's own, the scenario's load and perhaps others beside it, and
+    `report` what was made of it."""
+    load = next(load for load in evidence.loads if load.scenario == scenario)
+    begin_ns, end_ns = min(each.begin_ns for each in evidence.loads), max(each.end_ns for each in evidence.loads)
     judged = [row for row in report.slos if row.verdict != "NOT_JUDGED"]
-    outcome = _outcome(load, judged, evidence.host, report.verdict, policy)
+    samples = host.within(evidence.host, begin_ns, end_ns)
+    outcome = _outcome(evidence.loads, judged, samples, report.verdict, policy)
     to_blame = [row for row in judged if row.verdict == report.verdict != "PASS"]
-    samples = host.within(evidence.host, load.begin_ns, load.end_ns)
     seconds = (load.end_ns - load.begin_ns) / 1e9
     return KneeStep(
         rate=rate,
         folder=folder,
-        begin_ns=load.begin_ns,
-        end_ns=load.end_ns,
+        begin_ns=begin_ns,
+        end_ns=end_ns,
         outcome=outcome,
         why=words.shortened("; ".join(f"{row.id}: {row.why}" for row in to_blame), _WHY_MAX),
         offered_per_s=load.offered_per_s,
         achieved_per_s=load.ok / seconds if seconds > 0 else 0.0,
         rows=[_row(row) for row in judged],
-        latencies=_latencies(load, judged),
+        latencies=[found for each in evidence.loads for found in _latencies(each, judged)],
         busy=sum(sample.busy for sample in samples) / len(samples) if samples else None,
         by_kind=_by_kind(samples),
     )
 
 
-def _outcome(load: Load, judged: list[Row], samples: list[HostSample], verdict: Verdict, policy: Policy) -> StepOutcome:
+def _outcome(
+    loads: list[Load], judged: list[Row], samples: list[HostSample], verdict: Verdict, policy: Policy
+) -> StepOutcome:  # fmt: skip
     match verdict:
         case "PASS":
             return "held"
         case "FAIL":
             return "missed"
         case "INVALID":
-            gates = [row.gate for row in judged if row.gate is not None]
-            late = load_distrust(load, gates, policy) is not None
-            return "late" if late and not _disturbed(load, judged, samples, policy) else "disturbed"
+            late = any(load_distrust(load, _gates(load, judged), policy) is not None for load in loads)
+            return "late" if late and not _disturbed(judged, samples, policy) else "disturbed"
         case _:
             return "inconclusive"
 
 
-def _disturbed(load: Load, judged: list[Row], samples: list[HostSample], policy: Policy) -> bool:
-    during = host.within(samples, load.begin_ns, load.end_ns)
+def _rows_of(load: Load) -> list[str]:
+    return [f"{each.name}.{each.region}" if each.region else each.name for each in load.operations]
+
+
+def _gates(load: Load, judged: list[Row]) -> list[Bound]:
+    """Those of the rows that the load is evidence for."""
+    return [row.gate for row in judged if row.gate is not None and row.id in _rows_of(load)]
+
+
+def _disturbed(judged: list[Row], samples: list[HostSample], policy: Policy) -> bool:
     for row in judged:
         target_ms = row.gate.value if row.gate is not None and row.gate.unit == "ms" else None
         waits_for_disk = matches(row.id, policy.host.fsync_rows)
-        if host.disturbance(during, target_ms, waits_for_disk, policy.host):
+        if host.disturbance(samples, target_ms, waits_for_disk, policy.host):
             return True
     return False
 
@@ -76,8 +87,7 @@ def _row(row: Row) -> StepRow:
 def _latencies(load: Load, judged: list[Row]) -> list[StepLatency]:
     gates = {row.id: row.gate.value for row in judged if row.gate is not None and row.gate.unit == "ms"}
     found = []
-    for operation in load.operations:
-        name = f"{operation.name}.{operation.region}" if operation.region else operation.name
+    for name, operation in zip(_rows_of(load), load.operations, strict=True):
         known = operation.latencies
         found.append(
             StepLatency(
@@ -122,8 +132,8 @@ def verdict(knee: Knee) -> tuple[Verdict, str]:
             return "PASS", f"{what} lies from {words.number(knee.held)} to {missed} {knee.unit}"
         case "late":
             return "INVALID", (
-                f"{held or 'nothing held'}, at {missed} the generator itself was late: {what} is the generator's, that of the system may"
-                f" lie higher{told}"
+                f"{held or 'nothing held'}, at {missed} the generator itself was late: {what} is the generator's, that"
+                f" of the system may lie higher{told}"
             )
         case "above":
             return "INCONCLUSIVE", f"{held}, the highest rate that was asked for: {what} lies above; raise --to"

@@ -50,7 +50,7 @@ def _judged(evidence: Evidence) -> Report:
 
 
 def _step(evidence: Evidence) -> KneeStep:
-    return knee.step(600.0, "evidence/knee/api-browse/01", evidence, _judged(evidence), POLICY)
+    return knee.step("api-browse", 600.0, "evidence/knee/api-browse/01", evidence, _judged(evidence), POLICY)
 
 
 def test_a_try_in_which_every_gate_held() -> None:

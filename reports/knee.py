@@ -36,7 +36,7 @@ def step(scenario: str, rate: float, folder: str, evidence: Evidence, report: Re
         begin_ns=begin_ns,
         end_ns=end_ns,
         outcome=outcome,
-        why=words.shortened("; ".join(f"{row.id}: {row.why}" for row in to_blame), _WHY_MAX),
+        why=words.shortened(_why(to_blame), _WHY_MAX),
         offered_per_s=load.offered_per_s,
         achieved_per_s=load.ok / seconds if seconds > 0 else 0.0,
         rows=[_row(row) for row in judged],
@@ -44,6 +44,14 @@ def step(scenario: str, rate: float, folder: str, evidence: Evidence, report: Re
         busy=sum(sample.busy for sample in samples) / len(samples) if samples else None,
         by_kind=_by_kind(samples),
     )
+
+
+def _why(rows: list[Row]) -> str:
+    """Each reason once, with the rows that it is of."""
+    reasons: dict[str, list[str]] = defaultdict(list)
+    for row in rows:
+        reasons[row.why].append(row.id)
+    return "; ".join(f"{', '.join(ids)}: {why}" for why, ids in reasons.items())
 
 
 def _outcome(

@@ -108,7 +108,7 @@ def picture(knee: Knee) -> str:
         },
     }
     layers = [*_interval(knee, x), *_gate_layers(_gates(knee), y), {"layer": lines}, points]
-    resolve = {"scale": {"color": "independent", "shape": "independent"}}
+    resolve = {"scale": {"color": "independent", "shape": "independent", "strokeDash": "independent"}}
     return svg(
         {"width": WIDTH, "height": 260, "layer": layers, "resolve": resolve}, f"Latency against rate: {knee.scenario}"
     )

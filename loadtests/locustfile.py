@@ -18,6 +18,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -69,8 +70,10 @@ class EngineProcess:
 
     def begin(self, begin_ns: int) -> None:
         assert self._process.stdin is not None
-        self._process.stdin.write(msgspec.json.encode(Go(begin_ns=begin_ns)) + b"\n")
-        self._process.stdin.flush()
+        # One that has just ended is found out when its end is awaited.
+        with suppress(BrokenPipeError):
+            self._process.stdin.write(msgspec.json.encode(Go(begin_ns=begin_ns)) + b"\n")
+            self._process.stdin.flush()
 
     def finish(self) -> None:
         """Let it end with what it has."""
@@ -100,7 +103,9 @@ class EngineProcess:
                 self.error = said.error
             else:
                 self.ready.set()
-        self.ready.set()  # It has ended: nobody is to wait for it.
+        if not self.ready.is_set():
+            self.error = self.error or "ended before it was ready"
+            self.ready.set()  # Nobody is to wait for it.
 
 
 class Fleet:

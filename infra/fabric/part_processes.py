@@ -155,6 +155,10 @@ class PartProcesses:
         process = processes.find(self.record(name))
         return process.pid if process else None
 
+    def environment(self, part: Part) -> dict[str, str]:
+        """With what a part is started: some of it is secret."""
+        return {**self._common_environment(part.kind), "HOME": str(part.folder), **part.environment()}
+
     # For who puts a system together of them.
 
     def _start(self, name: str) -> None:
@@ -165,7 +169,7 @@ class PartProcesses:
             command = [*self.site.demotion.prefix, *command]
             if self.site.demotion.owner is not None:
                 _give(part.folder, self.site.demotion.owner)
-        self._spawn(name, command, self._environment(part), part.folder, part.folder / "log")
+        self._spawn(name, command, self.environment(part), part.folder, part.folder / "log")
 
     def _spawn(
         self, name: str, command: Sequence[str], environment: Mapping[str, str], folder: Path, log: Path
@@ -192,9 +196,6 @@ class PartProcesses:
         if record is not None and record.wanted:
             marked = msgspec.structs.replace(record, wanted=wanted, struck=record.struck or struck)
             processes.write_record(self._record_path(name), marked)
-
-    def _environment(self, part: Part) -> dict[str, str]:
-        return {**self._common_environment(part.kind), "HOME": str(part.folder), **part.environment()}
 
     def _common_environment(self, kind: str) -> dict[str, str]:
         return {

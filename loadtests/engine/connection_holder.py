@@ -243,20 +243,13 @@ async def work(spec: ConnectionHolderSpec, control: Control) -> None:
         return
     first_ns = begin_ns + round(spec.offset_s * 1e9)
     end_ns = begin_ns + round((spec.warmup_s + spec.duration_s) * 1e9)
-    pacer = None
-    if spec.connections:
-        schedule = Schedule(first_ns, spec.per_s, 0, spec.connections / spec.per_s)
-
-        def release(first: int, end: int, now_ns: int) -> None:
-            for number in range(first, end):
-                holder.open(number, schedule.intended_ns(number))
-
-        pacer = Pacer(schedule, release)
-    counted = await _hold(
-        holder, control, target if spec.asks else None, end_ns - round(spec.held_s * _COUNTED_BEFORE_END * 1e9)
-    )
+    pacer = _opening(holder, spec, first_ns) if spec.connections else None
+    count_ns = end_ns - round(spec.held_s * _COUNTED_BEFORE_END * 1e9)
+    counted = await _hold(holder, control, target if spec.asks else None, count_ns)
     if pacer is not None:
         pacer.stop()
+    if time.monotonic_ns() < end_ns:
+        holder.own_problem = "the load was ended early"
     held = await holder.prove()
     holder.close()
     taking = holder.taking.close()
@@ -272,6 +265,17 @@ async def work(spec: ConnectionHolderSpec, control: Control) -> None:
     )  # fmt: skip
     settings = {spec.name: _words(spec, held, taking)}
     write_record(Path(spec.part), Part(measured_ns=begin_ns, end_ns=end_ns, operations=[], settings=settings))
+
+
+def _opening(holder: Holder, spec: ConnectionHolderSpec, first_ns: int) -> Pacer:
+    """What opens the connections, each at its instant."""
+    schedule = Schedule(first_ns, spec.per_s, 0, spec.connections / spec.per_s)
+
+    def release(first: int, end: int, now_ns: int) -> None:
+        for number in range(first, end):
+            holder.open(number, schedule.intended_ns(number))
+
+    return Pacer(schedule, release)
 
 
 async def _hold(holder: Holder, control: Control, target: Target | None, count_ns: int) -> tuple[int, int] | None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from load_servers import Api, NatsServer
 
+from infra.fabric.process import System
 from loadtests import runner
 from reports.evidence import RunFolder
 
@@ -29,3 +31,19 @@ def test_loads_of_two_kinds_have_a_record_and_a_ledger_each(
     assert bus.ok == bus.offered == 240
     assert folder.ledger_clients() == ["mixed-nightly", "mixed-nightly-bus"]
     assert {hop.client for hop in folder.hops()} == {"mixed-nightly-bus"}
+
+
+@pytest.mark.running
+def test_all_of_it_at_once_on_the_running_system(system: System, tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path / "run")
+    runner.run(
+        "mixed-nightly", folder=folder, target_path=system.target_path, rate=30, duration_s=8, warmup_s=2,
+        progress=lambda fraction, text: None,
+    )  # fmt: skip
+    loads = {load.scenario: load for load in folder.loads()}
+    mixed, bus = loads["mixed-nightly"], loads["mixed-nightly-bus"]
+    regions = system.target().regions
+    expected = {(name, region) for name in ("api.read_p99", "api.write_p99") for region in regions}
+    assert {(op.name, op.region) for op in mixed.operations} == {*expected, ("realtime.p99", None)}
+    assert mixed.ok == mixed.offered
+    assert bus.ok == bus.offered

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import shutil
 import signal
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 
@@ -32,6 +33,9 @@ from system.events.streams import ensure_dead_letters, ensure_stream
 from system.process import Surroundings
 from system.settings import Settings
 from system.wire import ProjectEvent
+
+# A frozen node is noticed by everybody's patience, one after the other.
+pytestmark = pytest.mark.timeout(180)
 
 STREAM = wire.PROJECTS_STREAM
 NAME = "mobile-sync-ams"
@@ -71,7 +75,7 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
         yield started
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
+@pytest.mark.parametrize("how", [signal.SIGKILL, pytest.param(signal.SIGSTOP, marks=pytest.mark.full)])
 def test_the_node_that_holds_the_durable_is_lost_and_each_event_takes_effect_once(
     system: System, how: signal.Signals
 ) -> None:
@@ -135,6 +139,41 @@ def test_a_durable_begins_where_the_positions_end(system: System) -> None:
     consume(system, work)
 
 
+def test_a_stream_that_was_wiped_is_read_from_where_it_brings_anything_new(system: System) -> None:
+    """Its sequences begin again; what the relay publishes once more is known already."""
+
+    async def work(relay: Client, consumer: Client, memory: Memory) -> None:
+        await publish_some(relay, 1, 30)
+        await eventually(lambda: _is(len(memory.applied), 30))
+        await anew(system)
+        await publish_some(relay, 21, 20)
+        await eventually(lambda: _is(len(memory.applied), 40))
+        assert memory.applied == list(range(1, 41))
+
+    consume(system, work)
+
+
+async def anew(system: System) -> None:
+    """As after every node's store was lost. No user of the system may delete a stream, so each node starts empty."""
+    names = [name for name in system.parts if name.startswith("nats-")]
+    for name in names:
+        system.kill(name)
+    for name in names:
+        shutil.rmtree(system.parts[name].folder / "store", ignore_errors=True)
+    for name in names:
+        system.start_part(name)
+    async with asyncio.timeout(DEADLINE_S):
+        admin = await connected(system, bus_users.STREAMS_ADMIN)
+        await bus.patiently(Surroundings(LOG), lambda: _make_streams(admin))
+        await admin.close()
+
+
+async def _make_streams(admin: Client) -> None:
+    for stream in wire.STREAMS:
+        await ensure_stream(admin.jetstream(timeout=5), stream, 3)
+    await ensure_dead_letters(admin.jetstream(timeout=5), 3)
+
+
 def _positions(applied: int) -> Callable[[], Awaitable[Mapping[str, int]]]:
     async def positions() -> Mapping[str, int]:
         return {"projects.0": applied}
@@ -147,9 +186,7 @@ def consume(system: System, work: Callable[[Client, Client, Memory], Awaitable[N
 
     async def run() -> None:
         admin, relay, client = [await connected(system, user) for user in (bus_users.STREAMS_ADMIN, "relay", NAME)]
-        for stream in wire.STREAMS:
-            await ensure_stream(admin.jetstream(timeout=5), stream, 3)
-        await ensure_dead_letters(admin.jetstream(timeout=5), 3)
+        await _make_streams(admin)
         memory = Memory()
         consumer = Consumer(NAME, STREAM, memory, settings_for(system, NAME), client, Surroundings(LOG), LOG)
         consuming = asyncio.create_task(consumer.run())

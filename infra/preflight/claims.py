@@ -6,10 +6,12 @@ beforehand stands against it: that it is met is for the measurement to show.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 from infra.preflight.faults import BUDGET_S
 from infra.preflight.inputs import BUS, REPLICAS, Claim, Inputs
+from infra.topology import Node
 from reports.evidence import FaultBound, Feasible, Possibility, Quorum, RegionFloor
 
 
@@ -160,10 +162,15 @@ def _replication(known: Known, claim: Claim) -> Possibility:
 
 
 def _connections(known: Known, claim: Claim) -> Possibility:
-    limit = known.inputs.machine.open_files_max
+    files, brokers = known.inputs.machine.open_files_max, _most_in_a_region(known.inputs.nodes(BUS))
+    limit = files * brokers
     met = claim.bound.met_by(limit)
-    why = f"one broker may have {limit:,} files open on this machine (ulimit -Hn)"
+    why = f"each of {brokers} brokers in a region may have {files:,} files open on this machine (ulimit -Hn)"
     return _answer(claim, "possible" if met else "impossible", why if met else f"{why}: raise it", float(limit))
+
+
+def _most_in_a_region(nodes: Sequence[Node]) -> int:
+    return max(Counter(node.region for node in nodes).values(), default=0)
 
 
 def _gateways(known: Known, claim: Claim) -> Possibility:

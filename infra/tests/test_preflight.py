@@ -220,7 +220,7 @@ def test_a_machine_that_is_too_small_is_said_to_be() -> None:
     needs = {need.what: need for need in found("full", small).resources}
     assert not needs["memory"].enough
     assert not needs["disk"].enough
-    assert claim(found("full", small), "bus.connections").best == 1_024
+    assert claim(found("full", small), "bus.connections").best == 3 * 1_024
     large = dataclasses.replace(MACHINE, open_files_max=1 << 20)
     assert claim(found("full", large), "bus.connections").verdict == "possible"
 

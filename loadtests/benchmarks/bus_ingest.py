@@ -6,9 +6,10 @@ the share of what the machine gives at most.
 
 Each row starts a bus of three nodes of its own (R3, file; nothing else of a system runs beside it) and runs the
 scenario on it as `./covenant load run` does: open loop, every number accounted for. Before and after, the bus is
-calibrated with a bare publisher; what nats-py's `publish_async` does on it, as fast as it can, stands beside. A share
-of the ceiling counts only where the cores were full of the servers' work (`reports/policy.yaml`); else it is in
-brackets. Where the time goes is told in cores: servers, generator and subscriber, kernel, everything else.
+calibrated with a bare publisher; what nats-py's `publish_async` does on it, as fast as it can, stands beside, and how
+many times that was kept, and the ceiling is. A share of the ceiling counts only where the cores were full of the
+servers' work (`reports/policy.yaml`); else it is in brackets. Where the time goes is told in cores: servers, generator
+and subscriber, kernel, everything else.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ _SETTINGS = {
 }
 _COLUMNS = (
     "setting                | kept/s    | publish p50, p99 | end to end p99 | lag p99 | unsure | ceiling before, after "
-    "| of it  | nats-py, times | servers, load, kernel, rest | every number"
+    "| of it  | nats-py, kept, ceiling | servers, load, kernel, rest | every number"
 )
 
 
@@ -118,7 +119,8 @@ def _told(load: Load, before: Calibration, after: Calibration, peer: float | Non
     # Events in frames are no messages: what was acknowledged of them has no ceiling here.
     completed = sum(rate.completed for rate in load.rates) if load.rates else load.ok
     kept = load.offered_per_s * completed / max(1, load.offered)
-    share = kept / statistics.mean((before.per_s, after.per_s))
+    ceiling = statistics.mean((before.per_s, after.per_s))
+    share = kept / ceiling
     full = all(min(each.busy) >= 0.95 and each.servers > 0.5 for each in (before, after))
     ratio = "-" if not load.rates else f"{share:.2f}" if full else f"({share:.2f})"
     p50, p99 = (percentile_ms(publish, percent) if publish else None for percent in (50, 99))
@@ -126,7 +128,7 @@ def _told(load: Load, before: Calibration, after: Calibration, peer: float | Non
         f"{kept:>9,.0f} | {_ms(p50)}, {_ms(p99)} | {_ms(percentile_ms(end_to_end, 99) if end_to_end else None):>14} | "
         f"{_ms(percentile_ms(load.schedule_lag, 99))} | {load.failed + load.unknown:>6,} | "
         f"{before.per_s:>10,.0f} {after.per_s:>10,.0f} | {ratio:>6} | "
-        f"{f'{peer:,.0f}, {kept / peer:.1f}' if peer else '-':>14}"
+        f"{f'{peer:,.0f}, {kept / peer:.1f}, {ceiling / peer:.1f}' if peer and load.rates else '-':>17}"
     )
 
 

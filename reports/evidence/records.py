@@ -95,7 +95,7 @@ class HostSample(msgspec.Struct, frozen=True, kw_only=True):
     by_kind: dict[str, float] = {}
     """CPU fraction by kind of process: nats, postgres, patroni, etcd, api, consumer, load, harness, ..."""
     memory_mib: dict[str, float] = {}
-    """Memory of their own by kind of process (PSS of anonymous pages, and what is swapped out); in one of 30 samples."""
+    """Memory of their own by kind of process (PSS of anonymous pages, and what is swapped); in one of 30 samples."""
     files: dict[str, int] = {}
     """Open files by kind of process, in the same samples."""
 

@@ -34,7 +34,7 @@ def test_messages_are_stored_and_counted_and_the_stream_is_gone(
     )  # fmt: skip
     assert found.acked > 0
     assert found.failed == 0
-    assert found.end_ns - found.begin_ns >= 1_000_000_000
+    assert found.end_ns > found.begin_ns
     assert len(found.busy) > 0
     assert 0 < found.generator < 1
     assert found.servers == 0, "this server is not of a system"

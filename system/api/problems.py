@@ -82,7 +82,11 @@ def _on_data_error(_: Request[Any, Any, Any], error: asyncpg.DataError) -> Respo
 def _on_http_error(_: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
     extra = error.extra if isinstance(error.extra, list) else []
     parts = [f"{one.get('key', 'request')}: {one.get('message', '')}" for one in extra if isinstance(one, dict)]
-    return problem(error.status_code, "; ".join(parts) or error.detail, error.headers)
+    headers = dict(error.headers or {})
+    if error.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        # The rest of the body is not read, so the server closes: nobody is to send another request into that.
+        headers["connection"] = "close"
+    return problem(error.status_code, "; ".join(parts) or error.detail, headers)
 
 
 def _on_not_written(_: Request[Any, Any, Any], error: NotWritten) -> Response[bytes]:

@@ -5,7 +5,6 @@ The publisher is a process of its own where the load's are; whoever watches the 
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import tempfile
@@ -16,9 +15,9 @@ from typing import Literal
 
 import msgspec
 
-from infra import processes
 from infra import target as targets
 from infra.target import Target
+from loadtests import child
 from loadtests.engine.calibrator import CalibratorPart, CalibratorSpec
 from loadtests.engine.host import Processes
 from loadtests.engine.process import Ended, Go, Ready, Said
@@ -32,7 +31,7 @@ WINDOW = 16_000
 _LEAD_S = 0.1
 _WITHIN_S = 60.0
 """For all of it: to have the stream, to publish, to drain, to give the stream's space back."""
-_SERVERS, _GENERATOR = "nats", "load"
+_SERVERS = "nats"
 
 
 class CalibrationError(Exception):
@@ -91,20 +90,15 @@ def calibrate(
     return Calibration(
         scenario=scenario, when=when, row=row, begin_ns=found.begin_ns, end_ns=found.end_ns, acked=found.acked,
         failed=found.failed, busy=[round(each, 4) for each in busy], servers=round(ticks.get(_SERVERS, 0) / used, 4),
-        generator=round(ticks.get(_GENERATOR, 0) / used, 4),
+        generator=round(ticks.get(child.KIND, 0) / used, 4),
         settings={**found.settings, "durability": target.durability, "security": target.security},
     )  # fmt: skip
 
 
 def _start(target: Target, spec_file: Path) -> subprocess.Popen[bytes]:
-    root = str(Path(__file__).parents[1])
-    environment = dict(os.environ)
-    environment[processes.KIND] = _GENERATOR
-    environment[processes.RUN_ID] = target.run_id
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, (root, environment.get("PYTHONPATH"))))
     command = [*target.enter.get(target.regions[0], []), sys.executable, "-m", "loadtests.engine.calibrator"]
     return subprocess.Popen(
-        [*command, str(spec_file)], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [*command, str(spec_file)], env=child.environment(target.run_id), stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )  # fmt: skip
 
 

@@ -59,7 +59,9 @@ _READ_PER_S_MIN = 80_000.0
 _CATCH_UP_S, _CATCH_UP_MOST_S = 30.0, 100.0
 
 
-def subscriber(plan: Plan, *, late: str | None = None) -> Engine:
+def subscriber(
+    plan: Plan, *, late: str | None = None, module: str = "loadtests.engine.bus_subscriber"
+) -> Engine:  # fmt: skip
     """Who reads all that is published, and checks every number; `late` says why it does so when the load is over."""
     total = plan.rate * (plan.warmup_s + plan.duration_s)
     catch_up_s = min(_CATCH_UP_MOST_S, _CATCH_UP_S + total / _READ_PER_S_MIN) if late else _CATCH_UP_S
@@ -74,7 +76,7 @@ def subscriber(plan: Plan, *, late: str | None = None) -> Engine:
         catch_up_s=catch_up_s,
         late=late,
     )
-    return Engine(name="subscriber", module="loadtests.engine.bus_subscriber", spec=spec, region=plan.regions[0])
+    return Engine(name="subscriber", module=module, spec=spec, region=plan.regions[0])
 
 
 def subject(plan: Plan) -> str:

@@ -20,10 +20,10 @@ from typing import BinaryIO
 
 import msgspec
 
-from infra import processes
 from infra import target as targets
 from infra.progress import Report
 from infra.target import Target
+from loadtests import child
 from loadtests.arrival_text import CONSTANT, arrival
 from loadtests.engine.schedule import check_duration
 from loadtests.engine.tally import merge_parts, read_parts
@@ -156,12 +156,9 @@ def _start_locust(planned: Plan, work: Path, *, web: bool) -> subprocess.Popen[b
     else:
         command.append("--headless")
     # Locust takes options from its environment and from the current folder as well: only ours shall count.
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("LOCUST_")}
+    inherited = child.environment(planned.run_id).items()
+    environment = {name: value for name, value in inherited if not name.startswith("LOCUST_")}
     environment["COVENANT_LOAD_PLAN"] = str(plan_file)
-    environment[processes.KIND] = "load"
-    environment[processes.RUN_ID] = planned.run_id
-    root = str(Path(__file__).parents[1])
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, (root, environment.get("PYTHONPATH"))))
     return subprocess.Popen(
         command, cwd=work, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, start_new_session=True,

@@ -13,14 +13,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
 from decimal import Decimal
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
@@ -34,16 +32,15 @@ from nats.js.api import PubAck, StorageType, StreamConfig
 from nats.js.errors import NotFoundError
 
 from infra import bus_users, processes
-from infra.create import CannotStart, create
+from infra.create import CannotStart
 from infra.fabric.process import StartError, System
 from infra.parts import postgres
-from infra.progress import Report, say, step
+from infra.progress import Report, step
 from infra.target import Login
-from loadtests.benchmarks import inbox_peer
+from loadtests.benchmarks import inbox_peer, own_system
 from loadtests.benchmarks.inbox_peer import Done, Task, Variant
 from system import wire
 
-_CHECKOUT = Path(__file__).resolve().parents[2]
 _STOPPED = (
     "api", "relay", "audit-logger", "notifications", "cache-invalidator", "mobile-sync", "frontend-realtime",
     "analytics",
@@ -294,24 +291,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
     parser.add_argument("--events", type=int, default=2_000_000)
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    system: System | None = None
     try:
-        system = create(_CHECKOUT, f"catch-up-{time.time_ns()}", size="core", plant={})
-        with step("system") as progress:
-            system.start(progress)
-        comparison = CatchUp(system)
-        comparison.stop_others()
-        rows = [comparison.analytics(options.events)]
-        rows += [comparison.peer(variant, max(500, options.events // part), name) for variant, part, name in _PEERS]
-        print(table(rows, system.target().durability))
+        with own_system.started("catch-up") as system:
+            comparison = CatchUp(system)
+            comparison.stop_others()
+            rows = [comparison.analytics(options.events)]
+            rows += [comparison.peer(variant, max(500, options.events // part), name) for variant, part, name in _PEERS]
+            print(table(rows, system.target().durability))
     except (CannotStart, StartError, Failed, Error, TimeoutError, psycopg.Error) as error:
         sys.exit(str(error) or type(error).__name__)
-    finally:
-        if system is not None:
-            say("stopping the system")
-            system.stop()
-            system.remove()
 
 
 if __name__ == "__main__":

@@ -12,21 +12,18 @@ afterwards.
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import NamedTuple
 
-from infra.create import CannotStart, create
+from infra.create import CannotStart
 from infra.fabric.process import StartError, System
-from infra.progress import say, step
+from infra.progress import step
 from loadtests import runner
+from loadtests.benchmarks import own_system
 from loadtests.runner import LoadError
 from reports.evidence import Load, RunFolder, percentile_ms
-
-_CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 class Offer(NamedTuple):
@@ -92,21 +89,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
     parser.add_argument("--size", choices=("core", "full"), default="core")
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    system: System | None = None
     try:
-        system = create(_CHECKOUT, f"three-rates-{time.time_ns()}", size=options.size, plant={})
-        with step("system") as progress:
-            system.start(progress)
-        with tempfile.TemporaryDirectory(prefix="covenant-rates-") as scratch:
+        with (
+            own_system.started("three-rates", options.size) as system,
+            tempfile.TemporaryDirectory(prefix="covenant-rates-") as scratch,
+        ):
             print(table(measure(system, RunFolder.create(Path(scratch) / "run"))))
     except (CannotStart, StartError, LoadError) as error:
         sys.exit(str(error) or type(error).__name__)
-    finally:
-        if system is not None:
-            say("stopping the system")
-            system.stop()
-            system.remove()
 
 
 if __name__ == "__main__":

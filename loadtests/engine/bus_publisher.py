@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -23,7 +23,7 @@ from loadtests.engine.flights import Run
 from loadtests.engine.nats_client import NatsClient, inbox
 from loadtests.engine.nats_wire import subscribe
 from loadtests.engine.pacer import Pacer
-from loadtests.engine.process import Control, offer, run_engine
+from loadtests.engine.process import Control, drain, offer, run_engine
 from loadtests.engine.publish_modes import ModeName
 from loadtests.engine.ranges import RangeSet
 from loadtests.engine.schedule import Schedule
@@ -34,7 +34,6 @@ from reports.evidence.folder import Appender, write_record
 ROW = "bus.publish_p99"
 RATE_ROW = "bus.throughput"
 """Of messages: events in frames are no messages."""
-_DRAIN_INTERVAL_S = 0.05
 _RESERVE_S = 0.1
 """How much of the schedule one `about to be sent` record covers."""
 _IN_FLIGHT_BYTES_MAX = 64 * 1024 * 1024
@@ -227,20 +226,12 @@ async def work(spec: BusPublisherSpec, control: Control) -> None:
 
         pacer = Pacer(schedule, publisher.release)
         await offer(pacer, control, report)
-        await _drain(publisher, spec.drain_s, report)
+        await drain(lambda: publisher.idle, spec.drain_s, report)
         publisher.close(time.monotonic_ns())
         report()
         rate = None if spec.mode == "frames" else RATE_ROW
         write_record(Path(spec.part), tally.close(pacer.released, publisher.settings, publisher.problems, rate=rate))
         await publisher.client.close()
-
-
-async def _drain(publisher: Publisher, drain_s: float, report: Callable[[], None]) -> None:
-    """Wait until everything that was released has ended, at most `drain_s`."""
-    deadline = time.monotonic() + drain_s
-    while not publisher.idle and time.monotonic() < deadline:
-        await asyncio.sleep(_DRAIN_INTERVAL_S)
-        report()
 
 
 if __name__ == "__main__":

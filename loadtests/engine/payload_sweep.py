@@ -6,10 +6,8 @@ own, one after another; all of them together are one load, whose ledger numbers 
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,7 +21,7 @@ from loadtests.engine.jetstream import ack_outcome
 from loadtests.engine.nats_client import NatsClient, inbox
 from loadtests.engine.nats_wire import subscribe
 from loadtests.engine.pacer import Pacer
-from loadtests.engine.process import Control, offer, run_engine
+from loadtests.engine.process import Control, drain, offer, run_engine
 from loadtests.engine.schedule import Schedule
 from loadtests.engine.sized import Message, Step
 from loadtests.engine.tally import Part, PartSecond, Tally
@@ -35,7 +33,6 @@ _IN_FLIGHT_BYTES_MAX = 48 * 1024 * 1024
 _IN_FLIGHT_MAX = 1024
 _ACK_TIMEOUT_S = 10.0
 _DRAIN_S = 15.0
-_DRAIN_INTERVAL_S = 0.05
 _WARMUP_BYTES = 128
 NAME = "publish of "
 """What an operation is called, followed by its size: it is no evidence for the row of publishes, whose messages are
@@ -196,7 +193,7 @@ async def work(spec: PayloadSweepSpec, control: Control) -> None:
         for step, offset_s in _all_steps(spec):
             if not control.finish.is_set():
                 await offer(sweep.begin(step, begin_ns + round(offset_s * 1e9)), control, report)
-        await _drain(sweep, report)
+        await drain(lambda: sweep.idle, _DRAIN_S, report)
         sweep.close(time.monotonic_ns())
         report()
         await sweep.client.close()
@@ -258,14 +255,6 @@ def joined(parts: list[Part], settings: dict[str, str], problems: list[str]) -> 
         settings=settings,
         problems=problems,
     )
-
-
-async def _drain(sweep: Sweep, report: Callable[[], None]) -> None:
-    """Wait until everything that was released has ended."""
-    deadline = time.monotonic() + _DRAIN_S
-    while not sweep.idle and time.monotonic() < deadline:
-        await asyncio.sleep(_DRAIN_INTERVAL_S)
-        report()
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import logging
 import os
 import signal
 import sys
+import time
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -29,6 +30,7 @@ from loadtests.engine.scheduling import ask_for_short_slices
 
 START_DEADLINE_S = 60.0
 _REPORT_INTERVAL_S = 0.25
+_DRAIN_INTERVAL_S = 0.05
 
 
 class EngineError(Exception):
@@ -122,6 +124,14 @@ async def offer(pacer: Pacer, control: Control, report: Callable[[], None]) -> N
         report()
     stop.cancel()
     pacer.stop()
+
+
+async def drain(idle: Callable[[], bool], within_s: float, report: Callable[[], None]) -> None:
+    """Wait until everything that was released has ended, at most `within_s`; `report` meanwhile."""
+    deadline = time.monotonic() + within_s
+    while not idle() and time.monotonic() < deadline:
+        await asyncio.sleep(_DRAIN_INTERVAL_S)
+        report()
 
 
 def run_engine(kind: type[SpecT], work: Callable[[SpecT, Control], Awaitable[None]]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from loadtests import engines
 from loadtests.engine import bus_limits, sized
-from loadtests.engine.bus_subscriber import BusSubscriberSpec
 from loadtests.engine.payload_sweep import PayloadSweepSpec
 from loadtests.scenarios import Engine, Plan, Scenario
 
@@ -33,21 +32,6 @@ def _generator(plan: Plan, user: int) -> Engine:
     return Engine(name=name, module="loadtests.engine.payload_sweep", spec=spec, region=plan.regions[0])
 
 
-def _observers(plan: Plan) -> list[Engine]:
-    subscriber = BusSubscriberSpec(
-        scenario=plan.scenario,
-        folder=plan.folder,
-        target=plan.target,
-        part=plan.part("subscriber"),
-        subject=engines.subject(plan),
-        warmup_s=plan.warmup_s,
-        duration_s=plan.duration_s,
-    )
-    return [
-        Engine(name="subscriber", module="loadtests.engine.sized_subscriber", spec=subscriber, region=plan.regions[0])
-    ]
-
-
 SCENARIO = Scenario(
     name="payload-sweep",
     help=f"publish messages of {sized.words(sized.SIZES[0])} to {sized.words(sized.SIZES[-1])}, size after size, each "
@@ -58,5 +42,5 @@ SCENARIO = Scenario(
     duration_s=90.0,
     warmup_s=5.0,
     generator=_generator,
-    observers=_observers,
+    observers=lambda plan: [engines.subscriber(plan, module="loadtests.engine.sized_subscriber")],
 )

@@ -1,0 +1,30 @@
+"""A whole system for the length of a benchmark: started for it, and removed afterwards whatever becomes of it."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from infra.create import create
+from infra.fabric.process import System
+from infra.progress import say, step
+
+_CHECKOUT = Path(__file__).resolve().parents[2]
+
+
+@contextmanager
+def started(name: str, size: str = "core") -> Iterator[System]:
+    """CannotStart or StartError if it does not come up. SIGTERM ends it as Ctrl-C does."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    system = create(_CHECKOUT, f"{name}-{time.time_ns()}", size=size, plant={})
+    try:
+        with step("system") as progress:
+            system.start(progress)
+        yield system
+    finally:
+        say("stopping the system")
+        system.stop()
+        system.remove()

@@ -22,6 +22,8 @@ from reports.evidence import KneeEnd, StepOutcome
 GROWTH = 2.0
 RESOLUTION = 0.1
 """The gap that is left between the two ends of the interval, as a share of the lower one."""
+ROOM_TO = 0.8
+"""Of the highest rate that held: what a system is run at by those who want to sleep."""
 _VOTES = 2
 _LATE_TRIES = 2
 _DISTURBED_TRIES = 3
@@ -117,6 +119,11 @@ class Search:
     def _confirmed(self, held: float, end: KneeEnd) -> float | KneeEnd:
         """Once more the rate that is to be given as held, unless it has been; then the end."""
         return held if self._told[held]["held"] < _VOTES else end
+
+
+def with_room(held: float) -> float:
+    """The rate that leaves room to the highest one that held."""
+    return _rounded(ROOM_TO * held)
 
 
 def _rounded(rate: float) -> float:

@@ -18,6 +18,8 @@ from reports.policy import Policy, matches
 from reports.render import words
 
 _WHY_MAX = 300
+_BOUND_BY = 3
+"""So many kinds of process are named after a miss."""
 
 
 def step(scenario: str, rate: float, folder: str, evidence: Evidence, report: Report, policy: Policy) -> KneeStep:
@@ -129,7 +131,29 @@ def results(evidence: Evidence) -> list[KneeResult]:
 
 
 def verdict(knee: Knee) -> tuple[Verdict, str]:
-    """What the search says of itself, and in words."""
+    """What the search says of itself, with how the system did below its knee, and in words."""
+    found, says = _search(knee)
+    if not knee.with_room:
+        return found, says
+    step = knee.with_room[-1]
+    # A rate that held twice is no knee if less than it does not hold.
+    return "FAIL" if step.outcome == "missed" else found, f"{says}; {_with_room(knee, step)}"
+
+
+def _with_room(knee: Knee, step: KneeStep) -> str:
+    """What the rows came to, and after a miss who used the machine."""
+    rows = ", ".join(f"{row.id} {words.amount(row.measured, row.unit)}" for row in step.rows if row.unit == "ms")
+    at = f"at {words.number(step.rate)}"
+    if step.outcome == "held":
+        return f"{at} every gate held" + (f" ({rows})" if rows else "")
+    if step.outcome != "missed":
+        return f"{at} nothing is known: {step.why}"
+    used = sorted(step.by_kind.items(), key=lambda each: -each[1])[:_BOUND_BY]
+    by = ", ".join(f"{kind} {share:.0%}" for kind, share in used)
+    return f"{at} a gate was missed: {step.why}" + (f"; who used the cores: {by}" if by else "")
+
+
+def _search(knee: Knee) -> tuple[Verdict, str]:
     what = f"the knee of {knee.scenario}"
     held = "" if knee.held is None else f"{words.number(knee.held)} {knee.unit} held"
     missed = "" if knee.missed is None else words.number(knee.missed)

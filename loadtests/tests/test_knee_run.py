@@ -48,11 +48,13 @@ class _Steps:
 
 @dataclasses.dataclass
 class _System:
-    """What `make_load` finds: reads take 20 ms up to the knee and 200 ms beyond."""
+    """What `make_load` finds: reads take 20 ms up to the knee, 200 ms beyond; at some rates the generator is late."""
 
     knee: float
     breaks_at: float = float("inf")
     interrupts_at: float = float("inf")
+    late_from: float = float("inf")
+    late_to: float = float("inf")
     clock_ns: int = 1_000 * SECOND
 
     def make_load(
@@ -68,7 +70,7 @@ class _System:
         offered = round(rate * duration_s)
         reads, lag = Recorder(), Recorder()
         reads.record_us(20_000 if rate <= self.knee else 200_000, offered // len(REGIONS))
-        lag.record_us(100, offered)
+        lag.record_us(100_000 if self.late_from <= rate <= self.late_to else 100, offered)
         folder.write_load(
             Load(
                 scenario=scenario, begin_ns=begin_ns, end_ns=end_ns, warmup_s=0.0, offered_per_s=rate, offered=offered,
@@ -146,7 +148,19 @@ def test_each_try_is_evidence_by_itself_and_the_best_one_is_the_runs(
     (load,) = steps.folder.loads()
     assert load.offered_per_s == found.held
     assert reports.exit_code(_finished(steps)) == 0
-    assert len(said) == len(steps.phases) == len(found.steps)
+    (step,) = found.with_room
+    assert (step.rate, step.outcome) == (pytest.approx(0.8 * found.held, rel=0.01), "held")
+    assert len({each.folder for each in [*found.steps, step]}) == len(found.steps) + 1
+    assert len(said) == len(steps.phases) == len(found.steps) + 1
+
+
+def test_a_late_generator_with_room_to_the_knee_is_tried_again_a_few_times(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, found, _ = _search(_System(knee=1000.0, late_from=700.0, late_to=790.0), tmp_path, monkeypatch)
+    assert found.end == "found"
+    assert [step.outcome for step in found.with_room] == ["late"] * 3
+    assert reports.knee.verdict(found)[0] == "PASS"
 
 
 def test_below_the_first_rate_a_try_takes_longer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -77,3 +77,5 @@ class Knee(msgspec.Struct, frozen=True, kw_only=True):
     end: KneeEnd | None = None
     """None: it was interrupted."""
     steps: list[KneeStep] = []
+    with_room: list[KneeStep] = []
+    """Tries below the highest rate that held, made after the search; the last one counts."""

@@ -12,7 +12,18 @@ from synthetic_run import SECOND, START, Story, latencies, run_record, write_run
 import reports
 from reports import knee
 from reports.claims import load_claims
-from reports.evidence import HostSample, Knee, KneeEnd, KneeStep, Load, Operation, RunFolder, StepLatency, StepRow
+from reports.evidence import (
+    HostSample,
+    Knee,
+    KneeEnd,
+    KneeStep,
+    Load,
+    Operation,
+    RunFolder,
+    StepLatency,
+    StepOutcome,
+    StepRow,
+)
 from reports.loaded import Evidence
 from reports.model import Document, Report, Verdict
 from reports.policy import load_policy
@@ -133,6 +144,24 @@ def test_what_a_search_says_of_itself(
     found, says = knee.verdict(_knee(end, held, missed))
     assert found == verdict
     assert said in says
+
+
+@pytest.mark.parametrize(
+    ("outcome", "why", "verdict", "said"),
+    [
+        ("held", "", "PASS", "; at 480 every gate held (api.read_p99.iad 10 ms)"),
+        ("missed", "it was slow", "FAIL", "; at 480 a gate was missed: it was slow; who used the cores: api 50%"),
+        ("late", "it was late", "PASS", "; at 480 nothing is known: it was late"),
+    ],
+)
+def test_what_is_said_of_a_rate_with_room_to_the_knee(
+    outcome: StepOutcome, why: str, verdict: Verdict, said: str
+) -> None:
+    found = _knee("found")
+    step = msgspec.structs.replace(found.steps[0], rate=480.0, outcome=outcome, why=why)
+    assert knee.verdict(msgspec.structs.replace(found, with_room=[step])) == (
+        verdict, f"{knee.verdict(found)[1]}{said}"
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(("end", "code"), [("found", 0), ("late", 4), ("above", 3), ("below", 1)])

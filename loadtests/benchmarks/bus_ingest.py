@@ -6,9 +6,11 @@ the share of what the machine gives at most.
 
 Each row starts a bus of three nodes of its own (R3, file; nothing else of a system runs beside it) and runs the
 scenario on it as `./covenant load run` does: open loop, every number accounted for. Before and after, the bus is
-calibrated with a bare publisher; what nats-py's `publish_async` does on it, as fast as it can, stands beside, and how
-many times that was kept, and the ceiling is. A share of the ceiling counts only where the cores were full of the
-servers' work (`reports/policy.yaml`); else it is in brackets. Where the time goes is told in cores: servers, generator
+calibrated with a bare publisher. A rate below the ceiling says little of how much of it the load can reach; so the same
+scenario then offers more than the bus takes, and what it keeps of that stands as the reach, with its share of the
+ceiling. A share counts only where the cores were full of the servers' work (`reports/policy.yaml`); else it is in
+brackets. What nats-py's `publish_async` does on it, as fast as it can, stands beside, and how many times that the reach
+is. Where the time goes is told in cores: servers, generator
 and subscriber, kernel, everything else.
 """
 
@@ -40,6 +42,8 @@ from loadtests.engine.bus_publisher import RATE_ROW
 from loadtests.engine.process import EngineError
 from reports.evidence import Calibration, HostSample, Load, Outcome, RunFolder, percentile_ms
 
+_OVER = 1.5
+"""Times the ceiling, of which some must be left over."""
 _READY_WITHIN_S = 30.0
 _WATCHER_ENDS_WITHIN_S = 10.0
 _SETTINGS = {
@@ -50,7 +54,7 @@ _SETTINGS = {
 }
 _COLUMNS = (
     "setting                | kept/s    | publish p50, p99 | end to end p99 | lag p99 | unsure | ceiling before, after "
-    "| of it  | nats-py, kept, ceiling | servers, load, kernel, rest | every number"
+    "| reach, of it     | nats-py, reach is | servers, load, kernel, rest | every number"
 )
 
 
@@ -58,6 +62,7 @@ class Offer(NamedTuple):
     scenario: str
     rate: float
     seconds: float
+    reach_s: float
     peer_s: float
 
 
@@ -101,34 +106,50 @@ def _row(name: str, options: Options, offer: Offer) -> str:
                     progress=_quiet,
                 )  # fmt: skip
             after = calibrate(offer.scenario, RATE_ROW, "after", target_path=file)
+            reach = _reach(offer, place / "reach", file, before.per_s) if offer.reach_s else None
             peer = None
             if offer.peer_s:
                 _prepare(reached)
                 peer = asyncio.run(nats_py(reached, offer.peer_s)).per_s
         (load,) = folder.loads()
-        return f"{name:<22} | {_told(load, before, after, peer)} | {_cores(folder, load)} | {_checked(folder, load)}"
+        told = f"{_told(load, before, after, reach, peer)} | {_cores(folder, load)}"
+        return f"{name:<22} | {told} | {_checked(folder, load)}"
+
+
+def _reach(offer: Offer, place: Path, file: Path, ceiling_per_s: float) -> float | None:
+    """What is kept of more than the bus takes, a second; None for what has no ceiling."""
+    folder = RunFolder.create(place)
+    runner.run(
+        offer.scenario, folder=folder, target_path=file, rate=_OVER * ceiling_per_s, duration_s=offer.reach_s,
+        progress=_quiet,
+    )  # fmt: skip
+    (load,) = folder.loads()
+    return _kept(load) if load.rates else None
+
+
+def _kept(load: Load) -> float:
+    # Events in frames are no messages: what was acknowledged of them has no ceiling here.
+    completed = sum(rate.completed for rate in load.rates) if load.rates else load.ok
+    return load.offered_per_s * completed / max(1, load.offered)
 
 
 def _quiet(fraction: float, text: str) -> None:
     """A benchmark prints its rows, no progress."""
 
 
-def _told(load: Load, before: Calibration, after: Calibration, peer: float | None) -> str:
+def _told(load: Load, before: Calibration, after: Calibration, reach: float | None, peer: float | None) -> str:
     latencies = {operation.name: operation.latencies for operation in load.operations}
     publish, end_to_end = latencies.get("bus.publish_p99"), latencies.get("bus.end_to_end_p99")
-    # Events in frames are no messages: what was acknowledged of them has no ceiling here.
-    completed = sum(rate.completed for rate in load.rates) if load.rates else load.ok
-    kept = load.offered_per_s * completed / max(1, load.offered)
-    ceiling = statistics.mean((before.per_s, after.per_s))
-    share = kept / ceiling
+    share = (reach or 0.0) / statistics.mean((before.per_s, after.per_s))
     full = all(min(each.busy) >= 0.95 and each.servers > 0.5 for each in (before, after))
-    ratio = "-" if not load.rates else f"{share:.2f}" if full else f"({share:.2f})"
+    ratio = "-" if reach is None else f"{reach:,.0f} {share:.2f}" if full else f"{reach:,.0f} ({share:.2f})"
     p50, p99 = (percentile_ms(publish, percent) if publish else None for percent in (50, 99))
+    arrived = percentile_ms(end_to_end, 99) if end_to_end else None
     return (
-        f"{kept:>9,.0f} | {_ms(p50)}, {_ms(p99)} | {_ms(percentile_ms(end_to_end, 99) if end_to_end else None):>14} | "
+        f"{_kept(load):>9,.0f} | {_ms(p50)}, {_ms(p99)} | {_ms(arrived):>14} | "
         f"{_ms(percentile_ms(load.schedule_lag, 99))} | {load.failed + load.unknown:>6,} | "
-        f"{before.per_s:>10,.0f} {after.per_s:>10,.0f} | {ratio:>6} | "
-        f"{f'{peer:,.0f}, {kept / peer:.1f}, {ceiling / peer:.1f}' if peer and load.rates else '-':>17}"
+        f"{before.per_s:>10,.0f} {after.per_s:>10,.0f} | {ratio:>16} | "
+        f"{f'{peer:,.0f}, {reach / peer:.1f}' if peer and reach else '-':>17}"
     )
 
 
@@ -176,10 +197,11 @@ def main() -> None:
     parser.add_argument("--scenario", choices=["bus-ingest", "event-frames"], default="bus-ingest")
     parser.add_argument("--rate", type=float, default=100_000.0, help="messages or events a second")
     parser.add_argument("--seconds", type=float, default=60.0, help="of each row, after the scenario's warm-up")
+    parser.add_argument("--reach-seconds", type=float, default=15.0, help="of more than the bus takes; 0: not at all")
     parser.add_argument("--peer-seconds", type=float, default=3.0, help="of nats-py in each row; 0 leaves it out")
     parser.add_argument("--only", action="append", help=f"some of the settings: {'; '.join(_SETTINGS)}")
     given = parser.parse_args()
-    offer = Offer(given.scenario, given.rate, given.seconds, given.peer_seconds)
+    offer = Offer(given.scenario, given.rate, given.seconds, given.reach_seconds, given.peer_seconds)
     print(f"{offer.scenario}: R3, file, 128 B, {offer.rate:,.0f}/s for {offer.seconds:.0f} s")
     print(_COLUMNS)
     try:

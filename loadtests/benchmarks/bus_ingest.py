@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -201,6 +202,8 @@ def main() -> None:
     parser.add_argument("--peer-seconds", type=float, default=3.0, help="of nats-py in each row; 0 leaves it out")
     parser.add_argument("--only", action="append", help=f"some of the settings: {'; '.join(_SETTINGS)}")
     given = parser.parse_args()
+    # Told to end, it takes its servers with it.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     offer = Offer(given.scenario, given.rate, given.seconds, given.reach_seconds, given.peer_seconds)
     print(f"{offer.scenario}: R3, file, 128 B, {offer.rate:,.0f}/s for {offer.seconds:.0f} s")
     print(_COLUMNS)

@@ -38,7 +38,7 @@ _NOT_BY_EVENTS = ("postgres", "outbox", "replica")
 
 _PROJECTS = "select id::text from projects where id = any(%s::uuid[])"
 _OUTBOX = """
-select aggregate_id, event_id::text, partition, position from outbox
+select aggregate_id, event_id::text, partition, position from outbox_events
 where aggregate = 'projects' and type = 'created' and aggregate_id = any(%s) order by id
 """
 _TRAIL = "select event_id::text from audit_log where event_id = any(%s::uuid[])"

@@ -22,7 +22,7 @@ _POLL_S = 0.2
 _CUT = "select coalesce(max(id), 0) from outbox"
 _HEADS = """
 select o.partition, max(o.position), count(*) filter (where o.position is null or o.position > r.confirmed_position)
-from outbox o join relay_partition r using (partition) where o.id <= %s group by o.partition
+from outbox_events o join relay_partition r using (partition) where o.id <= %s group by o.partition
 """
 
 

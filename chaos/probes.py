@@ -102,9 +102,9 @@ def event_goes_through_at(system: System, region: str, within_s: float) -> bool:
 
 
 _APPLIED = """
-select 1 from outbox join consumer_position using (partition)
+select 1 from outbox_events e join consumer_position using (partition)
 where aggregate = 'projects' and aggregate_id = %s and consumer = 'analytics'
-and consumer_position.position >= outbox.position
+and consumer_position.position >= e.position
 """
 
 # Proof.

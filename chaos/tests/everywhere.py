@@ -25,10 +25,10 @@ _TOLD_MAX = 5
 _EVENTS = """
 select aggregate_id || ':' || coalesce((after ->> 'version')::bigint, (before ->> 'version')::bigint + 1),
     event_id::text, partition, position
-from outbox where aggregate = 'projects' and aggregate_id = any(%s)
+from outbox_events where aggregate = 'projects' and aggregate_id = any(%s)
 """
 _HEADS = "select partition, next_position - 1 from relay_partition"
-_AT = "select event_id::text from outbox where partition = %s and position = %s"
+_AT = "select event_id::text from outbox_events where partition = %s and position = %s"
 _NOTIFIED = """
 select e.event_id::text, e.type, count(n.event_id) from outbox e left join notification n using (event_id)
 where e.aggregate = 'projects' and e.aggregate_id = any(%s) group by 1, 2

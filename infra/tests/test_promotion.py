@@ -28,7 +28,7 @@ WORKERS = ["relay-iad", "analytics-iad", "relay-ams", "analytics-ams"]
 DEADLINE_S = 90.0
 INSERT = """insert into projects (id, name, region, country_code, sector, status, funding_usd_millions)
     select gen_random_uuid(), 'P', 'ams', 'FRA', 'Energy', 'Active', 1.50 from generate_series(1, %s)"""
-BEHIND = """select count(*) from outbox o left join consumer_position c
+BEHIND = """select count(*) from outbox_events o left join consumer_position c
     on c.partition = o.partition and c.consumer = 'analytics' and c.position >= o.position where c.partition is null"""
 OVERLAPS = """select count(*) from consumer_applied a join consumer_applied b using (consumer, partition)
     where a.ctid < b.ctid and a.first <= b.last and b.first <= a.last"""

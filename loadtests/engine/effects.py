@@ -27,12 +27,12 @@ _LOOK_S = 0.2
 _FETCH = 20_000
 _COMPLETED_WITHIN_NS = 250_000_000
 """As for every rate: of the window's end."""
-_UNASSIGNED = "select exists (select from outbox where position is null and aggregate = 'projects')"
+_UNASSIGNED = "select exists (select from outbox_queue where aggregate = 'projects')"
 _LAST = """
-select partition, max(position) from outbox
+select partition, max(position) from outbox_events
 where partition = any(%s) and aggregate_id >= %s and aggregate_id < %s group by partition"""
 _EVENTS = """
-select partition, position, aggregate_id from outbox
+select partition, position, aggregate_id from outbox_events
 where aggregate_id >= %s and aggregate_id < %s and position is not null order by partition, position"""
 
 

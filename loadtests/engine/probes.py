@@ -160,10 +160,10 @@ class Publish:
 
 _OLDEST_NOT_APPLIED = """
 select coalesce(extract(epoch from clock_timestamp() - min(created_at)), 0)::float8 from (
-    select created_at from outbox where position is null
+    select o.created_at from (select min(id) as id from outbox_queue group by aggregate) oldest join outbox o using (id)
     union all
     select next.created_at from consumer_position c cross join lateral (
-        select created_at from outbox where partition = c.partition and position > c.position
+        select created_at from outbox_events where partition = c.partition and position > c.position
         order by position limit 1
     ) next where c.consumer = 'analytics'
 ) waiting

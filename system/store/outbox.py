@@ -1,5 +1,7 @@
 """The outbox: the lease on partitions, positions without gaps, what is unconfirmed, what every consumer has.
 
+A row of the outbox never changes; its position is a row of another table, and until it has one it stands in a queue.
+
 Whoever takes the lease raises the epoch of its partitions; a relay that finds another epoch than its own has
 been replaced and changes nothing. A row that commits late is found by a later look and simply gets a later
 position: rows of one aggregate commit in the order of their ids, and only that order has to be kept.
@@ -36,31 +38,41 @@ _ACTIVATE = "update active_region set region = $1"
 _END_LEASES = "update relay_partition set epoch = epoch + 1"
 _HEADS = "select partition, next_position - 1 from relay_partition"
 _TAKE = "update relay_partition set epoch = epoch + 1 where partition = any($1) returning partition, epoch"
-_ANYTHING = "select exists (select from outbox where position is null and aggregate = $1)"
+_ANYTHING = "select exists (select from outbox_queue where aggregate = $1)"
 _HOLD = """
 select partition from relay_partition r join unnest($1::text[], $2::bigint[]) as l (partition, epoch)
 using (partition, epoch) order by partition for update of r"""
 # A statement of its own after _HOLD, so that it sees everything that an earlier holder did.
 _ASSIGN = f"""
 with batch as (
-    select id, partition, row_number() over (partition by partition order by id) - 1 as nth
-    from (select id, partition from outbox where position is null and aggregate = $1 order by id limit $2) o
-), assigned as (
-    update outbox o set position = r.next_position + b.nth
-    from batch b join relay_partition r using (partition) where o.id = b.id returning o.*
+    select array(select id from outbox_queue where aggregate = $1 order by id limit $2) as ids
+), taken as (
+    delete from outbox_queue where aggregate = $1 and id = any((select ids from batch)::bigint[])
+), given as (
+    select o.*, r.next_position + row_number() over (partition by o.partition order by o.id) - 1 as position
+    from outbox o join relay_partition r using (partition) where o.id = any((select ids from batch)::bigint[])
+), kept as (
+    insert into outbox_position (outbox_id, partition, position) select id, partition, position from given
 ), advanced as (
-    update relay_partition r set next_position = r.next_position + n.assigned
-    from (select partition, count(*) as assigned from batch group by partition) n
-    where r.partition = n.partition
+    update relay_partition r set next_position = n.last + 1
+    from (select partition, max(position) as last from given group by partition) n where r.partition = n.partition
 )
-select {_EVENT}, pg_current_xact_id()::xid::text from assigned o order by o.id"""
-# Nothing changes a row after it got its position, so its xmin is the transaction that gave it.
+select {_EVENT}, pg_current_xact_id()::xid::text from given o order by o.id"""
+# The rows that `found` names, read by their ids one by one: `offset 0` forbids a plan that reads the whole outbox,
+# which is what a limit that is not known when the plan is made would often get.
+_NAMED = """cross join lateral (
+    select e.*, found.position from outbox e where e.id = found.outbox_id offset 0
+) o"""
+# Nothing changes a position, so its xmin is the transaction that gave it.
 _UNCONFIRMED = f"""
-select {_EVENT}, o.batch::text from relay_partition r cross join lateral (
-    select *, xmin as batch from outbox where partition = r.partition and position > r.confirmed_position
-    order by position limit $2
-) o where r.partition = any($1) order by o.partition, o.position"""
-AFTER = f"select {_EVENT} from outbox o where partition = $1 and position > $2 order by position limit $3"
+select {_EVENT}, found.batch::text from relay_partition r cross join lateral (
+    select outbox_id, position, xmin as batch from outbox_position
+    where partition = r.partition and position > r.confirmed_position order by position limit $2
+) found {_NAMED} where r.partition = any($1) order by o.partition, o.position"""
+AFTER = f"""
+select {_EVENT} from (
+    select outbox_id, position from outbox_position where partition = $1 and position > $2 order by position limit $3
+) found {_NAMED} order by o.position"""
 # A confirmation that a failover forgets only means that its events are published again.
 _CONFIRM = """
 update relay_partition r set confirmed_position = greatest(confirmed_position, c.position)
@@ -87,11 +99,15 @@ from unnest($1::text[], $2::bigint[]) held (partition, position) join ({_LOWEST}
 where r.partition = held.partition and greatest(held.position, l.position) < r.confirmed_position
 returning r.partition, r.confirmed_position"""
 _PRUNE = f"""
-delete from outbox where id in (
-    select o.id from outbox o join relay_partition r using (partition) join ({_LOWEST}) l using (partition)
+with old as (
+    select o.id from outbox_events o join relay_partition r using (partition) join ({_LOWEST}) l using (partition)
     where o.created_at < now() - interval '{RETENTION_DAYS} days'
         and o.position <= least(l.position, r.confirmed_position)
-    order by o.created_at limit $1)"""
+    order by o.id limit $1
+), forgotten as (
+    delete from outbox_position where outbox_id in (select id from old)
+)
+delete from outbox where id in (select id from old)"""
 
 
 class StandingBy(Exception):

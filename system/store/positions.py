@@ -39,7 +39,7 @@ where s.consumer = $1 and s.partition = m.partition and s.position = m.position"
 _ORIGINS = """
 select partition, coalesce(
     (select p.position from consumer_position p where p.consumer = $1 and p.partition = wanted.partition),
-    (select min(o.position) - 1 from outbox o where o.partition = wanted.partition and o.position is not null),
+    (select min(o.position) - 1 from outbox_position o where o.partition = wanted.partition),
     (select r.next_position - 1 from relay_partition r where r.partition = wanted.partition))
 from unnest($2::text[]) as wanted (partition)"""
 _REPORT = """

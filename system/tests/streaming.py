@@ -187,10 +187,20 @@ class Past:
     """Makes events happen, as relay and consumer would: rows of the outbox with positions, then the effect."""
 
     _INSERT = """
-        insert into outbox (aggregate, aggregate_id, partition, region, type, before, after, position)
-        select %(aggregate)s, t.id, %(partition)s, %(region)s, %(type)s, to_jsonb(t), to_jsonb(t), r.next_position + n
-        from relay_partition r, generate_series(0, %(count)s - 1) n, (select * from {table} limit 1) t
-        where r.partition = %(partition)s"""
+        with made as (
+            insert into outbox (aggregate, aggregate_id, partition, region, type, before, after)
+            select %(aggregate)s, t.id, %(partition)s, %(region)s, %(type)s, to_jsonb(t), to_jsonb(t)
+            from generate_series(1, %(count)s), (select * from {table} limit 1) t returning id, partition
+        )
+        insert into outbox_position (outbox_id, partition, position)
+        select id, partition, next_position + row_number() over (order by id) - 1
+        from made join relay_partition using (partition)"""
+    _TAKEN = "delete from outbox_queue"
+    _FORGET = """
+        with old as (
+            delete from outbox_position where partition = %s and position < %s returning outbox_id
+        )
+        delete from outbox where id in (select outbox_id from old)"""
     _MOVE = "update relay_partition set next_position = next_position + %(count)s where partition = %(partition)s"
 
     def __init__(self, settings: Settings) -> None:
@@ -201,7 +211,7 @@ class Past:
             insert into users (id, role, rate_per_s) values ('somebody', 'reader', 1);
             insert into incidents (region, kind, severity, subject, title, detail, raised_by)
             values ('ams', 'reported', 'info', 'tests', 'Something', '', 'somebody');
-            delete from outbox""")
+            delete from outbox; delete from outbox_queue""")
 
     def happen(self, partition: str, count: int = 1) -> None:
         """So many changes in a partition."""
@@ -213,6 +223,11 @@ class Past:
         with self._connection.transaction():
             self._connection.execute(self._INSERT.format(table=aggregate), values)
             self._connection.execute(self._MOVE, values)
+            self._connection.execute(self._TAKEN)
+
+    def forget_before(self, partition: str, position: int) -> None:
+        """As pruning does."""
+        self._connection.execute(self._FORGET, (partition, position))
 
     def deliveries(self, partition: str, after: int) -> list[Delivery]:
         """What the bus would bring of a partition."""

@@ -157,8 +157,11 @@ async def _into_outbox(settings: Settings, position: int) -> None:
     )
     try:
         await connection.execute(
-            """insert into outbox (aggregate, aggregate_id, partition, region, type, position, before)
-            select 'projects', id::text, 'projects.0', region, 'deleted', $1, to_jsonb(p) from projects p limit 1""",
+            """with made as (
+                insert into outbox (aggregate, aggregate_id, partition, region, type, before)
+                select 'projects', id::text, 'projects.0', region, 'deleted', to_jsonb(p) from projects p limit 1
+                returning id
+            ) insert into outbox_position select id, 'projects.0', $1 from made""",
             position,
         )
     finally:

@@ -56,7 +56,7 @@ def test_a_write_from_each_region_takes_effect_once_everywhere(
 ) -> None:
     for region in target.regions:
         identity = create(target, region)
-        place = f"select partition, position from outbox where aggregate_id = '{identity}' and position > 0"
+        place = f"select partition, position from outbox_events where aggregate_id = '{identity}' and position > 0"
         eventually(lambda place=place: observer.execute(place).rowcount == 1, "the event has a position")  # type: ignore[misc]
         partition, position = observer.execute(place).fetchone() or ("", 0)
         assert partition == partition_of("projects", identity)
@@ -91,7 +91,7 @@ def test_totals_reconcile_with_the_tables(observer: psycopg.Connection[Any], tar
     # One statement is one instant; while analytics is behind the two may differ.
     query = """select
         (select sum(next_position - 1) from relay_partition) - (select sum(position) from consumer_position
-            where consumer = 'analytics') + (select count(*) from outbox where position is null) as behind,
+            where consumer = 'analytics') + (select count(*) from outbox_queue) as behind,
         (select count(*) from (select region, sector, status, count(*) as projects,
                 sum(funding_usd_millions) as funding_usd_millions from projects group by 1, 2, 3) p
             full join (select * from rollup where projects <> 0) r using (region, sector, status)

@@ -262,7 +262,7 @@ def test_what_cannot_be_answered(
 ) -> None:
     async def work(world: World) -> None:
         world.past.happen("projects.0", 3)
-        world.past.execute("delete from outbox where position < 3")
+        world.past.forget_before("projects.0", 3)
         stream = await open_stream(world.settings, path, last_id=last_id)
         assert stream.status == status
         assert stream.headers["content-type"] == "application/problem+json"

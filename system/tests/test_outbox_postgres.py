@@ -10,6 +10,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import asyncpg
+import psycopg
 import pytest
 
 from system.domain.frames import EncodedEvent, Opener, cut
@@ -310,10 +311,43 @@ def test_a_relay_that_was_replaced_does_not_go_back(database: Settings) -> None:
     on(database, 1, work)
 
 
+@pytest.mark.parametrize(
+    ("statement", "types"),
+    [
+        (outbox._ASSIGN, "text, int"),
+        (outbox._UNCONFIRMED, "text[], int"),
+        (outbox.AFTER, "text, bigint, int"),
+    ],
+)
+@pytest.mark.parametrize("assigned", [0, 20_000, 40_000])
+def test_no_plan_reads_the_whole_outbox_however_many_wait(
+    database: Settings, statement: str, types: str, assigned: int
+) -> None:
+    host, _, port = database.database_hosts.partition(":")
+    address = f"host={host} port={port} dbname={database.database} user=postgres"
+    with psycopg.connect(address, autocommit=True) as link:
+        link.execute("""insert into outbox (aggregate, aggregate_id, partition, region, type)
+            select 'projects', n::text, 'projects.' || n % 4, 'ams', 'deleted' from generate_series(1, 40000) n""")
+        link.execute(
+            """with taken as (delete from outbox_queue where id <= (select min(id) from outbox) - 1 + %s returning id)
+            insert into outbox_position (outbox_id, partition, position)
+            select id, 'projects.' || id %% 4, id from taken""",
+            (assigned,),
+        )
+        link.execute("analyze outbox, outbox_position, outbox_queue")
+        link.execute("set plan_cache_mode = force_generic_plan")
+        link.execute(f"prepare asked ({types}) as {statement}".encode())
+        given = ", ".join("null" for _ in types.split(","))
+        plan = "\n".join(row[0] for row in link.execute(f"explain execute asked ({given})".encode()))
+    assert "Index Scan using outbox_pkey on outbox" in plan
+    assert "Seq Scan on outbox " not in plan
+
+
 def test_what_is_old_and_applied_everywhere_is_pruned(database: Settings) -> None:
     async def work(connection: asyncpg.Connection) -> list[int]:
         _, partition = await with_events(connection, 9)
-        old = "update outbox set created_at = now() - interval '31 days' where position <= $1"
+        old = """update outbox set created_at = now() - interval '31 days' from outbox_position p
+            where p.outbox_id = id and p.position <= $1"""
         await connection.execute(old, 7)
         for consumer, position in (("analytics", 9), ("audit-logger", 5), ("notifications", 8)):
             await stand(connection, consumer, partition, position)

@@ -203,8 +203,10 @@ def test_what_the_stream_lost_is_read_from_the_outbox(
 
     async def work(client: Client, memory: Memory) -> None:
         _, connection = await connect_primary(nats, "test")
-        insert = """insert into outbox (aggregate, aggregate_id, partition, region, type, position)
-            select 'projects', 'p', 'projects.0', 'ams', 'deleted', n from generate_series(1, 4500) n"""
+        insert = """with made as (
+                insert into outbox (aggregate, aggregate_id, partition, region, type)
+                select 'projects', 'p', 'projects.0', 'ams', 'deleted' from generate_series(1, 4500) returning id
+            ) insert into outbox_position select id, 'projects.0', row_number() over (order by id) from made"""
         await connection.execute(insert)
         connection.terminate()
         await publish_singly(client, 4501)

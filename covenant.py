@@ -207,7 +207,7 @@ def down() -> None:
     Example:  ./covenant down
     """
     gone = keeper.down(UP, CHECKOUT)
-    say("nothing of this checkout is running" if gone else "the system did not end; run down again")
+    say("nothing of this checkout is running any more" if gone else "the system did not end; run down again")
 
 
 @main.command()

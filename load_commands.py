@@ -69,8 +69,8 @@ def load_knee(scenario: str, **options: Any) -> None:
 
     Rates are doubled until one misses a gate, then the gap is halved. A miss counts when a second try misses, too, and
     the rate that is given as held has held twice. A try in which the generator was late or the machine was disturbed
-    is made again; where the generator stays late, the knee is its own, and the run ends with 4. It takes about half a
-    minute a try, ten to twenty tries.
+    is made again; where the generator stays late, the knee is its own, and the run ends with 4. At last 80% of
+    what held is tried, which leaves room to the knee. It takes about half a minute a try, ten to twenty tries.
 
     \b
     Examples:  ./covenant load knee api-browse

@@ -10,7 +10,6 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import asyncpg
-import psycopg
 import pytest
 
 from system.domain.frames import EncodedEvent, Opener, cut
@@ -19,6 +18,7 @@ from system.settings import Settings
 from system.store import outbox, positions
 from system.store.connect import connect
 from system.store.outbox import LeaseLost, StandingBy
+from system.tests.test_outbox_tables import as_role
 from system.wire import Aggregate, CountryEvent, Event, IncidentEvent, ProjectEvent, Refusal, User, UserEvent
 
 PROJECTS = partitions_of("projects")
@@ -311,44 +311,45 @@ def test_a_relay_that_was_replaced_does_not_go_back(database: Settings) -> None:
     on(database, 1, work)
 
 
-@pytest.mark.parametrize(
-    ("statement", "types"),
-    [
-        (outbox._ASSIGN, "text, int"),
-        (outbox._UNCONFIRMED, "text[], int"),
-        (outbox.AFTER, "text, bigint, int"),
-    ],
-)
-@pytest.mark.parametrize("assigned", [0, 20_000, 40_000])
-def test_no_plan_reads_the_whole_outbox_however_many_wait(
-    database: Settings, statement: str, types: str, assigned: int
-) -> None:
-    host, _, port = database.database_hosts.partition(":")
-    address = f"host={host} port={port} dbname={database.database} user=postgres"
-    with psycopg.connect(address, autocommit=True) as link:
-        link.execute("""insert into outbox (aggregate, aggregate_id, partition, region, type)
-            select 'projects', n::text, 'projects.' || n % 4, 'ams', 'deleted' from generate_series(1, 40000) n""")
-        link.execute(
-            """with taken as (delete from outbox_queue where id <= (select min(id) from outbox) - 1 + %s returning id)
-            insert into outbox_position (outbox_id, partition, position)
-            select id, 'projects.' || id %% 4, id from taken""",
-            (assigned,),
-        )
-        link.execute("analyze outbox, outbox_position, outbox_queue")
-        link.execute("set plan_cache_mode = force_generic_plan")
-        link.execute(f"prepare asked ({types}) as {statement}".encode())
-        given = ", ".join("null" for _ in types.split(","))
-        plan = "\n".join(row[0] for row in link.execute(f"explain execute asked ({given})".encode()))
-    assert "Index Scan using outbox_pkey on outbox" in plan
-    assert "Seq Scan on outbox " not in plan
+def test_positions_that_were_undone_are_given_again(database: Settings) -> None:
+    async def work(connection: asyncpg.Connection) -> None:
+        for _ in range(5):
+            await connection.execute(INSERT, uuid4())
+        lease = await outbox.take_lease(connection, PROJECTS)
+        undone = connection.transaction()
+        await undone.start()
+        before = decoded(await outbox.assign(connection, lease, "projects", 3))
+        await undone.rollback()
+        assert await outbox.unconfirmed(connection, lease, 10) == []
+        assert decoded(await outbox.assign(connection, lease, "projects", 3)) == before
+        assert len(await all_assigned(connection, lease)) == 2
+
+    on(database, 1, work)
+
+
+def test_two_that_hold_the_same_lease_give_no_position_twice(database: Settings) -> None:
+    """As one relay whose connection is slow to break and comes again on another."""
+
+    async def work(*relays: asyncpg.Connection) -> list[Event]:
+        for _ in range(60):
+            await relays[0].execute(INSERT, uuid4())
+        lease = await outbox.take_lease(relays[0], PROJECTS)
+        parts = await asyncio.gather(*(all_assigned(relay, lease) for relay in relays))
+        return [event for part in parts for event in part]
+
+    events = on(database, 3, work)
+    assert len({event.id for event in events}) == len(events) == 60
+    for partition in PROJECTS:
+        given = sorted(event.position for event in events if event.partition == partition)
+        assert given == list(range(1, len(given) + 1))
 
 
 def test_what_is_old_and_applied_everywhere_is_pruned(database: Settings) -> None:
     async def work(connection: asyncpg.Connection) -> list[int]:
         _, partition = await with_events(connection, 9)
-        old = """update outbox set created_at = now() - interval '31 days' from outbox_position p
-            where p.outbox_id = id and p.position <= $1"""
-        await connection.execute(old, 7)
+        with as_role(database, "covenant_owner") as link:
+            link.execute("""update outbox set created_at = now() - interval '31 days' from outbox_position p
+                where p.outbox_id = id and p.position <= 7""")
         for consumer, position in (("analytics", 9), ("audit-logger", 5), ("notifications", 8)):
             await stand(connection, consumer, partition, position)
         # One that has not reported for as long keeps nothing.

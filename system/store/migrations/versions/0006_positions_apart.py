@@ -13,7 +13,9 @@ from alembic import op
 revision = "0006"
 down_revision = "0005"
 
+# Before anything is copied: what is appended meanwhile would come into neither table.
 POSITIONS = """
+lock table outbox in access exclusive mode;
 create table outbox_position (
     outbox_id bigint primary key,
     partition text not null,
@@ -39,6 +41,7 @@ begin
     insert into outbox_queue (aggregate, id) select aggregate, id from added;
     return null;
 end $$;
+revoke execute on function outbox_enqueue() from public;
 create trigger enqueue after insert on outbox referencing new table as added
     for each statement execute function outbox_enqueue();
 """
@@ -53,7 +56,14 @@ create view outbox_events as
 select o.*, p.position from outbox o left join outbox_position p on p.outbox_id = o.id;
 """
 
+# Events and their positions are added and pruned; only the trigger puts anything into the queue.
+GRANTS = """
+revoke update on outbox, outbox_position from covenant_app;
+revoke insert, update on outbox_queue from covenant_app;
+revoke insert, update, delete on outbox_events from covenant_app;
+"""
+
 
 def upgrade() -> None:
-    for statements in (POSITIONS, QUEUE, OUTBOX):
+    for statements in (POSITIONS, QUEUE, OUTBOX, GRANTS):
         op.execute(statements)

@@ -52,8 +52,9 @@ alter table outbox drop constraint outbox_event_id_key;
 drop index outbox_created_at_idx;
 create index on outbox using brin (created_at) with (pages_per_range = 32, autosummarize = on);
 
+-- The partition, which is the same in both, lets a place in it be found by the index of the positions.
 create view outbox_events as
-select o.*, p.position from outbox o left join outbox_position p on p.outbox_id = o.id;
+select o.*, p.position from outbox o left join outbox_position p on p.outbox_id = o.id and p.partition = o.partition;
 """
 
 # Events and their positions are added and pruned; only the trigger puts anything into the queue.

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec import structs
 
 from loadtests.engine import connection_limits
+from loadtests.engine.connection_holder import instants
 from loadtests.engine.connection_limits import HOLDERS_MAX, Machine
 
 ROOMY = Machine(server_files=[200_000] * 3, holder_files=200_000, memory_bytes=64 * 2**30, ports=28_232)
@@ -53,6 +54,14 @@ def test_shares_are_all_of_them_and_even(connections: int, holders: int) -> None
     found = connection_limits.shares(connections, holders)
     assert sum(found) == connections
     assert max(found) - min(found) <= 1
+
+
+@given(st.integers(1, 65_000), st.floats(20.0, 1_000.0), st.integers(1, HOLDERS_MAX))
+@example(19_500, 80.0, 3)
+def test_as_many_instants_as_connections_whatever_the_division_loses(
+    connections: int, per_s: float, holders: int
+) -> None:
+    assert instants(1, connections, per_s / holders).total == connections
 
 
 def test_the_kernel_tells_the_limit_of_a_process() -> None:

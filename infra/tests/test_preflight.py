@@ -95,6 +95,13 @@ def test_a_regional_bus_is_near_in_its_region_alone() -> None:
     assert "out of reach in sfo 62 ms, ams 68 ms" in publish.why
 
 
+def test_what_comes_to_every_region_is_as_far_as_the_worst_of_them() -> None:
+    realtime = claim(found(), "realtime.p99")
+    assert (realtime.verdict, realtime.best, realtime.by_distance) == ("impossible", 112.5, True)
+    assert "at least 112.5 ms in jnb" in realtime.why
+    assert claim(found("core"), "realtime.p99").best == 100
+
+
 def test_lag_is_half_a_round_trip() -> None:
     preflight = found()
     assert {row: claim(preflight, f"recovery.lag.{row}").best for row in ("iad", "ams", "syd", "jnb")} == {

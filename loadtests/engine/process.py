@@ -70,6 +70,8 @@ class Control:
 
     def on_exception(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """The loop's handler for what a callback raised: end in order, with what there is (a full disk)."""
+        if _came_too_late(context):
+            return
         if self.failure is None:
             self.failure = str(context.get("exception") or context["message"])
         self.finish.set()
@@ -132,6 +134,18 @@ async def drain(idle: Callable[[], bool], within_s: float, report: Callable[[], 
     while not idle() and time.monotonic() < deadline:
         await asyncio.sleep(_DRAIN_INTERVAL_S)
         report()
+
+
+def _came_too_late(context: dict[str, Any]) -> bool:
+    """Whether uvloop tells of bytes that came over TLS for a connection that was closed meanwhile, as a client does in
+    whose time no answer came: whoever closed it knows, and nobody else is concerned."""
+    transport = context.get("transport")
+    return (
+        context.get("message") == "Fatal error on SSL protocol"
+        and isinstance(context.get("exception"), RuntimeError)
+        and transport is not None
+        and transport.is_closing()
+    )
 
 
 def run_engine(kind: type[SpecT], work: Callable[[SpecT, Control], Awaitable[None]]) -> None:

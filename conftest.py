@@ -21,6 +21,13 @@ from infra.target import Target
 CHECKOUT = Path(__file__).resolve().parent
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What uses a browser comes last: Playwright leaves an event loop marked as running in its process, and no other
+    can be started after it."""
+    items.sort(key=lambda item: item.get_closest_marker("browser") is not None)
+
+
 @pytest.fixture(scope="session")
 def system() -> Iterator[System]:
     """The shared running system. Who breaks it must leave it whole."""

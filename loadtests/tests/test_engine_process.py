@@ -51,7 +51,7 @@ def test_nor_are_those_that_uvloop_tells_of() -> None:
 
 
 @pytest.mark.parametrize(
-    "context",
+    "told",
     [
         {"message": "Fatal error on SSL protocol", "exception": TOO_LATE, "transport": _Transport(False)},
         {"message": "Fatal error on SSL protocol", "exception": OSError("disk full"), "transport": _Transport(True)},
@@ -59,5 +59,5 @@ def test_nor_are_those_that_uvloop_tells_of() -> None:
         {"message": "something without an exception"},
     ],
 )
-def test_everything_else_is_a_failure(context: dict[str, Any]) -> None:
-    assert _failure(**context)
+def test_everything_else_is_a_failure(told: dict[str, Any]) -> None:
+    assert _failure(**told)

@@ -75,7 +75,7 @@ class _Tries:
         while (rate := search.next()) is not None:
             step = self._try(rate)
             search.tell(rate, step.outcome)
-            say(f"{self._scenario.name} at {rate:g}/s: {step.outcome}" + (f": {step.why}" if step.why else ""))
+            self._tell("at", step)
             self._record(search, step)
         self._record(search)
         if search.held is not None and search.ended in _ROOM_AFTER:
@@ -85,12 +85,14 @@ class _Tries:
         """How the system does with room to its knee; tries that say nothing of the system are made again."""
         for _ in range(_WITH_ROOM_TRIES):
             step = self._try(rate)
-            said = f"{self._scenario.name} with room to its knee, at {rate:g}/s: {step.outcome}"
-            say(said + (f": {step.why}" if step.why else ""))
+            self._tell("with room to its knee, at", step)
             self._knee = msgspec.structs.replace(self._knee, with_room=[*self._knee.with_room, step])
             self._run.folder.write_knee(self._knee)
             if step.outcome not in ("late", "disturbed"):
                 return
+
+    def _tell(self, where: str, step: KneeStep) -> None:
+        say(f"{self._scenario.name} {where} {step.rate:g}/s: {step.outcome}" + (f": {step.why}" if step.why else ""))
 
     def close(self) -> None:
         """Make the best try's evidence that of the run: of the highest rate that held, else of the lowest."""

@@ -10,8 +10,7 @@ calibrated with a bare publisher. A rate below the ceiling says little of how mu
 scenario then offers more than the bus takes, and what it keeps of that stands as the reach, with its share of the
 ceiling. A share counts only where the cores were full of the servers' work (`reports/policy.yaml`); else it is in
 brackets. What nats-py's `publish_async` does on it, as fast as it can, stands beside, and how many times that the reach
-is. Where the time goes is told in cores: servers, generator
-and subscriber, kernel, everything else.
+is. Where the time goes is told in cores: servers, generator and subscriber, kernel, everything else.
 """
 
 from __future__ import annotations

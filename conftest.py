@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from infra import target as targets
-from infra.fabric.process import System
-from infra.homes import clean_up
+from infra.fabric.process.homes import clean_up
+from infra.fabric.process.system import System
 from infra.target import Target
 
 CHECKOUT = Path(__file__).resolve().parent

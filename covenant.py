@@ -18,21 +18,36 @@ import click
 import msgspec
 
 import reports
-import runs
-from chaos import catalog, journal, plants
+from chaos import journal, plants
+from chaos.run import catalog
+from commands import checked, keeper, restoring
+from commands.load import load, load_run
+from commands.run import steps
+from commands.run.steps import (
+    CHECKOUT,
+    EXIT_INTERRUPTED,
+    EXIT_NOT_STARTED,
+    EXIT_UNTRUSTED,
+    EXIT_USAGE,
+    PROFILES,
+    RUNS,
+    fail,
+)
 from e2e import browser as browsers
-from infra import checks, clients, keeper, options, promotion, restoring, rotation, target, topology
-from infra.fabric.process import StartError
+from infra import target
+from infra.fabric.process.system import StartError
+from infra.fabric.status import status as system_status
+from infra.fabric.status import to_text as status_text
+from infra.machine.progress import say, step
+from infra.operations import promotion, rotation
 from infra.preflight import planned
 from infra.preflight.text import to_text as preflight_text
-from infra.progress import say, step
-from infra.status import status as system_status
-from infra.status import to_text as status_text
+from infra.site import clients
 from infra.target import UP
-from load_commands import load, load_run
-from reports.claims import load_claims
+from infra.topology import model as topology
+from infra.topology import options
 from reports.evidence.folder import EvidenceError, find_run
-from runs import CHECKOUT, EXIT_INTERRUPTED, EXIT_NOT_STARTED, EXIT_UNTRUSTED, EXIT_USAGE, PROFILES, RUNS, fail
+from reports.policy.claims import load_claims
 from system.wire import Region, Role
 
 
@@ -89,19 +104,19 @@ def nightly(
     loads, experiments = PROFILES[profile]
     browser: browsers.Browser | str | None = None
     if only in (None, "e2e"):
-        browser = runs.find_browser(install_browser)
-    with runs.session(profile, seed=seed, out=out, release=release, experiments=experiments) as run:
+        browser = steps.find_browser(install_browser)
+    with steps.session(profile, seed=seed, out=out, release=release, experiments=experiments) as run:
         run.start()
-        runs.data(run)
-        runs.access(run)
-        runs.security(run)
+        steps.data(run)
+        steps.access(run)
+        steps.security(run)
         for scenario, rate, duration_s in loads if only in (None, "load") else ():
-            runs.load(run, scenario, rate=rate, duration_s=duration_s)
+            steps.load(run, scenario, rate=rate, duration_s=duration_s)
         for experiment in experiments if only in (None, "chaos") else ():
-            runs.chaos(run, experiment)
+            steps.chaos(run, experiment)
         if browser is not None:
-            runs.browse(run, browser, ["-m", "smoke"])
-        runs.find_secrets(run)
+            steps.browse(run, browser, ["-m", "smoke"])
+        steps.find_secrets(run)
 
 
 @main.command(context_settings={"ignore_unknown_options": True})
@@ -116,12 +131,12 @@ def test(full: bool, pytest_arguments: tuple[str, ...]) -> None:
     Example:  ./covenant test
               ./covenant test -k ledger
     """
-    failed = [] if pytest_arguments else checks.static(CHECKOUT)
+    failed = [] if pytest_arguments else checked.static(CHECKOUT)
     slow = "" if full else " and not full"
-    browser = runs.find_browser(install=False)
-    tally = checks.pytest(CHECKOUT, ["-n", "2", "-m", f"not ({checks.SHARED}){slow}", *pytest_arguments], {})
+    browser = steps.find_browser(install=False)
+    tally = checked.pytest(CHECKOUT, ["-n", "2", "-m", f"not ({checked.SHARED}){slow}", *pytest_arguments], {})
     name = f"test-{secrets.token_hex(3)}"
-    system = runs.create_system(name)
+    system = steps.create_system(name)
     try:
         with step("system") as progress:
             system.start(progress)
@@ -131,8 +146,8 @@ def test(full: bool, pytest_arguments: tuple[str, ...]) -> None:
             marks = "running and not browser"
         else:
             environment[browsers.VARIABLE] = browser.executable or ""
-            marks = checks.SHARED
-        tally += checks.pytest(CHECKOUT, ["-m", f"({marks}){slow}", *pytest_arguments], environment)
+            marks = checked.SHARED
+        tally += checked.pytest(CHECKOUT, ["-m", f"({marks}){slow}", *pytest_arguments], environment)
     except StartError as error:
         fail(EXIT_NOT_STARTED, str(error))
     finally:
@@ -173,13 +188,13 @@ def up(fabric_name: str, size: str, bus: str, scale: int, choices: tuple[str, ..
         chosen = options.parse([*choices, f"bus={bus}"])
     except ValueError as error:
         fail(EXIT_USAGE, f"--with {error}")
-    if runs.is_up():
+    if steps.is_up():
         fail(EXIT_USAGE, "a system of this checkout is running already: ./covenant status, ./covenant down")
     if detach:
         same = ["--fabric", fabric_name, "--size", size, "--bus", bus, "--scale", str(scale)]
         same += [argument for choice in choices for argument in ("--with", choice)]
         sys.exit(keeper.detach(["up", *same], CHECKOUT, click.echo))
-    system = runs.create_system("up", size=size, projects=scale, options=chosen)
+    system = steps.create_system("up", size=size, projects=scale, options=chosen)
     try:
         keeper.keep(system, click.echo)
     except StartError as error:
@@ -194,7 +209,7 @@ def status(as_json: bool) -> None:
     \b
     Example:  ./covenant status --json | python3 -m json.tool
     """
-    system = runs.running()
+    system = steps.running()
     state = system_status(system, [fault.describe() for fault in journal.open_faults(system.site.path)])
     click.echo(json.dumps(state, indent=1) if as_json else status_text(state))
 
@@ -245,7 +260,7 @@ def rotate() -> None:
     """
     try:
         with step("rotate") as progress:
-            rotation.rotate(runs.running(), progress)
+            rotation.rotate(steps.running(), progress)
     except (rotation.NotRotated, OSError) as error:
         fail(EXIT_USAGE, str(error))
 
@@ -260,7 +275,7 @@ def region(order: str, name: str) -> None:
     Examples:  ./covenant region take-over ams     (database, bus, relay and consumers go on from ams)
                ./covenant region bring-back iad    (iad follows ams; take-over iad hands back)
     """
-    sys.exit(promotion.main(order, name, runs.running().site.path))
+    sys.exit(promotion.main(order, name, steps.running().site.path))
 
 
 @main.command()
@@ -274,7 +289,7 @@ def restore(table: str, at: str, replace: bool) -> None:
     Examples:  ./covenant restore --table projects --at 2026-11-24T16:48:13.860
                ./covenant restore --table projects --at "2026-11-24 17:48:13+01:00" --replace
     """
-    sys.exit(restoring.table(runs.running(), table, at, replace=replace))
+    sys.exit(restoring.table(steps.running(), table, at, replace=replace))
 
 
 @main.command()
@@ -287,7 +302,7 @@ def token(role: str, region: str | None) -> None:
     Example:  curl -H "Authorization: Bearer $(./covenant token reader)" URL/api/v1/countries
     """
     try:
-        click.echo(clients.token(runs.running().target(), role, region))
+        click.echo(clients.token(steps.running().target(), role, region))
     except clients.NoToken as error:
         fail(EXIT_USAGE, str(error))
 
@@ -300,7 +315,7 @@ def audit(arguments: tuple[str, ...]) -> None:
     \b
     Example:  ./covenant audit verify
     """
-    sys.exit(runs.running().run_tool("system.audit", arguments))
+    sys.exit(steps.running().run_tool("system.tools.audit", arguments))
 
 
 @main.command("dead-letters", context_settings={"ignore_unknown_options": True})
@@ -312,7 +327,7 @@ def dead_letters(arguments: tuple[str, ...]) -> None:
     Example:  ./covenant dead-letters list
               ./covenant dead-letters replay --consumer analytics
     """
-    sys.exit(runs.running().run_tool("system.events.consumers.dead_letters", arguments))
+    sys.exit(steps.running().run_tool("system.events.consuming.dead_letters", arguments))
 
 
 # Parts of the main job, against the running system or one of their own.
@@ -337,7 +352,7 @@ def chaos_list() -> None:
 @click.argument("experiment")
 def chaos_plan(experiment: str) -> None:
     """Say what an experiment will do, before it does it."""
-    runs.check_experiments([experiment])
+    steps.check_experiments([experiment])
     click.echo(catalog.plan(experiment))
 
 
@@ -352,17 +367,17 @@ def chaos_run(experiment: tuple[str, ...], repeat: int, dry: bool, out: Path | N
     \b
     Example:  ./covenant chaos run pg-primary-kill bus-leader-kill
     """
-    runs.check_experiments(experiment)
+    steps.check_experiments(experiment)
     if dry:
         click.echo("\n\n".join(catalog.plan(name) for name in experiment))
         return
-    runs.run_chaos(experiment, repeat=repeat, out=out, plant=None)
+    steps.run_chaos(experiment, repeat=repeat, out=out, plant=None)
 
 
 @chaos.command("heal")
 def chaos_heal() -> None:
     """Undo every fault that is still open in the running system."""
-    healed = journal.heal(runs.running())
+    healed = journal.heal(steps.running())
     click.echo("\n".join(healed) if healed else "no fault is open")
 
 
@@ -375,10 +390,10 @@ def e2e(install_browser: bool, pytest_arguments: tuple[str, ...]) -> None:
     \b
     Example:  ./covenant e2e -k region
     """
-    browser = runs.find_browser(install_browser)
-    with runs.session("e2e") as run:
+    browser = steps.find_browser(install_browser)
+    with steps.session("e2e") as run:
         run.start()
-        runs.browse(run, browser, pytest_arguments)
+        steps.browse(run, browser, pytest_arguments)
 
 
 @main.command()
@@ -401,11 +416,11 @@ def plant(bug: str, command: tuple[str, ...]) -> None:
     words = list(command) or list(plants.PLANTS[bug].command)
     match words[:2]:
         case ["load", "run"]:
-            runs.run_load(plant=bug, **load_run.make_context("load run", words[2:]).params)
+            steps.run_load(plant=bug, **load_run.make_context("load run", words[2:]).params)
         case ["chaos", "run"]:
             options = chaos_run.make_context("chaos run", words[2:]).params
-            runs.check_experiments(options["experiment"])
-            runs.run_chaos(options["experiment"], repeat=options["repeat"], out=options["out"], plant=bug)
+            steps.check_experiments(options["experiment"])
+            steps.run_chaos(options["experiment"], repeat=options["repeat"], out=options["out"], plant=bug)
         case _:
             fail(EXIT_USAGE, f"plant takes `load run ...` or `chaos run ...`, found: {' '.join(words)}")
 

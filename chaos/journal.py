@@ -23,11 +23,12 @@ import msgspec
 import psutil
 import psycopg
 
-from chaos.facts import Facts
-from infra import bus_layout, promotion, recovery
+from chaos.handover import Facts
 from infra.backup.restore import NotRestored
-from infra.fabric.process import StartError, System
-from infra.promotion import NotTakenOver
+from infra.fabric.process.system import StartError, System
+from infra.operations import promotion, recovery
+from infra.operations.promotion import NotTakenOver
+from infra.site import bus_layout
 from infra.wan import control
 from infra.wan.links import planned
 

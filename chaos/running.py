@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from infra.fabric.process import System
+from infra.fabric.process.system import System
 from infra.target import UP
 
 VARIABLE = "COVENANT_HOME_DIR"

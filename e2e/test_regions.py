@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Page, Route, expect
 
 from e2e.pages.regions import RegionsPage
-from infra import clients
+from infra.site import clients
 from infra.target import Target
 from system import wire
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
+from loadtests.clients.publish_modes import ModeName
 from loadtests.engine.bus_publisher import BusPublisherSpec
 from loadtests.engine.bus_subscriber import BusSubscriberSpec
-from loadtests.engine.publish_modes import ModeName
 from loadtests.engine.requests import RequestsSpec
 from loadtests.scenarios import MAX_USERS, Engine, Plan
 

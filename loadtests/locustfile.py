@@ -1,8 +1,8 @@
 """What Locust runs: one user is one engine process, and Locust shows what the engines tell it.
 
-Started by `loadtests/runner.py` with the file of a `Plan` in COVENANT_LOAD_PLAN. Importing Locust patches the
+Started by `loadtests/run.py` with the file of a `Plan` in COVENANT_LOAD_PLAN. Importing Locust patches the
 process with gevent, so no load is made in here: engines are clean processes, and their statistics are merged
-into Locust's a few times a second, for its web page, console and CSV (`loadtests/locust_stats.py`). When every
+into Locust's a few times a second, for its web page, console and CSV (`loadtests/display/stats.py`). When every
 engine has ended, so does Locust. It also ends when its stdin does, so that it cannot outlive the runner.
 """
 
@@ -31,10 +31,10 @@ from locust.env import Environment
 from locust.exception import StopUser
 from locust.stats import CSV_STATS_INTERVAL_SEC
 
-from loadtests.engine.live import Stat
+from loadtests.display.progress import Progress
+from loadtests.display.stats import Shown
 from loadtests.engine.process import START_DEADLINE_S, Ended, Go, Said
-from loadtests.locust_stats import Shown
-from loadtests.progress import Progress
+from loadtests.recording.live import Stat
 from loadtests.scenarios import Engine, Plan, scenarios
 
 _LEAD_NS = 200_000_000

@@ -12,23 +12,23 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from reports.claims import ClaimError
-    from reports.documents import assess, publish
-    from reports.policy import PolicyError, load_policy
+    from reports.archive.documents import assess, publish
+    from reports.policy.claims import ClaimError
+    from reports.policy.policy import PolicyError, load_policy
     from reports.render.text import to_text
-    from reports.render.words import headline
-    from reports.verdict import exit_code
+    from reports.verdict.verdict import exit_code
+    from reports.words import headline
 
 __all__ = ["ClaimError", "PolicyError", "assess", "exit_code", "headline", "load_policy", "publish", "to_text"]
 
 _HOMES = {
-    "ClaimError": "reports.claims",
-    "PolicyError": "reports.policy",
-    "assess": "reports.documents",
-    "exit_code": "reports.verdict",
-    "headline": "reports.render.words",
-    "load_policy": "reports.policy",
-    "publish": "reports.documents",
+    "ClaimError": "reports.policy.claims",
+    "PolicyError": "reports.policy.policy",
+    "assess": "reports.archive.documents",
+    "exit_code": "reports.verdict.verdict",
+    "headline": "reports.words",
+    "load_policy": "reports.policy.policy",
+    "publish": "reports.archive.documents",
     "to_text": "reports.render.text",
 }
 

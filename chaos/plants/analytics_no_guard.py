@@ -13,7 +13,7 @@ from chaos.plants.patching import replace
 
 def apply() -> None:
     """Plant it into this process."""
-    replace("system.events.consumers.guard", "admit", ("position", "arrived", "skipped"), _without)
+    replace("system.events.consuming.guard", "admit", ("position", "arrived", "skipped"), _without)
 
 
 def _without(admit: Callable[..., Any]) -> Callable[..., Any]:

@@ -11,13 +11,13 @@ from typing import Any, LiteralString, NamedTuple
 import psycopg
 import redis
 
-from chaos.applied import Event, coverage
-from chaos.audit import Look, effect_looks, in_order, reconcile, take
-from chaos.consumers import PARTITIONS, CutOff, consumers, traces
-from chaos.drain import drain
 from infra.target import Target
+from ledger.audit import Look, effect_looks, in_order, reconcile, take
+from ledger.coverage import Event, coverage
+from ledger.drain import drain
+from ledger.observe.consumers import PARTITIONS, CutOff, consumers, traces
 from reports.evidence import RunFolder
-from reports.ledger import check, hop_name
+from reports.findings.ledger import check, hop_name
 
 _DRAINED_WITHIN_S = 240.0
 _TOLD_MAX = 5

@@ -10,12 +10,12 @@ from typing import NamedTuple
 
 import psutil
 
-from chaos.consumers import ONCE, PER_REGION
-from chaos.waiting import until
-from infra import processes
-from infra.fabric.process import System
+from infra.fabric.process.system import System
+from infra.machine import processes
+from infra.machine.waiting import until
 from infra.parts import nats, postgres
-from infra.topology import Node
+from infra.topology.model import Node
+from ledger.observe.consumers import ONCE, PER_REGION
 
 KINDS = ("relay", *ONCE, *PER_REGION, "nats", "patroni", "postgres", "api")
 _DEAD_S = (0.0, 2.0)

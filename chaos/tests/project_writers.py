@@ -20,9 +20,9 @@ from typing import Any
 import msgspec
 
 from infra.target import Target
-from loadtests.engine.http_client import RequestError, Response
+from loadtests.clients.http import RequestError, Response
+from loadtests.clients.sign_in import ApiClient
 from loadtests.engine.process import EngineError
-from loadtests.engine.sign_in import ApiClient
 from reports.evidence import Write
 from reports.evidence.folder import Appender
 from system.wire import IDEMPOTENCY_KEY, PROJECTS, NewProject

@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chaos.applied import Event, coverage, effects, parse_range
-from chaos.audit import copies_per_write, doubt, effect_looks
-from chaos.consumers import Consumer, consumers, named
-from chaos.drain import behind
 from infra.target import Login, Target
-from reports import ledger
+from ledger.audit import copies_per_write, doubt, effect_looks
+from ledger.coverage import Event, coverage, effects, parse_range
+from ledger.drain import behind
+from ledger.observe.consumers import Consumer, consumers, named
 from reports.evidence import Hop
+from reports.findings import ledger
 from system import wire
 
 ranges = st.lists(

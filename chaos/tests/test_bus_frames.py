@@ -11,8 +11,9 @@ import nats
 import pytest
 from nats.aio.client import Client
 
-from chaos import bus, instants
+from chaos.faults.process import instants
 from infra.target import Target
+from ledger.observe import bus
 from loadtests.tests.load_servers import LOAD, NatsServer
 from system import wire
 

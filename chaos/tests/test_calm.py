@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chaos.clean import disturbance
+from chaos.run.calm import disturbance
 from reports.evidence import Outcome, Probe
 
 MS = 1_000_000

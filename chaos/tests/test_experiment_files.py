@@ -7,9 +7,14 @@ from typing import Any
 import pytest
 from chaoslib.exceptions import InvalidActivity
 
-from chaos import actions, catalog, consumers, gateways, links, probes, regions, tables, toolkit
-from chaos.catalog import UnknownExperiment, experiments, plan, read
-from infra import topology
+from chaos.faults.data import tables
+from chaos.faults.network import gateways, links
+from chaos.faults.process import actions, probes
+from chaos.faults.region import region as regions
+from chaos.run import catalog, toolkit
+from chaos.run.catalog import UnknownExperiment, experiments, plan, read
+from infra.topology import model as topology
+from ledger.observe import consumers
 from system import wire
 from system.store import feed, regional
 
@@ -66,12 +71,12 @@ def test_it_proves_its_fault_before_it_undoes_it_and_undoes_it_in_any_case(exper
 @pytest.mark.parametrize("experiment", IDS)
 def test_every_function_is_published_by_its_module(experiment: str) -> None:
     published = {
-        "chaos.actions": actions.__all__,
-        "chaos.probes": probes.__all__,
-        "chaos.gateways": gateways.__all__,
-        "chaos.links": links.__all__,
-        "chaos.regions": regions.__all__,
-        "chaos.tables": tables.__all__,
+        "chaos.faults.process.actions": actions.__all__,
+        "chaos.faults.process.probes": probes.__all__,
+        "chaos.faults.network.gateways": gateways.__all__,
+        "chaos.faults.network.links": links.__all__,
+        "chaos.faults.region.region": regions.__all__,
+        "chaos.faults.data.tables": tables.__all__,
     }
     for activity in activities(experiment):
         provider = activity["provider"]

@@ -26,13 +26,14 @@ import pytest
 from nats.js.api import PubAck
 from project_writers import Writers, remove, writing
 
-from chaos import bus, instants
-from chaos.hunt import hunt
-from chaos.waiting import until
-from infra import bus_users
-from infra.fabric.process import System
+from chaos.faults.process import instants
+from chaos.faults.process.hunt import hunt
+from infra.fabric.process.system import System
+from infra.machine.waiting import until
 from infra.parts import nats
+from infra.site import bus_users
 from infra.target import Login, Target
+from ledger.observe import bus
 from reports.evidence import RunFolder
 from system import wire
 

@@ -12,10 +12,10 @@ from typing import NamedTuple
 import psutil
 import pytest
 
-from chaos import hunt as hunting
-from chaos.bus import ConsumerState, Cursor
-from chaos.hunt import hunt
-from chaos.instants import ConsumerStands, RelayStands
+from chaos.faults.process import hunt as hunting
+from chaos.faults.process.hunt import hunt
+from chaos.faults.process.instants import ConsumerStands, RelayStands
+from ledger.observe.bus import ConsumerState, Cursor
 
 STATE = ConsumerState(ack_floor=Cursor(7, 5), delivered=Cursor(9, 7), num_ack_pending=2, num_pending=0)
 

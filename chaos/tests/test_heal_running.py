@@ -13,13 +13,13 @@ from pathlib import Path
 import psutil
 import pytest
 
-from chaos.audit import ORDER
 from chaos.journal import open_faults
-from chaos.runner import ExperimentError, run
-from chaos.waiting import until
-from infra.fabric.process import System
+from chaos.run.trial import ExperimentError, run
+from infra.fabric.process.system import System
+from infra.machine.waiting import until
 from infra.target import Target
-from loadtests.engine.rollups import HOW
+from ledger.audit import ORDER
+from ledger.observe.rollups import HOW
 from reports.evidence import RunFolder
 
 pytestmark = pytest.mark.running
@@ -30,7 +30,7 @@ DIES_WITH_ITS_FAULT = """
 import os, signal, sys
 from pathlib import Path
 from chaos.journal import RESTART, Journal
-from infra.fabric.process import System
+from infra.fabric.process.system import System
 system = System.attach(Path(sys.argv[1]))
 Journal(system.site.path).begin("a-test", RESTART, {"part": sys.argv[2]})
 FAULT
@@ -42,7 +42,7 @@ HEALS = """
 import sys
 from pathlib import Path
 from chaos.journal import heal
-from infra.fabric.process import System
+from infra.fabric.process.system import System
 print(heal(System.attach(Path(sys.argv[1])), "a-test"))
 """
 

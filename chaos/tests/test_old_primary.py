@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from chaos.old_primary import Tally, watch
+from chaos.faults.process.old_primary import Tally, watch
 
 
 def seen(

@@ -95,9 +95,9 @@ def test_the_hook_runs_the_sitecustomize_that_it_stands_before(tmp_path: Path) -
 
 def test_a_function_that_is_gone_or_has_changed_is_not_patched() -> None:
     with pytest.raises(CannotPlant, match="expected a function"):
-        replace("system.events.consumers.guard", "nonsense", (), lambda original: original)
+        replace("system.events.consuming.guard", "nonsense", (), lambda original: original)
     with pytest.raises(CannotPlant, match=r"expected .*admit\(where\), found \(position, arrived, skipped\)"):
-        replace("system.events.consumers.guard", "admit", ("where",), lambda original: original)
+        replace("system.events.consuming.guard", "admit", ("where",), lambda original: original)
 
 
 def test_a_bug_goes_only_to_the_parts_that_carry_it() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from chaos.toolkit import verdict_of
+from chaos.run.toolkit import verdict_of
 
 
 def activity(name: str, **fields: Any) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chaos import journal
-from chaos.facts import Facts, Fault, Proved
+from chaos.handover import Facts, Fault, Proved
 from chaos.journal import Journal, JournalError, Undo, encode_done, encode_undo, open_faults, open_undos
 from reports.evidence import Proof
 

@@ -21,9 +21,9 @@ from pathlib import Path
 
 import msgspec
 
-from infra import processes
 from infra.backup import archive
 from infra.backup.bucket import Access, Away, Bucket
+from infra.machine import processes
 
 _LOOK_EVERY_S = 0.05
 _REST_S = 0.2

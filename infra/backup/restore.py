@@ -22,9 +22,9 @@ from urllib.parse import quote
 import msgspec
 import psycopg
 
-from infra import processes
 from infra.backup import archive
 from infra.backup.bucket import Access, Away, Bucket
+from infra.machine import processes
 
 _FETCHERS = 4
 _ATTEMPTS = 6

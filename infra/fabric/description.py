@@ -7,9 +7,9 @@ from collections.abc import Mapping
 
 import msgspec
 
-from infra import bus_layout, bus_users, certificates, security
 from infra.parts import covenant, postgres
-from infra.site import Place
+from infra.site import bus_layout, bus_users, certificates, security
+from infra.site.site import Place
 from infra.target import Login, Target, Tls
 
 

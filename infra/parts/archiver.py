@@ -8,12 +8,12 @@ from typing import ClassVar
 
 import msgspec
 
-from infra import certificates
 from infra.backup.archiver import Config
 from infra.parts.base import Part, binary
 from infra.parts.postgres import Postgres
 from infra.parts.postgres.configuration import ARCHIVER, SLOT
 from infra.parts.s3 import backup_access
+from infra.site import certificates
 
 _CONNECT_WITHIN_S = 5
 _GIVE_UP_AFTER_MS = 10_000

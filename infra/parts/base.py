@@ -15,9 +15,9 @@ from typing import ClassVar
 
 import psutil
 
-from infra import processes
-from infra.site import Place
-from infra.topology import Node
+from infra.machine import processes
+from infra.site.site import Place
+from infra.topology.model import Node
 
 
 class MissingPart(Exception):

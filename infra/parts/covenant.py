@@ -6,13 +6,13 @@ from __future__ import annotations
 import sys
 from typing import ClassVar
 
-from infra import bus_layout, bus_users, certificates
-from infra.certificates import Credentials
 from infra.parts import s3
 from infra.parts.base import Part, http_get
 from infra.parts.postgres import DATABASE, Postgres
-from infra.site import Place, Site
-from infra.topology import Node
+from infra.site import bus_layout, bus_users, certificates
+from infra.site.certificates import Credentials
+from infra.site.site import Place, Site
+from infra.topology.model import Node
 from system import wire
 from system.settings import variable
 

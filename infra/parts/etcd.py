@@ -17,10 +17,10 @@ from functools import cache
 from itertools import combinations
 from typing import ClassVar
 
-from infra import certificates
 from infra.parts.base import Part, binary, http_get
-from infra.site import Place
-from infra.topology import Node
+from infra.site import certificates
+from infra.site.site import Place
+from infra.topology.model import Node
 
 _CORRUPTING = ((3, 5, 0), (3, 5, 2))
 _CORRUPT_CHECK = "--experimental-initial-corrupt-check"

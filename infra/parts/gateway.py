@@ -15,11 +15,11 @@ from typing import Any, ClassVar
 from nats.aio.client import Client
 from nats.errors import Error
 
-from infra import bus_users, certificates
 from infra.parts import leafs, nats
 from infra.parts.nats import Nats
-from infra.site import Place
-from infra.topology import Node
+from infra.site import bus_users, certificates
+from infra.site.site import Place
+from infra.topology.model import Node
 from system import wire
 
 _CONNECT_WITHIN_S = 3.0

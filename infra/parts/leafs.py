@@ -1,6 +1,6 @@
 """How bus nodes of different regions are joined: whoever is not part of the bus keeps a mirror of it, and signs in to
-it as a leaf with a JetStream domain of its own. What may cross is what `infra.bus_users.mirror` lists: no event does,
-or it would be stored at both ends.
+it as a leaf with a JetStream domain of its own. What may cross is what `infra.site.bus_users.mirror` lists:
+no event does, or it would be stored at both ends.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ import shutil
 from collections.abc import Mapping
 from typing import Any
 
-from infra import bus_layout, bus_users
-from infra.bus_users import User
-from infra.site import Place, Site
-from infra.topology import Node
+from infra.site import bus_layout, bus_users
+from infra.site.bus_users import User
+from infra.site.site import Place, Site
+from infra.topology.model import Node
 
 _FOLLOWED = "followed"
 

@@ -1,7 +1,7 @@
 """A region's mirror of the bus: one NATS server with a JetStream domain of its own, joined to the bus as a leaf.
 
-It lives on when the bus is lost, and that of the region that takes over is made the bus (`infra.promotion`). As the bus
-it is a single copy: R1 until the lost region is back and mirrors it in its turn.
+It lives on when the bus is lost, and that of the region that takes over is made the bus (`infra.operations.promotion`).
+As the bus it is a single copy: R1 until the lost region is back and mirrors it in its turn.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any, ClassVar
 
-from infra import bus_layout
 from infra.parts import nats
 from infra.parts.nats import Nats
-from infra.site import Place
+from infra.site import bus_layout
+from infra.site.site import Place
 from system import wire
 
 _UNDER_WAY_MAX = 50

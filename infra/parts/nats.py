@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
-from infra import bus_layout, bus_users, certificates
 from infra.parts import leafs
 from infra.parts.base import Part, binary, http_get
-from infra.site import Place
-from infra.topology import Node
+from infra.site import bus_layout, bus_users, certificates
+from infra.site.site import Place
+from infra.topology.model import Node
 from system import wire
 
 MAX_PAYLOAD_BYTES = 8 * 1024 * 1024

@@ -15,10 +15,10 @@ import socket
 from pathlib import Path
 from typing import Any, ClassVar
 
-from infra import certificates
 from infra.backup import bucket as backup
 from infra.parts.base import Part, binary
-from infra.site import Place
+from infra.site import certificates
+from infra.site.site import Place
 
 BUCKET = "covenant"
 ARCHIVER = "archiver"

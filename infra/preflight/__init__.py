@@ -10,13 +10,13 @@ from pathlib import Path
 
 import msgspec
 
-from infra.fabric.process import System
-from infra.options import Options
+from infra.fabric.process.system import System
 from infra.parts import PARTS, postgres
 from infra.preflight import capacity, distance, faults
 from infra.preflight.claims import Known, possibilities
 from infra.preflight.inputs import Claim, Inputs, machine
-from infra.topology import Topology
+from infra.topology.model import Topology
+from infra.topology.options import Options
 from reports.evidence import Preflight
 from system import wire
 

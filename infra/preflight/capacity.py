@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections import Counter
 
 from infra.preflight.inputs import BUS, COMMIT, REPLICAS, Inputs
-from infra.topology import Node
+from infra.topology.model import Node
 from reports.evidence import Quorum, Resource, StreamCover
 
 RATES_PER_S = (10.0, 2_000.0, 100_000.0)

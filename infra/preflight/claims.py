@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from infra.preflight.faults import BUDGET_S
 from infra.preflight.inputs import BUS, REPLICAS, Claim, Inputs
-from infra.topology import Node
+from infra.topology.model import Node
 from reports.evidence import FaultBound, Feasible, Possibility, Quorum, RegionFloor
 
 

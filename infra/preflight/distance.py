@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from infra.preflight.inputs import BUS, COMMIT, REPLICAS, Inputs
-from infra.topology import Node
+from infra.topology.model import Node
 from reports.evidence import RegionFloor
 
 DURABILITIES = ("async", "standby", "any-1")

@@ -11,8 +11,8 @@ from typing import Any, Protocol
 
 import psutil
 
-from infra.options import Options
-from infra.topology import Node, Topology
+from infra.topology.model import Node, Topology
+from infra.topology.options import Options
 from system.wire import Stream
 
 COMMIT = "postgres"

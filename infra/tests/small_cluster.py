@@ -8,11 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from infra import certificates, demote, ports, site, topology
-from infra.fabric.process import System
-from infra.options import Options
+from infra.fabric.process.system import System
+from infra.machine import demote, ports
 from infra.parts import PARTS, postgres
-from infra.topology import Node
+from infra.site import certificates, site
+from infra.topology import model as topology
+from infra.topology.model import Node
+from infra.topology.options import Options
 
 _READY_WITHIN_S = 90.0
 

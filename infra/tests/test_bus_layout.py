@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from infra import bus_layout, bus_users
-from infra.fabric.process import System
-from infra.options import Options
+from infra.fabric.process.system import System
 from infra.parts import leafs, mirror
-from infra.site import Place
-from infra.topology import Node
+from infra.site import bus_layout, bus_users
+from infra.site.site import Place
+from infra.topology.model import Node
+from infra.topology.options import Options
 
 
 @pytest.fixture(params=["regional", "stretched"])

@@ -13,12 +13,12 @@ from nats.aio.client import Client
 from nats.js.api import ConsumerConfig
 from small_cluster import running
 
-from infra import bus_users, certificates
-from infra.fabric.process import System
-from infra.options import Options
+from checks.security import wires
+from checks.security.wires import Listener
+from infra.fabric.process.system import System
+from infra.site import bus_users, certificates
 from infra.target import Login
-from loadtests.security import wires
-from loadtests.security.wires import Listener
+from infra.topology.options import Options
 from system import wire
 from system.events.streams import ensure_dead_letters, ensure_durable, ensure_stream
 

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from infra import certificates, site
-from infra.certificates import Credentials
-from infra.demote import Demotion
-from infra.options import DEFAULTS
-from infra.site import Place
-from infra.topology import Node, load
+from infra.machine.demote import Demotion
+from infra.site import certificates, site
+from infra.site.certificates import Credentials
+from infra.site.site import Place
+from infra.topology.model import Node, load
+from infra.topology.options import DEFAULTS
 
 
 @pytest.fixture

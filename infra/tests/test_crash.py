@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from infra import processes
-from infra.homes import clean_up
+from infra.fabric.process.homes import clean_up
+from infra.machine import processes
 
 # Starts what needs no PostgreSQL, says so, and is then killed like any harness may be.
 STARTER = """
 import sys
 from pathlib import Path
-from infra.fabric.process import System
-from infra.options import parse
+from infra.fabric.process.system import System
+from infra.topology.options import parse
 options = parse(["distance=off", "tls=off"])
 system = System.create(Path(sys.argv[1]), run_id=sys.argv[2], size="core", plant={}, options=options)
 for name in ("etcd-iad", "valkey-iad", "s3-iad"):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from infra import create
+from infra.fabric.process import create
 from infra.parts import nats
 from infra.parts.base import MissingPart
 

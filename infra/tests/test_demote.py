@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from infra import demote
+from infra.machine import demote
 
 ROOT = os.geteuid() == 0
 

@@ -8,12 +8,13 @@ from collections.abc import Iterator
 import pytest
 from small_cluster import running
 
-from infra import certificates, leader_key
-from infra.fabric.process import System
-from infra.options import Options
+from checks.security import wires
+from checks.security.wires import Listener
+from infra.fabric.process import leader_key
+from infra.fabric.process.system import System
 from infra.parts import etcd
-from loadtests.security import wires
-from loadtests.security.wires import Listener
+from infra.site import certificates
+from infra.topology.options import Options
 
 
 @pytest.fixture(scope="module")

@@ -13,13 +13,13 @@ from typing import TypeVar
 import psycopg
 import pytest
 
-from chaos import old_primary
-from infra import deaths, leader_key
-from infra.fabric.process import System
-from infra.options import parse
+from chaos.faults.process import old_primary
+from infra.fabric.process import deaths, leader_key
+from infra.fabric.process.supervisor import Supervisor
+from infra.fabric.process.system import System
 from infra.parts import postgres
-from infra.supervisor import Supervisor
 from infra.tests.small_cluster import running
+from infra.topology.options import parse
 
 pytestmark = pytest.mark.timeout(240)
 

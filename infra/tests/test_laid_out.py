@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from infra import site, status, topology
-from infra.demote import Demotion
-from infra.fabric.process import System
-from infra.options import DEFAULTS
+from infra.fabric import status
+from infra.fabric.process.system import System
+from infra.machine.demote import Demotion
+from infra.site import site
+from infra.topology import model as topology
+from infra.topology.options import DEFAULTS
 
 
 @pytest.fixture

@@ -15,18 +15,18 @@ import pytest
 from nats.aio.client import Client
 from nats.js.errors import NotFoundError
 
-from infra import bus_users
-from infra.fabric.process import System
-from infra.options import Options
+from infra.fabric.process.system import System
+from infra.site import bus_users
 from infra.target import Login
 from infra.tests.small_cluster import running
+from infra.topology.options import Options
 from system import wire
 from system.domain.frames import EncodedEvent
 from system.events import bus
-from system.events.consumers import guard
-from system.events.consumers.effect import Batch, Delivery
-from system.events.consumers.guard import Admission
-from system.events.consumers.runner import Consumer
+from system.events.consuming import guard
+from system.events.consuming.effect import Batch, Delivery
+from system.events.consuming.guard import Admission
+from system.events.consuming.runner import Consumer
 from system.events.cursors import ensure_cursor
 from system.events.publish import publish
 from system.events.streams import ensure_dead_letters, ensure_stream

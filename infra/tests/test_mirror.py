@@ -14,14 +14,15 @@ import pytest
 from nats.aio.client import Client
 from nats.errors import Error, NoServersError
 
-from infra import bus_layout, bus_users, certificates, promotion
-from infra.fabric.process import System
-from infra.options import Options
+from checks.security import stores
+from infra.fabric.process.system import System
+from infra.operations import promotion
 from infra.parts import gateway, mirror, nats
+from infra.site import bus_layout, bus_users, certificates
 from infra.tests import loops
 from infra.tests.small_cluster import running
-from infra.topology import Node
-from loadtests.security import stores
+from infra.topology.model import Node
+from infra.topology.options import Options
 from system import wire
 from system.events import bus, mirrors, promote, streams
 from system.events.cursors import first_lacking

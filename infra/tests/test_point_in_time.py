@@ -13,14 +13,15 @@ import psycopg
 import pytest
 from botocore.exceptions import ClientError
 
-from infra import recovery, restoring
+from commands import restoring
 from infra.backup import archive, bucket
 from infra.backup.restore import NotReached, NotRestored
-from infra.fabric.process import System
-from infra.options import Options
+from infra.fabric.process.system import System
+from infra.operations import recovery
 from infra.parts import postgres
 from infra.parts.s3 import BUCKET, backup_access
 from infra.tests.small_cluster import running
+from infra.topology.options import Options
 from system.tests.conftest import wait_until
 
 pytestmark = pytest.mark.timeout(240)

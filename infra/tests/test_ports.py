@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from infra import ports
+from infra.machine import ports
 
 
 def test_two_claims_never_overlap() -> None:

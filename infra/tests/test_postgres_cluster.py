@@ -8,10 +8,10 @@ from typing import Any
 import psycopg
 import pytest
 
-from infra.options import Options
 from infra.parts import postgres
 from infra.parts.postgres.configuration import configuration
 from infra.tests.small_cluster import lay_out, running
+from infra.topology.options import Options
 
 FULL = ["etcd-iad", "postgres-iad-a", "postgres-iad-b", "postgres-ams", "postgres-syd"]
 

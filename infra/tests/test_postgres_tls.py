@@ -11,12 +11,12 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from infra import certificates
-from infra.fabric.process import System
-from infra.options import Options
+from infra.fabric.process.system import System
 from infra.parts import postgres
+from infra.site import certificates
 from infra.tests import loops
 from infra.tests.small_cluster import lay_out, running
+from infra.topology.options import Options
 from system.settings import Settings
 from system.store import blocking
 from system.store.connect import NotSent, connect_primary

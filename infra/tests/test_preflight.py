@@ -13,17 +13,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import covenant
-from infra import topology
-from infra.options import Options
 from infra.parts import postgres
 from infra.preflight import capacity, check
 from infra.preflight.distance import commit_wait_ms, quorum_ms
 from infra.preflight.faults import BUDGET_S
 from infra.preflight.inputs import Inputs, Machine
 from infra.preflight.text import length, to_text
-from infra.topology import Link, Node
-from reports.claims import load_claims
+from infra.topology import model as topology
+from infra.topology.model import Link, Node
+from infra.topology.options import Options
 from reports.evidence import FaultBound, Possibility, Preflight
+from reports.policy.claims import load_claims
 from system import wire
 from system.store import primary, reader
 

@@ -13,7 +13,7 @@ import msgspec
 import psutil
 import pytest
 
-from infra import processes
+from infra.machine import processes
 
 PARENT_OF_ONE = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'input()'], stdin=sys.stdin)"
 

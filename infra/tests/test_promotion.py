@@ -11,13 +11,14 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from infra import bus_layout, certificates, promotion
-from infra.fabric.process import System
-from infra.options import Options
+from infra.fabric.process.system import System
+from infra.operations import promotion
+from infra.operations.promotion import NotTakenOver
 from infra.parts import mirror, nats, postgres
-from infra.promotion import NotTakenOver
+from infra.site import bus_layout, certificates
 from infra.tests.small_cluster import lay_out
-from infra.topology import Node
+from infra.topology.model import Node
+from infra.topology.options import Options
 
 BUS = {
     "regional": ["nats-iad-a", "nats-iad-b", "nats-iad-c", "mirror-ams"],

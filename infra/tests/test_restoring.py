@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from infra import restoring
+from commands import restoring
 
 NOW = datetime(2026, 11, 24, 17, 0, tzinfo=UTC)
 

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 from small_cluster import lay_out, running
 
-from infra import certificates, rotation
-from infra.fabric.process import System
-from infra.options import Options
+from infra.fabric.process.system import System
+from infra.operations import rotation
+from infra.site import certificates
+from infra.topology.options import Options
 
 _PARTS = ["etcd-iad", "postgres-iad-a", "nats-iad-a", "nats-iad-b", "nats-iad-c"]
 _LISTENERS = [("etcd-iad", "client"), ("postgres-iad-a", "rest"), ("nats-iad-a", "client")]

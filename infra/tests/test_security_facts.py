@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from small_cluster import running
 
-from infra.fabric.process import System
-from infra.options import Options
+from checks.security import cells, secrets_found
+from infra.fabric.process.system import System
 from infra.parts import etcd
-from loadtests.security import facts, secrets_found
+from infra.topology.options import Options
 
 PARTS = ["etcd-iad", "postgres-iad-a", "nats-iad-a", "nats-iad-b", "nats-iad-c", "valkey-iad", "s3-iad"]
 
@@ -31,16 +31,16 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
 
 
 def test_every_fact_holds_where_everything_is_protected(protected: System) -> None:
-    found = [*facts.transit(protected), *facts.rest(protected), *facts.access(protected)]
+    found = [*cells.transit(protected), *cells.rest(protected), *cells.access(protected)]
     assert [fact.how for fact in found if fact.ok is False] == []
-    assert len([fact for fact in found if fact.row == facts.TRANSIT and fact.ok]) == 3 * (1 + 3 * 3 + 1 + 2 + 1)
+    assert len([fact for fact in found if fact.row == cells.TRANSIT and fact.ok]) == 3 * (1 + 3 * 3 + 1 + 2 + 1)
     short = ["etcd-iad"] if etcd.least_tls() != ssl.TLSVersion.TLSv1_3 else []
     assert [fact.how.partition(":")[0] for fact in found if fact.ok is None] == [*short, "valkey-iad"]
-    assert len([fact for fact in found if fact.row == facts.REST]) == 3
+    assert len([fact for fact in found if fact.row == cells.REST]) == 3
 
 
 def test_without_tls_every_listener_shows(plain: System) -> None:
-    wrong = [fact.how for fact in facts.transit(plain) if fact.ok is False]
+    wrong = [fact.how for fact in cells.transit(plain) if fact.ok is False]
     assert [how for how in wrong if how.endswith("TLS 1.3 is spoken")]
     plain_text = [how for how in wrong if how.endswith("plain text is refused")]
     names = {how.partition(":")[0] for how in plain_text}
@@ -49,7 +49,7 @@ def test_without_tls_every_listener_shows(plain: System) -> None:
 
 
 def test_without_encryption_the_canary_is_found(plain: System) -> None:
-    assert [fact.ok for fact in facts.rest(plain)] == [False, False, False]
+    assert [fact.ok for fact in cells.rest(plain)] == [False, False, False]
 
 
 def test_a_secret_in_a_log_is_found_and_told_by_its_name(protected: System, tmp_path: Path) -> None:

@@ -11,9 +11,9 @@ from typing import Any, cast
 
 import pytest
 
-from infra.deaths import Death
-from infra.fabric.process import StartError, System
-from infra.session import Session, StepFailed
+from commands.run.session import Session, StepFailed
+from infra.fabric.process.deaths import Death
+from infra.fabric.process.system import StartError, System
 from reports.evidence import Fingerprint, Run, RunFolder
 
 SLEEPER = [sys.executable, "-c", "import signal; signal.sigwait([signal.SIGTERM])"]

@@ -16,10 +16,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra import deaths, leader_key, processes
-from infra.fabric.process import System
-from infra.options import parse
-from infra.supervisor import Restarts, Supervisor
+from infra.fabric.process import deaths, leader_key
+from infra.fabric.process.supervisor import Restarts, Supervisor
+from infra.fabric.process.system import System
+from infra.machine import processes
+from infra.topology.options import parse
 
 PART = "valkey-iad"
 T = TypeVar("T")

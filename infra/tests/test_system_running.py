@@ -8,8 +8,9 @@ from typing import TypeVar
 
 import pytest
 
-from infra import processes, status
-from infra.fabric.process import System
+from infra.fabric import status
+from infra.fabric.process.system import System
+from infra.machine import processes
 from infra.parts import nats, postgres
 
 pytestmark = pytest.mark.running

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra import topology
-from infra.topology import Region, great_circle_km
-from infra.topology_file import TopologyFile
+from infra.topology import model as topology
+from infra.topology.file import TopologyFile
+from infra.topology.model import Region, great_circle_km
 
 GOOD = """\
 # A small one.

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import msgspec
 
-from infra import site
-from infra.topology import kept_in
+from infra.site import site
+from infra.topology.model import kept_in
 from infra.wan import control, forwarder, namespaces, process
 from infra.wan.emulator import Emulator
 from infra.wan.links import Direction, planned

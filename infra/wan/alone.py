@@ -11,8 +11,10 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from infra import demote, ports, site, topology
-from infra.options import DEFAULTS
+from infra.machine import demote, ports
+from infra.site import site
+from infra.topology import model as topology
+from infra.topology.options import DEFAULTS
 from infra.wan import process
 
 _READY_WITHIN_S = 30.0

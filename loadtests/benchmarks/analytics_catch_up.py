@@ -31,11 +31,12 @@ from nats.js import JetStreamContext
 from nats.js.api import PubAck, StorageType, StreamConfig
 from nats.js.errors import NotFoundError
 
-from infra import bus_users, processes
-from infra.create import CannotStart
-from infra.fabric.process import StartError, System
+from infra.fabric.process.create import CannotStart
+from infra.fabric.process.system import StartError, System
+from infra.machine import processes
+from infra.machine.progress import Report, step
 from infra.parts import postgres
-from infra.progress import Report, step
+from infra.site import bus_users
 from infra.target import Login
 from loadtests.benchmarks import inbox_peer, own_system
 from loadtests.benchmarks.inbox_peer import Done, Task, Variant

@@ -26,10 +26,11 @@ import msgspec
 import psutil
 import uvloop
 
-from infra import clients, ports
 from infra import target as targets
+from infra.machine import ports
+from infra.site import clients
 from infra.target import Target
-from loadtests.engine.http_client import HttpClient, RequestError
+from loadtests.clients.http import HttpClient, RequestError
 from system import wire
 
 _CONNECTIONS = 32

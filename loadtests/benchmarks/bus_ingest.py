@@ -31,15 +31,17 @@ from typing import NamedTuple
 
 import psutil
 
-from infra import bus_alone, target
-from infra.options import Options, parse
+from infra import target
+from infra.fabric.process import bus_alone
+from infra.machine import sampler
 from infra.target import Target
-from loadtests import runner
+from infra.topology.options import Options, parse
+from loadtests import run as runner
 from loadtests.benchmarks.bus_publish import nats_py
-from loadtests.calibration import calibrate
-from loadtests.engine import host, load_stream
+from loadtests.engine import load_stream
 from loadtests.engine.bus_publisher import RATE_ROW
 from loadtests.engine.process import EngineError
+from loadtests.search.calibration import calibrate
 from reports.evidence import Calibration, HostSample, Load, Outcome, RunFolder, percentile_ms
 
 _OVER = 1.1
@@ -83,7 +85,7 @@ def _prepare(reached: Target) -> None:
 @contextmanager
 def _watched(folder: RunFolder, run_id: str) -> Iterator[None]:
     """Samples of the machine meanwhile are in the folder afterwards."""
-    with subprocess.Popen(host.command(folder, run_id, folder.path)) as watcher:
+    with subprocess.Popen(sampler.command(folder, run_id, folder.path)) as watcher:
         try:
             yield
         finally:

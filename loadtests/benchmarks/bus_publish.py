@@ -24,13 +24,14 @@ import uvloop
 
 from infra import target as targets
 from infra.target import Target
-from loadtests.engine import load_stream, numbered
-from loadtests.engine.arrival import even
+from loadtests.arrivals.profile import even
+from loadtests.arrivals.schedule import MAX_RATE_PER_S, Schedule
+from loadtests.clients import payload as numbered
+from loadtests.clients.publish_modes import SUBJECTS, ModeName
+from loadtests.engine import load_stream
 from loadtests.engine.bus_publisher import BusPublisherSpec, Publisher
 from loadtests.engine.process import EngineError
-from loadtests.engine.publish_modes import SUBJECTS, ModeName
-from loadtests.engine.schedule import MAX_RATE_PER_S, Schedule
-from loadtests.engine.tally import Tally
+from loadtests.recording.tally import Tally
 from reports.evidence import RunFolder
 
 _SUBJECT = "load.benchmark"

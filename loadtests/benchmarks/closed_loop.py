@@ -11,7 +11,7 @@ import sys
 
 import uvloop
 
-from loadtests.engine.http_client import Answer, HttpClient, RequestError
+from loadtests.clients.http import Answer, HttpClient, RequestError
 
 _WITHIN_S = 10.0
 

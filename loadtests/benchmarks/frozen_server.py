@@ -23,11 +23,11 @@ from typing import NamedTuple
 import psutil
 
 from infra import target as targets
+from loadtests.arrivals.profile import Arrival
 from loadtests.benchmarks import engines, http_server
 from loadtests.benchmarks.http_client import Server, target_of
-from loadtests.engine.arrival import Arrival
 from loadtests.engine.requests import RequestsSpec
-from loadtests.engine.tally import merge_parts, read_parts
+from loadtests.recording.tally import merge_parts, read_parts
 from reports.evidence import percentile_ms
 
 _RATE = 150.0

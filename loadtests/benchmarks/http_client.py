@@ -33,10 +33,10 @@ import trustme
 
 from infra import target as targets
 from infra.target import Login, Target, Tls
+from loadtests.arrivals.profile import Arrival
 from loadtests.benchmarks import engines, http_server
-from loadtests.engine.arrival import Arrival
 from loadtests.engine.requests import RequestsSpec
-from loadtests.engine.tally import Part
+from loadtests.recording.tally import Part
 from system.wire import PROJECTS
 
 _CONNECTIONS = 20

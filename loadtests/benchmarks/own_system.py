@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from infra.create import create
-from infra.fabric.process import System
-from infra.progress import say, step
+from infra.fabric.process.create import create
+from infra.fabric.process.system import System
+from infra.machine.progress import say, step
 
 _CHECKOUT = Path(__file__).resolve().parents[2]
 

@@ -17,12 +17,12 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-from infra.create import CannotStart
-from infra.fabric.process import StartError, System
-from infra.progress import step
-from loadtests import runner
+from infra.fabric.process.create import CannotStart
+from infra.fabric.process.system import StartError, System
+from infra.machine.progress import step
+from loadtests import run as runner
 from loadtests.benchmarks import own_system
-from loadtests.runner import LoadError
+from loadtests.run import LoadError
 from reports.evidence import Load, RunFolder, percentile_ms
 
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import msgspec
 
 from infra import target as targets
-from loadtests.engine.failover import Nearest
-from loadtests.engine.http_client import Answer, RequestError, Response, answered
+from loadtests.clients.http import Answer, RequestError, Response, answered
+from loadtests.clients.nearest import Nearest
 from loadtests.engine.process import Control, EngineError, run_engine
 from loadtests.engine.requests import Ended, Kind, RequestsSpec, api_client, run_requests, settings_of
 from reports.evidence import Outcome

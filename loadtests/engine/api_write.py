@@ -18,8 +18,8 @@ from typing import NamedTuple
 import msgspec
 
 from infra import target as targets
-from loadtests.engine.creation import encode, judge_write, new_project
-from loadtests.engine.http_client import Answer, HttpClient, RequestError
+from loadtests.clients.http import Answer, HttpClient, RequestError
+from loadtests.clients.projects import encode, judge_write, new_project
 from loadtests.engine.process import Control, run_engine
 from loadtests.engine.requests import Ended, Kind, RequestsSpec, api_client, run_requests, settings_of
 from reports.evidence import Outcome, RunFolder, Write

@@ -17,11 +17,11 @@ from nats.errors import MaxPayloadError
 from nats.js.api import StreamConfig
 
 from infra.target import Login, Target
-from loadtests.engine.jetstream import ack_outcome
-from loadtests.engine.nats_client import NatsClient, inbox
-from loadtests.engine.nats_wire import publish, subscribe
+from loadtests.clients.jetstream import ack_outcome
+from loadtests.clients.nats import NatsClient, inbox
+from loadtests.clients.nats_wire import publish, subscribe
 from loadtests.engine.process import EngineError
-from loadtests.engine.sized import payload
+from loadtests.recording.sized import payload
 from reports.evidence import Count, RunFolder
 
 ROW = "bus.limits"

@@ -17,19 +17,20 @@ import msgspec
 
 from infra import target as targets
 from infra.target import Target
-from loadtests.engine import arrival, publish_modes
-from loadtests.engine.arrival import Arrival
-from loadtests.engine.flights import Run
-from loadtests.engine.nats_client import NatsClient, inbox
-from loadtests.engine.nats_wire import subscribe
-from loadtests.engine.pacer import Pacer
+from loadtests.arrivals import profile as arrival
+from loadtests.arrivals.pacer import Pacer
+from loadtests.arrivals.profile import Arrival
+from loadtests.arrivals.schedule import Schedule
+from loadtests.clients import publish_modes
+from loadtests.clients.nats import NatsClient, inbox
+from loadtests.clients.nats_wire import subscribe
+from loadtests.clients.publish_modes import ModeName
 from loadtests.engine.process import Control, drain, offer, run_engine
-from loadtests.engine.publish_modes import ModeName
-from loadtests.engine.ranges import RangeSet
-from loadtests.engine.schedule import Schedule
-from loadtests.engine.tally import Tally
+from loadtests.recording.flights import Run
+from loadtests.recording.tally import Tally
 from reports.evidence import Outcome, RunFolder, Span
 from reports.evidence.folder import Appender, write_record
+from reports.evidence.range_set import RangeSet
 
 ROW = "bus.publish_p99"
 RATE_ROW = "bus.throughput"

@@ -20,16 +20,17 @@ import msgspec
 
 from infra import target as targets
 from infra.target import Target
-from loadtests.engine import load_stream, numbered
-from loadtests.engine.arrivals import Arrivals
-from loadtests.engine.latency_counts import LatencyCounts
-from loadtests.engine.live import LiveStats, Stat
-from loadtests.engine.ordered_consumer import Deliveries, OrderedConsumer, Shape
+from ledger.received import Arrivals
+from loadtests.clients import payload as numbered
+from loadtests.clients.ordered_consumer import Deliveries, OrderedConsumer, Shape
+from loadtests.engine import load_stream
 from loadtests.engine.process import Control, EngineError, run_engine
-from loadtests.engine.ranges import TooManyRanges
-from loadtests.engine.tally import Part
+from loadtests.recording.latency_counts import LatencyCounts
+from loadtests.recording.live import LiveStats, Stat
+from loadtests.recording.tally import Part
 from reports.evidence import Hop, Operation, RunFolder
 from reports.evidence.folder import write_record
+from reports.evidence.range_set import TooManyRanges
 
 DELIVERY_ROW = "bus.delivery_p99"
 END_TO_END_ROW = "bus.end_to_end_p99"

@@ -15,11 +15,12 @@ import msgspec
 
 from infra import target as targets
 from infra.target import Target
-from loadtests.engine import load_stream, publish_modes
-from loadtests.engine.flights import Run
-from loadtests.engine.nats_client import NatsClient, inbox
-from loadtests.engine.nats_wire import subscribe
+from loadtests.clients import publish_modes
+from loadtests.clients.nats import NatsClient, inbox
+from loadtests.clients.nats_wire import subscribe
+from loadtests.engine import load_stream
 from loadtests.engine.process import Control, EngineError, run_engine
+from loadtests.recording.flights import Run
 from reports.evidence.folder import write_record
 
 _SUBJECT = f"{load_stream.SUBJECTS.removesuffix('>')}calibration"

@@ -21,12 +21,12 @@ import msgspec
 
 from infra import target as targets
 from infra.target import Login, Target
-from loadtests.engine.connection import Connection
-from loadtests.engine.live import LiveStats
-from loadtests.engine.pacer import Pacer
+from loadtests.arrivals.pacer import Pacer
+from loadtests.arrivals.schedule import Schedule
+from loadtests.clients.nats_idle import Connection
 from loadtests.engine.process import Control, EngineError, run_engine
-from loadtests.engine.schedule import Schedule
-from loadtests.engine.tally import Part
+from loadtests.recording.live import LiveStats
+from loadtests.recording.tally import Part
 from reports.evidence import Connections, Latencies, Recorder, RunFolder, percentile_ms
 from reports.evidence.folder import write_record
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 import psutil
 
-from infra.processes import KIND, RUN_ID
+from infra.machine.processes import KIND, RUN_ID
 
 CONNECTION_BYTES = 160 * 1024
 """Both ends of one over TLS: 85 KB in nats-server, 35 KB in the holder, the kernel's buffers; seen on 6,000."""

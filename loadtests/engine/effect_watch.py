@@ -8,11 +8,12 @@ from pathlib import Path
 import msgspec
 
 from infra import target as targets
-from loadtests.engine import effects, outbox_feed
-from loadtests.engine.applied import Event
-from loadtests.engine.consumer_looks import EVERY_S, Looks
+from ledger import effects
+from ledger.observe.positions import EVERY_S, Looks
+from ledger.steps import Event
+from loadtests.engine import outbox_feed
 from loadtests.engine.process import Control, run_engine
-from loadtests.engine.tally import Part
+from loadtests.recording.tally import Part
 from reports.evidence.folder import write_record
 
 _DRAIN_S = 45.0

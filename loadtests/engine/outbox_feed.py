@@ -21,11 +21,11 @@ import psycopg
 
 from infra import target as targets
 from infra.target import Target
-from loadtests.engine.applied import NUMBER_MAX, sender_prefix
-from loadtests.engine.pacer import Pacer
+from ledger.steps import NUMBER_MAX, sender_prefix
+from loadtests.arrivals.pacer import Pacer
+from loadtests.arrivals.schedule import Schedule
 from loadtests.engine.process import Control, EngineError, offer, run_engine
-from loadtests.engine.schedule import Schedule
-from loadtests.engine.tally import Tally
+from loadtests.recording.tally import Tally
 from reports.evidence import Outcome, RunFolder, Span
 from reports.evidence.folder import Appender, write_record
 

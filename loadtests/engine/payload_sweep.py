@@ -15,16 +15,17 @@ import msgspec
 
 from infra import target as targets
 from infra.target import Target
-from loadtests.engine import bus_limits, sized
-from loadtests.engine.flights import Flights, Run
-from loadtests.engine.jetstream import ack_outcome
-from loadtests.engine.nats_client import NatsClient, inbox
-from loadtests.engine.nats_wire import subscribe
-from loadtests.engine.pacer import Pacer
+from loadtests.arrivals.pacer import Pacer
+from loadtests.arrivals.schedule import Schedule
+from loadtests.clients.jetstream import ack_outcome
+from loadtests.clients.nats import NatsClient, inbox
+from loadtests.clients.nats_wire import subscribe
+from loadtests.engine import bus_limits
 from loadtests.engine.process import Control, drain, offer, run_engine
-from loadtests.engine.schedule import Schedule
-from loadtests.engine.sized import Message, Step
-from loadtests.engine.tally import Part, PartSecond, Tally
+from loadtests.recording import sized
+from loadtests.recording.flights import Flights, Run
+from loadtests.recording.sized import Message, Step
+from loadtests.recording.tally import Part, PartSecond, Tally
 from reports.evidence import Outcome, RunFolder, Span, merge
 from reports.evidence.folder import Appender, write_record
 

@@ -20,12 +20,12 @@ import uvloop
 
 from infra import target as targets
 from infra.target import Target
-from loadtests.engine.pacer import Pacer
+from loadtests.arrivals.pacer import Pacer
+from loadtests.arrivals.schedule import Schedule
+from loadtests.arrivals.short_slices import ask_for_short_slices
+from loadtests.clients.sign_in import ApiClient
 from loadtests.engine.probes import CONNECTIONS, CreateProject, Effect, ProbeOperation, Publish, Read, Result
 from loadtests.engine.process import EngineError, read_spec
-from loadtests.engine.schedule import Schedule
-from loadtests.engine.scheduling import ask_for_short_slices
-from loadtests.engine.sign_in import ApiClient
 from reports.evidence import Probe, RunFolder, Write
 from reports.evidence.folder import Appender
 

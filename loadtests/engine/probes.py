@@ -14,11 +14,11 @@ import msgspec
 import psycopg
 
 from infra.target import Target
-from loadtests.engine.creation import encode, judge_write, new_project
-from loadtests.engine.http_client import HttpClient, RequestError
-from loadtests.engine.jetstream import ack_outcome
-from loadtests.engine.nats_client import NatsClient, inbox
-from loadtests.engine.nats_wire import publish, subscribe
+from loadtests.clients.http import HttpClient, RequestError
+from loadtests.clients.jetstream import ack_outcome
+from loadtests.clients.nats import NatsClient, inbox
+from loadtests.clients.nats_wire import publish, subscribe
+from loadtests.clients.projects import encode, judge_write, new_project
 from reports.evidence import Outcome, Write
 from reports.evidence.folder import Appender
 from system.wire import IDEMPOTENCY_KEY, PROJECTS, PROJECTS_STREAM, NewProject, Region

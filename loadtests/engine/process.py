@@ -24,9 +24,9 @@ import msgspec
 import uvloop
 
 from infra.target import NoTarget
-from loadtests.engine.live import Stat
-from loadtests.engine.pacer import Pacer
-from loadtests.engine.scheduling import ask_for_short_slices
+from loadtests.arrivals.pacer import Pacer
+from loadtests.arrivals.short_slices import ask_for_short_slices
+from loadtests.recording.live import Stat
 
 START_DEADLINE_S = 60.0
 _REPORT_INTERVAL_S = 0.25

@@ -19,10 +19,10 @@ import httptools
 import msgspec
 
 from infra import target as targets
-from loadtests.engine.http_client import HttpClient
+from loadtests.clients.http import HttpClient
 from loadtests.engine.process import Control, EngineError, run_engine
 from loadtests.engine.requests import api_client
-from loadtests.engine.tally import Part
+from loadtests.recording.tally import Part
 from reports.evidence import Operation, Recorder, percentile_ms
 from reports.evidence.folder import write_record
 from system.wire import EVENTS

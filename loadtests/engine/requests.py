@@ -19,13 +19,13 @@ from typing import Protocol
 import msgspec
 
 from infra.target import Target
-from loadtests.engine import arrival
-from loadtests.engine.arrival import Arrival
-from loadtests.engine.pacer import Pacer
+from loadtests.arrivals import profile as arrival
+from loadtests.arrivals.pacer import Pacer
+from loadtests.arrivals.profile import Arrival
+from loadtests.arrivals.schedule import Schedule
+from loadtests.clients.sign_in import ApiClient
 from loadtests.engine.process import Control, offer
-from loadtests.engine.schedule import Schedule
-from loadtests.engine.sign_in import ApiClient
-from loadtests.engine.tally import Tally
+from loadtests.recording.tally import Tally
 from reports.evidence import Outcome, RunFolder
 from reports.evidence.folder import write_record
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import msgspec
 
 from infra import target as targets
-from infra.second_api import SecondApi
+from infra.fabric.process.second_api import SecondApi
 from loadtests.engine.process import Control, EngineError, run_engine
-from loadtests.engine.tally import Part
+from loadtests.recording.tally import Part
 from reports.evidence.folder import write_record
 
 _LOOK_S = 0.05

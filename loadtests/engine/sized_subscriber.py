@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections import defaultdict
 from functools import partial
 
-from loadtests.engine import sized
+from loadtests.clients.ordered_consumer import Shape
 from loadtests.engine.bus_subscriber import BusSubscriberSpec, Subscriber, work
-from loadtests.engine.latency_counts import LatencyCounts
-from loadtests.engine.live import Stat
-from loadtests.engine.ordered_consumer import Shape
 from loadtests.engine.process import run_engine
+from loadtests.recording import sized
+from loadtests.recording.latency_counts import LatencyCounts
+from loadtests.recording.live import Stat
 from reports.evidence import Operation
 
 DELIVERY, END_TO_END = "delivery of ", "end to end of "

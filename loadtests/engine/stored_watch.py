@@ -21,10 +21,10 @@ from nats.errors import Error
 
 from infra import target as targets
 from infra.target import Target
-from loadtests.engine import arrival
-from loadtests.engine.arrival import Arrival
+from loadtests.arrivals import profile as arrival
+from loadtests.arrivals.profile import Arrival
 from loadtests.engine.process import Control, EngineError, run_engine
-from loadtests.engine.tally import Part
+from loadtests.recording.tally import Part
 from reports.evidence import Operation, Rate, Recorder, RunFolder, percentile_ms
 from reports.evidence.folder import write_record
 from system import wire

@@ -11,11 +11,11 @@ from functools import partial
 from pathlib import Path
 
 from infra import target as targets
+from loadtests.clients.http import Answer, RequestError
+from loadtests.clients.sign_in import ApiClient
 from loadtests.engine.api_load import ROW, judge
-from loadtests.engine.http_client import Answer, RequestError
 from loadtests.engine.process import Control, run_engine
 from loadtests.engine.requests import Ended, Kind, RequestsSpec, api_client, run_requests, settings_of
-from loadtests.engine.sign_in import ApiClient
 from reports.evidence import Recorder, percentile_ms
 from system.wire import PROJECTS, REGIONS
 

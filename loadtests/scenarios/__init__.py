@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from loadtests.engine.arrival import Arrival, even
+from loadtests.arrivals.profile import Arrival, even
 
 MAX_USERS = 16
 """Generator processes of one run."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from ledger.effects import RELAY_ROW, ROW
 from loadtests.engine.effect_watch import EffectWatchSpec
-from loadtests.engine.effects import RELAY_ROW, ROW
 from loadtests.engine.outbox_feed import FeedSpec
 from loadtests.scenarios import Engine, Plan, Scenario
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
+from loadtests.clients.publish_modes import ModeName
 from loadtests.engine.bus_publisher import RATE_ROW, ROW
 from loadtests.engine.bus_subscriber import DELIVERY_ROW, END_TO_END_ROW
 from loadtests.engine.load_stream import MAX_BYTES, MAX_MSGS
-from loadtests.engine.publish_modes import ModeName
 from loadtests.engines import publisher, subscriber
 from loadtests.scenarios import Engine, Plan, Scenario
 

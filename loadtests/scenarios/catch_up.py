@@ -4,8 +4,8 @@ as long as that, and a minute."""
 
 from __future__ import annotations
 
+from ledger.effects import RELAY_ROW, ROW
 from loadtests.engine.catch_up import CatchUpSpec
-from loadtests.engine.effects import RELAY_ROW, ROW
 from loadtests.scenarios import Engine, Plan, Scenario
 
 GRACE_S = 60.0

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from msgspec import structs
 
+from loadtests.arrivals.profile import even
 from loadtests.engine import realtime_watchers as watching
 from loadtests.engine.api_load import ROW as READS
 from loadtests.engine.api_write import ROW as WRITES
-from loadtests.engine.arrival import even
 from loadtests.engine.bus_publisher import ROW as PUBLISHES
 from loadtests.engine.bus_subscriber import DELIVERY_ROW, END_TO_END_ROW
 from loadtests.engines import subscriber

@@ -4,8 +4,9 @@ what is said of them."""
 from __future__ import annotations
 
 from loadtests import engines
-from loadtests.engine import bus_limits, sized
+from loadtests.engine import bus_limits
 from loadtests.engine.payload_sweep import PayloadSweepSpec
+from loadtests.recording import sized
 from loadtests.scenarios import Engine, Plan, Scenario
 
 _BYTES_PER_S = 16.0 * sized.MIB

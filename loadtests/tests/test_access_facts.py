@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from load_servers import Api as LaxApi
 
+from checks import access as access_facts
+from checks.access import CALLERS, EVERYBODY, ROW, Action, Answer, Api, Item, Matrix, actions, forged
 from infra.target import Target
-from loadtests import access_facts
-from loadtests.access_facts import CALLERS, EVERYBODY, ROW, Action, Answer, Api, Item, Matrix, actions, forged
 from reports.evidence import RunFolder
 from system import wire
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from load_servers import Api
 
-from loadtests import runner
-from loadtests.engine.creation import judge_write
-from loadtests.engine.http_client import Response
+from loadtests import run as runner
+from loadtests.clients.http import Response
+from loadtests.clients.projects import judge_write
 from reports.evidence import Load, RunFolder
 from system.wire import PROJECTS
 

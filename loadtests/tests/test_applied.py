@@ -5,19 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ledger.steps import Event, Events, Steps, drained, event_of, overlaps, sender_prefix, spans, time_all, together
 from loadtests.engine import outbox_feed
-from loadtests.engine.applied import (
-    Event,
-    Events,
-    Steps,
-    drained,
-    event_of,
-    overlaps,
-    sender_prefix,
-    spans,
-    time_all,
-    together,
-)
 from loadtests.engine.outbox_feed import batches
 from reports.evidence import Recorder
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loadtests.engine.arrival import RANDOM_MAX, Arrival, check, schedule
-from loadtests.engine.schedule import MAX_RATE_PER_S, Schedule, ScheduleError
+from loadtests.arrivals.profile import RANDOM_MAX, Arrival, check, schedule
+from loadtests.arrivals.schedule import MAX_RATE_PER_S, Schedule, ScheduleError
 
 _NS = 1_000_000_000
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from loadtests.arrival_text import arrival
-from loadtests.engine.arrival import Arrival
-from loadtests.engine.schedule import ScheduleError
+from loadtests.arrivals.grammar import arrival
+from loadtests.arrivals.profile import Arrival
+from loadtests.arrivals.schedule import ScheduleError
 from reports.evidence import Load, Recorder, RunFolder, Second
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from loadtests.engine import arrivals, numbered
+from ledger import received
+from loadtests.clients import payload
 from loadtests.engine.bus_subscriber import BusSubscriberSpec, Subscriber
-from loadtests.engine.ranges import RangeSet
+from reports.evidence.range_set import RangeSet
 
 S = 1_000_000_000
 MS = 1_000_000
@@ -30,7 +31,7 @@ def _deliver(
 ) -> None:  # fmt: skip
     subscriber.on_delivery(
         subject,
-        numbered.head(1, number, intended_ns) + b"...",
+        payload.head(1, number, intended_ns) + b"...",
         sequence,
         WALL + intended_ns + stored_ms * MS,
         WALL + intended_ns + received_ms * MS,
@@ -86,8 +87,8 @@ def test_other_messages_in_the_stream_are_counted_apart(subscriber: Subscriber) 
 def test_more_disorder_than_memory_allows_is_said_and_proves_nothing(
     subscriber: Subscriber, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(arrivals, "RangeSet", lambda: RangeSet(max_ranges=2))
-    subscriber.arrivals = arrivals.Arrivals()
+    monkeypatch.setattr(received, "RangeSet", lambda: RangeSet(max_ranges=2))
+    subscriber.arrivals = received.Arrivals()
     for sequence, number in enumerate((0, 2, 4, 6), 1):
         _deliver(subscriber, sequence, number, 1 * S)
     assert subscriber.problem is not None

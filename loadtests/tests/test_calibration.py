@@ -10,10 +10,10 @@ import pytest
 from load_servers import NatsServer
 
 from infra import target as targets
-from loadtests import calibration
-from loadtests.calibration import CalibrationError, Cores
 from loadtests.engine import load_stream
 from loadtests.engine.process import EngineError
+from loadtests.search import calibration
+from loadtests.search.calibration import CalibrationError, Cores
 
 BEFORE = "cpu  300 0 0 700 0 0 0 0 0 0\ncpu0 100 0 0 300 0 0 0 0 0 0\ncpu1 200 0 0 400 0 0 0 0 0 0\nintr 1 2\n"
 AFTER = "cpu  410 0 0 715 5 0 10 60 0 0\ncpu0 150 0 0 310 5 0 5 30 0 0\ncpu1 260 0 0 405 0 0 5 30 0 0\nintr 2 3\n"

@@ -12,12 +12,12 @@ import pytest
 from load_servers import DEADLINE_S, NatsServer
 from msgspec import structs
 
-from infra import bus_alone
 from infra import target as targets
-from infra.options import DEFAULTS
+from infra.fabric.process import bus_alone
 from infra.parts import nats
 from infra.target import Target
-from loadtests import runner
+from infra.topology.options import DEFAULTS
+from loadtests import run as runner
 from loadtests.engine.connection_holder import Holder, servers_say
 from reports.evidence import RunFolder
 

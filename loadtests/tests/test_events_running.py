@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from infra.fabric.process import System
-from loadtests import runner
-from reports import ledger
+from infra.fabric.process.system import System
+from loadtests import run as runner
 from reports.evidence import Load, RunFolder
+from reports.findings import ledger
 from reports.model import LedgerResult
 
 pytestmark = pytest.mark.running

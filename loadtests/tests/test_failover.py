@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from loadtests.engine.failover import Nearest
-from loadtests.engine.http_client import Answer, Done, HttpClient, RequestError, Response
+from loadtests.clients.http import Answer, Done, HttpClient, RequestError, Response
+from loadtests.clients.nearest import Nearest
 from reports.evidence import Outcome
 
 
@@ -60,7 +60,7 @@ def test_what_may_have_been_taken_is_not_sent_again_but_the_next_goes_elsewhere(
 
 
 def test_it_comes_home_when_home_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("loadtests.engine.failover.AWAY_FOR_S", 0.0)
+    monkeypatch.setattr("loadtests.clients.nearest.AWAY_FOR_S", 0.0)
     home = Region("iad", "fail")
 
     async def run() -> list[str]:

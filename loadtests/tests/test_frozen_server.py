@@ -16,18 +16,18 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from loadtests.engine.arrival import Arrival
-from loadtests.engine.http_client import Answer, HttpClient, Response
-from loadtests.engine.live import Stat
+from loadtests.arrivals.profile import Arrival
+from loadtests.arrivals.schedule import Schedule
+from loadtests.clients.http import Answer, HttpClient, Response
 from loadtests.engine.process import Control
 from loadtests.engine.requests import Ended, Kind, RequestsSpec, run_requests
-from loadtests.engine.schedule import Schedule
-from loadtests.engine.tally import Tally, merge_parts, read_parts
-from reports.claims import load_claims
+from loadtests.recording.live import Stat
+from loadtests.recording.tally import Tally, merge_parts, read_parts
 from reports.evidence import Fingerprint, Load, Run, percentile_ms
-from reports.loaded import Evidence
-from reports.policy import load_policy
-from reports.verdict import judge
+from reports.findings.loaded import Evidence
+from reports.policy.claims import load_claims
+from reports.policy.policy import load_policy
+from reports.verdict.verdict import judge
 
 ROW = "api.read_p99"
 MS = 1_000_000

@@ -12,8 +12,8 @@ import msgspec
 import pytest
 from load_servers import DEADLINE_S, wait_until
 
-from infra import processes
-from loadtests.engine.host import HostSpec, Processes, _Total, sample
+from infra.machine import processes
+from infra.machine.sampler import HostSpec, Processes, _Total, sample
 from reports.evidence import RunFolder
 
 KTHREAD = 0x0020_0000
@@ -131,7 +131,7 @@ def test_it_watches_until_it_is_told_to_stop(tmp_path: Path) -> None:
     )
     marked = {**os.environ, "COVENANT_RUN_ID": run_id, "COVENANT_KIND": "api"}
     burner = subprocess.Popen([sys.executable, "-c", "while True: pass"], env=marked)
-    watcher = subprocess.Popen([sys.executable, "-m", "loadtests.engine.host", str(spec)])
+    watcher = subprocess.Popen([sys.executable, "-m", "infra.machine.sampler", str(spec)])
     try:
         wait_until(lambda: any(each.by_kind.get("api", 0) > 0 for each in folder.host_samples()), "CPU of the kind api")
     finally:
@@ -152,7 +152,7 @@ def test_it_does_not_outlive_a_run_that_is_killed(tmp_path: Path) -> None:
         msgspec.json.encode(HostSpec(folder=str(folder.path), run_id="r", disk=str(tmp_path), interval_s=0.1))
     )
     starts = "import subprocess, sys; print(subprocess.Popen(sys.argv[1:]).pid, flush=True); sys.stdin.read()"
-    command = [sys.executable, "-c", starts, sys.executable, "-m", "loadtests.engine.host", str(spec)]
+    command = [sys.executable, "-c", starts, sys.executable, "-m", "infra.machine.sampler", str(spec)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as run:
         assert run.stdout is not None
         watcher = processes.record(int(run.stdout.readline()))

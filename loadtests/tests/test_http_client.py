@@ -12,8 +12,8 @@ import trustme
 import uvloop
 from load_servers import CLIENT, Api
 
-from loadtests.engine.http_client import Answer, HttpClient, RequestError, Response
-from loadtests.engine.sign_in import ApiClient
+from loadtests.clients.http import Answer, HttpClient, RequestError, Response
+from loadtests.clients.sign_in import ApiClient
 
 LONG_S = 20.0
 SHORT_S = 0.15

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadtests.engine.schedule import ScheduleError
-from loadtests.knee import Search
+from loadtests.arrivals.schedule import ScheduleError
+from loadtests.search.knee import Search
 from reports.evidence import StepOutcome
 
 Try = tuple[float, StepOutcome]

@@ -11,12 +11,12 @@ from typing import Any
 import msgspec
 import pytest
 
-import knee_run
 import reports
-import runs
-from infra.session import StepFailed
-from loadtests.knee import Search
+from commands.run import knee as knee_run
+from commands.run import steps as runs
+from commands.run.session import StepFailed
 from loadtests.scenarios import scenarios
+from loadtests.search.knee import Search
 from reports.evidence import Fingerprint, HostSample, Knee, Load, Moment, Operation, Recorder, Run, RunFolder
 from reports.model import Report
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from load_servers import DEADLINE_S, Api
 
-from loadtests import runner
+from loadtests import run as runner
 from reports.evidence import Load, RunFolder, merge, percentile_ms
 from system.wire import REGIONS
 
@@ -72,8 +72,8 @@ def test_failures_are_counted_and_named(api: Api, make_target: Callable[..., Pat
 
 _MASTER_AND_WORKER = """
 from locust.env import Environment
-from loadtests.engine.live import LiveStats
-from loadtests.locust_stats import Shown
+from loadtests.recording.live import LiveStats
+from loadtests.display.stats import Shown
 from locust.stats import setup_distributed_stats_event_listeners
 
 worker, master = Environment(), Environment()

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from load_servers import Api, NatsServer
 
-from infra.fabric.process import System
-from loadtests import runner
+from infra.fabric.process.system import System
+from loadtests import run as runner
 from reports.evidence import RunFolder
 
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadtests.engine import nats_wire
-from loadtests.engine.jetstream import ack_outcome, delivery
-from loadtests.engine.numbered import MIN_PAYLOAD_BYTES, head, read
+from loadtests.clients import nats_wire
+from loadtests.clients.jetstream import ack_outcome, delivery
+from loadtests.clients.payload import MIN_PAYLOAD_BYTES, head, read
 
 
 class Heard:

@@ -7,8 +7,8 @@ import time
 
 import uvloop
 
-from loadtests.engine.pacer import Alarm, Pacer
-from loadtests.engine.schedule import Schedule
+from loadtests.arrivals.pacer import Alarm, Pacer
+from loadtests.arrivals.schedule import Schedule
 
 DEADLINE_S = 20.0
 

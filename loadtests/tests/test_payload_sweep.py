@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 from load_servers import NatsServer
 from nats.js.api import StreamConfig
 
-from loadtests import runner
-from loadtests.engine import bus_limits, sized
+from loadtests import run as runner
+from loadtests.engine import bus_limits
 from loadtests.engine.bus_subscriber import BusSubscriberSpec
 from loadtests.engine.payload_sweep import joined
-from loadtests.engine.sized import MIB, SIZES, Message
 from loadtests.engine.sized_subscriber import SizedSubscriber
-from loadtests.engine.tally import Part, PartSecond
+from loadtests.recording import sized
+from loadtests.recording.sized import MIB, SIZES, Message
+from loadtests.recording.tally import Part, PartSecond
 from reports.evidence import Count, Latencies, Recorder, RunFolder
 
 SPEC = BusSubscriberSpec(

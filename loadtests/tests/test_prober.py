@@ -20,8 +20,8 @@ from load_servers import DEADLINE_S, LOAD, Api, NatsServer, wait_until
 
 from infra import target as targets
 from infra.target import Target
+from loadtests.clients.sign_in import ApiClient
 from loadtests.engine.prober import ProberSpec
-from loadtests.engine.sign_in import ApiClient
 from reports.evidence import Probe, RunFolder
 from system.wire import PROJECTS, PROJECTS_STREAM, TOKENS
 

@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadtests.engine import numbered, publish_modes
-from loadtests.engine.flights import Flights, Run
-from loadtests.engine.nats_wire import Parser
-from loadtests.engine.publish_modes import Ended, Mode, ModeName
+from loadtests.clients import payload as numbered
+from loadtests.clients import publish_modes
+from loadtests.clients.nats_wire import Parser
+from loadtests.clients.publish_modes import Ended, Mode, ModeName
+from loadtests.recording.flights import Flights, Run
 
 INBOX = b"_INBOX_load.abc"
 PUB_ACK = b'{"stream":"LOAD","seq":7}'

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadtests.engine.arrivals import Arrivals
-from loadtests.engine.ranges import RangeSet, TooManyRanges
+from ledger.received import Arrivals
+from reports.evidence.range_set import RangeSet, TooManyRanges
 
 numbers = st.lists(st.integers(0, 60), max_size=80)
 

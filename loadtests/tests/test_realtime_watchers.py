@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from load_servers import Api
 
-from loadtests import runner
+from loadtests import run as runner
 from loadtests.engine import realtime_watchers
 from loadtests.engine.realtime_watchers import Feed, read_event
 from loadtests.scenarios import realtime_watchers as scenario

@@ -17,7 +17,7 @@ import psutil
 import pytest
 from load_servers import DEADLINE_S, Api, NatsServer, wait_until
 
-from loadtests import runner
+from loadtests import run as runner
 from loadtests.scenarios import MAX_USERS, scenarios
 from reports.evidence import Hop, Load, RunFolder, percentile_ms
 from system.wire import COUNTRIES, PROJECTS, REGIONS

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from infra import processes
-from infra.fabric.process import System
-from infra.second_api import requests_in
-from loadtests import runner
+from infra.fabric.process.second_api import requests_in
+from infra.fabric.process.system import System
+from infra.machine import processes
+from loadtests import run as runner
 from loadtests.engine.scaler import Served, words
 from reports.evidence import RunFolder
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadtests.engine.schedule import (
+from loadtests.arrivals.schedule import (
     MAX_DURATION_S,
     MAX_RATE_PER_S,
     Schedule,

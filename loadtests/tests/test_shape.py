@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadtests.engine import numbered
+from loadtests.clients import payload as numbered
+from loadtests.clients.ordered_consumer import Deliveries, Shape
 from loadtests.engine.bus_subscriber import BusSubscriberSpec, Subscriber
-from loadtests.engine.ordered_consumer import Deliveries, Shape
 
 WALL = 1_700_000_000_000_000_000
 SPEC = BusSubscriberSpec(

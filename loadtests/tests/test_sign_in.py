@@ -9,9 +9,9 @@ import uvloop
 from load_servers import CLIENT, DEADLINE_S, Api
 
 from infra.target import Login
-from loadtests.engine import sign_in
-from loadtests.engine.http_client import HttpClient
-from loadtests.engine.sign_in import ApiClient, SignInError
+from loadtests.clients import sign_in
+from loadtests.clients.http import HttpClient
+from loadtests.clients.sign_in import ApiClient, SignInError
 from system.wire import PROJECTS, TOKENS
 
 

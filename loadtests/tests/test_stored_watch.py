@@ -5,7 +5,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from loadtests.engine import arrival, stored_watch
+from loadtests.arrivals import profile as arrival
+from loadtests.engine import stored_watch
 from loadtests.engine.stored_watch import Stored, StoredWatchSpec, events_in, instant_ns
 
 _S = 1_000_000_000

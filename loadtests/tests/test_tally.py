@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadtests.engine.live import LiveStats
-from loadtests.engine.schedule import Schedule
-from loadtests.engine.tally import Part, Tally, merge_parts
+from loadtests.arrivals.schedule import Schedule
+from loadtests.recording.live import LiveStats
+from loadtests.recording.tally import Part, Tally, merge_parts
 from reports.evidence import Load, Outcome, Rate, percentile_ms
 
 S = 1_000_000_000

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 from reports.evidence import HostSample, Latencies, percentile_ms
-from reports.loaded import Evidence, Trial
+from reports.findings.loaded import Evidence, Trial
+from reports.findings.recovery import recoveries, redundancy_s
 from reports.model import Report
-from reports.recovery import recoveries, redundancy_s
 from reports.render.vega import WIDTH, Spec, colour, seconds_axis, svg
 
 _PERCENTS = [0, 10, 25, 50, 60, 70, 75, 80, 85, 90, 92, 94, 95, 96, 97, 98, 98.5, 99]

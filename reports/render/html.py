@@ -14,10 +14,11 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
-from reports.ledger import hop_name
-from reports.loaded import Evidence
+from reports import words
+from reports.findings.ledger import hop_name
+from reports.findings.loaded import Evidence
 from reports.model import Report, Row
-from reports.render import charts, knees, words
+from reports.render import charts, knees
 
 LIMIT_BYTES = 3_000_000
 _WHY_MAX = {"PASS": 90, "FAIL": 150, "INVALID": 150, "INCONCLUSIVE": 150}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 
+from reports import words
 from reports.model import Report, Row
-from reports.render import words
 
 
 def _case(row: Row, report: Report) -> TestCase:

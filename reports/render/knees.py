@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from reports import words
 from reports.evidence import Knee, StepOutcome
-from reports.render import words
 from reports.render.vega import WIDTH, Spec, colour, svg
 
 _OUTCOMES: dict[StepOutcome, tuple[str, str, str]] = {

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from reports import words
 from reports.model import ExperimentResult, Report
-from reports.render import words
 
 _WHY_MAX = 200
 

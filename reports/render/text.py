@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from reports import words
 from reports.model import Report, Verdict
-from reports.render import words
 
 _STYLES: dict[Verdict, str] = {
     "PASS": "green",

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from synthetic_run import Story, write_run
 
-from reports.loaded import Evidence, load
+from reports.findings.loaded import Evidence, load
 
 settings.register_profile("busy-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy-machine")

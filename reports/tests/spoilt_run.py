@@ -5,12 +5,12 @@ from __future__ import annotations
 import msgspec
 from synthetic_run import at, latencies
 
-from reports.claims import load_claims
 from reports.evidence import Hop, HostSample, Operation, Proof
-from reports.loaded import Evidence
+from reports.findings.loaded import Evidence
 from reports.model import Report, Row
-from reports.policy import load_policy
-from reports.verdict import judge
+from reports.policy.claims import load_claims
+from reports.policy.policy import load_policy
+from reports.verdict.verdict import judge
 
 CLAIMS = load_claims()
 POLICY = load_policy(claims=CLAIMS)

@@ -11,14 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from synthetic_run import SECOND, Story, at, latencies, write_run
 
-from reports import ceiling
-from reports.claims import load_claims
+from reports import words
 from reports.evidence import Calibration, HostSample, Rate
-from reports.loaded import Evidence, load
+from reports.findings import ceiling
+from reports.findings.loaded import Evidence, load
 from reports.model import Report, Row
-from reports.policy import load_policy
-from reports.render import words
-from reports.verdict import exit_code, judge
+from reports.policy.claims import load_claims
+from reports.policy.policy import load_policy
+from reports.verdict.verdict import exit_code, judge
 
 CLAIMS = load_claims()
 POLICY = load_policy(claims=CLAIMS)

@@ -8,12 +8,12 @@ import pytest
 from msgspec import structs
 from synthetic_run import Story, run_record
 
-from reports.claims import load_claims
 from reports.evidence import Connections, Recorder
-from reports.loaded import Evidence
+from reports.findings.loaded import Evidence
 from reports.model import Row
-from reports.policy import load_policy
-from reports.verdict import judge
+from reports.policy.claims import load_claims
+from reports.policy.policy import load_policy
+from reports.verdict.verdict import judge
 
 LIMIT = "20,000 open files in each of 3 brokers (ulimit -Hn)"
 

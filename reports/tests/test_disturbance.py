@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from reports.evidence import HostSample
-from reports.host import disturbance, percentile, summary, within
-from reports.policy import load_policy
+from reports.findings.host import disturbance, percentile, summary, within
+from reports.policy.policy import load_policy
 
 LIMITS = load_policy().host
 SECOND = 1_000_000_000

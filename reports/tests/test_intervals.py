@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reports.evidence import Recorder, percentile_ms
-from reports.intervals import bound_without_a_miss, percentile_interval_ms, share_interval
+from reports.findings.intervals import bound_without_a_miss, percentile_interval_ms, share_interval
 
 
 def _chance(below_first: int, below_last: int, count: int, share: float) -> float:

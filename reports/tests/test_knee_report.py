@@ -10,8 +10,6 @@ import pytest
 from synthetic_run import SECOND, START, Story, latencies, run_record, write_run
 
 import reports
-from reports import knee
-from reports.claims import load_claims
 from reports.evidence import (
     HostSample,
     Knee,
@@ -24,11 +22,13 @@ from reports.evidence import (
     StepOutcome,
     StepRow,
 )
-from reports.loaded import Evidence
+from reports.findings.loaded import Evidence
 from reports.model import Document, Report, Verdict
-from reports.policy import load_policy
+from reports.policy.claims import load_claims
+from reports.policy.policy import load_policy
 from reports.render.text import to_text
-from reports.verdict import judge
+from reports.verdict import knee
+from reports.verdict.verdict import judge
 
 POLICY = load_policy()
 

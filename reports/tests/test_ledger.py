@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reports import ranges
-from reports.evidence import Hop, Outcome, Span, Write
-from reports.ledger import check
+from reports.evidence import Hop, Outcome, Span, Write, ranges
+from reports.findings.ledger import check
 from reports.model import HopResult
 
 FAULT = 10_000_000_000

@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 import reports
-from reports.claims import REGIONS, ClaimError, RowClaim, load_claims, parse_claims
-from reports.policy import Policy, PolicyError, load_policy, parse_policy
+from reports.policy.claims import REGIONS, ClaimError, RowClaim, load_claims, parse_claims
+from reports.policy.policy import Policy, PolicyError, load_policy, parse_policy
 
 CLAIMS = load_claims()
 POLICY_TEXT = (Path(reports.__file__).with_name("policy.yaml")).read_text("utf-8")

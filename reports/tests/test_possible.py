@@ -11,15 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from synthetic_run import Story, latencies, write_run
 
-from reports import possible
-from reports.claims import load_claims
 from reports.evidence import FaultBound, Operation, Possibility, Preflight, Quorum, RegionFloor, Resource, StreamCover
 from reports.evidence.folder import EvidenceError
-from reports.loaded import Evidence, load
+from reports.findings import possible
+from reports.findings.loaded import Evidence, load
 from reports.model import Report, Row
-from reports.policy import PolicyError, load_policy, parse_policy
+from reports.policy.claims import load_claims
+from reports.policy.policy import PolicyError, load_policy, parse_policy
 from reports.render.html import to_html
-from reports.verdict import judge
+from reports.verdict.verdict import judge
 
 CLAIMS = load_claims()
 POLICY = load_policy(claims=CLAIMS)
@@ -195,7 +195,7 @@ def test_a_gate_is_never_tighter_than_before_and_never_below_the_floor(floor: fl
     ],
 )
 def test_a_wrong_allowance_is_refused(allowances: str, told: str) -> None:
-    text = (Path(possible.__file__).with_name("policy.yaml")).read_text("utf-8")
+    text = (Path(possible.__file__).parents[1] / "policy.yaml").read_text("utf-8")
     content = yaml.safe_load(text) | {"allowances": yaml.safe_load(allowances)}
     with pytest.raises(PolicyError, match=told):
         parse_policy(yaml.safe_dump(content), CLAIMS)

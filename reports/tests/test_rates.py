@@ -8,12 +8,12 @@ import msgspec
 import pytest
 from synthetic_run import Story, at, write_run
 
-from reports.claims import load_claims
 from reports.evidence import Rate
-from reports.loaded import Evidence, load
+from reports.findings.loaded import Evidence, load
 from reports.model import Row
-from reports.policy import load_policy
-from reports.verdict import judge
+from reports.policy.claims import load_claims
+from reports.policy.policy import load_policy
+from reports.verdict.verdict import judge
 
 CLAIMS = load_claims()
 POLICY = load_policy(claims=CLAIMS)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reports.evidence import Experiment, Outcome, Probe
-from reports.recovery import clocks, recoveries, recovery, redundancy_s, worst
+from reports.findings.recovery import clocks, recoveries, recovery, redundancy_s, worst
 
 SLOT = 50_000_000
 FAULT = 1_000 * SLOT

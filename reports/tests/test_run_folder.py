@@ -9,7 +9,7 @@ from synthetic_run import Story, at, fingerprint, write_run
 
 from reports.evidence import Experiment, Hop, Moment, Probe, Run, RunFolder, Span, Write
 from reports.evidence.folder import Appender, EvidenceError
-from reports.loaded import load
+from reports.findings.loaded import load
 
 
 def test_a_whole_run_comes_back(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import pytest
 
-from reports.claims import load_claims
+from reports.policy.claims import load_claims
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "seed-claims.md"
 UNTESTED = "not tested, because "

@@ -11,14 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from synthetic_run import Story, run_record
 
-from reports.claims import load_claims
 from reports.evidence import HostSample, Latencies, Load, Recorder, Second
-from reports.intervals import shift_interval, slope_interval
-from reports.loaded import Evidence
-from reports.measures.soak import BLOCKS, growth
+from reports.findings.intervals import shift_interval, slope_interval
+from reports.findings.loaded import Evidence
 from reports.model import Row
-from reports.policy import load_policy
-from reports.verdict import judge
+from reports.policy.claims import load_claims
+from reports.policy.policy import load_policy
+from reports.verdict.measures.soak import BLOCKS, growth
+from reports.verdict.verdict import judge
 
 SECOND = 1_000_000_000
 HOUR = 3600

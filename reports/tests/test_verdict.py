@@ -23,10 +23,10 @@ from spoilt_run import (
 from synthetic_run import at, latencies
 
 from reports.evidence import BrowserTest, Count, Hop, Moment, Operation, Write
-from reports.loaded import Evidence
+from reports.findings.loaded import Evidence
 from reports.model import Verdict
-from reports.render.words import headline, measured
-from reports.verdict import exit_code
+from reports.verdict.verdict import exit_code
+from reports.words import headline, measured
 
 
 def test_a_clean_run_passes_every_judged_gate(evidence: Evidence) -> None:

@@ -10,11 +10,11 @@ from spoilt_run import CLAIMS, POLICY, doubled_effect, lost_write, report_of, ro
 from synthetic_run import SECOND, Story, at, run_record
 
 from reports.evidence import Moment
-from reports.loaded import Evidence
+from reports.findings.loaded import Evidence
 from reports.model import Verdict
-from reports.policy import Waiver
-from reports.render.words import headline
-from reports.verdict import exit_code, judge, worst_verdict
+from reports.policy.policy import Waiver
+from reports.verdict.verdict import exit_code, judge, worst_verdict
+from reports.words import headline
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reports import words
 from reports.model import Bound, Claim, Row
-from reports.render import words
 
 
 @pytest.mark.parametrize(

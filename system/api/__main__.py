@@ -15,9 +15,9 @@ from granian.server.embed import Server
 from litestar.types import ASGIApp
 
 from system import process
-from system.api.access import Tokens
 from system.api.app import create_app
-from system.api.listener import end_untaken
+from system.api.auth.access import Tokens
+from system.api.http.listener import end_untaken
 from system.api.services import Services, open_services
 from system.settings import Settings
 

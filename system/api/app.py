@@ -8,27 +8,17 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
 
 from system import wire
-from system.api import (
-    countries,
-    direct,
-    health,
-    incidents,
-    pages,
-    problems,
-    projects,
-    realtime,
-    regions,
-    sectors,
-    users,
-    wake,
-)
-from system.api.asyncapi import asyncapi
-from system.api.direct import Reads
-from system.api.messages import BODY_BYTES_MAX
-from system.api.metrics import measured, metrics
-from system.api.openapi import document, openapi
+from system.api import health, pages
+from system.api.auth.sign_in import sign_in
+from system.api.http import direct, problems
+from system.api.http.asyncapi import asyncapi
+from system.api.http.direct import Reads
+from system.api.http.messages import BODY_BYTES_MAX
+from system.api.http.metrics import measured, metrics
+from system.api.http.openapi import document, openapi
+from system.api.live import realtime, wake
+from system.api.resources import countries, incidents, projects, regions, sectors, users
 from system.api.services import Services
-from system.api.sign_in import sign_in
 
 
 def handlers() -> list[HTTPRouteHandler]:

@@ -20,8 +20,8 @@ from nats.errors import Error as NatsError
 from redis import RedisError
 
 from system import wire
-from system.api.messages import Answer, encode
-from system.api.openapi import documented
+from system.api.http.messages import Answer, encode
+from system.api.http.openapi import documented
 from system.events import bus
 from system.process import Surroundings
 from system.settings import Settings

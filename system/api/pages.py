@@ -10,7 +10,7 @@ from typing import Any
 from litestar import Request, Response, get
 from litestar.handlers import HTTPRouteHandler
 
-from system.api.messages import none_match
+from system.api.http.messages import none_match
 
 _FOLDER = Path(__file__).parents[1] / "web"
 _FILES = {

@@ -11,16 +11,16 @@ from typing import Any, cast
 
 from litestar import Request
 
-from system.api import totals
-from system.api.access import Tokens
-from system.api.door import Door
-from system.api.event_stream import Realtime
+from system.api.auth.access import Tokens
+from system.api.auth.refusals import Refusals
+from system.api.auth.token_issuer import SignIns
 from system.api.health import Bus, Health
-from system.api.hub import Hub
-from system.api.metrics import READ_AFTER
-from system.api.refusals import Refusals
-from system.api.sign_ins import SignIns
-from system.api.wakes import Wakes
+from system.api.http.door import Door
+from system.api.http.metrics import READ_AFTER
+from system.api.live.event_stream import Realtime
+from system.api.live.hub import Hub
+from system.api.live.wake_follower import Wakes
+from system.api.resources import totals
 from system.process import Surroundings
 from system.settings import Settings
 from system.store import regional

@@ -20,7 +20,7 @@ import redis
 from botocore.client import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from infra import demote, ports
+from infra.machine import demote, ports
 from infra.parts.base import binary
 from system.settings import Settings
 from system.store.migrate import migrate

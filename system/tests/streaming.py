@@ -18,15 +18,15 @@ from granian.constants import HTTPModes, Interfaces
 from granian.server.embed import Server
 
 from system import wire
-from system.api.access import Tokens
 from system.api.app import create_app
-from system.api.event_stream import Realtime
-from system.api.hub import Hub
+from system.api.auth.access import Tokens
+from system.api.live.event_stream import Realtime
+from system.api.live.hub import Hub
+from system.api.live.wake_follower import Wakes
 from system.api.services import Services, open_services
-from system.api.wakes import Wakes
 from system.domain.partitions import partitions_of
-from system.events.consumers.effect import Delivery
-from system.events.consumers.valkey import ValkeyEffect
+from system.events.consuming.effect import Delivery
+from system.events.consuming.valkey import ValkeyEffect
 from system.process import Surroundings
 from system.settings import Settings
 from system.store import regional

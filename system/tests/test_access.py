@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from system.api.access import LEEWAY_S, TOKEN_LIFE_S, InvalidToken, Tokens, bearer
+from system.api.auth.access import LEEWAY_S, TOKEN_LIFE_S, InvalidToken, Tokens, bearer
 from system.domain.access import ACTIONS, ROLES, Action, may, roles_that_may
 from system.domain.rate_limits import Buckets, burst_of
 from system.settings import SettingsError

@@ -10,10 +10,10 @@ from typing import Any, TypeVar
 import psycopg
 import pytest
 
-from system.events.consumers import guard
 from system.events.consumers.analytics import Analytics
-from system.events.consumers.guard import Admission
-from system.events.consumers.runner import Delivery
+from system.events.consuming import guard
+from system.events.consuming.guard import Admission
+from system.events.consuming.runner import Delivery
 from system.settings import Settings
 from system.store import positions
 from system.store.positions import State

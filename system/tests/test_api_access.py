@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from system import wire
-from system.api.access import Tokens
+from system.api.auth.access import Tokens
 from system.tests.api_process import SECRET, USERS, Api
 from system.tests.conftest import wait_until
 from system.tests.test_access import BAD_TOKENS

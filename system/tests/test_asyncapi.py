@@ -14,7 +14,7 @@ from litestar import Litestar
 from litestar.testing import TestClient
 
 from system import wire
-from system.api.asyncapi import asyncapi, document
+from system.api.http.asyncapi import asyncapi, document
 from system.wire import EVENT_KINDS, STREAMS, DeadLetter, Event, Project, ProjectEvent, Refusal, Stream, UserEvent
 
 DOCUMENT = msgspec.json.decode(msgspec.json.encode(document()))

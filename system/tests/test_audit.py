@@ -14,7 +14,6 @@ import psycopg
 import pyarrow.parquet as pq
 import pytest
 
-from system import audit as command
 from system.domain.chain import Broken, Entry, Tip
 from system.settings import Settings, variable
 from system.store import audit
@@ -23,6 +22,7 @@ from system.store.blocking import connect
 from system.store.connect import connect as connect_async
 from system.store.exports import ExportedAlready, ExportFile, Exports, ExportsAway
 from system.tests.conftest import BUCKET, PASSWORD, s3_client
+from system.tools import audit as command
 from system.wire import Event, Project, ProjectEvent
 
 HIGHEST = "9" * 20

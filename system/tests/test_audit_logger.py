@@ -8,14 +8,14 @@ from dataclasses import replace
 
 import pytest
 
-from system import audit as command
 from system.events.consumers import audit_logger
 from system.events.consumers.audit_logger import AuditLogger, keep_exporting
-from system.events.consumers.effect import Delivery
+from system.events.consuming.effect import Delivery
 from system.settings import Settings
 from system.store.exports import ExportFile, Exports
 from system.tests.test_audit import append, as_superuser, event, told, trail
 from system.tests.test_audit import with_s3 as with_s3
+from system.tools import audit as command
 from system.wire import PROJECTS_STREAM, USERS_STREAM, Event, Refusal, UserEvent
 
 LOG = logging.getLogger("test")

@@ -13,12 +13,12 @@ import redis
 from nats.aio.client import Client
 
 from system.domain.frames import EncodedEvent
-from system.events.consumers import dead_letters
 from system.events.consumers.analytics import Analytics
 from system.events.consumers.cache_invalidator import CacheInvalidation
-from system.events.consumers.dead_letters import Stored, replay
-from system.events.consumers.effect import Effect
-from system.events.consumers.runner import Consumer
+from system.events.consuming import dead_letters
+from system.events.consuming.dead_letters import Stored, replay
+from system.events.consuming.effect import Effect
+from system.events.consuming.runner import Consumer
 from system.events.publish import publish
 from system.process import Surroundings
 from system.settings import Settings

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 import redis
 
-from infra import clients
+from infra.site import clients
 from infra.target import Target
 from system import wire
 from system.data.countries import countries

@@ -15,8 +15,8 @@ import pytest
 import redis
 
 from system import wire
-from system.api import event_stream
-from system.api.metrics import FROM_OUTBOX
+from system.api.http.metrics import FROM_OUTBOX
+from system.api.live import event_stream
 from system.api.services import Services
 from system.domain.event_log import parse_positions
 from system.domain.partitions import ALL_PARTITIONS

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from hypothesis import given
 from hypothesis import strategies as st
 
-from system.events.consumers.guard import admit, ranges
+from system.events.consuming.guard import admit, ranges
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any, get_args
 import httpx
 import pytest
 
-from infra import clients
+from infra.site import clients
 from infra.target import Target
 from system import wire
 from system.data.countries import countries

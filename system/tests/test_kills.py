@@ -27,9 +27,9 @@ from system.domain.frames import EncodedEvent
 from system.domain.partitions import partitions_of
 from system.events import bus
 from system.events.consumers.analytics import Analytics
-from system.events.consumers.effect import Batch, Delivery
-from system.events.consumers.guard import Admission
-from system.events.consumers.runner import Consumer
+from system.events.consuming.effect import Batch, Delivery
+from system.events.consuming.guard import Admission
+from system.events.consuming.runner import Consumer
 from system.events.publish import publish
 from system.events.streams import ensure_stream
 from system.process import Surroundings

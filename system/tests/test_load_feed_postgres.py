@@ -7,7 +7,7 @@ import asyncio
 
 import pytest
 
-from loadtests.engine.applied import event_of, sender_prefix
+from ledger.steps import event_of, sender_prefix
 from loadtests.engine.outbox_feed import Outbox, prefix
 from loadtests.engine.process import EngineError
 from system.domain.frames import Opener

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from system.api.messages import encode, etag, given_or_none, if_match, none_match
-from system.api.problems import ApiError
+from system.api.http.messages import encode, etag, given_or_none, if_match, none_match
+from system.api.http.problems import ApiError
 from system.domain.rules import ProjectPatch
 
 

@@ -15,8 +15,8 @@ import psycopg
 import pytest
 
 from system.events.consumers import notifications
-from system.events.consumers.effect import Delivery
 from system.events.consumers.notifications import Notifications, Sender
+from system.events.consuming.effect import Delivery
 from system.events.push import HttpPush, Push, PushFailed
 from system.process import Backoff, Surroundings
 from system.settings import Settings

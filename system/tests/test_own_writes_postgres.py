@@ -13,7 +13,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from infra import demote
+from infra.machine import demote
 from infra.parts.base import binary
 from system.process import Surroundings
 from system.settings import Settings

@@ -12,7 +12,7 @@ import pytest
 from nats.aio.client import Client
 from nats.errors import NoRespondersError
 
-from infra import ports
+from infra.machine import ports
 from system.events import cursors, mirrors, promote, streams
 from system.events.mirrors import NotAMirror
 from system.events.publish import publish

@@ -10,9 +10,9 @@ from typing import Any
 import psycopg
 
 from system import wire
-from system.api import refusals as module
-from system.api.metrics import REFUSALS_DROPPED
-from system.api.refusals import Refusals, route_of
+from system.api.auth import refusals as module
+from system.api.auth.refusals import Refusals, route_of
+from system.api.http.metrics import REFUSALS_DROPPED
 from system.process import Surroundings
 from system.settings import Settings
 from system.store.primary import NotWritten, OutcomeUnknown, Primary

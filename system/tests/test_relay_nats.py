@@ -18,7 +18,7 @@ from nats.js.errors import NotFoundError
 
 from system.domain.partitions import partitions_of
 from system.events import bus, metrics, relay, streams
-from system.events.consumers.recover import read_stream
+from system.events.consuming.recover import read_stream
 from system.events.relay import Lane
 from system.events.streams import ensure_stream
 from system.process import Surroundings

@@ -15,7 +15,7 @@ import asyncpg
 import pytest
 from nats.aio.client import Client
 
-from infra import ports
+from infra.machine import ports
 from infra.parts.base import binary
 from system.events import relay, streams
 from system.settings import Settings

@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from system.events import metrics
-from system.events.consumers.report import Reporter
+from system.events.consuming.report import Reporter
 from system.process import Surroundings
 from system.settings import Settings
 from system.store.connect import connect_primary

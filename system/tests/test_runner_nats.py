@@ -14,10 +14,10 @@ from nats.js.errors import NotFoundError
 
 from system.domain.frames import EncodedEvent
 from system.events import bus
-from system.events.consumers import dead_letters, guard, runner
-from system.events.consumers.effect import Batch, Delivery
-from system.events.consumers.guard import Admission
-from system.events.consumers.runner import Consumer
+from system.events.consuming import dead_letters, guard, runner
+from system.events.consuming.effect import Batch, Delivery
+from system.events.consuming.guard import Admission
+from system.events.consuming.runner import Consumer
 from system.events.publish import publish
 from system.events.streams import ensure_dead_letters, ensure_durable, ensure_stream
 from system.process import Surroundings

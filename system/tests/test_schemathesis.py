@@ -19,7 +19,7 @@ from schemathesis.specs.openapi.checks import (
 
 from system import wire
 from system.api.app import handlers
-from system.api.openapi import document
+from system.api.http.openapi import document
 from system.tests import api_process
 from system.tests.api_process import Api
 

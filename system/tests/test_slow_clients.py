@@ -14,8 +14,8 @@ import pytest
 import redis
 
 from system import wire
-from system.api.listener import end_untaken
-from system.api.metrics import SLOW_DROPPED
+from system.api.http.listener import end_untaken
+from system.api.http.metrics import SLOW_DROPPED
 from system.events.consumers.frontend_realtime import RealtimeFeed
 from system.settings import Settings
 from system.tests import streaming

@@ -16,8 +16,8 @@ from nats.js.errors import NotFoundError
 
 from system.domain.frames import EncodedEvent, Opener
 from system.events import bus
-from system.events.consumers.pull import Puller, Refused
-from system.events.consumers.recover import read_missing
+from system.events.consuming.pull import Puller, Refused
+from system.events.consuming.recover import read_missing
 from system.events.publish import publish
 from system.events.streams import ensure_dead_letters, ensure_durable, ensure_stream
 from system.process import Surroundings

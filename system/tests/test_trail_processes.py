@@ -19,7 +19,6 @@ import msgspec
 import pytest
 from nats.js.errors import NotFoundError
 
-from system import audit as command
 from system.domain import frames
 from system.domain.frames import EncodedEvent
 from system.events import bus, streams
@@ -34,6 +33,7 @@ from system.tests.test_audit import with_s3 as with_s3
 from system.tests.test_audit_logger import refusal
 from system.tests.test_notifications import PushServer, execute
 from system.tests.test_notifications import push_server as push_server
+from system.tools import audit as command
 from system.wire import STREAMS, Event
 
 LOG = logging.getLogger("test")

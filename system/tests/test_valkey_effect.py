@@ -12,12 +12,12 @@ from typing import ClassVar
 import pytest
 import redis
 
-from system.events.consumers import valkey as valkey_effect
 from system.events.consumers.cache_invalidator import CacheInvalidation
-from system.events.consumers.effect import Batch, Delivery
 from system.events.consumers.frontend_realtime import RealtimeFeed
 from system.events.consumers.mobile_sync import WakeUp
-from system.events.consumers.valkey import ValkeyEffect
+from system.events.consuming import valkey as valkey_effect
+from system.events.consuming.effect import Batch, Delivery
+from system.events.consuming.valkey import ValkeyEffect
 from system.settings import Settings
 from system.store import feed, positions, regional, wake_feed
 from system.store.feed import FEED, encode

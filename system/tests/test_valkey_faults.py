@@ -14,11 +14,11 @@ import pytest
 import redis
 
 from system.domain.frames import Fault
-from system.events.consumers.dead_letters import DeadLetterOffice
-from system.events.consumers.effect import Batch, Delivery
-from system.events.consumers.guard import Admission
-from system.events.consumers.persist import Persister
-from system.events.consumers.valkey import ValkeyEffect
+from system.events.consuming.dead_letters import DeadLetterOffice
+from system.events.consuming.effect import Batch, Delivery
+from system.events.consuming.guard import Admission
+from system.events.consuming.persist import Persister
+from system.events.consuming.valkey import ValkeyEffect
 from system.process import Surroundings
 from system.settings import Settings
 from system.store.regional import keys_of

@@ -13,9 +13,9 @@ import pytest
 import redis
 
 from system import wire
-from system.api import wakes
+from system.api.live import wake_follower
+from system.api.live.wake import WAIT_MAX_S, changed_since
 from system.api.services import Services
-from system.api.wake import WAIT_MAX_S, changed_since
 from system.events.consumers.mobile_sync import WakeUp as WakeUpEffect
 from system.settings import Settings
 from system.tests import streaming
@@ -184,7 +184,7 @@ def test_all_are_answered_when_the_process_is_told_to_end(servers: Servers) -> N
 
 
 def test_there_is_a_limit_for_each(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wakes, "WAITING_A_CLIENT_MAX", 1)
+    monkeypatch.setattr(wake_follower, "WAITING_A_CLIENT_MAX", 1)
 
     async def work(world: World) -> None:
         first = asyncio.create_task(world.ask("wait_s=25", client_id="a"))

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from nats.aio.client import Client
 
-from infra import bus_users
+from infra.machine.ports import PortBlock
 from infra.parts.base import binary
-from infra.ports import PortBlock
+from infra.site import bus_users
 from system.events import bus
 from system.process import Surroundings
 from system.settings import Settings

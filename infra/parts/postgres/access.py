@@ -6,10 +6,10 @@ from urllib.parse import quote, urlencode
 
 import psycopg
 
-from infra import certificates
 from infra.parts.postgres.configuration import KIND
-from infra.site import Place
-from infra.topology import Node
+from infra.site import certificates
+from infra.site.site import Place
+from infra.topology.model import Node
 
 DATABASE = "covenant"
 _CONNECT_WITHIN_S = 3

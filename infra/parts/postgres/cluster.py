@@ -12,11 +12,11 @@ from typing import Any
 
 import psycopg
 
-from infra import certificates
 from infra.parts.postgres.access import dsn
 from infra.parts.postgres.configuration import KIND
-from infra.site import Place
-from infra.topology import Node
+from infra.site import certificates
+from infra.site.site import Place
+from infra.topology.model import Node
 
 _PROMOTE_WITHIN_S = 45.0
 """The lost primary's lease (20 s) has to run out first, unless somebody releases it."""

@@ -11,10 +11,10 @@ from typing import Any
 
 import msgspec
 
-from infra import certificates
-from infra.options import Options
-from infra.site import Place
-from infra.topology import Node
+from infra.site import certificates
+from infra.site.site import Place
+from infra.topology.model import Node
+from infra.topology.options import Options
 
 KIND = "postgres"
 ARCHIVER = "archiver"

@@ -12,7 +12,7 @@ from typing import ClassVar
 import psutil
 import yaml
 
-from infra import processes
+from infra.machine import processes
 from infra.parts.base import Part, binary
 from infra.parts.postgres.cluster import member_state
 from infra.parts.postgres.configuration import KIND, configuration

@@ -13,8 +13,8 @@ import asyncpg
 
 from system import process
 from system.domain.totals import deltas_of
-from system.events.consumers.postgres import PostgresEffect
-from system.events.consumers.runner import main_of
+from system.events.consuming.postgres import PostgresEffect
+from system.events.consuming.runner import main_of
 from system.store import rollups
 from system.wire import CountryEvent, Event, ProjectEvent
 

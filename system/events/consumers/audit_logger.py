@@ -16,8 +16,8 @@ import asyncpg
 import psycopg
 
 from system import process
-from system.events.consumers.postgres import PostgresEffect
-from system.events.consumers.runner import main_of
+from system.events.consuming.postgres import PostgresEffect
+from system.events.consuming.runner import main_of
 from system.process import Surroundings
 from system.settings import Settings
 from system.store import audit
@@ -41,9 +41,9 @@ class AuditLogger(PostgresEffect):
 def keep_exporting(settings: Settings, log: logging.Logger, wait: Callable[[float], bool]) -> None:
     """Export at once and then again and again; `wait` is given seconds and says whether to end."""
     # Importing S3 and Parquet takes longer than all the rest of the start.
-    from system.audit import ExportBusy, export_new
     from system.domain.chain import Broken
     from system.store.exports import ExportsAway
+    from system.tools.audit import ExportBusy, export_new
 
     around = Surroundings(log)
     broken: set[str] = set()

@@ -12,8 +12,8 @@ import sys
 from typing import ClassVar
 
 from system import process
-from system.events.consumers.runner import main_of
-from system.events.consumers.valkey import ValkeyEffect
+from system.events.consuming.runner import main_of
+from system.events.consuming.valkey import ValkeyEffect
 from system.store.totals_cache import INVALIDATE, INVALIDATOR, TOTALS
 
 

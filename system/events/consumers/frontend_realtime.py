@@ -1,5 +1,5 @@
 """`python -m system.events.consumers.frontend_realtime`: once a region; put every event into the region's feed,
-exactly once. The API's processes send it on from there to whoever has subscribed (`system.api.realtime`).
+exactly once. The API's processes send it on from there to whoever has subscribed (`system.api.live.realtime`).
 
 A Valkey that has been emptied has lost the feed with the positions; subscribers get from the outbox what is missing.
 """
@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from system import process
-from system.events.consumers.runner import main_of
-from system.events.consumers.valkey import ValkeyEffect
+from system.events.consuming.runner import main_of
+from system.events.consuming.valkey import ValkeyEffect
 from system.store.feed import APPEND, FEED, append_arguments
 from system.wire import Event
 

@@ -1,6 +1,6 @@
 """`python -m system.events.consumers.mobile_sync`: once a region; tell the region's devices that there is something
 new, exactly once for each event: positions that they compare with their own, and a notice to those who wait
-(`system.api.wake`).
+(`system.api.live.wake`).
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ import sys
 from typing import ClassVar
 
 from system import process
-from system.events.consumers.runner import main_of
-from system.events.consumers.valkey import ValkeyEffect
+from system.events.consuming.runner import main_of
+from system.events.consuming.valkey import ValkeyEffect
 from system.store.wake_feed import CHANGED, MOBILE_SYNC, NOTIFY
 
 

@@ -19,10 +19,10 @@ from prometheus_client import Counter, Gauge
 
 from system import process
 from system.domain.notices import again_after_s, notification_of
-from system.events.consumers.effect import Batch, Delivery
-from system.events.consumers.guard import Admission
-from system.events.consumers.postgres import PostgresEffect
-from system.events.consumers.runner import main_of
+from system.events.consuming.effect import Batch, Delivery
+from system.events.consuming.guard import Admission
+from system.events.consuming.postgres import PostgresEffect
+from system.events.consuming.runner import main_of
 from system.events.push import HttpPush, Push, PushFailed
 from system.process import Backoff, Surroundings
 from system.settings import Settings

@@ -1,0 +1,1 @@
+"""Faults of stored data: a table dropped by mistake."""

@@ -1,0 +1,1 @@
+"""Faults of the links between regions, and of what needs them."""

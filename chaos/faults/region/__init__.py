@@ -1,0 +1,1 @@
+"""The loss of a whole region, and the way back."""

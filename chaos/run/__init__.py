@@ -1,0 +1,1 @@
+"""One experiment's run: found, started, measured, and waited for until the system is calm again."""

@@ -1,0 +1,1 @@
+"""Facts about a running system that no load makes: what it holds, who may do what, what protects it."""

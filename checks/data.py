@@ -1,0 +1,55 @@
+"""What the database holds, counted by SQL as the observer: the evidence of the data rows."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import LiteralString
+
+import psycopg
+
+from infra.target import Target
+from ledger.observe.rollups import HOW, UNEQUAL_GROUPS
+from reports.evidence import Count, RunFolder
+
+_ANSWER_WITHIN_MS = 10_000
+
+# Contribution is 0.001% of GDP, to the cent of a million: 0.01 per billion.
+_CONTRIBUTION_OFF = (
+    "SELECT count(*) FROM countries WHERE contribution_usd_millions <> round(gdp_usd_billions * 0.01, 2)"
+)
+
+
+def record(target: Target, folder: RunFolder) -> None:
+    """Count countries and projects and check their totals, on a system that nobody writes to meanwhile.
+
+    Raises psycopg.Error when the database does not answer.
+    """
+    with psycopg.connect(target.observer_dsn, options=f"-c statement_timeout={_ANSWER_WITHIN_MS}") as link:
+
+        def number(query: LiteralString) -> Decimal:
+            row = link.execute(query).fetchone()
+            return Decimal(row[0]) if row else Decimal("NaN")
+
+        countries = number("SELECT count(*) FROM countries")
+        projects = number("SELECT count(*) FROM projects")
+        wrong = number(_CONTRIBUTION_OFF)
+        apart = number(UNEQUAL_GROUPS)
+    with folder.facts() as facts:
+        facts.add(
+            Count(row="data.countries", value=float(countries), unit="countries", how="SELECT count(*) FROM countries"),
+            Count(
+                row="data.countries",
+                value=float(wrong),
+                unit="countries",
+                how="contribution differs from 0.001% of GDP, to the cent",
+                ok=wrong == 0,
+            ),
+            Count(row="data.projects", value=float(projects), unit="projects", how="SELECT count(*) FROM projects"),
+            Count(
+                row="data.projects",
+                value=float(apart),
+                unit="groups",
+                how=HOW,
+                ok=apart == 0,
+            ),
+        )

@@ -1,0 +1,87 @@
+"""The search for a system's secrets where none may stand: logs, command lines, evidence, files that others may read.
+
+What is found is told by the secret's name and the place, never by itself.
+"""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+import psutil
+
+from infra.fabric.process.system import System
+from infra.site.site import Site
+
+_LONG_ENOUGH = 16
+"""Shorter ones could stand somewhere by chance; none of ours is."""
+_FILE_MAX_BYTES = 8 * 1024 * 1024
+_DATA = {"data", "store"}
+"""Folders of databases, searched for by nobody: they hold what their owners put there."""
+
+
+def everywhere(system: System, run_folder: Path) -> dict[str, list[str]]:
+    """Place -> `name in what` for each secret that stands there."""
+    named = names(system.site)
+    home = system.site.path
+    logs = [*home.glob("*.log"), *home.glob("*/log"), *home.glob("*/*.log")]
+    return {
+        "logs of the parts": in_files(named, logs),
+        "command lines": in_command_lines(named),
+        "the run's evidence": in_files(named, _files(run_folder)),
+        "files that others may read": in_files(named, readable_by_others(home)),
+    }
+
+
+def names(site: Site) -> dict[str, bytes]:
+    """Every secret by name; the authority's key counts, too."""
+    found = {**site.secrets, **{f"client {name}": key for name, key in site.clients.items()}, "s3": site.s3_secret_key}
+    held = {name: value.encode() for name, value in found.items() if len(value) >= _LONG_ENOUGH}
+    key = site.path / "ca.key"
+    if key.exists():
+        held["key of the authority"] = key.read_bytes().splitlines()[1]
+    return held
+
+
+def in_files(named: Mapping[str, bytes], files: Iterable[Path]) -> list[str]:
+    return [f"{name} in {file.name}" for file in files for name in _held(named, _content(file))]
+
+
+def in_command_lines(named: Mapping[str, bytes]) -> list[str]:
+    """Of every process of this machine: everybody may read them."""
+    found = []
+    for process in psutil.process_iter():
+        content = _content(Path(f"/proc/{process.pid}/cmdline"))
+        found += [f"{name} in process {process.pid}" for name in _held(named, content)]
+    return found
+
+
+def readable_by_others(home: Path) -> Iterator[Path]:
+    """Files of a home that somebody else could open. Nobody can where the home itself is closed to others."""
+    if stat.S_IMODE(home.stat().st_mode) & 0o077 == 0:
+        return
+    for file in _files(home):
+        if file.stat().st_mode & 0o044:
+            yield file
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    for entry in folder.iterdir() if folder.is_dir() else ():
+        if entry.is_dir() and not entry.is_symlink():
+            if entry.name not in _DATA:
+                yield from _files(entry)
+        elif entry.is_file():
+            yield entry
+
+
+def _content(file: Path) -> bytes:
+    try:
+        with file.open("rb") as opened:
+            return opened.read(_FILE_MAX_BYTES)
+    except OSError:
+        return b""  # It has ended, or is not ours to read.
+
+
+def _held(named: Mapping[str, bytes], content: bytes) -> list[str]:
+    return [name for name, value in named.items() if value in content] if content else []

@@ -1,0 +1,70 @@
+"""Keeps a system running for `up`: in this process until Ctrl-C, or in one of its own that `down` ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from infra.fabric.process.homes import clean_up
+from infra.fabric.process.system import System
+from infra.machine import processes
+from infra.machine.progress import say, step
+
+_READY = "running;"
+_DOWN_WITHIN_S = 60.0
+
+
+def keep(system: System, tell: Callable[[str], None]) -> None:
+    """Start the system, tell where its web app is, wait for SIGINT or SIGTERM, stop it. Raises StartError."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with step("system") as progress:
+            system.start(progress)
+        for region, origin in system.target().web.items():
+            tell(f"{region}  {origin}")
+        say(f"{_READY} Ctrl-C or ./covenant down ends it")
+        while True:
+            signal.pause()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        say("stopping the system")
+        system.stop()
+        system.remove()
+
+
+def detach(arguments: Sequence[str], checkout: Path, tell: Callable[[str], None]) -> int | None:
+    """Run our own command line apart and show what it says until the system is ready; its exit code if it
+    ended instead."""
+    log = checkout / ".covenant" / "up.log"
+    log.parent.mkdir(exist_ok=True)
+    command = [sys.executable, "-m", "covenant", *arguments]
+    with log.open("wb") as file:
+        keeper = processes.spawn(command, environment=os.environ, folder=checkout, log=file)
+    with log.open() as lines:
+        while True:
+            ended = keeper.poll()
+            for line in lines:
+                (tell if " http" in line else say)(line.rstrip())
+                if line.startswith(_READY):
+                    keeper.returncode = 0  # It lives on without us; Popen need not wait for it.
+                    return None
+            if ended is not None:
+                return ended
+            time.sleep(0.1)
+
+
+def down(home: Path, checkout: Path) -> bool:
+    """End the system that lives in `home`, and what crashed ones of the checkout left; whether it is gone."""
+    owner = processes.find(processes.read_record(home / "owner.json"))
+    if owner is not None:
+        processes.send([owner], signal.SIGTERM)
+        processes.wait_gone([owner], _DOWN_WITHIN_S)
+    clean_up(checkout)
+    return not home.exists()

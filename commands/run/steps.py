@@ -1,0 +1,285 @@
+"""A run of any profile, from its system to its verdict, and the steps that it is made of.
+
+Beside the command line the only place that knows all parts.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shlex
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, NoReturn
+
+import click
+
+import reports
+from chaos import journal, plants
+from chaos.run import catalog
+from chaos.run import trial as chaos_runner
+from checks import access as access_facts
+from checks import data as data_facts
+from checks.security import cells as security_facts
+from commands.run.session import Session, StepFailed
+from e2e import browser as browsers
+from e2e import runner as e2e_runner
+from infra import preflight, target
+from infra.fabric.process import homes
+from infra.fabric.process.create import CannotStart, create
+from infra.fabric.process.system import System
+from infra.machine import fingerprint, processes, sampler
+from infra.machine.progress import Report, say, step
+from infra.target import UP
+from infra.topology.options import DEFAULTS, Options
+from ledger.audit import audit, last_event_seq
+from ledger.drain import drain
+from ledger.observe.bus import BusError
+from loadtests import run as load_runner
+from loadtests.scenarios import scenarios
+from loadtests.search.calibration import CalibrationError, calibrate
+from reports.evidence import Run, RunFolder
+from reports.policy.claims import load_claims
+from reports.policy.policy import load_policy
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+RUNS = CHECKOUT / "reports" / "runs"
+SIZE = "core"
+_DRAINED_WITHIN_S = 60.0
+EXIT_USAGE, EXIT_UNTRUSTED, EXIT_NOT_STARTED, EXIT_INTERRUPTED = 2, 4, 5, 130
+
+# What `nightly` does, by profile: loads in order (scenario, offered per second, measured seconds), then
+# experiments. 600 requests/s for 56 s are the 30,000 that 99.99% needs, with some to spare.
+PROFILES: dict[str, tuple[tuple[tuple[str, float, float], ...], tuple[str, ...]]] = {
+    "smoke": (
+        (("api-browse", 600, 56), ("bus-ingest", 2000, 25)),
+        ("pg-primary-kill", "bus-leader-kill", "analytics-kill"),
+    )
+}
+
+
+def fail(code: int, message: str) -> NoReturn:
+    """End the process with one line that says why."""
+    say(f"covenant: {message}")
+    sys.exit(code)
+
+
+@contextmanager
+def session(
+    profile: str,
+    *,
+    seed: int = 1,
+    out: Path | None = None,
+    release: str | None = None,
+    experiments: tuple[str, ...] = (),
+    plant: str | None = None,
+) -> Iterator[Session]:
+    """A run of a profile on the running system, or on one of its own; ends the process with its verdict."""
+    now = datetime.now(UTC)
+    run_id = f"{now:%Y%m%d-%H%M%S}-{profile.replace('.', '-')}-{secrets.token_hex(2)}"
+    try:
+        folder = RunFolder.create(out or RUNS / run_id)
+    except OSError as error:
+        fail(EXIT_USAGE, f"the run folder cannot be written: {error}; name another with --out")
+    if (folder.evidence / "run.json").exists():
+        fail(EXIT_USAGE, f"{folder.path} holds a run already; name another with --out")
+    own = profile in PROFILES or plant is not None or not is_up()
+    system = create_system(run_id, plant=plant) if own else running()
+    os.environ.update({processes.RUN_ID: system.site.run_id, processes.KIND: "harness"})
+    facts = system.target()
+    run = Run(
+        run_id=run_id, profile=profile, command=shlex.join(["./covenant", *sys.argv[1:]]), seed=seed, release=release,
+        started_at=now.isoformat(timespec="seconds"), started_ns=time.monotonic_ns(), planted=plant,
+        size=system.site.size, bus=system.site.options.bus, distance="namespaces" if system.site.apart else "none",
+        regions=facts.regions, experiments=list(experiments), durability=facts.durability, security=facts.security,
+        fingerprint=fingerprint.fingerprint(CHECKOUT, system.versions(), system.place.topology.sha256),
+    )  # fmt: skip
+    steps = Session(
+        run,
+        folder,
+        system,
+        owned=own,
+        monitor=sampler.command(folder, system.site.run_id, system.site.path),
+        heal=_heal,
+    )
+    folder.write_preflight(preflight.of_system(system, CHECKOUT, load_claims()))
+    with steps:
+        yield steps
+    with step("report") as progress:
+        progress(0.1, "computing the verdict from the evidence")
+        result = reports.assess(folder)
+        reports.publish(folder, result)
+    click.echo(reports.to_text(result))
+    click.echo(f"report: {folder.path / 'report.html'}")
+    sys.exit(reports.exit_code(result))
+
+
+def _heal(system: System) -> None:
+    """Undo what is still open; what cannot be undone is said, and ends with the system."""
+    try:
+        for undone in journal.heal(system):
+            say(f"healed: {undone}")
+    except (journal.HealError, journal.JournalError) as error:
+        say(f"healing: {error}")
+
+
+# The system that a run is about.
+
+
+def create_system(
+    name: str, *, plant: str | None = None, size: str = SIZE, projects: int = 300, options: Options = DEFAULTS
+) -> System:
+    """A system to be started, laid out in a home of that name; ends the process if it cannot be."""
+    try:
+        environment = plants.environment(plant) if plant else {}
+        return create(CHECKOUT, name, size=size, plant=environment, projects=projects, options=options)
+    except CannotStart as error:
+        fail(EXIT_NOT_STARTED, str(error))
+
+
+def is_up() -> bool:
+    """Whether a system of this checkout is kept running by `up`."""
+    return UP.exists() and homes.owner_alive(UP)
+
+
+def running() -> System:
+    """The system that `up` keeps running; ends the process if there is none."""
+    if not (UP / target.FILE).exists():
+        fail(EXIT_USAGE, "no system of this checkout is running: ./covenant up --detach")
+    return System.attach(UP)
+
+
+# Its steps.
+
+
+def data(run: Session) -> None:
+    """Count and reconcile what the database holds."""
+    with run.phase("data"):
+        data_facts.record(run.system.target(), run.folder)
+
+
+def access(run: Session) -> None:
+    """Try who may do what."""
+    with run.phase("access"):
+        access_facts.record(run.system.target(), run.folder)
+
+
+def security(run: Session) -> None:
+    """Try what protects the system: the wire, the disks, the passwords."""
+    with run.phase("security"):
+        security_facts.record(run.system, run.folder)
+
+
+def find_secrets(run: Session) -> None:
+    """Look for secrets where none may stand; at the end, when the logs have everything."""
+    with run.phase("secrets"):
+        security_facts.record_secrets(run.system, run.folder)
+
+
+def load(run: Session, scenario: str, **options: Any) -> None:
+    with run.phase(scenario) as progress:
+        _calibrate(run, scenario, "before", progress)
+        make_load(run, scenario, run.folder, progress, **options)
+        _calibrate(run, scenario, "after", progress)
+
+
+def _calibrate(run: Session, scenario: str, when: Literal["before", "after"], progress: Report) -> None:
+    """What the machine gives at most, for the row that the run judges; a load goes on without it."""
+    row = scenarios()[scenario].calibrates
+    if row is None or not load_policy().judges(run.run.profile, row):
+        return
+    progress(0.0 if when == "before" else 1.0, f"calibrating {row}")
+    try:
+        run.folder.write_calibration(calibrate(scenario, row, when, target_path=run.system.target_path))
+    except CalibrationError as error:
+        run.note("skipped", f"calibration {when} {scenario}", str(error))
+
+
+def make_load(run: Session, scenario: str, folder: RunFolder, progress: Report, **options: Any) -> None:
+    """Make a load whose evidence goes to `folder`. StepFailed if it could not be made."""
+    try:
+        with _audited(run, scenario, folder):
+            load_runner.run(
+                scenario, folder=folder, target_path=run.system.target_path, progress=progress, seed=run.run.seed,
+                **options,
+            )  # fmt: skip
+    except (load_runner.LoadError, BusError) as error:
+        raise StepFailed(str(error)) from error
+
+
+@contextmanager
+def _audited(run: Session, scenario: str, folder: RunFolder) -> Iterator[None]:
+    """Afterwards, look at every hop for the writes of a scenario that keeps a ledger of them."""
+    if not scenarios()[scenario].audited:
+        yield
+        return
+    target = run.system.target()
+    behind_seq = last_event_seq(target)
+    yield
+    late = drain(target, _DRAINED_WITHIN_S)
+    for problem in audit(folder, scenario, target, behind_seq=behind_seq, late=late):
+        say(f"audit: {problem}")
+
+
+def chaos(run: Session, experiment: str, repeat: int = 1) -> None:
+    with run.phase(experiment) as progress:
+        try:
+            chaos_runner.run(experiment, folder=run.folder, home=run.system.site.path, progress=progress, repeat=repeat)
+        except chaos_runner.ExperimentError as error:
+            raise StepFailed(str(error)) from error
+
+
+def find_browser(install: bool) -> browsers.Browser | str:
+    """The browser, or why there is none."""
+    try:
+        return browsers.find(install_with_apt=install or os.environ.get("CI") == "true", tell=say)
+    except browsers.NoBrowser as error:
+        return str(error)
+
+
+def browse(run: Session, browser: browsers.Browser | str, arguments: Sequence[str]) -> None:
+    if isinstance(browser, str):
+        run.skip("browser", browser)
+        return
+    with run.phase("browser") as progress:
+        progress(0.1, "running the suites")
+        try:
+            e2e_runner.run(browser, run.folder, run.system.target_path, list(arguments))
+        except e2e_runner.SuiteError as error:
+            raise StepFailed(str(error)) from error
+
+
+# Whole runs, for the commands that are one.
+
+
+def run_load(scenario: str, *, plant: str | None, out: Path | None, seed: int, **options: Any) -> None:
+    """Run a scenario and report; ends the process with the verdict, or as wrong usage."""
+    checked = {name: options[name] for name in ("rate", "duration_s", "warmup_s", "users", "arrives", "mode")}
+    try:
+        load_runner.check(scenario, **checked)
+    except ValueError as error:
+        fail(EXIT_USAGE, str(error))
+    with session(f"load.{scenario}", seed=seed, out=out, plant=plant) as run:
+        run.start()
+        load(run, scenario, **options)
+
+
+def check_experiments(names: Sequence[str]) -> None:
+    """Ends the process as wrong usage if one of them is not known."""
+    known = [experiment.id for experiment in catalog.experiments()]
+    for name in names:
+        if name not in known:
+            fail(EXIT_USAGE, f"no experiment is called {name!r}; there are: {', '.join(known)}")
+
+
+def run_chaos(experiments: tuple[str, ...], *, repeat: int, out: Path | None, plant: str | None) -> None:
+    """Run experiments, one after the other and `repeat` times, and report; ends the process with the verdict."""
+    with session("chaos", out=out, experiments=experiments, plant=plant) as run:
+        run.start()
+        for number in range(1, repeat + 1):
+            for experiment in experiments:
+                chaos(run, experiment, number)

@@ -1,0 +1,1 @@
+"""This machine: its processes, ports and load, and how progress on it is told."""

@@ -1,0 +1,288 @@
+"""Watches the machine that a run shares with everything else on it, for a run's numbers to be believed.
+
+`python -m infra.machine.sampler SPEC.json` appends a HostSample a second to `evidence/host.jsonl` until SIGTERM, or
+until whoever started it is gone: a run that was killed leaves nothing behind.
+Processes of the system and of the harness carry COVENANT_RUN_ID and COVENANT_KIND in their environment; one that
+has overwritten it (PostgreSQL does) counts as what its parent is. The kernel's own threads work for all and are a
+kind of their own; CPU that is left over is foreign. It reads /proc itself: psutil took 2.6 times the CPU for the
+same figures, and watching must not disturb what it watches.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from infra.machine.processes import KIND, RUN_ID
+from loadtests.engine.process import read_spec
+from reports.evidence import HostSample, RunFolder
+
+_NAP_NS = 10_000_000
+_PF_KTHREAD = 0x0020_0000
+_WRITE = b"\0" * 4096
+_TURNS = 30
+"""In so many samples each process's memory and open files are looked at once, a few in each: the kernel walks every
+page for it, which takes 0.6 ms a process, and longer for a large one."""
+
+
+class HostSpec(msgspec.Struct, frozen=True, kw_only=True):
+    folder: str
+    """The run folder."""
+    run_id: str
+    """COVENANT_RUN_ID of the processes that are not foreign."""
+    disk: str
+    """A folder beside the components' data, where fsync is timed."""
+    interval_s: float = 1.0
+
+
+def command(folder: RunFolder, run_id: str, disk: Path) -> list[str]:
+    """The command that watches the machine for a run; its specification is left in the run's evidence."""
+    place = folder.evidence / "host.spec.json"
+    spec = HostSpec(folder=str(folder.path.resolve()), run_id=run_id, disk=str(disk))
+    place.write_bytes(msgspec.json.encode(spec))
+    return [sys.executable, "-m", "infra.machine.sampler", str(place)]
+
+
+class _Usage(msgspec.Struct, frozen=True):
+    """CPU in ticks: of a process itself, and of its children that have ended and been waited for."""
+
+    parent: int
+    kernel: bool
+    own: int
+    ended_children: int
+
+
+class Processes:
+    """CPU by kind, from one look to the next."""
+
+    def __init__(self, run_id: str, harness_pid: int | None = None, proc: Path = Path("/proc")) -> None:
+        """`harness_pid`: a process that is of the harness though its environment does not say so, since it
+        set the variables when it was already running."""
+        self._harness_pid = harness_pid
+        self._mark = f"{RUN_ID}={run_id}".encode()
+        self._proc = proc
+        self._kinds: dict[tuple[int, int], str | None] = {}
+        self._before: dict[tuple[int, int], _Usage] = {}
+        self._held: dict[tuple[int, int], tuple[float, int]] = {}
+
+    def look(self) -> dict[str, int]:
+        """Ticks that each kind used since the last look; the first look gives nothing."""
+        now = dict(self._usages())
+        first = not self._before
+        ticks: dict[str, int] = {}
+        alive = {pid: (pid, started) for pid, started in now}
+        self._kinds = {key: kind for key, kind in self._kinds.items() if key in now}
+        ended = self._ended_by_parent(now)
+        for key, usage in now.items():
+            kind = self._kind(key, now, alive)
+            if kind is None or first:
+                continue
+            before = self._before.get(key, _Usage(usage.parent, usage.kernel, 0, 0))
+            # A child that ended is in its parent's account whole; what was counted while it lived is not new.
+            from_children = usage.ended_children - before.ended_children - ended.get(key[0], 0)
+            ticks[kind] = ticks.get(kind, 0) + usage.own - before.own + max(0, from_children)
+        self._before = now
+        return ticks
+
+    def look_into(self, turn: int) -> None:
+        """See what some of the processes that the last look found hold: another share of them each turn, in `_TURNS`
+        turns all. A process that may not be looked into counts for nothing."""
+        self._held = {key: held for key, held in self._held.items() if key in self._kinds}
+        for key, kind in self._kinds.items():
+            if kind is None or kind == "kernel" or (key[0] - turn) % _TURNS:
+                continue
+            folder = self._proc / str(key[0])
+            try:
+                memory_mib = own_kib((folder / "smaps_rollup").read_text()) / 1024
+                self._held[key] = memory_mib, len(os.listdir(folder / "fd"))  # noqa: PTH208
+            except OSError:
+                continue  # It ended meanwhile, or is not ours to look into.
+
+    def holdings(self) -> tuple[dict[str, float], dict[str, int]]:
+        """MiB of memory of its own and open files of each kind, as they were last looked into."""
+        memory: dict[str, float] = {}
+        files: dict[str, int] = {}
+        for key, (mib, count) in self._held.items():
+            kind = self._kinds.get(key)
+            if kind is not None:
+                memory[kind] = memory.get(kind, 0.0) + mib
+                files[kind] = files.get(kind, 0) + count
+        return {kind: round(mib, 2) for kind, mib in sorted(memory.items())}, dict(sorted(files.items()))
+
+    def _ended_by_parent(self, now: dict[tuple[int, int], _Usage]) -> dict[int, int]:
+        """Parent -> ticks of descendants that have ended since, as far as they were counted before. Where a
+        parent has ended, too, the account went on to its own parent."""
+        gone = {key[0]: usage for key, usage in self._before.items() if key not in now}
+        ended: dict[int, int] = {}
+        for usage in gone.values():
+            heir, seen = usage.parent, {usage.parent}
+            while heir in gone and gone[heir].parent not in seen:
+                heir = gone[heir].parent
+                seen.add(heir)
+            counted = usage.own + usage.ended_children
+            ended[heir] = ended.get(heir, 0) + counted
+        return ended
+
+    def _usages(self) -> Iterator[tuple[tuple[int, int], _Usage]]:
+        for name in os.listdir(self._proc):  # noqa: PTH208 (a Path for each of hundreds, every second)
+            if not name.isdigit():
+                continue
+            try:
+                stat = (self._proc / name / "stat").read_bytes()
+            except (FileNotFoundError, ProcessLookupError):
+                continue  # It ended meanwhile.
+            # The command's name is in parentheses and may hold anything; the fields follow the last one.
+            fields = stat[stat.rindex(b")") + 2 :].split()
+            usage = _Usage(
+                parent=int(fields[1]),
+                kernel=bool(int(fields[6]) & _PF_KTHREAD),
+                own=int(fields[11]) + int(fields[12]),
+                ended_children=int(fields[13]) + int(fields[14]),
+            )
+            yield (int(name), int(fields[19])), usage
+
+    def _kind(
+        self, key: tuple[int, int], now: dict[tuple[int, int], _Usage], alive: dict[int, tuple[int, int]]
+    ) -> str | None:
+        """What a process is; None if it is not ours."""
+        if key in self._kinds:
+            return self._kinds[key]
+        kind = "kernel" if now[key].kernel else self._own_kind(key[0])
+        if kind is None:
+            parent = alive.get(now[key].parent)
+            if parent is not None and parent[0] != key[0]:
+                kind = self._kind(parent, now, alive)
+        self._kinds[key] = kind
+        return kind
+
+    def _own_kind(self, pid: int) -> str | None:
+        if pid == self._harness_pid:
+            return "harness"
+        try:
+            environment = (self._proc / str(pid) / "environ").read_bytes().split(b"\0")
+        except OSError:
+            return None
+        if self._mark not in environment:
+            return None
+        prefix = f"{KIND}=".encode()
+        return next((each[len(prefix) :].decode() for each in environment if each.startswith(prefix)), "harness")
+
+
+def own_kib(rollup: str) -> int:
+    """A process's share of anonymous memory and of swap in the text of /proc/PID/smaps_rollup, in KiB. Pages of files
+    and of shared memory are left out: a cache that fills is no leak."""
+    found = 0
+    for line in rollup.splitlines():
+        name, _, value = line.partition(":")
+        if name in ("Pss_Anon", "SwapPss"):
+            found += int(value.split()[0])
+    return found
+
+
+class _Total(msgspec.Struct, frozen=True):
+    """The machine's CPU in ticks, of all cores together."""
+
+    all: int
+    idle: int
+    steal: int
+    interrupts: int
+
+    @classmethod
+    def read(cls, text: str) -> _Total:
+        """From the first line of /proc/stat: user nice system idle iowait irq softirq steal ..."""
+        user, nice, system, idle, iowait, irq, softirq, steal = map(int, text.split("\n", 1)[0].split()[1:9])
+        return cls(
+            all=user + nice + system + idle + iowait + irq + softirq + steal,
+            idle=idle + iowait,
+            steal=steal,
+            interrupts=irq + softirq,
+        )
+
+
+def sample(
+    before: _Total, after: _Total, ticks: dict[str, int], *, at_ns: int, interval_s: float,
+    timer_lag_ms: float, fsync_ms: float, holdings: tuple[dict[str, float], dict[str, int]] = ({}, {}),
+) -> HostSample:  # fmt: skip
+    """What happened between two readings. Interrupts belong to nobody: neither ours nor foreign."""
+    total = max(1, after.all - before.all)
+    steal = after.steal - before.steal
+    busy = total - (after.idle - before.idle) - steal
+    foreign = busy - (after.interrupts - before.interrupts) - sum(ticks.values())
+    return HostSample(
+        at_ns=at_ns,
+        interval_s=round(interval_s, 4),
+        busy=round(busy / total, 4),
+        steal=round(steal / total, 4),
+        foreign=round(max(0, foreign) / total, 4),
+        timer_lag_ms=round(timer_lag_ms, 3),
+        fsync_ms=round(fsync_ms, 3),
+        by_kind={kind: round(used / total, 4) for kind, used in sorted(ticks.items())},
+        memory_mib=holdings[0],
+        files=holdings[1],
+    )
+
+
+def _fsync_ms(descriptor: int) -> float:
+    begin = time.perf_counter()
+    os.pwrite(descriptor, _WRITE, 0)
+    os.fsync(descriptor)
+    return (time.perf_counter() - begin) * 1000
+
+
+def watch(spec: HostSpec, stopped: list[int]) -> None:
+    """Sample until a signal is in `stopped`, or the process that started this one has ended."""
+    started_by = os.getppid()
+    processes = Processes(spec.run_id, harness_pid=started_by if started_by != 1 else None)
+    processes.look()
+    stat = Path("/proc/stat")
+    before, begin_ns = _Total.read(stat.read_text()), time.monotonic_ns()
+    place = Path(spec.disk) / f".fsync-{os.getpid()}"
+    descriptor = os.open(place, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+    try:
+        with RunFolder(Path(spec.folder)).host() as samples:
+            turn = 0
+            while not stopped and os.getppid() == started_by:
+                timer_lag_ms = _sleep_through(begin_ns + round(spec.interval_s * 1e9), stopped)
+                fsync_ms = _fsync_ms(descriptor)
+                after, ticks, now_ns = _Total.read(stat.read_text()), processes.look(), time.monotonic_ns()
+                interval_s = (now_ns - begin_ns) / 1e9
+                processes.look_into(turn)
+                turn += 1
+                holdings = processes.holdings() if turn % _TURNS == 0 else ({}, {})
+                samples.add(
+                    sample(
+                        before, after, ticks, at_ns=now_ns, interval_s=interval_s, timer_lag_ms=timer_lag_ms,
+                        fsync_ms=fsync_ms, holdings=holdings,
+                    )
+                )  # fmt: skip
+                before, begin_ns = after, now_ns
+    finally:
+        os.close(descriptor)
+        place.unlink(missing_ok=True)
+
+
+def _sleep_through(until_ns: int, stopped: list[int]) -> float:
+    """Sleep in naps of 10 ms; by how many ms the worst of them was late."""
+    worst_ns = 0
+    while (now_ns := time.monotonic_ns()) < until_ns and not stopped:
+        time.sleep(_NAP_NS / 1e9)
+        worst_ns = max(worst_ns, time.monotonic_ns() - now_ns - _NAP_NS)
+    return worst_ns / 1e6
+
+
+def main() -> None:
+    spec = read_spec(HostSpec)
+    stopped: list[int] = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda received, frame: stopped.append(received))
+    watch(spec, stopped)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""One system's place: its folder, secrets, certificates, bus layout and users."""

@@ -1,0 +1,1 @@
+"""Regions, distances and what stands where, read from one TOML file. Pure."""

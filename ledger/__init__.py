@@ -1,0 +1,1 @@
+"""What was acknowledged, and where it is found: every write is looked for at every hop."""

@@ -1,0 +1,1 @@
+"""What an observer sees of a running system: bus, consumers, positions, roll-ups."""

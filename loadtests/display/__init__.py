@@ -1,0 +1,1 @@
+"""What Locust shows of a load while it runs."""

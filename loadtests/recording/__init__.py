@@ -1,0 +1,1 @@
+"""What a load's engines record: latencies, flights, live figures."""

@@ -1,0 +1,1 @@
+"""A run's documents, written into its folder."""

@@ -1,0 +1,58 @@
+"""From a run's folder to its report, and from the report to its documents on disk."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import msgspec
+
+from reports.evidence import SCHEMA, RunFolder
+from reports.evidence.folder import write_record
+from reports.findings.loaded import load
+from reports.model import Report, document
+from reports.policy.claims import load_claims
+from reports.policy.policy import load_policy
+from reports.render.html import to_html
+from reports.render.junit import to_junit
+from reports.render.markdown import to_markdown
+from reports.verdict.verdict import judge
+
+MANIFEST = "manifest.json"
+
+
+class Manifest(msgspec.Struct, kw_only=True):
+    """What the run folder holds: path -> SHA-256. Whoever changes a file changes its line."""
+
+    schema: int = SCHEMA
+    run_id: str
+    signature: str = "unsigned"
+    files: dict[str, str]
+
+
+def assess(folder: RunFolder) -> Report:
+    """The report of a run, computed from its evidence alone with the project's claims and policy.
+
+    Raises EvidenceError if the folder has no readable `run.json`, PolicyError or ClaimError for wrong files.
+    """
+    claims = load_claims()
+    return judge(load(folder), claims, load_policy(claims=claims))
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _manifest(folder: RunFolder, report: Report) -> Manifest:
+    paths = sorted(path for path in folder.path.rglob("*") if path.is_file() and path.name != MANIFEST)
+    return Manifest(run_id=report.run_id, files={str(path.relative_to(folder.path)): _sha256(path) for path in paths})
+
+
+def publish(folder: RunFolder, report: Report) -> None:
+    """Write report.json, junit.xml, summary.md, report.html, and last the manifest of everything there."""
+    write_record(folder.path / "report.json", document(report))
+    (folder.path / "junit.xml").write_bytes(to_junit(report))
+    (folder.path / "summary.md").write_text(to_markdown(report), "utf-8")
+    (folder.path / "report.html").write_text(to_html(report, load(folder)), "utf-8")
+    write_record(folder.path / MANIFEST, _manifest(folder, report))

@@ -1,0 +1,1 @@
+"""What the evidence says, before anything is judged."""

@@ -1,0 +1,191 @@
+"""What the evidence says before anyone judges it: recoveries, ledgers, loads, windows of faults, deaths of parts.
+
+Computed once per run and used by every row and every document.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from reports.evidence import Experiment, Load, percentile_ms
+from reports.findings import ledger, recovery
+from reports.findings.loaded import Book, Evidence, Trial
+from reports.model import Bound, Clocks, LedgerResult, LoadResult, Recovery, Repeat, Worst
+from reports.policy.policy import Policy
+
+Window = tuple[int, int]
+"""First and last instant, nanoseconds of the run's monotonic clock."""
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """One repeat of an experiment with what its probes and its ledger say. `ledger` is None if it kept none."""
+
+    trial: Trial
+    recoveries: list[Recovery]
+    clocks: Clocks
+    worst: Worst | None
+    ledger: LedgerResult | None
+
+    @property
+    def name(self) -> str:
+        return self.trial.name
+
+    @property
+    def window(self) -> Window:
+        record = self.trial.record
+        return (record.begin_ns if record.fault_ns is None else record.fault_ns, record.end_ns)
+
+    @property
+    def distrust(self) -> str | None:
+        """Why the repeat proves nothing about recovery; None if it can be believed."""
+        return _distrust(self.trial.record)
+
+
+class Findings(msgspec.Struct, frozen=True, kw_only=True):
+    """A run's findings, the gates, and which rows the profile judges."""
+
+    evidence: Evidence
+    policy: Policy
+    gates: dict[str, Bound]
+    judged: frozenset[str]
+    experiments: list[Finding]
+    ledgers: dict[str, LedgerResult]
+
+    def without_result(self) -> list[tuple[str, str]]:
+        """(experiment, why) of each that the run set out to do and that left no result."""
+        done = {finding.trial.record.id for finding in self.experiments}
+        return [
+            (name, self.skipped(name) or "no result was left")
+            for name in self.evidence.run.experiments
+            if name not in done
+        ]
+
+    def skipped(self, *names: str) -> str | None:
+        """Why a phase, experiment or part of one of these names was skipped; None if it was not."""
+        moments = (moment for moment in self.evidence.moments if moment.kind == "skipped" and moment.name in names)
+        return next((f"skipped: {moment.detail}" for moment in moments), None)
+
+    def fault_windows(self) -> list[Window]:
+        return [finding.window for finding in self.experiments if finding.trial.record.fault_ns is not None]
+
+    def seconds(self, at_ns: int) -> float:
+        """The instant as seconds since the run began."""
+        return (at_ns - self.evidence.run.started_ns) / 1e9
+
+    def deaths(self, window: Window | None = None) -> list[str]:
+        """Parts that died without being asked to (within the window), in words."""
+        return [
+            f"{moment.name} died unplanned {self.seconds(moment.at_ns):+.0f} s into the run"
+            + (f" ({moment.detail})" if moment.detail else "")
+            for moment in self.evidence.moments
+            if moment.kind == "part_died" and (window is None or window[0] <= moment.at_ns <= window[1])
+        ]
+
+
+def _distrust(record: Experiment) -> str | None:
+    reasons: list[str] = []
+    if record.fault_ns is None:
+        reasons.append("no fault was injected")
+    elif not fault_proven(record):
+        unproven = next((proof for proof in record.proofs if not proof.proven), None)
+        told = f" ({unproven.what}: expected {unproven.expected}, found {unproven.found})" if unproven else ""
+        reasons.append(f"the fault was not proven to have bitten{told}")
+    if record.steady_before is False:
+        reasons.append("the steady state did not hold before the fault")
+    if record.healed is not True:
+        reasons.append("healing failed" if record.healed is False else "it is not known to have healed")
+    return "; ".join(reasons) or None
+
+
+def fault_proven(record: Experiment) -> bool:
+    """Whether there is a proof of the fault, and every one holds."""
+    return bool(record.proofs) and all(proof.proven for proof in record.proofs)
+
+
+def lag_p99_ms(load: Load) -> float | None:
+    return percentile_ms(load.schedule_lag, 99)
+
+
+def load_distrust(load: Load, gates: Iterable[Bound], policy: Policy) -> str | None:
+    """Why a load cannot be believed for rows with these gates (those in ms count); None if it can."""
+    limits = policy.honesty
+    reasons: list[str] = []
+    ratio = load.sent / load.offered if load.offered else 0.0
+    if ratio < limits.sent_ratio_min:
+        reasons.append(f"{load.scenario} sent only {ratio:.1%} of the {load.offered:,} operations that it offered")
+    targets = [gate.value for gate in gates if gate.unit == "ms"]
+    lag_ms = lag_p99_ms(load)
+    if lag_ms is None:
+        reasons.append(f"{load.scenario} recorded no schedule lag")
+    elif targets and lag_ms > limits.lag_share_max * min(targets):
+        reasons.append(
+            f"{load.scenario} was late itself: schedule lag p99 {lag_ms:.2f} ms is over"
+            f" {limits.lag_share_max:.0%} of {min(targets):g} ms"
+        )
+    return "; ".join(reasons) or None
+
+
+def load_result(load: Load) -> LoadResult:
+    return LoadResult(
+        scenario=load.scenario,
+        duration_s=(load.end_ns - load.begin_ns) / 1e9,
+        offered_per_s=load.offered_per_s,
+        offered=load.offered,
+        sent=load.sent,
+        ok=load.ok,
+        failed=load.failed,
+        unknown=load.unknown,
+        schedule_lag_p99_ms=lag_p99_ms(load),
+        settings=load.settings,
+    )
+
+
+def repeat(finding: Finding, findings: Findings) -> Repeat:
+    """A repeat as the readable documents show it."""
+    record = finding.trial.record
+    return Repeat(
+        name=finding.name,
+        id=record.id,
+        title=record.title,
+        target=record.target,
+        fault_s=None if record.fault_ns is None else findings.seconds(record.fault_ns),
+        proofs=record.proofs,
+        steady_before=record.steady_before,
+        steady_after=record.steady_after,
+        redundancy=finding.clocks.redundancy,
+        recoveries=finding.recoveries,
+        ledger=finding.ledger,
+        problems=record.problems,
+    )
+
+
+def _check(client: str, book: Book, evidence: Evidence) -> LedgerResult:
+    faults = {trial.name: trial.record.fault_ns for trial in evidence.trials}
+    return ledger.check(client, book.writes, book.spans, evidence.hops, faults.get(client))
+
+
+def _finding(trial: Trial, ledgers: dict[str, LedgerResult]) -> Finding:
+    results = recovery.recoveries(trial.record, trial.probes)
+    clocks, worst = recovery.clocks(trial.record, results)
+    return Finding(
+        trial=trial,
+        recoveries=results,
+        clocks=clocks,
+        worst=worst,
+        ledger=ledgers.get(trial.name),
+    )
+
+
+def find(evidence: Evidence, policy: Policy, gates: dict[str, Bound], judged: frozenset[str]) -> Findings:
+    """All findings of a run."""
+    ledgers = {client: _check(client, book, evidence) for client, book in sorted(evidence.books.items())}
+    return Findings(
+        evidence=evidence,
+        policy=policy,
+        gates=gates,
+        judged=judged,
+        experiments=[_finding(trial, ledgers) for trial in evidence.trials],
+        ledgers=ledgers,
+    )

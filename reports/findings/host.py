@@ -1,0 +1,95 @@
+"""Whether the machine was disturbed while something was measured: pure, over host samples and stated limits.
+
+A miss that a noisy neighbour caused says nothing about the system. But an excuse must be proven as well as a
+miss: without samples of the machine there is none, and what the run itself used of it is no disturbance.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from reports.evidence import HostSample
+from reports.model import HostResult
+from reports.policy.policy import HostLimits
+
+
+def percentile(values: Sequence[float], percent: float) -> float:
+    """Nearest rank: the value at or below which `percent` of them lie. ValueError without any."""
+    if not values:
+        raise ValueError("expected at least one value")
+    return sorted(values)[max(1, math.ceil(round(percent * len(values) / 100, 6))) - 1]
+
+
+def _taken(sample: HostSample) -> float:
+    return sample.steal + sample.foreign
+
+
+def _own(sample: HostSample) -> float:
+    """The share of all cores that the system and the harness used."""
+    return sum(sample.by_kind.values()) if sample.by_kind else max(0.0, sample.busy - _taken(sample))
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def within(samples: Sequence[HostSample], begin_ns: int, end_ns: int) -> list[HostSample]:
+    """The samples whose interval overlaps the window; a sample's instant is its interval's end."""
+    return [
+        sample
+        for sample in samples
+        if sample.at_ns >= begin_ns and sample.at_ns - round(sample.interval_s * 1e9) <= end_ns
+    ]
+
+
+def disturbance(
+    samples: Sequence[HostSample], target_ms: float | None, waits_for_disk: bool, limits: HostLimits
+) -> str | None:
+    """What disturbed the machine during `samples`, in words; None if nothing did, or nothing is known.
+
+    `target_ms` is the row's gate as a time (None if it is not one), `waits_for_disk` whether what it measures
+    includes an fsync.
+    """
+    if not samples:
+        return None
+    causes: list[str] = []
+    bursts = sum(_taken(sample) > limits.taken_peak for sample in samples) / len(samples)
+    taken = _mean([_taken(sample) for sample in samples])
+    steal, foreign = (_mean([getattr(sample, name) for sample in samples]) for name in ("steal", "foreign"))
+    if taken > limits.taken_mean_max:
+        takers = [
+            f"{who} {share:.0%}" for who, share in (("steal", steal), ("other programs", foreign)) if share >= 0.005
+        ]
+        causes.append(f"{', '.join(takers)} of all cores")
+    elif bursts > limits.taken_peak_share_max:
+        causes.append(f"steal and other programs above {limits.taken_peak:.0%} of all cores {bursts:.0%} of the time")
+    if target_ms is not None and not causes:
+        lag_ms = percentile([sample.timer_lag_ms for sample in samples], 95)
+        own = _mean([_own(sample) for sample in samples])
+        if lag_ms > limits.timer_lag_share_max * target_ms and own < limits.own_busy_max:
+            causes.append(
+                f"timers were {lag_ms:.1f} ms late (p95; {limits.timer_lag_share_max:.0%} of {target_ms:g} ms is the"
+                f" limit) while the run itself used {own:.0%} of the cores"
+            )
+        fsync_ms = percentile([sample.fsync_ms for sample in samples], 90)
+        if waits_for_disk and fsync_ms > limits.fsync_share_max * target_ms:
+            causes.append(
+                f"one fsync took {fsync_ms:.1f} ms (p90; {limits.fsync_share_max:.0%} of {target_ms:g} ms is the limit)"
+            )
+    return "; ".join(causes) or None
+
+
+def summary(samples: Sequence[HostSample]) -> HostResult | None:
+    """The machine over all samples; None without any."""
+    if not samples:
+        return None
+    return HostResult(
+        samples=len(samples),
+        busy=_mean([sample.busy for sample in samples]),
+        steal=_mean([sample.steal for sample in samples]),
+        foreign=_mean([sample.foreign for sample in samples]),
+        timer_lag_p95_ms=percentile([sample.timer_lag_ms for sample in samples], 95),
+        fsync_p90_ms=percentile([sample.fsync_ms for sample in samples], 90),
+        worst=max(samples, key=_taken),
+    )

@@ -1,0 +1,185 @@
+"""Where writes vanished or doubled: what clients had acknowledged against what is found at every hop.
+
+Pure arithmetic over the ledger and the hops of one client. Named writes are compared by id, numbered ones as
+ranges, so that millions of numbers cost no more than the thousands of ranges that they come in. Lost is a write
+that was acknowledged and is not there; doubled is anything that is there more than once; unexpected is what is
+there although it failed or was never recorded; a write without an outcome may be there or not.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+
+from reports.evidence import Hop, Outcome, Span, Write, ranges
+from reports.evidence.ranges import Ranges
+from reports.model import HopResult, LedgerResult
+
+PASSAGE = (
+    "postgres", "outbox", "stream", "replica", "analytics", "audit-logger", "audit-log", "notifications",
+    "notification", "cache-invalidator", "frontend-realtime", "feed", "mobile-sync",
+)  # fmt: skip
+"""The order in which a write passes the hops; others come last, by name."""
+STORE = "postgres"
+"""The hop whose losses count for the recovery point."""
+_EXAMPLES = 5
+
+
+class _Ledger(msgspec.Struct):
+    """One client's writes by outcome: id -> instant of the first line, or publisher -> numbers."""
+
+    ids: dict[Outcome, dict[str, int]]
+    numbers: dict[Outcome, dict[int, Ranges]]
+
+    def count(self, outcome: Outcome) -> int:
+        numbered = sum(ranges.count(numbers) for numbers in self.numbers[outcome].values())
+        return len(self.ids[outcome]) + numbered
+
+
+class _Found(msgspec.Struct):
+    """One hop against the ledger, with the names that the report may need."""
+
+    result: HopResult
+    lost_ids: list[str]
+
+
+def _sorted_ids(writes: Iterable[Write]) -> dict[Outcome, dict[str, int]]:
+    """Ids by outcome: the last line that has one says it; without any it is unknown."""
+    sent_ns: dict[str, int] = {}
+    outcomes: dict[str, Outcome] = {}
+    for write in writes:
+        sent_ns.setdefault(write.id, write.at_ns)
+        if write.outcome is not None:
+            outcomes[write.id] = write.outcome
+    by_outcome: dict[Outcome, dict[str, int]] = {"ok": {}, "fail": {}, "unknown": {}}
+    for name, at_ns in sent_ns.items():
+        by_outcome[outcomes.get(name, "unknown")][name] = at_ns
+    return by_outcome
+
+
+def _by_publisher(spans: Iterable[tuple[int, int, int]]) -> dict[int, Ranges]:
+    collected: defaultdict[int, Ranges] = defaultdict(list)
+    for publisher, first, last in spans:
+        collected[publisher].append((first, last))
+    return {publisher: ranges.normalise(numbers) for publisher, numbers in collected.items()}
+
+
+def _sorted_numbers(spans: Sequence[Span]) -> dict[Outcome, dict[int, Ranges]]:
+    """Numbers by outcome. An acknowledgement stands whatever other line names the number (it was stored), a
+    failure before an unknown outcome, and what was only about to be sent is unknown."""
+
+    def of(*outcomes: Outcome | None) -> dict[int, Ranges]:
+        return _by_publisher((span.publisher, span.first, span.last) for span in spans if span.outcome in outcomes)
+
+    acked = of("ok")
+    failed = _minus(of("fail"), acked)
+    unknown = _minus(_minus(of(None, "unknown"), acked), failed)
+    return {"ok": acked, "fail": failed, "unknown": unknown}
+
+
+def _minus(left: Mapping[int, Ranges], right: Mapping[int, Ranges]) -> dict[int, Ranges]:
+    return {publisher: ranges.minus(numbers, right.get(publisher, [])) for publisher, numbers in left.items()}
+
+
+def _count(numbers: Mapping[int, Ranges]) -> int:
+    return sum(ranges.count(own) for own in numbers.values())
+
+
+def _named(ids: Iterable[str], labels: Mapping[str, str]) -> list[str]:
+    return [f"{name} ({labels[name]})" if name in labels else name for name in list(ids)[:_EXAMPLES]]
+
+
+def _numbered(numbers: Mapping[int, Ranges]) -> list[str]:
+    spans = [(publisher, span) for publisher, own in sorted(numbers.items()) for span in own]
+    return [
+        f"publisher {publisher}: {first}" + (f" to {last}" if last > first else "")
+        for publisher, (first, last) in spans[:_EXAMPLES]
+    ]
+
+
+def _compare(ledger: _Ledger, hop: Hop) -> _Found:
+    acked, unknown = ledger.count("ok"), ledger.count("unknown")
+    if hop.problem is not None:
+        result = HopResult(
+            client=hop.client,
+            hop=hop.hop,
+            region=hop.region,
+            effect=hop.effect,
+            acked=acked,
+            unknown=unknown,
+            problem=hop.problem,
+        )
+        return _Found(result, [])
+    there = {name for name, times in hop.found.items() if times > 0}
+    lost = [name for name in ledger.ids["ok"] if name not in there]
+    doubled = [name for name, times in hop.found.items() if times > 1]
+    maybe = ledger.ids["unknown"]
+    unexpected = [name for name in hop.found if name in there and name not in ledger.ids["ok"] and name not in maybe]
+
+    spans, doubled_spans = _by_publisher(hop.spans), _by_publisher(hop.doubled_spans)
+    lost_spans = _minus(ledger.numbers["ok"], spans)
+    unexpected_spans = _minus(_minus(spans, ledger.numbers["ok"]), ledger.numbers["unknown"])
+    unknown_missing = _count(_minus(ledger.numbers["unknown"], spans))
+    lost_count = len(lost) + _count(lost_spans)
+    result = HopResult(
+        client=hop.client,
+        hop=hop.hop,
+        region=hop.region,
+        effect=hop.effect,
+        acked=acked,
+        unknown=unknown,
+        found=acked - lost_count,
+        lost=lost_count,
+        duplicated=len(doubled) + _count(doubled_spans),
+        unexpected=len(unexpected) + _count(unexpected_spans),
+        unknown_found=sum(name in there for name in maybe) + _count(ledger.numbers["unknown"]) - unknown_missing,
+        lost_examples=(_named(lost, hop.labels) + _numbered(lost_spans))[:_EXAMPLES],
+        duplicated_examples=(_named(doubled, hop.labels) + _numbered(doubled_spans))[:_EXAMPLES],
+        unexpected_examples=(_named(unexpected, hop.labels) + _numbered(unexpected_spans))[:_EXAMPLES],
+    )
+    return _Found(result, lost)
+
+
+def hop_name(hop: HopResult) -> str:
+    """`analytics`, or `replica.syd` for one of several regions."""
+    return f"{hop.hop}.{hop.region}" if hop.region else hop.hop
+
+
+def _passage(hop: Hop) -> tuple[int, str, str]:
+    place = PASSAGE.index(hop.hop) if hop.hop in PASSAGE else len(PASSAGE)
+    return (place, hop.hop, hop.region or "")
+
+
+def _lend_labels(hops: Sequence[Hop]) -> list[Hop]:
+    """A hop names writes with the labels of the others, too: a lost write has none where it is lost."""
+    labels = {name: label for hop in hops for name, label in hop.labels.items()}
+    return [msgspec.structs.replace(hop, labels=labels | hop.labels) for hop in hops]
+
+
+def check(
+    client: str,
+    writes: Sequence[Write],
+    spans: Sequence[Span],
+    hops: Iterable[Hop],
+    fault_ns: int | None = None,
+) -> LedgerResult:
+    """The ledger of `client` against its hops, in the order in which a write passes them. `fault_ns` is the
+    instant that the age of a lost write is taken at; without it the age is None."""
+    ledger = _Ledger(_sorted_ids(writes), _sorted_numbers(spans))
+    own = sorted((hop for hop in hops if hop.client == client), key=_passage)
+    found = [_compare(ledger, hop) for hop in _lend_labels(own)]
+    stored = [entry.lost_ids for entry in found if entry.result.hop == STORE and entry.result.problem is None]
+    ages_ns = [fault_ns - ledger.ids["ok"][name] for lost in stored for name in lost] if fault_ns is not None else []
+    return LedgerResult(
+        client=client,
+        acked=ledger.count("ok"),
+        failed=ledger.count("fail"),
+        unknown=ledger.count("unknown"),
+        hops=[entry.result for entry in found],
+        first_lost=next((hop_name(entry.result) for entry in found if entry.result.lost), None),
+        first_doubled=next((hop_name(entry.result) for entry in found if entry.result.duplicated), None),
+        lost_seconds=max(0, max(ages_ns, default=0)) / 1e9 if stored and fault_ns is not None else None,
+        lost_after_fault=sum(age < 0 for age in ages_ns),
+    )

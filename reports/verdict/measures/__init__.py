@@ -1,0 +1,40 @@
+"""How each row is measured. A row without an entry here is measured by nobody yet."""
+
+from __future__ import annotations
+
+from reports.verdict.measures import checks, connections, faults, loads, rates, soak
+from reports.verdict.measures.parts import Measure, Measurement, Part
+
+MEASURES: dict[str, Measure] = {
+    "api.read_p99": loads.latency,
+    "api.write_p99": loads.latency,
+    "bus.throughput": rates.rate,
+    "bus.applied": rates.rate,
+    "bus.relayed": rates.rate,
+    "bus.publish_p99": loads.latency,
+    "bus.delivery_p99": loads.latency,
+    "bus.end_to_end_p99": loads.latency,
+    "realtime.p99": loads.latency,
+    "availability": loads.availability,
+    "recovery.rto": faults.rto,
+    "recovery.rpo_loss": faults.rpo,
+    "bus.exactly_once": faults.exactly_once,
+    "bus.limits": checks.matrix,
+    "bus.connections": connections.connections,
+    "bus.gateways": checks.matrix,
+    "data.countries": checks.count,
+    "data.projects": checks.count,
+    "data.points": checks.count,
+    "security.transit": checks.matrix,
+    "security.rest": checks.matrix,
+    "security.access": checks.matrix,
+    "security.secrets": checks.matrix,
+    "web.e2e": checks.browser,
+    "soak.memory": soak.memory,
+    "soak.files": soak.files,
+    "soak.drift": soak.latency,
+    "harness.honesty": loads.honesty,
+}
+"""How each row is measured, by its name without the region."""
+
+__all__ = ["MEASURES", "Measure", "Measurement", "Part"]

@@ -1,0 +1,95 @@
+"""Rows that single checks are evidence for: facts that were counted, browser tests."""
+
+from __future__ import annotations
+
+from reports.evidence import Count
+from reports.findings.findings import Findings
+from reports.findings.intervals import share_interval
+from reports.model import Bound
+from reports.policy.claims import RowClaim
+from reports.verdict.measures.parts import Measurement, Part, nothing
+
+_TOLD_MAX = 3
+
+
+def told(count: Count) -> str:
+    """A fact in words: `count of countries: 195 countries`; of a check, whether it holds."""
+    value = f"{count.value:g} {count.unit}".rstrip()
+    if count.ok is None:
+        return f"{count.how}: {value}"
+    return f"{count.how}: holds" if count.ok else f"{count.how}: does not hold ({value})"
+
+
+def count(findings: Findings, claim: RowClaim, gate: Bound) -> Measurement:
+    counts = [count for count in findings.evidence.counts if count.row == claim.row]
+    if not counts:
+        return nothing("nobody counted it")
+    numbers = [count for count in counts if count.ok is None]
+    broken = [count for count in counts if count.ok is False]
+    worst = next((count for count in numbers if not gate.met_by(count.value)), numbers[0] if numbers else None)
+    value = None if worst is None else worst.value
+    says = "; ".join(told(count) for count in counts)
+    part = Part(
+        value=value,
+        samples=len(counts),
+        says=says,
+        missing=None if numbers else "it was checked, but not counted",
+        missed="; ".join(told(count) for count in broken) or None,
+    )
+    return Measurement(value=value, samples=len(counts), says=says, parts=[part], evidence=["evidence/facts.jsonl"])
+
+
+def matrix(findings: Findings, claim: RowClaim, gate: Bound) -> Measurement:
+    """Many cells that each hold or do not: the value is how many do not. One that is neither is short of the claim, and
+    the gate allows for it."""
+    cells = [count for count in findings.evidence.counts if count.row == claim.row]
+    if not cells:
+        return nothing("no cell was tried")
+    wrong = [cell for cell in cells if cell.ok is False]
+    short = [cell for cell in cells if cell.ok is None]
+    says = f"{len(cells)} cells tried, each as expected"
+    if short:
+        says += f", {len(short)} of them short of the claim: {'; '.join(told(cell) for cell in short[:_TOLD_MAX])}"
+    if wrong:
+        more = f" (and {len(wrong) - _TOLD_MAX} more)" if len(wrong) > _TOLD_MAX else ""
+        says = f"{len(wrong)} of {len(cells)} cells wrong: {'; '.join(told(cell) for cell in wrong[:_TOLD_MAX])}{more}"
+    part = Part(value=float(len(wrong)), samples=len(cells), says=says, missed=says if wrong else None)
+    return Measurement(
+        value=float(len(wrong)),
+        claim_value=float(len(wrong) + len(short)),
+        samples=len(cells),
+        says=says,
+        parts=[part],
+        evidence=["evidence/facts.jsonl"],
+    )
+
+
+def browser(findings: Findings, claim: RowClaim, gate: Bound) -> Measurement:
+    tests = findings.evidence.browser
+    if not tests:
+        return nothing(findings.skipped("e2e", "browser") or "no browser test was run")
+    passed = sum(test.outcome == "passed" for test in tests)
+    failed = [test for test in tests if test.outcome == "failed"]
+    skipped = [test for test in tests if test.outcome == "skipped"]
+    run = passed + len(failed)
+    interval = share_interval(passed, run)
+    value = 100 * passed / run if run else None
+    says = f"{passed} of {run} tests passed, retries off"
+    if interval is not None:
+        says += f"; at 95% at least {interval[0]:.0%} of such runs would"
+    if failed:
+        says += f"; failed: {', '.join(test.id for test in failed[:3])}"
+    part = Part(
+        value=value,
+        samples=run,
+        says=says,
+        missing=f"{len(skipped)} skipped: {skipped[0].detail or skipped[0].id}" if skipped and not failed else None,
+    )
+    return Measurement(
+        value=value,
+        interval=None if interval is None else (100 * interval[0], 100 * interval[1]),
+        samples=run,
+        says=says,
+        parts=[part],
+        evidence=["evidence/e2e/tests.jsonl"],
+    )

@@ -1,0 +1,137 @@
+"""Rows that loads are evidence for: latency, availability, and whether the load itself is to be believed."""
+
+from __future__ import annotations
+
+import math
+
+import msgspec
+
+from reports.evidence import Load, merge, percentile_ms
+from reports.findings.findings import Findings, Window, load_distrust
+from reports.findings.intervals import percentile_interval_ms, share_interval
+from reports.model import Bound
+from reports.policy.claims import RowClaim
+from reports.verdict.measures.parts import Measurement, Part, nothing
+
+
+def load_path(load: Load) -> str:
+    """Of its record, relative to the run folder."""
+    return f"evidence/load/{load.scenario}.json"
+
+
+def latency(findings: Findings, claim: RowClaim, gate: Bound) -> Measurement:
+    found = [
+        (load, operation.latencies)
+        for load in findings.evidence.loads
+        for operation in load.operations
+        if operation.name == claim.family and operation.region == claim.region
+    ]
+    if not found:
+        untimed = [load.untimed[claim.family] for load in findings.evidence.loads if claim.family in load.untimed]
+        if not untimed:
+            return nothing("no load measured it")
+        return msgspec.structs.replace(nothing(untimed[0]), unasked=untimed[0])
+    latencies = merge(part for _, part in found)
+    loads = [load for load, _ in found]
+    total = latencies.samples + latencies.failed + latencies.unknown
+    value = percentile_ms(latencies, 99)
+    says = f"p99 of {total:,} operations"
+    if latencies.failed or latencies.unknown:
+        says += f", {latencies.failed:,} failed and {latencies.unknown:,} without an answer among the slowest"
+    if latencies.negative:
+        says += f", {latencies.negative:,} below zero (lowest {latencies.min_us / 1000:.3f} ms)"
+    distrust = [reason for load in loads if (reason := load_distrust(load, [gate], findings.policy))]
+    part = Part(
+        value=value,
+        samples=total,
+        says=says,
+        invalid="; ".join(distrust) or None,
+        missed="more than 1% of all operations failed or never answered" if value == math.inf else None,
+        timed=True,
+        window=(min(load.begin_ns for load in loads), max(load.end_ns for load in loads)),
+    )
+    return Measurement(
+        value=value,
+        interval=percentile_interval_ms(latencies, 99),
+        samples=total,
+        says=says,
+        parts=[part],
+        settings=[load.settings[key] for load in loads for key in ("durability", "security") if key in load.settings],
+        evidence=[load_path(load) for load in loads],
+    )
+
+
+def _outside(load: Load, windows: list[Window]) -> tuple[int, int]:
+    """(good, all) requests of a load outside fault windows: whole seconds that touch one are left out."""
+    inside = [window for window in windows if window[0] <= load.end_ns and window[1] >= load.begin_ns]
+    if not inside:
+        return load.ok, load.ok + load.failed + load.unknown
+    kept = [
+        second
+        for second in load.seconds
+        if load.begin_ns <= second.at_ns < load.end_ns
+        and not any(second.at_ns <= end and second.at_ns + 1_000_000_000 > begin for begin, end in inside)
+    ]
+    return sum(second.ok for second in kept), sum(second.ok + second.failed for second in kept)
+
+
+def availability(findings: Findings, claim: RowClaim, gate: Bound) -> Measurement:
+    loads = [load for load in findings.evidence.loads if load.requests]
+    if not loads:
+        return nothing("no load sent requests to the API")
+    counts = [_outside(load, findings.fault_windows()) for load in loads]
+    good, total = sum(pair[0] for pair in counts), sum(pair[1] for pair in counts)
+    interval = share_interval(good, total)
+    value = 100 * good / total if total else None
+    says = f"{total - good:,} of {total:,} requests outside fault windows did not succeed"
+    window = (min(load.begin_ns for load in loads), max(load.end_ns for load in loads))
+    return Measurement(
+        value=value,
+        interval=None if interval is None else (100 * interval[0], 100 * interval[1]),
+        samples=total,
+        says=says,
+        # A machine that is taken away makes requests time out: that is no proof against the system.
+        parts=[
+            Part(
+                value=value,
+                samples=total,
+                says=says,
+                invalid="; ".join(filter(None, (load_distrust(load, [], findings.policy) for load in loads))) or None,
+                timed=True,
+                window=window,
+            )
+        ],
+        evidence=[load_path(load) for load in loads],
+    )
+
+
+def honesty(findings: Findings, claim: RowClaim, gate: Bound) -> Measurement:
+    if not findings.evidence.loads:
+        return nothing("no load was run")
+    parts: list[Part] = []
+    for load in findings.evidence.loads:
+        rows = [f"{op.name}.{op.region}" if op.region else op.name for op in load.operations]
+        gates = [findings.gates[row] for row in rows if row in findings.judged and row in findings.gates]
+        ratio = load.sent / load.offered if load.offered else None
+        lag_ms = percentile_ms(load.schedule_lag, 99)
+        told = "" if ratio is None else f" sent {ratio:.2%} of {load.offered:,}"
+        told += "" if lag_ms is None else f", schedule lag p99 {lag_ms:.2f} ms"
+        parts.append(
+            Part(
+                name=load.scenario,
+                value=ratio,
+                samples=load.offered,
+                says=f"{load.scenario}{told}",
+                invalid=load_distrust(load, gates, findings.policy),
+                timed=True,
+                window=(load.begin_ns, load.end_ns),
+            )
+        )
+    known = [part.value for part in parts if part.value is not None]
+    return Measurement(
+        value=min(known, default=None),
+        samples=sum(part.samples for part in parts),
+        says="; ".join(part.says for part in parts),
+        parts=parts,
+        evidence=[load_path(load) for load in findings.evidence.loads],
+    )

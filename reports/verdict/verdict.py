@@ -1,0 +1,359 @@
+"""Evidence and gates in, verdicts out: a pure function, so that every report can be computed again offline.
+
+A gate is missed (FAIL) only on valid evidence, so a miss is first asked whether the harness can be believed and
+whether the machine was disturbed; a pass is not, since neither makes a system look faster than it is. A lost
+write or a doubled effect is proof in itself and stands however the run went otherwise. FAIL outranks INVALID
+outranks INCONCLUSIVE, for the parts of a row as for the rows of a run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import date, datetime
+
+import msgspec
+
+from reports.evidence import Run
+from reports.findings import ceiling, host, possible
+from reports.findings.ceiling import Calibrated
+from reports.findings.findings import Finding, Findings, fault_proven, find, load_result, repeat
+from reports.findings.loaded import Evidence
+from reports.model import (
+    WORST_FIRST,
+    Bound,
+    BrowserResult,
+    Claim,
+    Clocks,
+    ExperimentResult,
+    Loss,
+    Planted,
+    Report,
+    Row,
+    Verdict,
+)
+from reports.policy.claims import RowClaim
+from reports.policy.policy import Policy, matches
+from reports.verdict import knee
+from reports.verdict.measures import MEASURES, Measurement, Part
+
+_TO_MS = {"ms": 1.0, "s": 1000.0}
+_NOTES_MAX = 20
+
+
+class _Judged(msgspec.Struct, frozen=True):
+    row: Row
+    parts: list[tuple[Part, Verdict]]
+
+
+def worst_verdict(verdicts: Iterable[Verdict]) -> Verdict:
+    """The one that outranks the others; NOT_JUDGED without any."""
+    return min(verdicts, key=WORST_FIRST.index, default="NOT_JUDGED")
+
+
+def _disturbance(findings: Findings, claim: RowClaim, gate: Bound, part: Part) -> str | None:
+    if not part.timed or part.window is None:
+        return None
+    limits = findings.policy.host
+    target_ms = gate.value * _TO_MS[gate.unit] if gate.unit in _TO_MS else None
+    samples = host.within(findings.evidence.host, *part.window)
+    return host.disturbance(samples, target_ms, matches(claim.row, limits.fsync_rows), limits)
+
+
+def judge_part(part: Part, gate: Bound, minimum: int, disturbed: str | None) -> tuple[Verdict, str]:
+    """The verdict of one part, and why. `disturbed` says what disturbed the machine in the part's window."""
+    missed = part.missed is not None or (part.value is not None and not gate.met_by(part.value))
+    told = part.missed or part.says
+    if missed and part.certain:
+        return "FAIL", told
+    if part.invalid is not None:
+        return "INVALID", (f"the host was disturbed: {disturbed}; " if disturbed else "") + part.invalid
+    if missed and part.samples >= minimum:
+        if disturbed is None:
+            return "FAIL", told
+        return "INVALID", (f"{part.name}: " if part.name else "") + f"the host was disturbed: {disturbed}"
+    if part.missing is not None or part.value is None:
+        return "INCONCLUSIVE", part.missing or "not measured"
+    if part.samples < minimum:
+        why = f"{part.samples:,} samples of the {minimum:,} that it takes"
+        return "INCONCLUSIVE", f"{part.name}: {why}" if part.name else why
+    return "PASS", told
+
+
+def _unfinished(run: Run) -> str | None:
+    match run.state:
+        case "finished":
+            return None
+        case "interrupted":
+            told = "the run was interrupted"
+        case "not_started":
+            told = "the system would not start"
+        case "broken":
+            told = "the run could not go on"
+        case "running":
+            told = "the run has not ended"
+    return told + (f": {run.error}" if run.error else "")
+
+
+def _why_not_judged(findings: Findings, claim: RowClaim) -> str:
+    run = findings.evidence.run
+    unbuilt = findings.policy.unbuilt_why(claim.row)
+    if unbuilt is not None:
+        return unbuilt
+    if claim.region is not None and claim.region not in run.regions:
+        return f"{claim.region} is not part of size {run.size}"
+    return f"profile {run.profile} does not judge it"
+
+
+def _claim(claim: RowClaim, measurement: Measurement, calibrated: Calibrated | None) -> Claim:
+    if not claim.claimed:
+        return Claim(text="no claim: the project's own bar", op=None, value=None, unit=None, verdict="NOT_JUDGED")
+    bound = claim.bound
+    value = measurement.value if measurement.claim_value is None else measurement.claim_value
+    if measurement.asked is not None and not bound.met_by(measurement.asked):
+        value = None  # A claim of more was not put to the test.
+    verdict: Verdict = "NOT_JUDGED"
+    if value is not None and measurement.parts and all(part.missing for part in measurement.parts):
+        verdict = "NOT_JUDGED" if measurement.unasked else "INCONCLUSIVE"
+    elif value is not None and bound.met_by(value):
+        verdict = "PASS"
+    elif value is not None:
+        beyond = calibrated is not None and calibrated.value is not None and not bound.met_by(calibrated.value)
+        # What the machine cannot give says nothing of what the system could do on another.
+        verdict = "INCONCLUSIVE" if beyond else "FAIL"
+    return Claim(text=claim.text, op=bound.op, value=bound.value, unit=bound.unit, verdict=verdict)
+
+
+def _durability(run: Run, measurement: Measurement) -> str:
+    told = measurement.settings or [run.durability, run.security]
+    return "; ".join(dict.fromkeys(filter(None, told)))
+
+
+def _chosen(run: Run) -> bool:
+    """Whether a user chose the load: then it is judged on what it was asked for. A profile has to ask for all that it
+    judges."""
+    return run.profile.startswith("load.")
+
+
+def _judge_row(
+    findings: Findings, claim: RowClaim, floor: float | None, lifted: str | None, calibrated: Calibrated | None
+) -> _Judged:  # fmt: skip
+    run, gate = findings.evidence.run, findings.gates[claim.row]
+    measure = MEASURES.get(claim.family)
+    measurement = measure(findings, claim, gate) if measure else Measurement(parts=[])
+    minimum = findings.policy.minimum_samples(claim.family)
+    parts: list[tuple[Part, Verdict]] = []
+    whys: dict[Verdict, list[str]] = {}
+    for part in measurement.parts:
+        disturbed = _disturbance(findings, claim, gate, part)
+        verdict, why = judge_part(part, gate, minimum, disturbed)
+        parts.append((part, verdict))
+        whys.setdefault(verdict, []).append(why)
+    if claim.row in findings.judged and not (measurement.unasked and _chosen(run)):
+        if below := possible.below_floor(findings.evidence, claim.row, floor, measurement.value):
+            whys.setdefault("INVALID", []).append(below)
+        verdict = worst_verdict(whys)
+        reasons = [measurement.says] if verdict == "PASS" else whys[verdict]
+        if verdict == "INCONCLUSIVE" and (unfinished := _unfinished(run)):
+            reasons.append(unfinished)
+        reasons += [lifted] if lifted else []
+        reasons += [calibrated.says] if calibrated else []
+        reasons += [death for part, _ in parts if part.window for death in findings.deaths(part.window)]
+        why = "; ".join(dict.fromkeys(reasons))
+    else:
+        unasked = measurement.unasked if claim.row in findings.judged else None
+        told = "; ".join(filter(None, (unasked, calibrated.says if calibrated else None)))
+        verdict, why = "NOT_JUDGED", told if unasked else _why_not_judged(findings, claim)
+    row = Row(
+        id=claim.row,
+        claim=_claim(claim, measurement, calibrated),
+        gate=gate,
+        measured=measurement.value,
+        unit=gate.unit,
+        interval=measurement.interval,
+        samples=measurement.samples,
+        floor=floor,
+        ceiling=calibrated.ceiling(measurement.value) if calibrated else None,
+        baseline=None,
+        verdict=verdict,
+        why=why or "met",
+        durability=_durability(run, measurement),
+        evidence=measurement.evidence + (calibrated.evidence if calibrated else []),
+    )
+    return _Judged(row, parts)
+
+
+def _sum(values: Iterable[int | None]) -> int | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if known else None
+
+
+def _loss(repeats: list[Finding]) -> Loss | None:
+    books = [finding.ledger for finding in repeats if finding.ledger]
+    if not books:
+        return None
+    stores = [hop for book in books for hop in book.hops if hop.hop == "postgres"]
+    effects = [hop for book in books for hop in book.hops if hop.effect]
+    ages = [book.lost_seconds for book in books if book.lost_seconds is not None]
+    return Loss(
+        acked=sum(book.acked for book in books),
+        lost=_sum(hop.lost for hop in stores),
+        lost_seconds=max(ages, default=None),
+        duplicated=_sum(hop.duplicated for hop in effects),
+        unknown=sum(book.unknown for book in books),
+    )
+
+
+def _slowest(repeats: list[Finding]) -> Finding:
+    def length(finding: Finding) -> tuple[bool, float]:
+        stable = finding.clocks.slo_stable
+        return (finding.worst is not None and stable is None, stable or 0.0)
+
+    return max(repeats, key=length)
+
+
+def _experiment(name: str, findings: Findings, rows: list[_Judged]) -> ExperimentResult:
+    repeats = [finding for finding in findings.experiments if finding.trial.record.id == name]
+    names = {finding.name for finding in repeats} | {name}
+    verdict = worst_verdict(verdict for judged in rows for part, verdict in judged.parts if part.name in names)
+    slowest = _slowest(repeats) if repeats else None
+    budgets = [result.budget_s for finding in repeats for result in finding.recoveries]
+    nothing = Clocks(detected=None, first_success=None, slo_stable=None, redundancy=None)
+    return ExperimentResult(
+        id=name,
+        verdict=verdict,
+        fault_proven=bool(repeats) and all(fault_proven(finding.trial.record) for finding in repeats),
+        healed=bool(repeats) and all(finding.trial.record.healed is True for finding in repeats),
+        repeats=len(repeats),
+        rto_s=slowest.clocks if slowest else nothing,
+        rpo=_loss(repeats),
+        worst=slowest.worst if slowest else None,
+        budget_s=max(budgets, default=None),
+    )
+
+
+def _experiments(findings: Findings, rows: list[_Judged]) -> list[ExperimentResult]:
+    done = [finding.trial.record.id for finding in findings.experiments]
+    return [_experiment(name, findings, rows) for name in dict.fromkeys([*findings.evidence.run.experiments, *done])]
+
+
+def _browser(evidence: Evidence) -> BrowserResult:
+    outcomes = [test.outcome for test in evidence.browser]
+    return BrowserResult(
+        passed=outcomes.count("passed"), failed=outcomes.count("failed"), flaky=0, skipped=outcomes.count("skipped")
+    )
+
+
+def _notes(findings: Findings) -> list[str]:
+    run, moments = findings.evidence.run, findings.evidence.moments
+    notes = [unfinished] if (unfinished := _unfinished(run)) else []
+    if run.planted:
+        notes.append(f"the system carried a planted bug: {run.planted}")
+    notes += findings.deaths()
+    notes += [f"{moment.name}: {moment.detail}" for moment in moments if moment.kind == "error"]
+    notes += [f"{moment.name} was skipped: {moment.detail}" for moment in moments if moment.kind == "skipped"]
+    notes += [f"damaged evidence: {problem}" for problem in findings.evidence.problems]
+    for finding in findings.experiments:
+        notes += [f"{finding.name}: {problem}" for problem in finding.trial.record.problems]
+    notes = list(dict.fromkeys(notes))
+    left_out = len(notes) - _NOTES_MAX
+    return notes if left_out <= 0 else [*notes[:_NOTES_MAX], f"and {left_out} more in evidence/timeline.jsonl"]
+
+
+def _waived(policy: Policy, rows: list[Row], day: date) -> dict[str, str]:
+    waived: dict[str, str] = {}
+    for row in rows:
+        waiver = policy.waiver(row.id, day)
+        if waiver and row.verdict in ("FAIL", "INVALID", "INCONCLUSIVE"):
+            waived[row.id] = f"waived by {waiver.owner} until {waiver.expires}: {waiver.reason}"
+    return waived
+
+
+def _duration_s(run: Run) -> float | None:
+    if run.finished_at is None:
+        return None
+    return (datetime.fromisoformat(run.finished_at) - datetime.fromisoformat(run.started_at)).total_seconds()
+
+
+def _gate(
+    policy: Policy, claim: RowClaim, floor: float | None, calibrated: Calibrated | None
+) -> tuple[Bound, str | None]:  # fmt: skip
+    """A row's gate, and why where it is not the policy's own: moved by physics, or by the size of the machine."""
+    bound, lifted = possible.gate(policy, claim, floor)
+    lowered, why = ceiling.gate(policy, claim, bound, calibrated)
+    return lowered, why or lifted
+
+
+def judge(evidence: Evidence, claims: list[RowClaim], policy: Policy) -> Report:
+    """The report of a run. PolicyError if the run's profile is unknown."""
+    run = evidence.run
+    floors = possible.floors(evidence, claims)
+    calibrated = ceiling.ceilings(evidence, policy)
+    gated = {claim.row: _gate(policy, claim, floors.get(claim.row), calibrated.get(claim.row)) for claim in claims}
+    lifted = {row: why for row, (_, why) in gated.items() if why is not None}
+    counted = {count.row for count in evidence.counts}
+    judged = frozenset(
+        claim.row
+        for claim in claims
+        if policy.judges(run.profile, claim.row, measured=claim.row in counted)
+        and policy.unbuilt_why(claim.row) is None
+        and (claim.region is None or claim.region in run.regions)
+    )
+    findings = find(evidence, policy, {row: bound for row, (bound, _) in gated.items()}, judged)
+    results = [
+        _judge_row(findings, claim, floors.get(claim.row), lifted.get(claim.row), calibrated.get(claim.row))
+        for claim in claims
+    ]
+    rows = [result.row for result in results]
+    waived = _waived(policy, rows, datetime.fromisoformat(run.started_at).date())
+    verdict = worst_verdict(row.verdict for row in rows if row.id in judged and row.id not in waived)
+    knees = knee.results(evidence)
+    verdict = worst_verdict([verdict, *(each.verdict for each in knees)])
+    if not judged or run.state != "finished" or evidence.problems:
+        verdict = worst_verdict([verdict, "INCONCLUSIVE"])
+    elif verdict == "NOT_JUDGED":
+        verdict = "PASS"  # every judged row is waived
+    return Report(
+        run_id=run.run_id,
+        verdict=verdict,
+        profile=run.profile,
+        seed=run.seed,
+        release=run.release,
+        started_at=run.started_at,
+        finished_at=run.finished_at,
+        fingerprint=run.fingerprint,
+        slos=rows,
+        experiments=_experiments(findings, results),
+        e2e=_browser(evidence),
+        planted=Planted(),
+        state=run.state,
+        error=run.error,
+        planted_bug=run.planted,
+        durability=run.durability,
+        security=run.security,
+        command=run.command,
+        size=run.size,
+        bus=run.bus,
+        distance=run.distance,
+        regions=run.regions,
+        duration_s=_duration_s(run),
+        waived=waived,
+        notes=_notes(findings),
+        repeats=[repeat(finding, findings) for finding in findings.experiments],
+        ledgers=list(findings.ledgers.values()),
+        loads=[load_result(load) for load in evidence.loads],
+        knees=knees,
+        host=host.summary(evidence.host),
+        preflight=evidence.preflight,
+        possible=possible.possibilities(evidence),
+        lifted=lifted,
+    )
+
+
+def exit_code(report: Report) -> int:
+    """The exit code of the command that made the run: 0 PASS, 1 FAIL, 3 INCONCLUSIVE, 4 INVALID, 5 the system
+    would not start, 130 interrupted."""
+    if report.state == "interrupted":
+        return 130
+    if report.state == "not_started":
+        return 5
+    return {"PASS": 0, "FAIL": 1, "INVALID": 4, "INCONCLUSIVE": 3, "NOT_JUDGED": 3}[report.verdict]

@@ -1,0 +1,1 @@
+"""Who may do what: signing in, access, what was refused."""

@@ -1,0 +1,1 @@
+"""What every answer has in common: the middleware, problems, listeners, descriptions."""

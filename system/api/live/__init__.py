@@ -1,0 +1,1 @@
+"""The live side of the API: Server-Sent Events and wake-up calls."""

@@ -1,0 +1,234 @@
+"""What countries, projects, users and incidents share over HTTP: lists by keyset, one item with its ETag, and writes
+that a client may repeat.
+
+A list goes on behind a cursor, which holds the sort and the last item's place in it, so that a page costs the same
+wherever it is and no item is shown twice.
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from hashlib import sha256
+from typing import Annotated, Any
+
+import asyncpg
+import msgspec
+from litestar import Request
+from msgspec import Meta
+
+from system import wire
+from system.api.auth.access import Principal, principal_of, require
+from system.api.http.messages import (
+    LIMIT_DEFAULT,
+    LIMIT_MAX,
+    Answer,
+    conditional,
+    encode,
+    etag,
+    etag_of_content,
+    header,
+    idempotency_key,
+    read_after,
+)
+from system.api.http.metrics import REPLAYED
+from system.api.http.problems import ApiError
+from system.api.services import services_of
+from system.domain.access import Action
+from system.store import idempotency, rows
+from system.store.primary import NotWritten
+from system.store.rows import Write
+from system.wire import Aggregate
+
+Parse = Callable[[str], object]
+"""A cursor's text as the value of a column; ValueError or msgspec.ValidationError if it cannot be one."""
+
+
+class PageQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What every list may be asked for; the further fields of a list are its filters, and `sort`."""
+
+    limit: Annotated[int, Meta(ge=1, le=LIMIT_MAX)] = LIMIT_DEFAULT
+    after: str | None = None
+    """The `next` of the page before."""
+
+
+@dataclass(frozen=True)
+class Resource:
+    """A kind of item: where it is, what it looks like, how its ids and the fields to sort by are read from a cursor,
+    and who may read and write it."""
+
+    aggregate: Aggregate
+    noun: str
+    path: str
+    kind: type[msgspec.Struct]
+    is_id: Callable[[str], bool]
+    filters: tuple[str, ...]
+    sorts: Mapping[str, Parse]
+    read: Action
+    write: Action
+
+    def key(self, item_id: str) -> str:
+        """The id, if there can be one like this; else ApiError 404."""
+        if not self.is_id(item_id):
+            raise self.missing(item_id)
+        return item_id
+
+    def missing(self, item_id: str) -> ApiError:
+        return ApiError(404, f"there is no {self.noun} with the id {item_id[:60]!r}")
+
+
+async def list_page(request: Request[Any, Any, Any], resource: Resource, query: PageQuery) -> Answer:
+    """The items behind the cursor for which every filter that is given holds, one more than wanted being read so
+    that the end is known."""
+    principal = require(request, resource.read)
+    sort: str = getattr(query, "sort", "id")
+    filters = {name: value for name in resource.filters if (value := getattr(query, name)) is not None}
+    start = () if query.after is None else _read_cursor(resource, sort, query.after)
+    statement = rows.page(resource.aggregate, tuple(filters), sort, first=not start)
+    own_writes = services_of(request).own_writes
+    found = await own_writes.fetch(
+        principal.client_id, read_after(request), statement, query.limit + 1, *filters.values(), *start
+    )
+    items = [row[0] for row in found[: query.limit]]
+    more = len(found) > query.limit
+    cursor = f'"{_cursor(resource, sort, items[-1])}"' if more else "null"
+    body = f'{{"items":[{",".join(items)}],"next":{cursor}}}'.encode()
+    return conditional(request, body, etag_of_content(body))
+
+
+def _cursor(resource: Resource, sort: str, item: str) -> str:
+    last = msgspec.json.decode(item, type=resource.kind)
+    value = str(getattr(last, sort.removeprefix("-")))
+    place = msgspec.json.encode([sort, value, last.id])  # type: ignore[attr-defined]
+    return base64.urlsafe_b64encode(place).rstrip(b"=").decode()
+
+
+def _read_cursor(resource: Resource, sort: str, cursor: str) -> tuple[object, ...]:
+    """The place in the order to start behind: (id,), or (value, id)."""
+    field = sort.removeprefix("-")
+    try:
+        text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
+        made_for, value, item_id = msgspec.json.decode(text, type=tuple[str, str, str])
+        if made_for == sort and resource.is_id(item_id):
+            return (item_id,) if field == "id" else (resource.sorts[field](value), item_id)
+    except (ValueError, msgspec.MsgspecError):
+        pass
+    raise ApiError(400, f"after: expected the cursor of a page before, of the same sort, found {cursor[:60]!r}")
+
+
+def text(value: str) -> str:
+    """A Parse: a name."""
+    if "\0" in value:
+        raise ValueError("a text of PostgreSQL has no NUL")
+    return value
+
+
+def amount(value: str) -> Decimal:
+    """A Parse: money."""
+    return msgspec.convert(value, Decimal)
+
+
+def instant(value: str) -> datetime.datetime:
+    """A Parse: a moment."""
+    return msgspec.convert(value, datetime.datetime)
+
+
+async def get_item(request: Request[Any, Any, Any], resource: Resource, item_id: str) -> Answer:
+    """One item with its ETag, 304 if the client has this version, 404 if there is none."""
+    principal = require(request, resource.read)
+    key = resource.key(item_id)
+    own_writes = services_of(request).own_writes
+    found = await own_writes.fetch(principal.client_id, read_after(request), rows.ONE[resource.aggregate], key)
+    if not found:
+        raise resource.missing(item_id)
+    item, version, _ = found[0]
+    return conditional(request, item.encode(), etag(version))
+
+
+async def write(
+    request: Request[Any, Any, Any], resource: Resource, statement: Write, *values: object
+) -> Answer | None:
+    """The answer to a write with these values (from $4 on); None if it wrote nothing. A request that repeats the key
+    of an earlier one gets that one's answer, whatever has happened to the item since; ApiError 422 if it is another
+    request."""
+    services = services_of(request)
+    client_id = principal_of(request).client_id
+    key = idempotency_key(request)
+    digest = "" if key is None else await _digest(request)
+    used = False
+    try:
+        found = await services.primary.fetch(statement.sql, client_id, key, digest, *values)
+    except asyncpg.UniqueViolationError as error:
+        if error.constraint_name != idempotency.CONSTRAINT:
+            raise
+        used, found = True, []
+    if found:
+        [(item, item_id, version, xid)] = found
+        services.hint.send()
+        services.own_writes.wrote(client_id, int(xid))
+        return _written(resource, statement.status, item, item_id, version, xid)
+    if key is None:
+        return None
+    kept = await services.primary.fetch(idempotency.FIND, client_id, key)
+    if kept:
+        return _replayed(resource, digest, *kept[0])
+    if used:
+        raise NotWritten(f"the {wire.IDEMPOTENCY_KEY} was in use until just now")
+    return None
+
+
+async def _digest(request: Request[Any, Any, Any]) -> str:
+    """What makes a request the same one: its method, path, condition and body."""
+    condition = header(request, b"if-match") or ""
+    head = f"{request.scope['method']} {request.scope['path']}\n{condition}\n".encode()
+    return sha256(head + await request.body()).hexdigest()
+
+
+def _written(resource: Resource, status: int, item: str | None, item_id: str, version: int, xid: str) -> Answer:
+    headers = {wire.WRITTEN: xid}
+    if status != 204:
+        headers["ETag"] = etag(version)
+    if status == 201:
+        headers["Location"] = f"{resource.path}/{item_id}"
+    return Answer((item or "").encode(), status, headers)
+
+
+def _replayed(resource: Resource, digest: str, kept_digest: str, status: int, xid: str, item: str) -> Answer:
+    if digest != kept_digest:
+        raise ApiError(422, f"this {wire.IDEMPOTENCY_KEY} came with another request before; use a new one for each")
+    REPLAYED.inc()
+    # jsonb forgets the order of fields: through its struct the body has the same bytes again.
+    found: Any = None if status == 204 else msgspec.json.decode(item, type=resource.kind)
+    answer = _written(
+        resource, status, encode(found).decode() if found else None, found and found.id, found and found.version, xid
+    )
+    answer.headers.append((wire.IDEMPOTENCY_REPLAYED.encode(), b"true"))
+    return answer
+
+
+def only_region(principal: Principal) -> str | None:
+    """The region that a write is confined to: a steward's own."""
+    return principal.region if principal.role == "steward" else None
+
+
+async def nothing_was_written(request: Request[Any, Any, Any], resource: Resource, item_id: str) -> Answer:
+    """After a change that found no item with its id, region and version: raises the ApiError that says which."""
+    found = await services_of(request).primary.fetch(rows.ONE[resource.aggregate], item_id)
+    if not found:
+        raise resource.missing(item_id)
+    _, version, region = found[0]
+    require(request, resource.write, region)
+    tag = etag(version)
+    raise ApiError(
+        412, f"the {resource.noun} has changed: its ETag is now {tag}; GET it, then try again", {"ETag": tag}
+    )
+
+
+async def exists_already(request: Request[Any, Any, Any], resource: Resource, item_id: str) -> Answer:
+    """After a POST with an id that is taken: raises the ApiError that says so."""
+    found = await services_of(request).primary.fetch(rows.ONE[resource.aggregate], item_id)
+    headers = {"ETag": etag(found[0][1])} if found else {}
+    raise ApiError(409, f"a {resource.noun} with the id {item_id} exists already; its ETag is beside this", headers)

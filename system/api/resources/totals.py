@@ -1,0 +1,26 @@
+"""The totals of all regions as they are sent: from the region's cache, else from the database, for all who ask at
+the same time at once, so that an emptied cache does not send a crowd to the database."""
+
+from __future__ import annotations
+
+from system.api.http.messages import Page, encode
+from system.store import rollups
+from system.store.next_answer import NextAnswer
+from system.store.reader import Reader
+from system.store.totals_cache import TotalsCache
+
+
+def shared(reader: Reader, cache: TotalsCache) -> NextAnswer[bytes]:
+    """The list of all totals, encoded. NothingToRead."""
+
+    async def ask() -> bytes:
+        cached = await cache.get()
+        if cached is not None:
+            return cached
+        [row] = await reader.fetch(rollups.TOTALS)
+        totals = rollups.totals(row)
+        page = encode(Page(items=totals, next=None))
+        await cache.fill(page, totals[0].as_of)
+        return page
+
+    return NextAnswer(ask)

@@ -1,0 +1,157 @@
+"""Having an effect applied, whatever it takes: an outage is waited for, and an event that cannot be applied is
+put aside, so that it holds up nothing behind it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, TypeVar
+
+from nats.aio.msg import Msg
+
+from system.domain.frames import Fault, part_of, span
+from system.events import metrics
+from system.events.consuming.dead_letters import DeadLetterOffice
+from system.events.consuming.effect import Batch, Delivery, Effect
+from system.process import Backoff, Surroundings
+from system.store.session import Unavailable
+from system.wire import POSITIONS_HEADER
+
+_TRIES_ALONE = 3
+
+T = TypeVar("T")
+
+
+class Unreadable(NamedTuple):
+    """What could not be read, and the message that held it."""
+
+    fault: Fault
+    message: Msg
+
+
+class Held(NamedTuple):
+    """A position that waits for a gap to be filled; its message is to be given back."""
+
+    position: int
+    message: Msg | None
+
+
+@dataclass
+class Settled:
+    """What became of what arrived of a partition: all is applied, known or put aside, but for what is `held`."""
+
+    next_position: int = 0
+    held: list[Held] = field(default_factory=list)
+
+
+class Persister:
+    """Applies to one effect."""
+
+    def __init__(
+        self, consumer: str, stream: str, effect: Effect, office: DeadLetterOffice, around: Surroundings,
+        log: logging.Logger,
+    ) -> None:  # fmt: skip
+        self._effect = effect
+        self._office = office
+        self._around = around
+        self._log = log
+        self._effects = metrics.EFFECTS.labels(consumer, stream)
+        self._duplicates = metrics.DUPLICATES.labels(consumer, stream)
+
+    async def apply(self, batch: Batch, unreadable: Mapping[str, Sequence[Unreadable]]) -> dict[str, Settled]:
+        """Apply what may be applied, by partition; returns after its commit, however long that takes."""
+        settled: dict[str, Settled] = {}
+        if not unreadable:
+            try:
+                await self._commit(batch, settled)
+                return settled
+            except Exception as error:  # noqa: BLE001 - whatever it is, it must not stop the partition.
+                self._log.error("a batch failed and is tried in parts: %s: %s", type(error).__name__, error)
+        for partition in batch.keys() | unreadable.keys():
+            settled[partition] = Settled()
+            await self._in_order(partition, batch.get(partition, ()), unreadable.get(partition, ()), settled)
+        return settled
+
+    async def _in_order(
+        self, partition: str, arrived: Sequence[Delivery], unreadable: Sequence[Unreadable],
+        settled: dict[str, Settled],
+    ) -> None:  # fmt: skip
+        """Between two things that could not be read, as much as possible at once."""
+        rest = sorted(arrived, key=lambda one: one.position)
+        for one in sorted(unreadable, key=lambda bad: bad.fault.first or 0):
+            before = [good for good in rest if good.position < (one.fault.first or 0)]
+            rest = rest[len(before) :]
+            await self._in_parts(partition, before, settled)
+            await self._put_aside(one.fault, one.message, settled[partition])
+        await self._in_parts(partition, rest, settled)
+
+    async def _in_parts(self, partition: str, arrived: Sequence[Delivery], settled: dict[str, Settled]) -> None:
+        """Halve what fails until the event is found that does."""
+        if not arrived:
+            return
+        failure: Exception | None = None
+        for _ in range(_TRIES_ALONE if len(arrived) == 1 else 1):
+            try:
+                await self._commit({partition: arrived}, settled)
+                return
+            except Exception as error:  # noqa: BLE001 - as above.
+                failure = error
+        if len(arrived) > 1:
+            middle = len(arrived) // 2
+            await self._in_parts(partition, arrived[:middle], settled)
+            await self._in_parts(partition, arrived[middle:], settled)
+        else:
+            [one] = arrived
+            reason = f"{type(failure).__name__}: {failure}"
+            fault = Fault(partition, one.position, one.position, reason, _data_of(one))
+            await self._put_aside(fault, one.message, settled[partition])
+
+    async def _commit(self, batch: Batch, settled: dict[str, Settled]) -> None:
+        admissions = await self._persist(lambda: self._effect.apply(batch))
+        for partition, admission in admissions.items():
+            self._effects.inc(len(admission.applicable))
+            self._duplicates.inc(len(admission.duplicates))
+            of_partition = settled.setdefault(partition, Settled())
+            of_partition.next_position = admission.next_position
+            of_partition.held += [Held(one.position, one.message) for one in admission.held]
+
+    async def _put_aside(self, fault: Fault, message: Msg | None, settled: Settled) -> None:
+        """Write the dead letter, then move past its positions; unless they are behind, or not the next ones."""
+        assert fault.first is not None
+        assert fault.last is not None
+        position = (await self._persist(self._effect.positions)).get(fault.partition, fault.first - 1)
+        settled.next_position = position + 1
+        if position >= fault.last:
+            return
+        if position + 1 < fault.first:
+            settled.held.append(Held(fault.first, message))
+            return
+        await self._office.put_aside(fault, message.metadata.sequence.stream if message else 0)
+        for skipped in range(position + 1, fault.last + 1):
+            await self._skip(fault.partition, skipped, fault.reason)
+        settled.next_position = fault.last + 1
+
+    async def _skip(self, partition: str, position: int, reason: str) -> None:
+        await self._persist(lambda: self._effect.skip(partition, position, reason))
+
+    async def _persist(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Try until it is done: what is in hand is not given back for an outage."""
+        backoff = Backoff()
+        while True:
+            try:
+                result = await work()
+            except Unavailable as error:
+                self._around.away("where effects go", error)
+                await backoff.wait()
+                continue
+            self._around.back("where effects go")
+            return result
+
+
+def _data_of(one: Delivery) -> bytes:
+    """The event's JSON as it came: decoding and encoding it again could lose what a newer relay wrote."""
+    if one.message is None:
+        return one.data
+    told = span((one.message.headers or {}).get(POSITIONS_HEADER))
+    return part_of(one.message.data, told[0], one.position) if told else bytes(one.message.data)

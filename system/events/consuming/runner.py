@@ -1,0 +1,218 @@
+"""What every consumer does the same way: fetch, apply, acknowledge, fill gaps, put aside; around any failure.
+
+The order is what counts: the effect is committed before its message is acknowledged. Whatever happens in
+between only brings the message again, and the guard knows it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from typing import Any
+
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.errors import Error
+
+from system import process
+from system.domain.frames import Opener
+from system.events import bus, metrics
+from system.events.consuming.dead_letters import DeadLetterOffice
+from system.events.consuming.effect import Batch, Delivery, Effect
+from system.events.consuming.persist import Persister, Settled, Unreadable
+from system.events.consuming.pull import Puller, Refused
+from system.events.consuming.recover import read_missing, read_outbox
+from system.events.consuming.report import Reporter
+from system.events.cursors import ensure_cursor, is_cursor
+from system.events.streams import ensure_durable
+from system.process import Backoff, Surroundings
+from system.settings import Settings
+from system.store.session import Session, Unavailable
+from system.wire import POSITIONS_HEADER, STREAMS, Stream, gap_reader
+
+_BATCH_MAX = 500
+_DURABLE_WITHIN_S = 2.0
+_ACK_WITHIN_S = 2.0
+_HELD_AGAIN_AFTER_S = 0.3
+_GAP_PATIENCE_S = 4.0
+"""Longer than the acknowledgement wait: by then a message of a consumer that died has come again."""
+
+
+class Consumer:
+    """One consumer on one stream. `name` is its durable's, and what its dead letters go by; the durable is a mere
+    cursor (`system.events.cursors`) if the name is a region's."""
+
+    def __init__(
+        self, name: str, stream: Stream, effect: Effect, settings: Settings, client: Client, around: Surroundings,
+        log: logging.Logger,
+    ) -> None:  # fmt: skip
+        self._name = name
+        self._is_cursor = is_cursor(name)
+        self._stream = stream
+        self._effect = effect
+        self._client = client
+        self._around = around
+        self._log = log
+        self._opener = Opener(stream.aggregate)
+        self._office = DeadLetterOffice(name, stream, settings, client, around, log)
+        self._persister = Persister(name, stream.name, effect, self._office, around, log)
+        self._outbox = Session(settings, f"{name}-gaps")
+        self._redeliveries = metrics.REDELIVERIES.labels(name, stream.name)
+        self._gaps: dict[str, tuple[int, float]] = {}
+        self._acks: asyncio.Task[None] | None = None
+        self.consuming = asyncio.Event()
+        """Set once the durable is there and messages are asked for."""
+
+    async def run(self) -> None:
+        """Consume until cancelled; acknowledgements under way are waited for."""
+        backoff = Backoff()
+        try:
+            while True:
+                try:
+                    await self._ensure_durable()
+                    await self._consume(backoff)
+                except (Refused, Unavailable, Error, OSError) as error:
+                    self._around.away(self._stream.name, error)
+                    await backoff.wait()
+        finally:
+            if self._acks is not None:
+                await self._acks
+            self._outbox.close()
+            await self._effect.close()
+
+    async def _ensure_durable(self) -> None:
+        js = self._client.jetstream(timeout=_DURABLE_WITHIN_S)
+        if self._is_cursor:
+            await ensure_cursor(js, self._stream, self._name, self._effect.positions, self._log)
+        else:
+            await ensure_durable(js, self._stream, self._name)
+
+    async def _consume(self, backoff: Backoff) -> None:
+        """Until the durable is gone, or is seen to have begun again: one in the memory of a node that was restarted
+        goes back to where it began."""
+        delivered = 0
+        async with Puller(self._client, self._stream.name, self._name, _BATCH_MAX) as puller:
+            self._around.back(self._stream.name)
+            self.consuming.set()
+            while True:
+                messages = await puller.take()
+                self._around.back(self._stream.name)
+                backoff.reset()
+                self._redeliveries.inc(sum(one.metadata.num_delivered > 1 for one in messages))
+                batch, unreadable = await self._opened(messages)
+                await self._settle(messages, await self._persister.apply(batch, unreadable))
+                if messages[0].metadata.sequence.consumer <= delivered:
+                    raise Refused(f"the durable {self._name} has begun again")
+                delivered = messages[-1].metadata.sequence.consumer
+
+    async def _opened(self, messages: Iterable[Msg]) -> tuple[Batch, dict[str, list[Unreadable]]]:
+        """What the messages hold, by partition. One that is none of the relay's is put aside at once."""
+        batch: dict[str, list[Delivery]] = {}
+        unreadable: dict[str, list[Unreadable]] = {}
+        for message in messages:
+            told = (message.headers or {}).get(POSITIONS_HEADER)
+            events, faults = self._opener.open(message.subject, told, message.data)
+            if events:
+                batch.setdefault(events[0].partition, []).extend([Delivery(event, message) for event in events])
+            for fault in faults:
+                if fault.partition:
+                    unreadable.setdefault(fault.partition, []).append(Unreadable(fault, message))
+                else:
+                    await self._office.put_aside(fault, message.metadata.sequence.stream)
+        return batch, unreadable
+
+    async def _settle(self, messages: Sequence[Msg], settled: Mapping[str, Settled]) -> None:
+        """After the commit: give back the messages of which anything waits for a gap, acknowledge the others,
+        fill old gaps."""
+        given_back = {id(one.message): one.message for of in settled.values() for one in of.held if one.message}
+        for message in given_back.values():
+            await message.nak(delay=_HELD_AGAIN_AFTER_S)
+        if self._acks is not None:
+            await self._acks
+        done = [message for message in messages if id(message) not in given_back]
+        self._acks = asyncio.create_task(_acknowledge(done)) if done else None
+        for partition, of_partition in settled.items():
+            await self._watch_gap(partition, of_partition)
+
+    async def _watch_gap(self, partition: str, settled: Settled) -> None:
+        """Remember since when a partition waits; after a while fetch what it waits for."""
+        waiting = min((one for one in settled.held if one.message), default=None, key=lambda one: one.position)
+        if waiting is None or waiting.message is None:
+            self._gaps.pop(partition, None)
+            return
+        first = settled.next_position
+        if partition not in self._gaps or self._gaps[partition][0] != first:
+            self._gaps[partition] = (first, time.monotonic())
+        if time.monotonic() - self._gaps[partition][1] < _GAP_PATIENCE_S:
+            return
+        del self._gaps[partition]
+        await self._fill_gap(partition, first, waiting.position, waiting.message.metadata.sequence.stream)
+
+    async def _fill_gap(self, partition: str, first: int, held: int, sequence: int) -> None:
+        """Apply what stream or outbox hold of the positions from `first` to before the one that is held."""
+        while first < held:
+            source = "the stream"
+            missing = await read_missing(
+                self._client, self._stream, partition, first, (held, sequence), self._opener, gap_reader(self._name)
+            )
+            if not missing or missing[0].position > first:
+                source = "the outbox"
+                try:
+                    missing = await read_outbox(self._outbox, partition, first, held, self._opener)
+                except Unavailable as error:
+                    self._around.away("outbox", error)
+                    return
+            self._log.error(
+                "%s: position %d of %s was not delivered again, %d waits for it; %d events were read from %s",
+                self._stream.name, first, partition, held, len(missing), source,
+            )  # fmt: skip
+            if not missing:
+                return
+            settled = await self._persister.apply({partition: missing}, {})
+            if settled[partition].next_position <= first:
+                return
+            first = settled[partition].next_position
+
+
+async def _acknowledge(messages: Sequence[Msg]) -> None:
+    """The last one is confirmed by the server, which takes them in order. One whose acknowledgement is lost is
+    delivered again, and is a duplicate then."""
+    try:
+        for message in messages[:-1]:
+            await message.ack()
+        await messages[-1].ack_sync(timeout=_ACK_WITHIN_S)
+    except (Error, OSError):
+        return
+
+
+def main_of(
+    name: str, make: Callable[[Settings, Stream], Effect], *, per_region: bool
+) -> Callable[[Settings, logging.Logger], Coroutine[Any, Any, None]]:
+    """The main function of a consumer's process, for `system.process.run`: one Consumer a stream, each with
+    an effect of its own. Ready once all of them ask for messages."""
+
+    async def main(settings: Settings, log: logging.Logger) -> None:
+        metrics.serve(settings)
+        around = Surroundings(log)
+        own_name = f"{name}-{settings.region}" if per_region else name
+        client = await bus.connect(settings, name, around, log)
+        effects = [make(settings, stream) for stream in STREAMS]
+        consumers = [
+            Consumer(own_name, stream, effect, settings, client, around, log)
+            for stream, effect in zip(STREAMS, effects, strict=True)
+        ]
+        reporter = Reporter(own_name, effects[0].positions if per_region else None, settings, around)
+        try:
+            async with asyncio.TaskGroup() as group:
+                for consumer in consumers:
+                    group.create_task(consumer.run())
+                group.create_task(reporter.run())
+                for consumer in consumers:
+                    await consumer.consuming.wait()
+                process.make_ready(settings.ready_file)
+        finally:
+            await client.close()
+
+    return main

@@ -1,0 +1,1 @@
+"""Command lines of the system for its operators."""

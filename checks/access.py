@@ -17,7 +17,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from commands.run.session import StepFailed
+from checks import NotChecked
 from infra.site import clients
 from infra.target import Target
 from reports.evidence import Count, RunFolder
@@ -109,7 +109,7 @@ def actions(own: str, other: str) -> list[Action]:
 def record(target: Target, folder: RunFolder) -> None:
     """Try every cell of callers x actions and write a Count for each.
 
-    StepFailed if nothing could be tried: a token that was refused, something that the admin could not make.
+    NotChecked if nothing could be tried: a token that was refused, something that the admin could not make.
     """
     own, other = target.regions[:2]
     api = Api(target.api[own])
@@ -118,7 +118,7 @@ def record(target: Target, folder: RunFolder) -> None:
         matrix = Matrix(api, {**tokens, "nobody": None, "forged": forged()})
         cells = [cell for action in actions(own, other) for cell in matrix.cells(action)]
     except (clients.NoToken, OSError, ValueError) as error:
-        raise StepFailed(f"the access matrix could not be tried: {error}") from error
+        raise NotChecked(f"the access matrix could not be tried: {error}") from error
     with folder.facts() as facts:
         facts.add(*cells)
 

@@ -15,9 +15,10 @@ from typing import Any
 
 import msgspec
 
+from infra.machine.checkout import STATE
 from system import wire
 
-UP = Path(__file__).parents[1] / ".covenant" / "up"
+UP = STATE / "up"
 """The home of the system that `./covenant up` runs in this checkout."""
 FILE = "target.json"
 VARIABLE = "COVENANT_TARGET"

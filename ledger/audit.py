@@ -20,7 +20,6 @@ import msgspec
 import psycopg
 import redis
 
-from chaos.faults.process.instants import EVENTS, STREAM
 from infra.machine.waiting import until
 from infra.target import Target
 from ledger.coverage import Event, effects
@@ -36,6 +35,8 @@ _STATEMENT_TIMEOUT = "-c statement_timeout=5000"
 _NOT_BY_EVENTS = ("postgres", "outbox", "replica")
 """Hops that writes reach at once; the others take their time."""
 
+_STREAM = wire.PROJECTS_STREAM.name
+_EVENTS = wire.events_filter("projects")
 _PROJECTS = "select id::text from projects where id = any(%s::uuid[])"
 _OUTBOX = """
 select aggregate_id, event_id::text, partition, position from outbox_events
@@ -65,7 +66,7 @@ def last_event_seq(target: Target) -> int:
 
     async def look() -> int:
         async with bus.observer(target) as client:
-            last = await bus.last_frame(client, STREAM, EVENTS)
+            last = await bus.last_frame(client, _STREAM, _EVENTS)
             return last.seq if last else 0
 
     return asyncio.run(look())
@@ -186,10 +187,10 @@ def _replica(target: Target, region: str, ids: Collection[str]) -> dict[str, int
 def _stream(target: Target, ids: Collection[str], behind_seq: int) -> dict[str, int]:
     async def read() -> list[bus.Frame]:
         async with bus.observer(target) as client:
-            last = await bus.last_frame(client, STREAM, EVENTS)
+            last = await bus.last_frame(client, _STREAM, _EVENTS)
             if last is None:
                 return []
-            return await bus.frames(client, STREAM, EVENTS, behind_seq + 1, last.seq, within_s=_WITHIN_S)
+            return await bus.frames(client, _STREAM, _EVENTS, behind_seq + 1, last.seq, within_s=_WITHIN_S)
 
     return copies_per_write((event for frame in asyncio.run(read()) for event in frame.events), frozenset(ids))
 

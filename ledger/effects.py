@@ -14,11 +14,11 @@ from pathlib import Path
 import psycopg
 from redis.exceptions import RedisError
 
+from infra.machine.spec import EngineError
 from infra.target import Target
 from ledger.observe import positions
 from ledger.observe.positions import PARTITIONS, RELAY, Hand, Looks, TraceTooShort, everybody
 from ledger.steps import Event, Events, Ranges, Steps, Timed, event_of, overlaps, spans, time_all, together
-from loadtests.engine.process import EngineError
 from reports.evidence import Hop, Operation, Rate, Recorder, RunFolder, percentile_ms
 
 ROW = "bus.applied"

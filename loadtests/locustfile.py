@@ -34,8 +34,9 @@ from locust.stats import CSV_STATS_INTERVAL_SEC
 from loadtests.display.progress import Progress
 from loadtests.display.stats import Shown
 from loadtests.engine.process import START_DEADLINE_S, Ended, Go, Said
+from loadtests.plan import Engine, Plan
 from loadtests.recording.live import Stat
-from loadtests.scenarios import Engine, Plan, scenarios
+from loadtests.scenarios import scenarios
 
 _LEAD_NS = 200_000_000
 """From the word to begin until the first operation."""

@@ -27,8 +27,9 @@ from loadtests.arrivals.grammar import CONSTANT, arrival
 from loadtests.arrivals.schedule import check_duration
 from loadtests.display.progress import Progress
 from loadtests.engine import environment as child
+from loadtests.plan import MAX_USERS, Plan, Scenario
 from loadtests.recording.tally import merge_parts, read_parts
-from loadtests.scenarios import MAX_USERS, Plan, Scenario, scenarios
+from loadtests.scenarios import scenarios
 from reports.evidence import RunFolder
 
 _OVERHEAD_S = 300.0

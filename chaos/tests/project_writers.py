@@ -19,10 +19,10 @@ from typing import Any
 
 import msgspec
 
+from infra.machine.spec import EngineError
 from infra.target import Target
 from loadtests.clients.http import RequestError, Response
 from loadtests.clients.sign_in import ApiClient
-from loadtests.engine.process import EngineError
 from reports.evidence import Write
 from reports.evidence.folder import Appender
 from system.wire import IDEMPOTENCY_KEY, PROJECTS, NewProject

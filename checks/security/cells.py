@@ -12,16 +12,16 @@ from collections.abc import Callable, Iterator
 
 import psycopg
 
+from checks import NotChecked
 from checks.security import secrets_found, stores, wires
 from checks.security.passwords import wrong_passwords
 from checks.security.wires import Listener
-from commands.run.session import StepFailed
 from infra.fabric.process.system import System
+from infra.machine.spec import EngineError
 from infra.parts import etcd
 from infra.site import bus_users, certificates
 from infra.site.site import Place
 from infra.topology.model import Node
-from loadtests.engine.process import EngineError
 from reports.evidence import Count, RunFolder
 
 TRANSIT, REST, ACCESS, SECRETS = "security.transit", "security.rest", "security.access", "security.secrets"
@@ -36,12 +36,12 @@ _PORTS = {
 
 
 def record(system: System, folder: RunFolder) -> None:
-    """Try the wires, the disks and the passwords, and write a Count for each attempt. StepFailed if something could not
+    """Try the wires, the disks and the passwords, and write a Count for each attempt. NotChecked if something could not
     be tried at all."""
     try:
         found = [*transit(system), *rest(system), *access(system)]
     except (EngineError, OSError, psycopg.Error) as error:
-        raise StepFailed(f"what protects the system could not be tried: {error}") from error
+        raise NotChecked(f"what protects the system could not be tried: {error}") from error
     with folder.facts() as facts:
         facts.add(*found)
 

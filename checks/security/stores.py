@@ -12,13 +12,13 @@ from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
 from infra.fabric.process.system import System
+from infra.machine.spec import EngineError
 from infra.parts import nats
 from infra.parts.mirror import Mirror
 from infra.parts.nats import Nats
 from infra.site.site import Place
 from infra.topology.model import Node
 from loadtests.engine import load_stream
-from loadtests.engine.process import EngineError
 from system import wire
 
 _WITHIN_S = 15.0

@@ -13,12 +13,13 @@ from pathlib import Path
 import msgspec
 
 import reports.verdict.knee
-from commands.run import steps as runs
+from commands.exit_codes import EXIT_USAGE, fail
+from commands.run import steps
 from commands.run.session import Session, StepFailed
 from infra.machine.progress import say
 from loadtests import run as load_runner
 from loadtests.arrivals.schedule import MAX_RATE_PER_S
-from loadtests.scenarios import Scenario
+from loadtests.plan import Scenario
 from loadtests.search.knee import Search, with_room
 from reports import assess
 from reports.evidence import HostSample, Knee, KneeEnd, KneeStep, RunFolder
@@ -47,11 +48,11 @@ def run_knee(
         found = load_runner.check(scenario, rate=first, duration_s=duration_s, users=users)
         search = Search(first or found.rate, most or MAX_RATE_PER_S, resolution)
     except ValueError as error:
-        runs.fail(runs.EXIT_USAGE, str(error))
+        fail(EXIT_USAGE, str(error))
     knee = Knee(
         scenario=scenario, unit=found.unit, step_s=duration_s or min(STEP_S, found.duration_s), resolution=resolution
     )
-    with runs.session(f"load.{scenario}", seed=seed, out=out) as run:
+    with steps.session(f"load.{scenario}", seed=seed, out=out) as run:
         run.start()
         tries = _Tries(run, found, knee, first or found.rate, users)
         try:
@@ -97,11 +98,11 @@ class _Tries:
 
     def close(self) -> None:
         """Make the best try's evidence that of the run: of the highest rate that held, else of the lowest."""
-        steps = [step for step in self._knee.steps if step.outcome != "failed"]
-        held = [step for step in steps if step.rate == self._knee.held and step.outcome == "held"]
-        if not steps:
+        tries = [step for step in self._knee.steps if step.outcome != "failed"]
+        held = [step for step in tries if step.rate == self._knee.held and step.outcome == "held"]
+        if not tries:
             return
-        best = held[-1] if held else min(reversed(steps), key=lambda step: step.rate)
+        best = held[-1] if held else min(reversed(tries), key=lambda step: step.rate)
         for part in _OF_A_LOAD:
             source = self._run.folder.path / best.folder / "evidence" / part
             if source.exists():
@@ -122,7 +123,7 @@ class _Tries:
         with self._run.phase(f"{name} {rate:g}/s") as progress:
             longer = min(_LONGER_MAX, max(1.0, self._first / rate))
             try:
-                runs.make_load(
+                steps.make_load(
                     self._run, name, folder, progress, rate=rate, duration_s=self._knee.step_s * longer,
                     users=self._users,
                 )  # fmt: skip

@@ -14,28 +14,29 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal
 
 import click
 
 import reports
-from chaos import journal, plants
+from chaos import journal
 from chaos.run import catalog
 from chaos.run import trial as chaos_runner
+from checks import NotChecked
 from checks import access as access_facts
 from checks import data as data_facts
 from checks.security import cells as security_facts
+from commands.exit_codes import EXIT_USAGE, fail
+from commands.run.profiles import PROFILES
 from commands.run.session import Session, StepFailed
+from commands.run.systems import create_system, is_up, running
 from e2e import browser as browsers
 from e2e import runner as e2e_runner
-from infra import preflight, target
-from infra.fabric.process import homes
-from infra.fabric.process.create import CannotStart, create
+from infra import preflight
 from infra.fabric.process.system import System
 from infra.machine import fingerprint, processes, sampler
+from infra.machine.checkout import CHECKOUT, RUNS
 from infra.machine.progress import Report, say, step
-from infra.target import UP
-from infra.topology.options import DEFAULTS, Options
 from ledger.audit import audit, last_event_seq
 from ledger.drain import drain
 from ledger.observe.bus import BusError
@@ -46,26 +47,7 @@ from reports.evidence import Run, RunFolder
 from reports.policy.claims import load_claims
 from reports.policy.policy import load_policy
 
-CHECKOUT = Path(__file__).resolve().parents[2]
-RUNS = CHECKOUT / "reports" / "runs"
-SIZE = "core"
 _DRAINED_WITHIN_S = 60.0
-EXIT_USAGE, EXIT_UNTRUSTED, EXIT_NOT_STARTED, EXIT_INTERRUPTED = 2, 4, 5, 130
-
-# What `nightly` does, by profile: loads in order (scenario, offered per second, measured seconds), then
-# experiments. 600 requests/s for 56 s are the 30,000 that 99.99% needs, with some to spare.
-PROFILES: dict[str, tuple[tuple[tuple[str, float, float], ...], tuple[str, ...]]] = {
-    "smoke": (
-        (("api-browse", 600, 56), ("bus-ingest", 2000, 25)),
-        ("pg-primary-kill", "bus-leader-kill", "analytics-kill"),
-    )
-}
-
-
-def fail(code: int, message: str) -> NoReturn:
-    """End the process with one line that says why."""
-    say(f"covenant: {message}")
-    sys.exit(code)
 
 
 @contextmanager
@@ -127,57 +109,40 @@ def _heal(system: System) -> None:
         say(f"healing: {error}")
 
 
-# The system that a run is about.
-
-
-def create_system(
-    name: str, *, plant: str | None = None, size: str = SIZE, projects: int = 300, options: Options = DEFAULTS
-) -> System:
-    """A system to be started, laid out in a home of that name; ends the process if it cannot be."""
-    try:
-        environment = plants.environment(plant) if plant else {}
-        return create(CHECKOUT, name, size=size, plant=environment, projects=projects, options=options)
-    except CannotStart as error:
-        fail(EXIT_NOT_STARTED, str(error))
-
-
-def is_up() -> bool:
-    """Whether a system of this checkout is kept running by `up`."""
-    return UP.exists() and homes.owner_alive(UP)
-
-
-def running() -> System:
-    """The system that `up` keeps running; ends the process if there is none."""
-    if not (UP / target.FILE).exists():
-        fail(EXIT_USAGE, "no system of this checkout is running: ./covenant up --detach")
-    return System.attach(UP)
-
-
 # Its steps.
 
 
 def data(run: Session) -> None:
     """Count and reconcile what the database holds."""
-    with run.phase("data"):
+    with _checking(run, "data"):
         data_facts.record(run.system.target(), run.folder)
 
 
 def access(run: Session) -> None:
     """Try who may do what."""
-    with run.phase("access"):
+    with _checking(run, "access"):
         access_facts.record(run.system.target(), run.folder)
 
 
 def security(run: Session) -> None:
     """Try what protects the system: the wire, the disks, the passwords."""
-    with run.phase("security"):
+    with _checking(run, "security"):
         security_facts.record(run.system, run.folder)
 
 
 def find_secrets(run: Session) -> None:
     """Look for secrets where none may stand; at the end, when the logs have everything."""
-    with run.phase("secrets"):
+    with _checking(run, "secrets"):
         security_facts.record_secrets(run.system, run.folder)
+
+
+@contextmanager
+def _checking(run: Session, name: str) -> Iterator[None]:
+    with run.phase(name):
+        try:
+            yield
+        except NotChecked as error:
+            raise StepFailed(str(error)) from error
 
 
 def load(run: Session, scenario: str, **options: Any) -> None:

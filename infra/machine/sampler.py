@@ -20,7 +20,7 @@ from pathlib import Path
 import msgspec
 
 from infra.machine.processes import KIND, RUN_ID
-from loadtests.engine.process import read_spec
+from infra.machine.spec import read_spec
 from reports.evidence import HostSample, RunFolder
 
 _NAP_NS = 10_000_000

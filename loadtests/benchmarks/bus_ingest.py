@@ -34,13 +34,13 @@ import psutil
 from infra import target
 from infra.fabric.process import bus_alone
 from infra.machine import sampler
+from infra.machine.spec import EngineError
 from infra.target import Target
 from infra.topology.options import Options, parse
 from loadtests import run as runner
 from loadtests.benchmarks.bus_publish import nats_py
 from loadtests.engine import load_stream
 from loadtests.engine.bus_publisher import RATE_ROW
-from loadtests.engine.process import EngineError
 from loadtests.search.calibration import calibrate
 from reports.evidence import Calibration, HostSample, Load, Outcome, RunFolder, percentile_ms
 

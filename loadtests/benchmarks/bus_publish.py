@@ -23,6 +23,7 @@ import nats
 import uvloop
 
 from infra import target as targets
+from infra.machine.spec import EngineError
 from infra.target import Target
 from loadtests.arrivals.profile import even
 from loadtests.arrivals.schedule import MAX_RATE_PER_S, Schedule
@@ -30,7 +31,6 @@ from loadtests.clients import payload as numbered
 from loadtests.clients.publish_modes import SUBJECTS, ModeName
 from loadtests.engine import load_stream
 from loadtests.engine.bus_publisher import BusPublisherSpec, Publisher
-from loadtests.engine.process import EngineError
 from loadtests.recording.tally import Tally
 from reports.evidence import RunFolder
 

@@ -16,9 +16,9 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from infra.machine.spec import EngineError
 from infra.target import Login, Target
 from loadtests.clients import nats_wire
-from loadtests.engine.process import EngineError
 from system.wire import inbox_prefix
 
 _CONNECT_TIMEOUT_S = 2.0

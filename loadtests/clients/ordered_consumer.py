@@ -20,11 +20,11 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
+from infra.machine.spec import EngineError
 from infra.target import Target
 from loadtests.clients import nats_wire
 from loadtests.clients.jetstream import Delivery, delivery
 from loadtests.clients.nats import NatsClient, inbox
-from loadtests.engine.process import EngineError
 
 _HEARTBEAT_S = 0.5
 _SILENCE_S = 3 * _HEARTBEAT_S

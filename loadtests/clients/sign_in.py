@@ -11,9 +11,9 @@ import ssl
 
 import msgspec
 
+from infra.machine.spec import EngineError
 from infra.target import Login
 from loadtests.clients.http import HttpClient, RequestError
-from loadtests.engine.process import EngineError
 from system.wire import TOKENS, SignIn, Token
 
 _WITHIN_S = 10.0

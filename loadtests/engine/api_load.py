@@ -15,9 +15,10 @@ from pathlib import Path
 import msgspec
 
 from infra import target as targets
+from infra.machine.spec import EngineError
 from loadtests.clients.http import Answer, RequestError, Response, answered
 from loadtests.clients.nearest import Nearest
-from loadtests.engine.process import Control, EngineError, run_engine
+from loadtests.engine.process import Control, run_engine
 from loadtests.engine.requests import Ended, Kind, RequestsSpec, api_client, run_requests, settings_of
 from reports.evidence import Outcome
 from system.wire import COUNTRIES, PROJECTS, REGIONS

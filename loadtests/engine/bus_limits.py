@@ -16,11 +16,11 @@ from nats.errors import Error as NatsError
 from nats.errors import MaxPayloadError
 from nats.js.api import StreamConfig
 
+from infra.machine.spec import EngineError
 from infra.target import Login, Target
 from loadtests.clients.jetstream import ack_outcome
 from loadtests.clients.nats import NatsClient, inbox
 from loadtests.clients.nats_wire import publish, subscribe
-from loadtests.engine.process import EngineError
 from loadtests.recording.sized import payload
 from reports.evidence import Count, RunFolder
 

@@ -19,12 +19,13 @@ from pathlib import Path
 import msgspec
 
 from infra import target as targets
+from infra.machine.spec import EngineError
 from infra.target import Target
 from ledger.received import Arrivals
 from loadtests.clients import payload as numbered
 from loadtests.clients.ordered_consumer import Deliveries, OrderedConsumer, Shape
 from loadtests.engine import load_stream
-from loadtests.engine.process import Control, EngineError, run_engine
+from loadtests.engine.process import Control, run_engine
 from loadtests.recording.latency_counts import LatencyCounts
 from loadtests.recording.live import LiveStats, Stat
 from loadtests.recording.tally import Part

@@ -14,12 +14,13 @@ from pathlib import Path
 import msgspec
 
 from infra import target as targets
+from infra.machine.spec import EngineError
 from infra.target import Target
 from loadtests.clients import publish_modes
 from loadtests.clients.nats import NatsClient, inbox
 from loadtests.clients.nats_wire import subscribe
 from loadtests.engine import load_stream
-from loadtests.engine.process import Control, EngineError, run_engine
+from loadtests.engine.process import Control, run_engine
 from loadtests.recording.flights import Run
 from reports.evidence.folder import write_record
 

@@ -13,12 +13,13 @@ from pathlib import Path
 import msgspec
 
 from infra import target as targets
+from infra.machine.spec import EngineError
 from ledger import effects
 from ledger.observe.positions import PARTITIONS, RELAY, Hand, Looks, everybody
 from ledger.steps import NUMBER_MAX, drained, sender_prefix, together
 from loadtests.engine import outbox_feed
 from loadtests.engine.outbox_feed import BATCH_MAX, Outbox, batches, record
-from loadtests.engine.process import Control, EngineError, run_engine
+from loadtests.engine.process import Control, run_engine
 from loadtests.recording.tally import Part
 from reports.evidence import Rate, Recorder, RunFolder
 from reports.evidence.folder import write_record

@@ -20,11 +20,12 @@ from urllib.parse import urlsplit
 import msgspec
 
 from infra import target as targets
+from infra.machine.spec import EngineError
 from infra.target import Login, Target
 from loadtests.arrivals.pacer import Pacer
 from loadtests.arrivals.schedule import Schedule
 from loadtests.clients.nats_idle import Connection
-from loadtests.engine.process import Control, EngineError, run_engine
+from loadtests.engine.process import Control, run_engine
 from loadtests.recording.live import LiveStats
 from loadtests.recording.tally import Part
 from reports.evidence import Connections, Latencies, Recorder, RunFolder, percentile_ms

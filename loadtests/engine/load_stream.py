@@ -16,8 +16,8 @@ from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfi
 from nats.js.client import JetStreamContext
 from nats.js.errors import NotFoundError
 
+from infra.machine.spec import EngineError
 from infra.target import Target
-from loadtests.engine.process import EngineError
 
 NAME = "LOAD"
 SUBJECTS = "load.>"

@@ -20,11 +20,12 @@ import msgspec
 import psycopg
 
 from infra import target as targets
+from infra.machine.spec import EngineError
 from infra.target import Target
 from ledger.steps import NUMBER_MAX, sender_prefix
 from loadtests.arrivals.pacer import Pacer
 from loadtests.arrivals.schedule import Schedule
-from loadtests.engine.process import Control, EngineError, offer, run_engine
+from loadtests.engine.process import Control, offer, run_engine
 from loadtests.recording.tally import Tally
 from reports.evidence import Outcome, RunFolder, Span
 from reports.evidence.folder import Appender, write_record

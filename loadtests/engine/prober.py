@@ -19,13 +19,13 @@ import msgspec
 import uvloop
 
 from infra import target as targets
+from infra.machine.spec import EngineError, read_spec
 from infra.target import Target
 from loadtests.arrivals.pacer import Pacer
 from loadtests.arrivals.schedule import Schedule
 from loadtests.arrivals.short_slices import ask_for_short_slices
 from loadtests.clients.sign_in import ApiClient
 from loadtests.engine.probes import CONNECTIONS, CreateProject, Effect, ProbeOperation, Publish, Read, Result
-from loadtests.engine.process import EngineError, read_spec
 from reports.evidence import Probe, RunFolder, Write
 from reports.evidence.folder import Appender
 

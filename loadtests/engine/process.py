@@ -17,12 +17,12 @@ import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 import uvloop
 
+from infra.machine.spec import EngineError, SpecT, read_spec
 from infra.target import NoTarget
 from loadtests.arrivals.pacer import Pacer
 from loadtests.arrivals.short_slices import ask_for_short_slices
@@ -31,10 +31,6 @@ from loadtests.recording.live import Stat
 START_DEADLINE_S = 60.0
 _REPORT_INTERVAL_S = 0.25
 _DRAIN_INTERVAL_S = 0.05
-
-
-class EngineError(Exception):
-    """An engine that cannot do its work: what was expected, what was found, what to do next."""
 
 
 class Ready(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -54,8 +50,6 @@ class Go(msgspec.Struct, frozen=True, kw_only=True):
 
 
 Said = Ready | Ended | Stat
-
-SpecT = TypeVar("SpecT")
 
 
 class Control:
@@ -153,16 +147,6 @@ def run_engine(kind: type[SpecT], work: Callable[[SpecT, Control], Awaitable[Non
     # nats-py's streams do over TLS what asyncio warns of each time a connection ends; nothing comes of it.
     logging.getLogger("asyncio").setLevel(logging.ERROR)
     sys.exit(uvloop.run(_run(read_spec(kind), work)))
-
-
-def read_spec(kind: type[SpecT]) -> SpecT:
-    """The specification that the command line names; ends the process with a plain line without one."""
-    if len(sys.argv) != 2:
-        sys.exit("expected one argument: the file of a specification (JSON)")
-    try:
-        return msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=kind)
-    except (OSError, msgspec.MsgspecError) as error:
-        sys.exit(f"{sys.argv[1]}: {error}")
 
 
 async def _run(spec: SpecT, work: Callable[[SpecT, Control], Awaitable[None]]) -> int:

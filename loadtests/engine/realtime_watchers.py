@@ -19,8 +19,9 @@ import httptools
 import msgspec
 
 from infra import target as targets
+from infra.machine.spec import EngineError
 from loadtests.clients.http import HttpClient
-from loadtests.engine.process import Control, EngineError, run_engine
+from loadtests.engine.process import Control, run_engine
 from loadtests.engine.requests import api_client
 from loadtests.recording.tally import Part
 from reports.evidence import Operation, Recorder, percentile_ms

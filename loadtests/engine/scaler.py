@@ -13,7 +13,8 @@ import msgspec
 
 from infra import target as targets
 from infra.fabric.process.second_api import SecondApi
-from loadtests.engine.process import Control, EngineError, run_engine
+from infra.machine.spec import EngineError
+from loadtests.engine.process import Control, run_engine
 from loadtests.recording.tally import Part
 from reports.evidence.folder import write_record
 

@@ -20,10 +20,11 @@ from nats.aio.msg import Msg
 from nats.errors import Error
 
 from infra import target as targets
+from infra.machine.spec import EngineError
 from infra.target import Target
 from loadtests.arrivals import profile as arrival
 from loadtests.arrivals.profile import Arrival
-from loadtests.engine.process import Control, EngineError, run_engine
+from loadtests.engine.process import Control, run_engine
 from loadtests.recording.tally import Part
 from reports.evidence import Operation, Rate, Recorder, RunFolder, percentile_ms
 from reports.evidence.folder import write_record

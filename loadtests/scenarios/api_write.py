@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from loadtests.engine.api_write import ROW
-from loadtests.engines import requester
-from loadtests.scenarios import Engine, Plan, Scenario
+from loadtests.plan import Engine, Plan, Scenario
+from loadtests.planned_engines import requester
 
 
 def _generator(plan: Plan, user: int) -> Engine:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ledger.effects import RELAY_ROW, ROW
 from loadtests.engine.effect_watch import EffectWatchSpec
 from loadtests.engine.outbox_feed import FeedSpec
-from loadtests.scenarios import Engine, Plan, Scenario
+from loadtests.plan import Engine, Plan, Scenario
 
 
 def _generator(plan: Plan, user: int) -> Engine:

@@ -8,8 +8,8 @@ from loadtests.clients.publish_modes import ModeName
 from loadtests.engine.bus_publisher import RATE_ROW, ROW
 from loadtests.engine.bus_subscriber import DELIVERY_ROW, END_TO_END_ROW
 from loadtests.engine.load_stream import MAX_BYTES, MAX_MSGS
-from loadtests.engines import publisher, subscriber
-from loadtests.scenarios import Engine, Plan, Scenario
+from loadtests.plan import Engine, Plan, Scenario
+from loadtests.planned_engines import publisher, subscriber
 
 _BURST_S = 0.003
 """The distance of two bursts: bulk clients flush what has gathered (Kafka's linger.ms). Waking the brokers for every

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from ledger.effects import RELAY_ROW, ROW
 from loadtests.engine.catch_up import CatchUpSpec
-from loadtests.scenarios import Engine, Plan, Scenario
+from loadtests.plan import Engine, Plan, Scenario
 
 GRACE_S = 60.0
 """Working off an outage may take as long as the outage was, and this; what takes longer is not waited for."""

@@ -9,8 +9,9 @@ from infra import target as targets
 from loadtests.engine import connection_limits
 from loadtests.engine.bus_publisher import ROW
 from loadtests.engine.connection_holder import ConnectionHolderSpec
-from loadtests.engines import subscriber
-from loadtests.scenarios import Engine, Plan, Scenario, bus_ingest
+from loadtests.plan import Engine, Plan, Scenario
+from loadtests.planned_engines import subscriber
+from loadtests.scenarios import bus_ingest
 
 WANTED = 65_000
 """The seed's claim for a region."""

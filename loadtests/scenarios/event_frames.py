@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from loadtests.engine.bus_publisher import ROW
 from loadtests.engine.bus_subscriber import DELIVERY_ROW, END_TO_END_ROW
-from loadtests.engines import publisher, subscriber
-from loadtests.scenarios import Engine, Plan, Scenario
+from loadtests.plan import Engine, Plan, Scenario
+from loadtests.planned_engines import publisher, subscriber
 
 _BURST_S = 0.005
 """How long events are gathered: those of one such time go at once, in as few frames as they fill. At the usual rate

@@ -16,8 +16,9 @@ from loadtests.engine.api_load import ROW as READS
 from loadtests.engine.api_write import ROW as WRITES
 from loadtests.engine.bus_publisher import ROW as PUBLISHES
 from loadtests.engine.bus_subscriber import DELIVERY_ROW, END_TO_END_ROW
-from loadtests.engines import subscriber
-from loadtests.scenarios import Engine, Plan, Scenario, api_browse, api_write, bus_ingest, realtime_watchers
+from loadtests.plan import Engine, Plan, Scenario
+from loadtests.planned_engines import subscriber
+from loadtests.scenarios import api_browse, api_write, bus_ingest, realtime_watchers
 
 READ_SHARE = 0.9
 MESSAGES_PER_REQUEST = 2.0

@@ -3,11 +3,11 @@ what is said of them."""
 
 from __future__ import annotations
 
-from loadtests import engines
+from loadtests import planned_engines
 from loadtests.engine import bus_limits
 from loadtests.engine.payload_sweep import PayloadSweepSpec
+from loadtests.plan import Engine, Plan, Scenario
 from loadtests.recording import sized
-from loadtests.scenarios import Engine, Plan, Scenario
 
 _BYTES_PER_S = 16.0 * sized.MIB
 """Of the large sizes: twenty messages of 8 MiB in ten seconds, and at most half of what the disks of three brokers on
@@ -21,7 +21,7 @@ def _generator(plan: Plan, user: int) -> Engine:
         folder=plan.folder,
         target=plan.target,
         part=plan.part(name),
-        subject=engines.subject(plan),
+        subject=planned_engines.subject(plan),
         publisher=user + 1,
         sizes=list(sized.SIZES),
         rate=plan.rate / plan.users,
@@ -43,5 +43,5 @@ SCENARIO = Scenario(
     duration_s=90.0,
     warmup_s=5.0,
     generator=_generator,
-    observers=lambda plan: [engines.subscriber(plan, module="loadtests.engine.sized_subscriber")],
+    observers=lambda plan: [planned_engines.subscriber(plan, module="loadtests.engine.sized_subscriber")],
 )

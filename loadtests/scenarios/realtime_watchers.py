@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from loadtests.engine.realtime_watchers import ROW, WatchersSpec
-from loadtests.scenarios import Engine, Plan, Scenario, api_write
+from loadtests.plan import Engine, Plan, Scenario
+from loadtests.scenarios import api_write
 
 WATCHERS = 200
 """A region: each event is received so often there."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from loadtests.engine.stored_watch import ROW, StoredWatchSpec
-from loadtests.scenarios import MAX_USERS, Engine, Plan, Scenario, api_write
+from loadtests.plan import MAX_USERS, Engine, Plan, Scenario
+from loadtests.scenarios import api_write
 
 
 def _observers(plan: Plan) -> list[Engine]:

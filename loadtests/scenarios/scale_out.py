@@ -7,8 +7,8 @@ from msgspec import structs
 
 from loadtests.engine.api_load import ROW
 from loadtests.engine.scaler import ScalerSpec
-from loadtests.engines import requester
-from loadtests.scenarios import Engine, Plan, Scenario
+from loadtests.plan import Engine, Plan, Scenario
+from loadtests.planned_engines import requester
 
 
 def _generator(plan: Plan, user: int) -> Engine:

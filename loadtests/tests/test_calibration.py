@@ -10,8 +10,8 @@ import pytest
 from load_servers import NatsServer
 
 from infra import target as targets
+from infra.machine.spec import EngineError
 from loadtests.engine import load_stream
-from loadtests.engine.process import EngineError
 from loadtests.search import calibration
 from loadtests.search.calibration import CalibrationError, Cores
 

@@ -18,7 +18,8 @@ import pytest
 from load_servers import DEADLINE_S, Api, NatsServer, wait_until
 
 from loadtests import run as runner
-from loadtests.scenarios import MAX_USERS, scenarios
+from loadtests.plan import MAX_USERS
+from loadtests.scenarios import scenarios
 from reports.evidence import Hop, Load, RunFolder, percentile_ms
 from system.wire import COUNTRIES, PROJECTS, REGIONS
 

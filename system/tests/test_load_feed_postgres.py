@@ -7,9 +7,9 @@ import asyncio
 
 import pytest
 
+from infra.machine.spec import EngineError
 from ledger.steps import event_of, sender_prefix
 from loadtests.engine.outbox_feed import Outbox, prefix
-from loadtests.engine.process import EngineError
 from system.domain.frames import Opener
 from system.domain.totals import deltas_of
 from system.settings import Settings

@@ -8,7 +8,7 @@ from loadtests.clients.publish_modes import ModeName
 from loadtests.engine.bus_publisher import BusPublisherSpec
 from loadtests.engine.bus_subscriber import BusSubscriberSpec
 from loadtests.engine.requests import RequestsSpec
-from loadtests.scenarios import MAX_USERS, Engine, Plan
+from loadtests.plan import MAX_USERS, Engine, Plan
 
 
 def requester(plan: Plan, user: int, name: str, module: str) -> Engine:

@@ -1,0 +1,46 @@
+"""`./covenant nightly`: the main job."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from commands.run import steps
+from commands.run.profiles import PROFILES
+from e2e import browser as browsers
+
+
+@click.command()
+@click.option("--profile", type=click.Choice(sorted(PROFILES)), default="smoke", show_default=True)
+@click.option("--seed", type=int, default=1, show_default=True, help="Seed of everything random in the load.")
+@click.option("--out", type=click.Path(path_type=Path), help="Where to write the run; default: reports/runs/<run id>.")
+@click.option(
+    "--only", type=click.Choice(["load", "chaos", "e2e"]), help="Only this part; the others are missing evidence."
+)
+@click.option("--release", help="Name of the release under test, for the report.")
+@click.option("--install-browser", is_flag=True, help="Install Chromium with apt if there is no browser (root).")
+def nightly(
+    profile: str, seed: int, out: Path | None, only: str | None, release: str | None, install_browser: bool
+) -> None:
+    """Start a system, load it, kill parts of it, browse it, report, stop everything.
+
+    \b
+    Example:  ./covenant nightly --profile smoke --release 2026.11
+    """
+    planned = PROFILES[profile]
+    browser: browsers.Browser | str | None = None
+    if only in (None, "e2e"):
+        browser = steps.find_browser(install_browser)
+    with steps.session(profile, seed=seed, out=out, release=release, experiments=planned.experiments) as run:
+        run.start()
+        steps.data(run)
+        steps.access(run)
+        steps.security(run)
+        for scenario, rate, duration_s in planned.loads if only in (None, "load") else ():
+            steps.load(run, scenario, rate=rate, duration_s=duration_s)
+        for experiment in planned.experiments if only in (None, "chaos") else ():
+            steps.chaos(run, experiment)
+        if browser is not None:
+            steps.browse(run, browser, ["-m", "smoke"])
+        steps.find_secrets(run)

@@ -1,0 +1,103 @@
+"""What a scenario is, and one run of it as it was asked for: plain data, read by whatever starts engines.
+
+It imports no Locust and no engine, so that listing scenarios is quick and patches nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from loadtests.arrivals.profile import Arrival, even
+
+MAX_USERS = 16
+"""Generator processes of one run."""
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """One run of a scenario, as it was asked for."""
+
+    scenario: str
+    folder: str
+    """The run folder."""
+    work: str
+    """Where engines find their specifications and leave their parts."""
+    target: str
+    """The file of an `infra.target.Target`, as it is from where the engines run."""
+    run_id: str
+    regions: list[str]
+    enter: dict[str, list[str]] = {}
+    """Region -> what leads a command into it; empty where regions are not apart."""
+    rate: float
+    """On average."""
+    arrival: Arrival
+    duration_s: float
+    warmup_s: float
+    users: int
+    seed: int = 1
+    """Of everything random in it."""
+    mode: str | None = None
+    """How messages are published, where a user chose it."""
+
+    def part(self, name: str) -> str:
+        return str(Path(self.work) / f"{name}.part.json")
+
+    def beside(self, name: str, rate: float) -> Plan:
+        """A load of another kind at the same time, at `rate` on average, with a record and a ledger of its own:
+        `<scenario>-<name>`, which `Scenario.beside` has to name."""
+        return msgspec.structs.replace(
+            self,
+            scenario=f"{self.scenario}-{name}",
+            work=str(Path(self.work) / name),
+            rate=rate,
+            arrival=even(rate, self.duration_s),
+        )
+
+    def share(self, user: int) -> list[str]:
+        """The regions that user `user` is for: one, if it can be started inside it; else all."""
+        return [self.regions[user % len(self.regions)]] if self.enter else self.regions
+
+
+class Engine(msgspec.Struct, frozen=True, kw_only=True):
+    """A process: `python -m <module> <spec as JSON>`."""
+
+    name: str
+    module: str
+    spec: msgspec.Struct
+    region: str
+    """Where it runs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scenario:
+    name: str
+    help: str
+    """One line."""
+    rows: tuple[str, ...]
+    """The rows that it is evidence for."""
+    unit: str
+    """What `rate` counts."""
+    rate: float
+    duration_s: float
+    warmup_s: float
+    generator: Callable[[Plan, int], Engine] = field(repr=False)
+    """The engine of user 0, 1, ...: each offers its share of the rate."""
+    observers: Callable[[Plan], list[Engine]] = field(repr=False, default=lambda plan: [])
+    """Engines that are ready before the load begins, and finish after it has ended."""
+    per_region: bool = False
+    """Whether users are in every region, in equal numbers; else all are where the bus is, in the first one."""
+    arrivals: bool = False
+    """Whether its generators follow `Plan.arrival`; else one even rate is all that can be asked for."""
+    modes: tuple[str, ...] = ()
+    """How its messages can be published; it chooses by itself where nobody does."""
+    calibrates: str | None = None
+    """The row whose ceiling the bus is calibrated for, right before and right after."""
+    requests: bool = False
+    """Whether these are requests to the API, which count for availability."""
+    beside: tuple[str, ...] = ()
+    """Loads of other kinds that run at the same time, each with a record of its own; none of them are requests."""
+    audited: bool = False
+    """Whether its ledger is one of projects, which are to be looked for at every hop afterwards."""

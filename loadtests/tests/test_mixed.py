@@ -6,10 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from load_servers import Api, NatsServer
 
 from infra.fabric.process.system import System
 from loadtests import run as runner
+from loadtests.tests.load_servers import Api, NatsServer
 from reports.evidence import RunFolder
 
 

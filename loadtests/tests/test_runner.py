@@ -15,11 +15,11 @@ from typing import Any
 
 import psutil
 import pytest
-from load_servers import DEADLINE_S, Api, NatsServer, wait_until
 
 from loadtests import run as runner
 from loadtests.plan import MAX_USERS
 from loadtests.scenarios import scenarios
+from loadtests.tests.load_servers import DEADLINE_S, Api, NatsServer, wait_until
 from reports.evidence import Hop, Load, RunFolder, percentile_ms
 from system.wire import COUNTRIES, PROJECTS, REGIONS
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import msgspec
-from synthetic_run import at, latencies
 
 from reports.evidence import Hop, HostSample, Operation, Proof
 from reports.findings.loaded import Evidence
 from reports.model import Report, Row
 from reports.policy.claims import load_claims
 from reports.policy.policy import load_policy
+from reports.tests.synthetic_run import at, latencies
 from reports.verdict.verdict import judge
 
 CLAIMS = load_claims()

@@ -1,0 +1,69 @@
+"""Writes through the API: the ledger has each creation, and a change that was lost names itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from loadtests import run as runner
+from loadtests.clients.http import Response
+from loadtests.clients.projects import judge_write
+from loadtests.tests.load_servers import Api
+from reports.evidence import Load, RunFolder
+from system.wire import PROJECTS
+
+
+def _run(api: Api, make_target: Callable[..., Path], folder: RunFolder) -> Load:
+    runner.run(
+        "api-write", folder=folder, target_path=make_target(api=api.url), rate=80, duration_s=1.5, warmup_s=0.5,
+        progress=lambda fraction, text: None,
+    )  # fmt: skip
+    (load,) = folder.loads()
+    return load
+
+
+def test_half_create_and_half_change_and_the_ledger_has_every_creation(
+    api: Api, make_target: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder = RunFolder.create(tmp_path / "run")
+    load = _run(api, make_target, folder)
+    assert (load.offered, load.sent, load.ok, load.requests) == (120, 120, 120, True)
+    assert {(each.name, each.region, each.latencies.samples) for each in load.operations} == {
+        ("api.write_p99", "iad", 60),
+        ("api.write_p99", "ams", 60),
+    }
+    history = folder.write_history("api-write")
+    assert [write.outcome for write in history].count("ok") == len(history) / 2, "once before it is sent, once after"
+    assert {write.id for write in history} == set(api.created)
+    assert sum(version - 1 for version in api.versions.values()) == 160 - len(api.created) >= 60
+
+
+def test_a_change_that_was_acknowledged_and_lost_fails_the_next_one(
+    api: Api, make_target: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder = RunFolder.create(tmp_path / "run")
+    api.forgetful = True
+    load = _run(api, make_target, folder)
+    assert load.failed > 0
+    assert all("412" in failure.detail for failure in folder.load_failures("api-write"))
+
+
+def test_a_write_that_is_refused_is_in_the_ledger_as_such(
+    api: Api, make_target: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder = RunFolder.create(tmp_path / "run")
+    api.broken[PROJECTS] = 503
+    load = _run(api, make_target, folder)
+    assert (load.ok, load.unknown) == (0, 120)
+    assert {write.outcome for write in folder.write_history("api-write")} == {None, "unknown"}
+
+
+def test_only_a_refusal_says_that_nothing_was_done() -> None:
+    outcomes = {
+        status: judge_write(Response(status, b"", b""), expected=status == 201)[0]
+        for status in (201, 200, 400, 408, 409, 412, 500, 503)
+    }
+    failed = {status for status, outcome in outcomes.items() if outcome == "fail"}
+    assert failed == {400, 412}
+    assert outcomes[201] == "ok"
+    assert all(outcomes[status] == "unknown" for status in (200, 408, 409, 500, 503))

@@ -2,8 +2,8 @@
 
 Before a fault is injected its undo is written here and synced to disk; after it was undone, that is written,
 too. What has the first line and not the second is open. The journal lies in the system's home, so that any
-later process can heal a system whose harness was killed with -9. An undo is looked up by its name, because
-whoever heals is often not who injected.
+later process can heal a system whose harness was killed with -9. An undo is kept by its name, because the process that
+heals is often not the one that injected; the journal itself knows no fault (`chaos.faults.registry` does).
 
 The order (undo written, fault injected, undone, done written) means that a crash leaves at worst an undo of
 something that never happened or was undone already. So every undo must be idempotent.
@@ -14,32 +14,12 @@ from __future__ import annotations
 import os
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
-import psutil
-import psycopg
-
-from chaos.handover import Facts
-from infra.backup.restore import NotRestored
-from infra.fabric.process.system import StartError, System
-from infra.operations import promotion, recovery
-from infra.operations.promotion import NotTakenOver
-from infra.site import bus_layout
-from infra.wan import control
-from infra.wan.links import planned
-
-RESTART: Final = "restart"
-"""The undo of a kill or a stop: let the part go on if it was stopped, start it if it is gone."""
-RESTORE_LINK: Final = "restore the link"
-"""The undo of whatever was done to one direction of a link: it is again what the topology says."""
-RESTORE_TABLE: Final = "restore the table"
-"""The undo of a dropped table: it is brought back from the backups as it was the moment before."""
-RETURN_REGION: Final = "bring the region back"
-"""The undo of the loss of a region: it is started, follows the one that took over, and is the active one again."""
 
 _FILE_NAME = "undo.jsonl"
 _MAX_BYTES = 16 * 1024 * 1024
@@ -51,12 +31,8 @@ class JournalError(Exception):
     """The journal cannot be used; names the file and says what to do."""
 
 
-class HealError(Exception):
-    """Some faults could not be reverted; names each with its reason. The others were."""
-
-
-class Undo(msgspec.Struct, frozen=True, kw_only=True):
-    """How to revert one fault: `action` is one of the names above, called with `arguments`."""
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """How to revert one fault: `action` names an undo of `chaos.faults.registry`, called with `arguments`."""
 
     id: str
     experiment: str
@@ -71,9 +47,9 @@ class Undo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OpenFault(msgspec.Struct, frozen=True):
-    """A fault that nobody has reverted yet."""
+    """A fault that is not reverted yet."""
 
-    undo: Undo
+    undo: Entry
     proven: bool
 
     def describe(self) -> dict[str, Any]:
@@ -90,7 +66,7 @@ class _Done(msgspec.Struct, frozen=True, kw_only=True):
     done: str
 
 
-def encode_undo(undo: Undo) -> bytes:
+def encode_undo(undo: Entry) -> bytes:
     """The journal line that comes before the fault."""
     return msgspec.json.encode(undo) + b"\n"
 
@@ -100,17 +76,17 @@ def encode_done(undo_id: str) -> bytes:
     return msgspec.json.encode(_Done(done=undo_id)) + b"\n"
 
 
-def open_undos(content: bytes) -> list[Undo]:
+def open_undos(content: bytes) -> list[Entry]:
     """The undos of a journal that are not done yet, the latest first: faults are reverted in reverse order.
 
     A line that cannot be read was torn by its writer's death. The fault of a torn undo was never injected,
     since the injection waits for the whole line to be on disk; what a torn done speaks of is undone again.
     """
-    found: dict[str, Undo] = {}
+    found: dict[str, Entry] = {}
     for line in content.split(b"\n"):
         if (done := _decode(line, _Done)) is not None:
             found.pop(done.done, None)
-        elif (undo := _decode(line, Undo)) is not None:
+        elif (undo := _decode(line, Entry)) is not None:
             found[undo.id] = undo
     return list(reversed(found.values()))
 
@@ -128,12 +104,12 @@ class Journal:
     def __init__(self, home: Path) -> None:
         self.path = home / _FILE_NAME
 
-    def begin(self, experiment: str, action: str, arguments: Mapping[str, str]) -> Undo:
+    def begin(self, experiment: str, action: str, arguments: Mapping[str, str]) -> Entry:
         """Write how to revert a fault that is about to be injected. It is on disk when this returns.
 
         JournalError if it cannot be written: then the fault must not be injected.
         """
-        undo = Undo(
+        undo = Entry(
             id=uuid.uuid4().hex,
             experiment=experiment,
             action=action,
@@ -143,11 +119,11 @@ class Journal:
         self._append(encode_undo(undo))
         return undo
 
-    def done(self, undo: Undo) -> None:
+    def done(self, undo: Entry) -> None:
         """Write that a fault was reverted."""
         self._append(encode_done(undo.id))
 
-    def open(self) -> list[Undo]:
+    def open(self) -> list[Entry]:
         """What is open, the latest first; nothing if there is no journal."""
         try:
             if self.path.stat().st_size > _MAX_BYTES:
@@ -172,83 +148,6 @@ class Journal:
             _sync_folder(self.path.parent)
         except OSError as error:
             raise JournalError(f"{self.path} cannot be written, so nothing was injected: {error}") from error
-
-
-def open_faults(home: Path) -> list[OpenFault]:
-    """The faults of a system that are not reverted, the latest first."""
-    facts = Facts(home)
-    return [OpenFault(undo, facts.proven(undo.experiment)) for undo in Journal(home).open()]
-
-
-def heal(system: System, experiment: str | None = None) -> list[str]:
-    """Revert every open fault (or an experiment's), the latest first; what was reverted, in words.
-
-    Twice does no harm. It does not wait for the system to be whole again: `System.missing` says what it lacks.
-    HealError names what could not be reverted, after everything else was.
-    """
-    journal = Journal(system.site.path)
-    reverted, problems = [], []
-    for undo in journal.open():
-        if experiment not in (None, undo.experiment):
-            continue
-        try:
-            _revert(system, undo)
-            journal.done(undo)
-        except (HealError, JournalError, OSError, KeyError, psutil.Error) as error:
-            problems.append(f"{undo.in_words()}: {error!r}")
-        else:
-            reverted.append(undo.in_words())
-    if problems:
-        raise HealError("; ".join(problems))
-    return reverted
-
-
-def _revert(system: System, undo: Undo) -> None:
-    action = _UNDO.get(undo.action)
-    if action is None:
-        raise HealError(
-            f"expected one of {', '.join(_UNDO)}: another version broke the system; stop it and start it anew"
-        )
-    action(system, undo.arguments)
-
-
-def _restart(system: System, arguments: Mapping[str, str]) -> None:
-    name = arguments["part"]
-    if (pid := system.pid(name)) is not None:
-        psutil.Process(pid).resume()
-    system.start_part(name)
-
-
-def _restore_link(system: System, arguments: Mapping[str, str]) -> None:
-    source, target = arguments["source"], arguments["target"]
-    shape = planned(system.place.topology.distance_ms(source, target))
-    try:
-        control.ask(system.site.path, control.Set(source=source, target=target, shape=shape))
-    except control.WanError as error:
-        raise HealError(str(error)) from error
-
-
-def _restore_table(system: System, arguments: Mapping[str, str]) -> None:
-    try:
-        recovery.restore_table(system, arguments["table"], datetime.fromisoformat(arguments["at"]))
-    except (NotRestored, psycopg.Error) as error:
-        raise HealError(str(error)) from error
-
-
-def _return_region(system: System, arguments: Mapping[str, str]) -> None:
-    region = arguments["region"]
-    try:
-        promotion.bring_back(system, region)
-        if bus_layout.active_region(system.place) != region:
-            promotion.take_over(system, region)
-    except (StartError, NotTakenOver) as error:
-        raise HealError(str(error)) from error
-
-
-_UNDO: dict[str, Callable[[System, Mapping[str, str]], None]] = {
-    RESTART: _restart, RESTORE_LINK: _restore_link, RESTORE_TABLE: _restore_table,
-    RETURN_REGION: _return_region,
-}  # fmt: skip
 
 
 def _write_whole(descriptor: int, data: bytes) -> None:

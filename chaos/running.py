@@ -1,32 +1,37 @@
-"""Which system the actions and probes are about: the one whose home COVENANT_HOME_DIR names, else the one
-that `./covenant up` runs in this checkout.
+"""Which system the activities of an experiment act on: one that was handed in.
 
-The name is not COVENANT_HOME: that marks a process as part of a system, to be ended with it.
+Chaos Toolkit loads activities by their names, in a process of its own. What kind of fabric a system runs on is known
+only above `chaos`: a Chaos Toolkit control, named in `chaos/run/settings.yaml`, opens the system and hands it in here
+before the first activity.
 """
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
+from infra.fabric.protocol import Fabric
 
-import msgspec
+HOME = "COVENANT_HOME_DIR"
+"""Names the home of the system for the control. Not COVENANT_HOME: that marks a process as part of a system, to be
+ended with it."""
+PARENT = "COVENANT_HARNESS_PID"
+"""Names the process that runs the experiment: when it ends, so does Chaos Toolkit."""
 
-from infra.fabric.process.system import System
-from infra.target import UP
-
-VARIABLE = "COVENANT_HOME_DIR"
+_handed_in: list[Fabric] = []
 
 
 class NoSystem(Exception):
-    """There is no running system to act on; says what to do."""
+    """No system was handed in; says what to do."""
 
 
-def system() -> System:
+def hand_in(system: Fabric) -> None:
+    """Let the activities of this process act on a system."""
+    _handed_in[:] = [system]
+
+
+def system() -> Fabric:
     """The system to act on. NoSystem if there is none."""
-    home = Path(os.environ.get(VARIABLE) or UP)
-    try:
-        return System.attach(home)
-    except FileNotFoundError:
-        raise NoSystem(f"no system is running in {home}: start one with ./covenant up --detach") from None
-    except (OSError, msgspec.MsgspecError) as error:
-        raise NoSystem(f"{home}: {error}: start the system anew with ./covenant down and ./covenant up") from error
+    if not _handed_in:
+        raise NoSystem(
+            "expected a system to act on, found none: run ./covenant chaos run EXPERIMENT, or chaos with "
+            "--settings chaos/run/settings.yaml while ./covenant up keeps a system running"
+        )
+    return _handed_in[0]

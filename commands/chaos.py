@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from chaos import journal
+from chaos import healing
 from chaos.run import catalog
 from commands.run import steps
 from commands.run.systems import running
@@ -53,5 +53,5 @@ def chaos_run(experiment: tuple[str, ...], repeat: int, dry: bool, out: Path | N
 @chaos.command("heal")
 def chaos_heal() -> None:
     """Undo every fault that is still open in the running system."""
-    healed = journal.heal(running())
+    healed = healing.heal(running())
     click.echo("\n".join(healed) if healed else "no fault is open")

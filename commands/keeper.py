@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from infra.fabric.process.homes import clean_up
+from infra.fabric.process.homes import clean_up, end_owner
 from infra.fabric.process.system import System
 from infra.machine import processes
 from infra.machine.progress import say, step
@@ -62,9 +62,6 @@ def detach(arguments: Sequence[str], checkout: Path, tell: Callable[[str], None]
 
 def down(home: Path, checkout: Path) -> bool:
     """End the system that lives in `home`, and what crashed ones of the checkout left; whether it is gone."""
-    owner = processes.find(processes.read_record(home / "owner.json"))
-    if owner is not None:
-        processes.send([owner], signal.SIGTERM)
-        processes.wait_gone([owner], _DOWN_WITHIN_S)
+    end_owner(home, _DOWN_WITHIN_S)
     clean_up(checkout)
     return not home.exists()

@@ -9,11 +9,11 @@ from typing import get_args
 import click
 import msgspec
 
-from chaos import journal
+from chaos.healing import open_faults
 from commands import keeper, restoring
 from commands.exit_codes import EXIT_NOT_STARTED, EXIT_USAGE, fail
 from commands.run.systems import create_system, is_up, running
-from infra.fabric.process.system import StartError
+from infra.fabric.protocol import StartError
 from infra.fabric.status import status as system_status
 from infra.fabric.status import to_text as status_text
 from infra.machine.checkout import CHECKOUT
@@ -77,7 +77,7 @@ def status(as_json: bool) -> None:
     Example:  ./covenant status --json | python3 -m json.tool
     """
     system = running()
-    state = system_status(system, [fault.describe() for fault in journal.open_faults(system.site.path)])
+    state = system_status(system, [fault.describe() for fault in open_faults(system.site.path)])
     click.echo(json.dumps(state, indent=1) if as_json else status_text(state))
 
 
@@ -142,7 +142,14 @@ def region(order: str, name: str) -> None:
     Examples:  ./covenant region take-over ams     (database, bus, relay and consumers go on from ams)
                ./covenant region bring-back iad    (iad follows ams; take-over iad hands back)
     """
-    sys.exit(promotion.main(order, name, running().site.path))
+    work = {"take-over": promotion.take_over, "bring-back": promotion.bring_back}[order]
+    system = running()
+    try:
+        with step(f"{order} {name}"):
+            work(system, name)
+    except (promotion.NotTakenOver, StartError) as error:
+        say(str(error))
+        sys.exit(1)
 
 
 @click.command()

@@ -12,7 +12,7 @@ from commands.exit_codes import EXIT_NOT_STARTED, fail
 from commands.run import steps, systems
 from e2e import browser as browsers
 from infra import target
-from infra.fabric.process.system import StartError
+from infra.fabric.protocol import StartError
 from infra.machine.checkout import CHECKOUT
 from infra.machine.progress import say, step
 

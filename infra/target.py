@@ -42,6 +42,13 @@ class Tls(msgspec.Struct, frozen=True, kw_only=True):
     key_file: str
 
 
+class SecondApi(msgspec.Struct, frozen=True, kw_only=True):
+    """Where two API processes of one region answer, as `http://host:port` inside the region."""
+
+    first: str
+    second: str
+
+
 class Target(msgspec.Struct, frozen=True, kw_only=True):
     run_id: str
     regions: list[str]
@@ -81,6 +88,10 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     enter: dict[str, list[str]] = {}
     """Region -> what to put before a command so that it runs inside the region, with the target of `inside_path`;
     empty where regions are not apart."""
+
+    second_api: list[str] = []
+    """Command that, with a region's name, runs one more process of that region's API for as long as its standard input
+    is open: it prints a SecondApi, and starts when it reads a line. Empty where the fabric cannot do that."""
 
     def context(self) -> ssl.SSLContext | None:
         """With which this machine's programs verify the system's servers and show who they are; None without TLS."""

@@ -145,7 +145,7 @@ class Fleet:
             self.ended.set()
         gevent.sleep(CSV_STATS_INTERVAL_SEC + _POLL_S)  # Locust's CSV writer looks once a second, and not at the end.
         environment.process_exit_code = 0 if self._told_of_errors() else 1
-        os.kill(os.getpid(), signal.SIGTERM)  # Locust's own way out, with its web page and without.
+        signal.raise_signal(signal.SIGTERM)  # Locust's own way out, with its web page and without.
 
     def _show(self, stat: Stat) -> None:
         if self._shown is not None and self._begin_ns is not None:

@@ -51,8 +51,10 @@ class Toolkit:
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "chaostoolkit", *options, *run],
-                # The second, so that it is ended with the system if we are killed.
-                env={**os.environ, running.VARIABLE: str(home), processes.HOME: str(home)},
+                # By the last it is ended with the system, should it outlive us.
+                env={
+                    **os.environ, running.HOME: str(home), running.PARENT: str(os.getpid()), processes.HOME: str(home),
+                },
                 cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
 

@@ -17,11 +17,12 @@ from typing import IO
 import msgspec
 
 from chaos.handover import Counted, Fact, Facts, Fault, HandedBack, Proved, Redundant, Undone
-from chaos.journal import HealError, JournalError, heal, open_faults
+from chaos.healing import HealError, heal, open_faults
+from chaos.journal import JournalError
 from chaos.run import toolkit
 from chaos.run.calm import disturbance
 from chaos.run.catalog import Info, UnknownExperiment, experiments, plan, read
-from infra.fabric.process.system import System
+from infra.fabric.protocol import Fabric
 from infra.machine import processes
 from infra.machine.progress import Report
 from infra.machine.waiting import until
@@ -61,7 +62,7 @@ _REDUNDANT_WITHIN_S = 90.0
 _DRAINED_WITHIN_S = 30.0
 _PROBER_ENDS_WITHIN_S = 8.0
 _PROBED_AT_MOST_S = 500.0
-"""Longer than all of the above together; bounds a prober whose runner was killed."""
+"""Longer than all of the above together."""
 
 
 class ExperimentError(Exception):
@@ -69,9 +70,9 @@ class ExperimentError(Exception):
 
 
 def run(
-    experiment: str, *, folder: RunFolder, home: Path, progress: Report, repeat: int = 1, dry: bool = False
+    experiment: str, *, folder: RunFolder, system: Fabric, progress: Report, repeat: int = 1, dry: bool = False
 ) -> None:
-    """Run an experiment on the system that lives in `home`; `repeat` counts from 1 which repeat this is.
+    """Run an experiment on a running system; `repeat` counts from 1 which repeat this is.
 
     Leaves experiment.json, probes, the ledger, the hops and Chaos Toolkit's journal in the run folder, also when
     it fails or is interrupted. With `dry` it checks the experiment and prints its plan, and does nothing else.
@@ -82,7 +83,7 @@ def run(
     if dry:
         print(plan(experiment))
         return
-    trial = _Trial(experiment, folder, System.attach(home), progress, repeat)
+    trial = _Trial(experiment, folder, system, progress, repeat)
     try:
         trial.go()
     except (bus.BusError, JournalError) as error:
@@ -95,7 +96,7 @@ def run(
 class _Trial:
     """One repeat of one experiment."""
 
-    def __init__(self, experiment: str, folder: RunFolder, system: System, progress: Report, repeat: int) -> None:
+    def __init__(self, experiment: str, folder: RunFolder, system: Fabric, progress: Report, repeat: int) -> None:
         self._experiment = experiment
         self._folder = folder
         self._system = system
@@ -121,8 +122,8 @@ class _Trial:
     def go(self) -> None:
         home = self._system.site.path
         if faults := open_faults(home):
-            told = ", ".join(fault.undo.in_words() for fault in faults)
-            raise ExperimentError(f"the system carries faults already ({told}): run ./covenant chaos heal first")
+            carried = ", ".join(fault.undo.in_words() for fault in faults)
+            raise ExperimentError(f"the system carries faults already ({carried}): run ./covenant chaos heal first")
         behind_seq = last_event_seq(self._target)
         with _Prober(self._spec(), self._place, home) as prober:
             self._progress(0.02, "probing, waiting for a calm baseline")
@@ -179,6 +180,7 @@ class _Trial:
             operations=["read", "write", "publish", "effect"],
             rate_hz=self._record.probe_hz,
             at_most_s=_PROBED_AT_MOST_S,
+            parent=os.getpid(),
         )
 
     def _break(self, prober: _Prober) -> None:
@@ -303,7 +305,7 @@ class _Prober:
         self._log: IO[bytes] = self._log_path.open("ab")
         self._process = subprocess.Popen(
             [sys.executable, "-m", "loadtests.engine.prober", str(self._spec_path)],
-            env={**os.environ, processes.HOME: str(self._home)},  # So it is ended with the system if we are killed.
+            env={**os.environ, processes.HOME: str(self._home)},  # Should it outlive us, it is ended with the system.
             stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log, start_new_session=True,
         )  # fmt: skip
         return self

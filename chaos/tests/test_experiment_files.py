@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 import pytest
 from chaoslib.exceptions import InvalidActivity
 
-from chaos.faults.data import tables
-from chaos.faults.network import gateways, links
-from chaos.faults.process import actions, probes
-from chaos.faults.region import region as regions
 from chaos.run import catalog, toolkit
 from chaos.run.catalog import UnknownExperiment, experiments, plan, read
 from infra.topology import model as topology
@@ -48,39 +45,35 @@ def test_chaos_toolkit_refuses_an_argument_that_no_function_takes(monkeypatch: p
 
 
 @pytest.mark.parametrize("experiment", IDS)
-def test_every_activity_knows_which_experiment_it_belongs_to(experiment: str) -> None:
-    named = [
-        activity["provider"]["arguments"] for activity in activities(experiment) if "arguments" in activity["provider"]
-    ]
-    assert named
-    assert {arguments["experiment"] for arguments in named} == {experiment}
+def test_the_configuration_says_which_experiment_it_is(experiment: str) -> None:
+    assert read(experiment)["configuration"] == {"experiment": experiment}
 
 
 @pytest.mark.parametrize("experiment", IDS)
 def test_it_proves_its_fault_before_it_undoes_it_and_undoes_it_in_any_case(experiment: str) -> None:
     content = read(experiment)
     functions = [activity["provider"]["func"] for activity in content["method"]]
-    undone = functions.index("restart_what_was_killed")
-    assert functions[0].startswith(("kill_", "cut_", "drop_"))
+    undone = functions.index("undo_fault")
+    assert functions[0].startswith(("kill_", "crash_", "cut_", "drop_"))
     assert undone >= 2
     assert "wait_for_redundancy" in functions[undone:]
-    assert [activity["provider"]["func"] for activity in content["rollbacks"]] == ["restart_what_was_killed"]
+    assert [activity["provider"]["func"] for activity in content["rollbacks"]] == ["undo_fault"]
     assert content["runtime"]["rollbacks"]["strategy"] == "always"
 
 
 @pytest.mark.parametrize("experiment", IDS)
 def test_every_function_is_published_by_its_module(experiment: str) -> None:
-    published = {
-        "chaos.faults.process.actions": actions.__all__,
-        "chaos.faults.process.probes": probes.__all__,
-        "chaos.faults.network.gateways": gateways.__all__,
-        "chaos.faults.network.links": links.__all__,
-        "chaos.faults.region.region": regions.__all__,
-        "chaos.faults.data.tables": tables.__all__,
-    }
     for activity in activities(experiment):
         provider = activity["provider"]
-        assert provider["func"] in published[provider["module"]]
+        assert provider["func"] in importlib.import_module(provider["module"]).__all__
+
+
+@pytest.mark.parametrize("experiment", IDS)
+def test_no_experiment_names_a_region_or_a_part(experiment: str) -> None:
+    regions = set(topology.load().regions)
+    for activity in activities(experiment):
+        for value in activity["provider"].get("arguments", {}).values():
+            assert regions.isdisjoint(str(value).split("-")), f"{activity['name']}: {value}"
 
 
 def test_the_bus_experiment_is_about_the_stream_of_project_events() -> None:
@@ -90,17 +83,11 @@ def test_the_bus_experiment_is_about_the_stream_of_project_events() -> None:
     assert streams == {wire.PROJECTS_STREAM.name}
 
 
-def test_parts_and_durables_are_called_what_the_system_calls_them() -> None:
-    nodes = {node.name for node in topology.load().nodes("core")}
+def test_consumers_are_called_what_the_system_calls_them() -> None:
     arguments = [activity["provider"].get("arguments", {}) for name in IDS for activity in activities(name)]
-    parts = {known["part"] for known in arguments if "part" in known}
-    assert parts == {"analytics-iad", "audit-logger-iad", "frontend-realtime-iad", "postgres-syd", "relay-iad"}
-    assert parts <= nodes
-    durables = {known["durable"] for known in arguments if "durable" in known}
-    regions = topology.load().running_regions("core")
-    assert {str(consumers.named(durable, regions)) for durable in durables} == {
-        "analytics", "audit-logger", "frontend-realtime in iad",
-    }  # fmt: skip
+    named = {known["consumer"] for known in arguments if "consumer" in known}
+    assert named == {"analytics", "audit-logger", "frontend-realtime"}
+    assert named <= {*consumers.ONCE, *consumers.PER_REGION}
 
 
 def test_the_consumers_are_the_topologys_and_run_once_a_region_where_it_says_so() -> None:

@@ -10,10 +10,9 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 
-from chaos.journal import open_faults
+from chaos.healing import open_faults
 from chaos.run.trial import ExperimentError, run
 from infra.fabric.process.system import System
 from infra.machine.waiting import until
@@ -29,7 +28,8 @@ PART = "s3-iad"
 DIES_WITH_ITS_FAULT = """
 import os, signal, sys
 from pathlib import Path
-from chaos.journal import RESTART, Journal
+from chaos.faults.process.kill import RESTART
+from chaos.journal import Journal
 from infra.fabric.process.system import System
 system = System.attach(Path(sys.argv[1]))
 Journal(system.site.path).begin("a-test", RESTART, {"part": sys.argv[2]})
@@ -41,7 +41,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 HEALS = """
 import sys
 from pathlib import Path
-from chaos.journal import heal
+from chaos.healing import heal
 from infra.fabric.process.system import System
 print(heal(System.attach(Path(sys.argv[1])), "a-test"))
 """
@@ -89,8 +89,8 @@ def test_a_part_killed_by_a_harness_that_was_killed_is_started_again(system: Sys
 def test_a_part_stopped_by_a_harness_that_was_killed_goes_on(system: System, target: Target) -> None:
     before = system.pid(PART)
     assert before is not None
-    break_and_die(system, "os.kill(system.pid(sys.argv[2]), signal.SIGSTOP)")
-    assert psutil.Process(before).status() == psutil.STATUS_STOPPED
+    break_and_die(system, "system.pause(sys.argv[2])")
+    assert system.state(PART) == "paused"
     heal_and_look(system)
     assert system.pid(PART) == before
 
@@ -100,7 +100,7 @@ def test_no_experiment_is_run_on_a_system_that_carries_a_fault(system: System, t
     break_and_die(system, "pass")
     folder = RunFolder.create(tmp_path / "run")
     with pytest.raises(ExperimentError, match=rf"carries faults already .*restart {PART}.*chaos heal"):
-        run("relay-kill", folder=folder, home=system.site.path, progress=lambda fraction, text: None)
+        run("relay-kill", folder=folder, system=system, progress=lambda fraction, text: None)
     ((_, record),) = folder.experiments()
     assert record.fault_ns is None
     heal_and_look(system)
@@ -112,7 +112,7 @@ def test_an_experiment_leaves_evidence_of_fault_healing_and_every_write(
 ) -> None:
     folder = RunFolder.create(tmp_path / "run")
     told: list[float] = []
-    run("relay-kill", folder=folder, home=system.site.path, progress=lambda fraction, text: told.append(fraction))
+    run("relay-kill", folder=folder, system=system, progress=lambda fraction, text: told.append(fraction))
     ((name, record),) = folder.experiments()
     assert record.target.startswith("relay-iad, ")
     assert record.healed, record.problems

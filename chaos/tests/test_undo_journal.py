@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 
 from chaos import journal
 from chaos.handover import Facts, Fault, Proved
-from chaos.journal import Journal, JournalError, Undo, encode_done, encode_undo, open_faults, open_undos
+from chaos.healing import open_faults
+from chaos.journal import Entry, Journal, JournalError, encode_done, encode_undo, open_undos
 from reports.evidence import Proof
 
 
-def undo(number: int) -> Undo:
-    return Undo(
+def undo(number: int) -> Entry:
+    return Entry(
         id=f"u{number}", experiment="pg-primary-kill", action="restart", arguments={"part": f"p{number}"}, at=1.5
     )
 

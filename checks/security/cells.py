@@ -16,7 +16,7 @@ from checks import NotChecked
 from checks.security import secrets_found, stores, wires
 from checks.security.passwords import wrong_passwords
 from checks.security.wires import Listener
-from infra.fabric.process.system import System
+from infra.fabric.protocol import Fabric
 from infra.machine.spec import EngineError
 from infra.parts import etcd
 from infra.site import bus_users, certificates
@@ -35,7 +35,7 @@ _PORTS = {
 }
 
 
-def record(system: System, folder: RunFolder) -> None:
+def record(system: Fabric, folder: RunFolder) -> None:
     """Try the wires, the disks and the passwords, and write a Count for each attempt. NotChecked if something could not
     be tried at all."""
     try:
@@ -46,13 +46,13 @@ def record(system: System, folder: RunFolder) -> None:
         facts.add(*found)
 
 
-def record_secrets(system: System, folder: RunFolder) -> None:
+def record_secrets(system: Fabric, folder: RunFolder) -> None:
     """Look for secrets where none may stand, at the end of a run: then the logs have everything."""
     with folder.facts() as facts:
         facts.add(*secrets(system, folder))
 
 
-def transit(system: System) -> Iterator[Count]:
+def transit(system: Fabric) -> Iterator[Count]:
     """Each listener with TLS 1.3, in the clear, and with TLS 1.2; and those that cannot be held to that."""
     for listener, node in listeners(system.place):
         yield _cell(TRANSIT, f"{listener.name}: TLS 1.3 is spoken", _speaks(system.place, listener, node))
@@ -115,7 +115,7 @@ def _older(place: Place, node: Node) -> tuple[ssl.SSLContext, str]:
     return context, " to who has no certificate (this build of etcd knows no 1.3)" if stranger else ""
 
 
-def _takes_plain(system: System, listener: Listener) -> bool:
+def _takes_plain(system: Fabric, listener: Listener) -> bool:
     kind, _, port = listener.name.rpartition(" ")
     try:
         if kind.startswith(("nats", "mirror")) and port == "client":
@@ -130,7 +130,7 @@ def _takes_plain(system: System, listener: Listener) -> bool:
     return b"PONG" in heard or b"INFO" in heard or (heard.startswith(b"HTTP/") and b" 400 " not in heard[:16])
 
 
-def _postgres_plain(system: System, listener: Listener) -> bool:
+def _postgres_plain(system: Fabric, listener: Listener) -> bool:
     try:
         with psycopg.connect(
             host=listener.host, port=listener.port, user="covenant_observer", dbname="covenant", sslmode="disable",
@@ -149,7 +149,7 @@ def _refuses(attempt: Callable[[], object]) -> bool:
     return False
 
 
-def rest(system: System) -> Iterator[Count]:
+def rest(system: Fabric) -> Iterator[Count]:
     """A canary goes through the bus: it has to come back out of it, and lie on no disk. PostgreSQL and S3 want an
     encrypted volume, which this machine does not give; they are not judged here."""
     canary = stores.new_canary()
@@ -158,7 +158,7 @@ def rest(system: System) -> Iterator[Count]:
         yield _cell(REST, f"{name}: a payload, its header and its subject lie in no file", not files)
 
 
-def access(system: System) -> Iterator[Count]:
+def access(system: Fabric) -> Iterator[Count]:
     """What is another's on the bus, user by user; a wrong password, at everything that takes one."""
     node = system.place.nodes("nats")[0]
     listener, context = _listener(system.place, node, "client"), system.target().context()
@@ -174,7 +174,7 @@ def access(system: System) -> Iterator[Count]:
         yield _cell(ACCESS, f"{what}: a wrong password is refused", refused)
 
 
-def secrets(system: System, folder: RunFolder) -> Iterator[Count]:
+def secrets(system: Fabric, folder: RunFolder) -> Iterator[Count]:
     """No secret of the system in any log, on any command line, in the run's evidence; none in a file that others may
     read."""
     for place, names in secrets_found.everywhere(system, folder.path).items():

@@ -13,7 +13,7 @@ import redis
 from botocore.client import Config
 from botocore.exceptions import ClientError
 
-from infra.fabric.process.system import System
+from infra.fabric.protocol import Fabric
 from infra.parts import postgres, s3
 from infra.site.site import Place
 from infra.topology.model import Node
@@ -24,7 +24,7 @@ _WITHIN_S = 5.0
 _ROLES = ("postgres", "replication", "covenant_owner", "covenant_app", "covenant_observer")
 
 
-def wrong_passwords(system: System) -> Iterator[tuple[str, bool]]:
+def wrong_passwords(system: Fabric) -> Iterator[tuple[str, bool]]:
     """What was tried, and whether it was refused as a wrong password is (not because nobody answered)."""
     for role in _ROLES:
         yield f"PostgreSQL role {role}", _postgres_refuses(system, role)
@@ -36,7 +36,7 @@ def wrong_passwords(system: System) -> Iterator[tuple[str, bool]]:
         yield f"API in {region}", _api_refuses(url)
 
 
-def _postgres_refuses(system: System, role: str) -> bool:
+def _postgres_refuses(system: Fabric, role: str) -> bool:
     url = postgres.dsn(system.place, role, _WRONG, node=system.place.nodes("postgres")[0], database="postgres")
     try:
         with psycopg.connect(url):

@@ -9,9 +9,8 @@ import stat
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-import psutil
-
-from infra.fabric.process.system import System
+from infra.fabric.protocol import Fabric
+from infra.machine import processes
 from infra.site.site import Site
 
 _LONG_ENOUGH = 16
@@ -21,7 +20,7 @@ _DATA = {"data", "store"}
 """Folders of databases, searched for by nobody: they hold what their owners put there."""
 
 
-def everywhere(system: System, run_folder: Path) -> dict[str, list[str]]:
+def everywhere(system: Fabric, run_folder: Path) -> dict[str, list[str]]:
     """Place -> `name in what` for each secret that stands there."""
     named = names(system.site)
     home = system.site.path
@@ -51,9 +50,8 @@ def in_files(named: Mapping[str, bytes], files: Iterable[Path]) -> list[str]:
 def in_command_lines(named: Mapping[str, bytes]) -> list[str]:
     """Of every process of this machine: everybody may read them."""
     found = []
-    for process in psutil.process_iter():
-        content = _content(Path(f"/proc/{process.pid}/cmdline"))
-        found += [f"{name} in process {process.pid}" for name in _held(named, content)]
+    for pid, command_line in processes.command_lines():
+        found += [f"{name} in process {pid}" for name in _held(named, command_line)]
     return found
 
 

@@ -11,7 +11,7 @@ from nats import connect
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
-from infra.fabric.process.system import System
+from infra.fabric.protocol import Fabric
 from infra.machine.spec import EngineError
 from infra.parts import nats
 from infra.parts.mirror import Mirror
@@ -31,7 +31,7 @@ def new_canary() -> str:
     return f"canary{secrets.token_hex(12)}"
 
 
-async def where_found(system: System, canary: str) -> dict[str, list[str]]:
+async def where_found(system: Fabric, canary: str) -> dict[str, list[str]]:
     """Node of the bus or of a mirror -> its files that hold the canary, after it was stored and read again as payload,
     header and subject (as payload and header where a mirror has it from). EngineError if one did not take it."""
     target = system.target()

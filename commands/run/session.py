@@ -19,9 +19,9 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from types import FrameType
 
-from infra.fabric.process.deaths import Death
 from infra.fabric.process.homes import free_bytes
-from infra.fabric.process.system import StartError, System
+from infra.fabric.process.system import System
+from infra.fabric.protocol import Death, StartError
 from infra.machine import processes
 from infra.machine.progress import Report, say, step
 from reports.evidence import Moment, Run, RunFolder

@@ -19,7 +19,8 @@ from typing import Any, Literal
 import click
 
 import reports
-from chaos import journal
+from chaos.healing import HealError, heal
+from chaos.journal import JournalError
 from chaos.run import catalog
 from chaos.run import trial as chaos_runner
 from checks import NotChecked
@@ -103,9 +104,9 @@ def session(
 def _heal(system: System) -> None:
     """Undo what is still open; what cannot be undone is said, and ends with the system."""
     try:
-        for undone in journal.heal(system):
+        for undone in heal(system):
             say(f"healed: {undone}")
-    except (journal.HealError, journal.JournalError) as error:
+    except (HealError, JournalError) as error:
         say(f"healing: {error}")
 
 
@@ -193,7 +194,7 @@ def _audited(run: Session, scenario: str, folder: RunFolder) -> Iterator[None]:
 def chaos(run: Session, experiment: str, repeat: int = 1) -> None:
     with run.phase(experiment) as progress:
         try:
-            chaos_runner.run(experiment, folder=run.folder, home=run.system.site.path, progress=progress, repeat=repeat)
+            chaos_runner.run(experiment, folder=run.folder, system=run.system, progress=progress, repeat=repeat)
         except chaos_runner.ExperimentError as error:
             raise StepFailed(str(error)) from error
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -13,8 +13,9 @@ from infra.site.site import Place
 from infra.target import Login, Target, Tls
 
 
-def of(place: Place, *, enter: Mapping[str, list[str]]) -> Target:
-    """The target for programs of this machine; `enter` is what leads a command into each region."""
+def of(place: Place, *, enter: Mapping[str, list[str]], second_api: Sequence[str]) -> Target:
+    """The target for programs of this machine; `enter` is what leads a command into each region, `second_api` the
+    command of `Target.second_api`."""
     site, secret = place.site, place.site.secrets
     regions = place.topology.running_regions(site.size)
     shared = covenant.region_apis(place)
@@ -53,6 +54,7 @@ def of(place: Place, *, enter: Mapping[str, list[str]]) -> Target:
         ),
         security=security.in_words(site.options),
         enter=dict(enter),
+        second_api=list(second_api),
     )
 
 

@@ -10,14 +10,14 @@ from typing import Any
 import msgspec
 import psycopg
 
-from infra.fabric.process.system import System
+from infra.fabric.protocol import Fabric
 from infra.parts import covenant as covenant_parts
 from infra.parts import mirror, nats, postgres
 from infra.topology.model import Node
-from infra.wan import control, measure
+from infra.wan import measure
 
 
-def status(system: System, faults: list[dict[str, Any]]) -> dict[str, Any]:
+def status(system: Fabric, faults: list[dict[str, Any]]) -> dict[str, Any]:
     """The state of a running system; `faults` are the open entries of its undo journal."""
     place, target = system.place, system.target()
     leader = postgres.primary(place)
@@ -27,7 +27,7 @@ def status(system: System, faults: list[dict[str, Any]]) -> dict[str, Any]:
     streams = nats.stream_states(place)
     return {
         "run_id": target.run_id,
-        "fabric": "process",
+        "fabric": system.name,
         "size": system.site.size,
         "bus": system.site.options.bus,
         "distance": "namespaces" if system.site.apart else "none",
@@ -70,7 +70,7 @@ def status(system: System, faults: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def links(system: System) -> list[dict[str, Any]]:
+def links(system: Fabric) -> list[dict[str, Any]]:
     """Every link of the running regions: its round trip as measured from inside, and as the topology has it."""
     if not system.site.apart:
         return []
@@ -84,7 +84,7 @@ def links(system: System) -> list[dict[str, Any]]:
         for region in regions[:-1]
     }
     measured = {region: measure.result(started) for region, started in measuring.items()}
-    cut = {(state.source, state.target) for state in control.states(system.site.path) if state.shape.cut}
+    cut = {(state.source, state.target) for state in system.links() if state.shape.cut}
     return [
         {
             "from": one,
@@ -109,9 +109,13 @@ def to_text(state: dict[str, Any]) -> str:
         measured = "no answer" if link["rtt_ms"] is None else f"{link['rtt_ms']:g} ms"
         cut = "  cut" if link["cut"] else ""
         lines.append(f"{link['from']}-{link['to']}  round trip {measured} of {link['topology_ms']:g} ms{cut}")
-    lines += [f"{part['name']:<22} {part['state']:<9} pid {part['pid']}" for part in state["parts"]]
+    lines += [f"{part['name']:<22} {part['state']:<9}{_pid_text(part['pid'])}" for part in state["parts"]]
     lines += [f"fault: {fault['experiment']} since {fault['since']}" for fault in state["faults"]]
     return "\n".join(lines)
+
+
+def _pid_text(pid: int | None) -> str:
+    return "" if pid is None else f" pid {pid}"
 
 
 def _copies(state: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -133,15 +137,17 @@ def _stream_text(stream: str, bus: Mapping[str, Any]) -> str:
     return text + (f"; mirrors behind by: {mirrors}" if mirrors else "")
 
 
-def _state(system: System, name: str, waiting: Mapping[str, str]) -> str:
+def _state(system: Fabric, name: str, waiting: Mapping[str, str]) -> str:
     if not system.alive(name):
         if not system.expected(name):
             return "standby"
         return "dead" if system.wanted(name) else "stopped"
+    if system.state(name) == "paused":
+        return "paused"
     return "starting" if name in waiting else "ready"
 
 
-def _lag_s(system: System, member: Node) -> float | None:
+def _lag_s(system: Fabric, member: Node) -> float | None:
     """Seconds since the last replayed commit if WAL is still to be replayed, else 0; None if nobody answers."""
     query = (
         "SELECT CASE WHEN NOT pg_is_in_recovery() OR pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn() THEN 0 "

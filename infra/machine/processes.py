@@ -116,6 +116,21 @@ def wait_gone(processes: Iterable[psutil.Process], timeout_s: float) -> list[psu
         time.sleep(0.02)
 
 
+def is_stopped(process: psutil.Process) -> bool:
+    """Whether a process stands still by SIGSTOP."""
+    with suppress(psutil.NoSuchProcess):
+        return process.status() == psutil.STATUS_STOPPED
+    return False
+
+
+def wait_stopped(processes: Iterable[psutil.Process], timeout_s: float) -> None:
+    """Wait until all stand still or have ended: a signal takes effect when its process is next scheduled."""
+    deadline = time.monotonic() + timeout_s
+    for process in processes:
+        while not is_stopped(process) and _is_alive(process) and time.monotonic() < deadline:
+            time.sleep(0.001)
+
+
 def interrupt(process: subprocess.Popen[bytes], within_s: float) -> None:
     """End a child as Ctrl-C would, by force if that takes longer; nothing happens if it has ended."""
     if process.poll() is None:
@@ -160,6 +175,32 @@ def of_folder(folder: Path) -> list[psutil.Process]:
                 if process.environ().get("HOME", str(folder)) == str(folder):
                     found.append(process)
     return found
+
+
+def command_lines() -> Iterator[tuple[int, bytes]]:
+    """Every process of this machine with its command line, which every user may read; empty if it has just ended."""
+    for process in psutil.process_iter():
+        content = b""
+        with suppress(OSError):
+            content = Path(f"/proc/{process.pid}/cmdline").read_bytes()
+        yield process.pid, content
+
+
+def open_file_limits(run_id: str, kind: str) -> list[int]:
+    """The soft limit of open files of every process of one kind of a system."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):
+            environment = process.environ()
+            if environment.get(RUN_ID) == run_id and environment.get(KIND) == kind:
+                found.append(open_file_limit(Path(f"/proc/{process.pid}/limits").read_text()))
+    return found
+
+
+def open_file_limit(limits: str) -> int:
+    """The soft limit of open files in the text of /proc/PID/limits."""
+    line = next(line for line in limits.splitlines() if line.startswith("Max open files"))
+    return int(line.split()[3])
 
 
 def _is_alive(process: psutil.Process) -> bool:

@@ -18,10 +18,8 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
-from infra.fabric.process.system import StartError, System
-from infra.machine.progress import say, step
+from infra.fabric.protocol import Fabric, StartError
 from infra.parts import leafs, postgres
 from infra.parts.postgres import NotPromoted
 from infra.parts.valkey import Valkey
@@ -37,7 +35,7 @@ class NotTakenOver(Exception):
     """A region cannot take over, or did not get that far; says why, and what to do."""
 
 
-def take_over(system: System, region: str) -> None:
+def take_over(system: Fabric, region: str) -> None:
     """Make a region the active one. Returns once it works: writes, events, consumers. Twice does no harm.
     NotTakenOver."""
     place = system.place
@@ -64,7 +62,7 @@ def take_over(system: System, region: str) -> None:
         raise NotTakenOver(f"{region} is the active region now, but does not work yet: {error}; try again") from error
 
 
-def bring_back(system: System, region: str) -> None:
+def bring_back(system: Fabric, region: str) -> None:
     """Start everything in a region that was lost, its bus as a mirror of the one that is active now. Twice does no
     harm. StartError."""
     place = system.place
@@ -89,13 +87,13 @@ def bring_back(system: System, region: str) -> None:
         system.make_mirrors([region])
 
 
-def _is_of_before(system: System, node: Node) -> bool:
+def _is_of_before(system: Fabric, node: Node) -> bool:
     """Whether a part has run since before the active region took over."""
-    record = system.record(node.name)
-    return record is not None and record.created < bus_layout.activated_at(system.place)
+    started = system.started_at(node.name)
+    return started is not None and started < bus_layout.activated_at(system.place)
 
 
-def _check(system: System, region: str, active: str) -> None:
+def _check(system: Fabric, region: str, active: str) -> None:
     place = system.place
     if not _of_one(system, region, there=True):
         known = sorted({node.region for node in place.all_nodes() if node.standby} | {active})
@@ -109,14 +107,14 @@ def _check(system: System, region: str, active: str) -> None:
             )
 
 
-def _of_one(system: System, region: str, *, there: bool) -> list[Node]:
+def _of_one(system: Fabric, region: str, *, there: bool) -> list[Node]:
     """The nodes of the kinds that have standbys: those in the region, or those elsewhere."""
     nodes = system.place.all_nodes()
     kinds = {node.kind for node in nodes if node.standby}
     return [node for node in nodes if node.kind in kinds and (node.region == region) is there]
 
 
-def _promote_database(system: System, region: str) -> None:
+def _promote_database(system: Fabric, region: str) -> None:
     """NotPromoted."""
     now = postgres.primary(system.place)
     if now is not None and now.region == region:
@@ -127,33 +125,18 @@ def _promote_database(system: System, region: str) -> None:
     postgres.promote(system.place, members[0])
 
 
-def _restart(system: System, nodes: Iterable[Node]) -> None:
+def _restart(system: Fabric, nodes: Iterable[Node]) -> None:
     """Start bus nodes anew, as what they are to be now."""
     parts = [system.parts[node.name] for node in nodes]
-    for part in parts:
-        system.kill(part.name)
-    for part in parts:
-        system.start_part(part.name)
+    system.restart(*(part.name for part in parts))
     system.wait_ready(parts, time.monotonic() + _BUS_READY_WITHIN_S)
 
 
-def _lives(system: System, region: str) -> bool:
+def _lives(system: Fabric, region: str) -> bool:
     return all(system.alive(node.name) for node in bus_layout.of_region(system.place, region))
 
 
-def _follow(system: System, regions: list[str]) -> None:
+def _follow(system: Fabric, regions: list[str]) -> None:
     """Have regions follow the bus where it is now."""
     _restart(system, [node for region in regions for node in bus_layout.of_region(system.place, region)])
     system.make_mirrors(regions)
-
-
-def main(order: str, region: str, home: Path) -> int:
-    """`take-over` or `bring-back` a region of the system in `home`, for people; the exit code."""
-    work = {"take-over": take_over, "bring-back": bring_back}[order]
-    try:
-        with step(f"{order} {region}"):
-            work(System.attach(home), region)
-    except (NotTakenOver, StartError, FileNotFoundError) as error:
-        say(str(error))
-        return 1
-    return 0

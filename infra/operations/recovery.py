@@ -14,7 +14,7 @@ import psycopg
 from psycopg import sql
 
 from infra.backup.restore import NotRestored, Restored, Server, copy_table, restored
-from infra.fabric.process.system import System
+from infra.fabric.protocol import Fabric
 from infra.machine.progress import Report
 from infra.parts import postgres
 from infra.parts.base import binary
@@ -31,7 +31,7 @@ def _silent(fraction: float, what: str) -> None:
 
 @contextmanager
 def database_at(
-    system: System, at: datetime | None, reached_within_s: float = _REACHED_WITHIN_S
+    system: Fabric, at: datetime | None, reached_within_s: float = _REACHED_WITHIN_S
 ) -> Iterator[tuple[Restored, str]]:
     """The system's database as it was at an instant, or as far as the archive goes (None), in a PostgreSQL of its own
     on this machine, with its superuser's URL; removed afterwards. infra.backup.restore.NotRestored."""
@@ -43,7 +43,7 @@ def database_at(
 
 
 def restore_table(
-    system: System, table: str, at: datetime, *, replace: bool = False, progress: Report = _silent
+    system: Fabric, table: str, at: datetime, *, replace: bool = False, progress: Report = _silent
 ) -> Restored | None:
     """Bring a table that was dropped back as it was at an instant. If it is there nothing happens (None), or with
     `replace` that one is kept in a schema of its own, `replaced_<date>_<time>`. infra.backup.restore.NotRestored."""
@@ -90,7 +90,7 @@ def _set_aside(link: psycopg.Connection[Any], table: str) -> str:
 
 
 @contextmanager
-def _server_at(system: System, at: datetime | None, reached_within_s: float) -> Iterator[Restored]:
+def _server_at(system: Fabric, at: datetime | None, reached_within_s: float) -> Iterator[Restored]:
     """The PostgreSQL of `database_at`, whose files stay."""
     place, site = system.place, system.site
     folder = _folder(system)
@@ -115,7 +115,7 @@ def _server_at(system: System, at: datetime | None, reached_within_s: float) -> 
         yield found
 
 
-def _folder(system: System) -> Path:
+def _folder(system: Fabric) -> Path:
     return system.site.path / "restored"
 
 

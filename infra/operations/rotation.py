@@ -6,14 +6,12 @@ The authority stays, so that what has not come to its turn yet is believed all t
 
 from __future__ import annotations
 
-import signal
 import time
 from collections.abc import Sequence
 
 import psycopg
 
-from infra.fabric.process.system import StartError, System
-from infra.machine import processes
+from infra.fabric.protocol import Fabric, StartError
 from infra.machine.progress import Report
 from infra.parts import postgres
 from infra.parts.covenant import COVENANT
@@ -21,8 +19,6 @@ from infra.site import certificates
 from infra.topology.model import Node
 
 _READY_WITHIN_S = 60.0
-_RELOAD_ON_SIGHUP = ("nats", "mirror", "gateway", "postgres")
-"""NATS servers, and Patroni, whose own interface has the certificate, too."""
 _STARTED_ANEW = ("s3", *(part.kind for part in COVENANT))
 
 
@@ -30,7 +26,7 @@ class NotRotated(Exception):
     """The certificates are not all in use; says whose, and what to do. Rotating again is always safe."""
 
 
-def rotate(system: System, progress: Report) -> None:
+def rotate(system: Fabric, progress: Report) -> None:
     """Renew every certificate and have it used. Passwords stay what they are. NotRotated."""
     if system.site.options.tls == "off":
         raise NotRotated("this system runs without TLS, so it has no certificates; start one with --with tls=on")
@@ -44,21 +40,19 @@ def rotate(system: System, progress: Report) -> None:
     progress(1.0, "every part uses its new certificate")
 
 
-def _reload(system: System) -> None:
+def _reload(system: Fabric) -> None:
     for part in system.parts.values():
-        process = processes.find(system.record(part.name))
-        if part.kind in _RELOAD_ON_SIGHUP and process is not None:
-            processes.send([process], signal.SIGHUP)
+        system.reload(part.name)
     failed = [node.name for node in _members(system) if not _reloaded(system, node)]
     if failed:
         raise NotRotated(f"{', '.join(failed)} could not be told to read its certificate again: see ./covenant status")
 
 
-def _members(system: System) -> Sequence[Node]:
+def _members(system: Fabric) -> Sequence[Node]:
     return [node for node in system.place.nodes("postgres") if system.alive(node.name)]
 
 
-def _reloaded(system: System, node: Node) -> bool:
+def _reloaded(system: Fabric, node: Node) -> bool:
     url = postgres.dsn(system.place, "postgres", system.site.secrets["postgres"], node=node, database="postgres")
     try:
         with psycopg.connect(url, autocommit=True) as link:
@@ -68,10 +62,9 @@ def _reloaded(system: System, node: Node) -> bool:
     return bool(row and row[0])
 
 
-def _start_anew(system: System, name: str) -> None:
+def _start_anew(system: Fabric, name: str) -> None:
     """One at a time: what it did is done by another meanwhile, or waits for it."""
-    system.kill(name)
-    system.start_part(name)
+    system.restart(name)
     try:
         system.wait_ready([system.parts[name]], time.monotonic() + _READY_WITHIN_S)
     except StartError as error:

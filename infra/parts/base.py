@@ -8,14 +8,12 @@ import ssl
 import urllib.error
 import urllib.request
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import ClassVar
 
-import psutil
-
-from infra.machine import processes
 from infra.site.site import Place
 from infra.topology.model import Node
 
@@ -33,6 +31,8 @@ class Part(ABC):
     """The distribution that it comes from, for the report's list of versions."""
     refuses_root: ClassVar[bool] = False
     stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
+    reload_signal: ClassVar[signal.Signals | None] = None
+    """On which it reads its configuration and certificates again; None: only a restart does that."""
     ready_within_s: ClassVar[float] = 30.0
 
     def __init__(self, place: Place, node: Node) -> None:
@@ -60,9 +60,9 @@ class Part(ABC):
     def waiting_for(self) -> str | None:
         """What is missing until the part can do its work, in words; None when it can."""
 
-    def stop(self, found: list[psutil.Process]) -> None:
-        """Ask the part to end; `found` are its processes, the one that the fabric started first."""
-        processes.send(found[:1], self.stop_signal)
+    def stop_signals(self, pids: Sequence[int]) -> dict[int, signal.Signals]:
+        """What asks the part to end, by process; `pids` are its processes, the one that the fabric started first."""
+        return dict.fromkeys(pids[:1], self.stop_signal)
 
     def after_stop(self) -> None:  # noqa: B027 - only few parts leave something
         """Remove what the part leaves outside its folder; called after its last end."""

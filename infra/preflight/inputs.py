@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import psutil
-
+from infra.machine.memory import available_bytes
 from infra.topology.model import Node, Topology
 from infra.topology.options import Options
 from system.wire import Stream
@@ -92,7 +91,7 @@ def machine(checkout: Path) -> Machine:
     """What this machine has to give to a system of the checkout now."""
     disk = os.statvfs(checkout)
     return Machine(
-        memory_bytes=psutil.virtual_memory().available,
+        memory_bytes=available_bytes(),
         disk_bytes=disk.f_bavail * disk.f_frsize,
         open_files_max=resource.getrlimit(resource.RLIMIT_NOFILE)[1],
     )

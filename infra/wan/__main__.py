@@ -16,6 +16,7 @@ from pathlib import Path
 
 import msgspec
 
+from infra.machine.lifetime import end_with_parent
 from infra.site import site
 from infra.topology.model import kept_in
 from infra.wan import control, forwarder, namespaces, process
@@ -81,7 +82,7 @@ def _fork_forwarder(ways: list[forwarder.Way]) -> int:
     if child:
         return child
     try:
-        namespaces.end_with_parent(parent)
+        end_with_parent(parent)
         forwarder.run(ways)
     finally:
         os._exit(1)

@@ -133,13 +133,3 @@ def _call(name: str, *arguments: int) -> None:
     if getattr(_libc, name)(*arguments) != 0:
         number = ctypes.get_errno()
         raise OSError(number, f"{name}: {os.strerror(number)}")
-
-
-def end_with_parent(parent: int) -> None:
-    """Have the kernel kill this process when its parent ends."""
-    _call("prctl", _PARENT_DEATH, 9, 0, 0, 0)
-    if os.getppid() != parent:
-        raise SystemExit("the parent has ended already")
-
-
-_PARENT_DEATH = 1

@@ -32,7 +32,8 @@ from nats.js.api import PubAck, StorageType, StreamConfig
 from nats.js.errors import NotFoundError
 
 from infra.fabric.process.create import CannotStart
-from infra.fabric.process.system import StartError, System
+from infra.fabric.process.system import System
+from infra.fabric.protocol import StartError
 from infra.machine import processes
 from infra.machine.progress import Report, step
 from infra.parts import postgres

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from infra.fabric.process.create import CannotStart
-from infra.fabric.process.system import StartError, System
+from infra.fabric.process.system import System
+from infra.fabric.protocol import StartError
 from infra.machine.progress import step
 from loadtests import run as runner
 from loadtests.benchmarks import own_system

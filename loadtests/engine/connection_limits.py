@@ -1,20 +1,19 @@
 """How many connections this machine can hold at both ends, and what limits them: stated before any is opened.
 
 Each broker and each holder is a process with a limit of open files; both ends cost memory; a source address has so
-many ports towards each server; and a run has so much time to open them in. Pure but for `of_servers` and `machine`.
+many ports towards each server; and a run has so much time to open them in. Pure but for `machine`.
 """
 
 from __future__ import annotations
 
 import math
 import resource
-from contextlib import suppress
 from pathlib import Path
 
 import msgspec
-import psutil
 
-from infra.machine.processes import KIND, RUN_ID
+from infra.machine import processes
+from infra.machine.memory import available_bytes
 
 CONNECTION_BYTES = 160 * 1024
 """Both ends of one over TLS: 85 KB in nats-server, 35 KB in the holder, the kernel's buffers; seen on 6,000."""
@@ -80,28 +79,11 @@ def machine(run_id: str, servers: int) -> Machine:
     own = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     low, high = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
     return Machine(
-        server_files=of_servers(run_id) or [own] * servers,
+        server_files=processes.open_file_limits(run_id, "nats") or [own] * servers,
         holder_files=own,
-        memory_bytes=psutil.virtual_memory().available,
+        memory_bytes=available_bytes(),
         ports=high - low + 1,
     )
-
-
-def of_servers(run_id: str) -> list[int]:
-    """The limit of open files of every broker's process of a system."""
-    found = []
-    for process in psutil.process_iter():
-        with suppress(psutil.Error, OSError):
-            environment = process.environ()
-            if environment.get(RUN_ID) == run_id and environment.get(KIND) == "nats":
-                found.append(open_files(Path(f"/proc/{process.pid}/limits").read_text()))
-    return found
-
-
-def open_files(limits: str) -> int:
-    """The soft limit of open files in the text of /proc/PID/limits."""
-    line = next(line for line in limits.splitlines() if line.startswith("Max open files"))
-    return int(line.split()[3])
 
 
 def shares(connections: int, holders: int) -> list[int]:

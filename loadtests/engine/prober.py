@@ -19,6 +19,7 @@ import msgspec
 import uvloop
 
 from infra import target as targets
+from infra.machine.lifetime import end_with_parent
 from infra.machine.spec import EngineError, read_spec
 from infra.target import Target
 from loadtests.arrivals.pacer import Pacer
@@ -52,7 +53,9 @@ class ProberSpec(msgspec.Struct, frozen=True, kw_only=True):
     country_code: str = "USA"
     """Of the projects that writes create."""
     at_most_s: float = 1800.0
-    """Probing ends after this even if nobody ends it."""
+    """Probing ends after this even if it is not told to end."""
+    parent: int | None = None
+    """The process with which probing ends, however that ends; None: it goes on until it is ended."""
 
 
 Place = tuple[str, str]
@@ -160,6 +163,8 @@ def main() -> None:
     spec = read_spec(ProberSpec)
     if not spec.operations:
         sys.exit("operations: expected at least one of read, write, publish, effect; found none")
+    if spec.parent is not None:
+        end_with_parent(spec.parent)
     try:
         failure = uvloop.run(_probe(spec))
     except (targets.NoTarget, EngineError, OSError) as error:

@@ -12,9 +12,9 @@ from pathlib import Path
 import msgspec
 
 from infra import target as targets
-from infra.fabric.process.second_api import SecondApi
 from infra.machine.spec import EngineError
 from loadtests.engine.process import Control, run_engine
+from loadtests.engine.second_api import SecondApi
 from loadtests.recording.tally import Part
 from reports.evidence.folder import write_record
 
@@ -47,15 +47,14 @@ class Served(msgspec.Struct, kw_only=True):
 
 
 async def work(spec: ScalerSpec, control: Control) -> None:
-    targets.read(Path(spec.target))  # Says what to do where there is no system.
+    command = targets.read(Path(spec.target)).second_api
+    if not command:
+        raise EngineError("expected a system that can run a second API in a region, found one whose fabric cannot")
+    second = await asyncio.to_thread(SecondApi, [*command, spec.region])
     try:
-        second = SecondApi(Path(spec.target).parent, spec.region)
-    except (FileNotFoundError, KeyError) as error:
-        raise EngineError(f"expected a local system with an API in {spec.region}, found none: {error!r}") from None
-    begin_ns = await control.begin()
-    if begin_ns is None:
-        return
-    try:
+        begin_ns = await control.begin()
+        if begin_ns is None:
+            return
         if await _finished(control, spec.after_s - (time.monotonic_ns() - begin_ns) / 1e9):
             return
         began = time.monotonic()
@@ -71,7 +70,7 @@ async def work(spec: ScalerSpec, control: Control) -> None:
                 raise EngineError(f"expected the second API to serve within {_SERVES_WITHIN_S:.0f} s: {served}")
         first, other = await asyncio.to_thread(second.answered)
     finally:
-        second.stop()
+        await asyncio.to_thread(second.stop)
     measured_ns = begin_ns + round(spec.warmup_s * 1e9)
     settings = {"second process": words(served, first - served.before[0], other - served.before[1])}
     end_ns = measured_ns + round(spec.duration_s * 1e9)

@@ -1,6 +1,6 @@
 """Killing a process at an instant that lasts milliseconds, from outside and without its help.
 
-The process is stopped at a random moment, looked at, and killed if it stands in the gap that is wanted;
+The part is frozen at a random moment, looked at, and killed if it stands in the gap that is wanted;
 otherwise it goes on, and the hunt with it. While it stands still nothing moves, so what is seen is still true
 when the kill comes. A short stop first lets work pile up, which makes the next gap longer.
 """
@@ -13,7 +13,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeVar
 
-import psutil
+from chaoslib.exceptions import ActivityFailed
 
 _PILE_UP_S = 0.5
 _LONGEST_RUN_S = 0.04
@@ -33,37 +33,42 @@ S = TypeVar("S", bound=Stands)
 Look = Callable[[], Awaitable[S]]
 
 
-async def hunt(process: psutil.Process, look: Look[S], within_s: float) -> tuple[int, S]:
-    """Stop the process in its gap: (CLOCK_MONOTONIC ns just before the stop that lasted, how it stands).
+class Pauses(Protocol):
+    """What the hunt needs of a fabric."""
 
-    If it is not caught within `within_s` it is left stopped wherever it is; `in_gap` of the answer tells. The
-    caller kills it. psutil.NoSuchProcess if it dies of itself; what `look` raises leaves the process stopped, too.
+    def pause(self, *names: str) -> int: ...
+
+    def resume(self, *names: str) -> None: ...
+
+
+async def hunt(fabric: Pauses, part: str, look: Look[S], within_s: float) -> tuple[int, S]:
+    """Freeze a part in its gap: (CLOCK_MONOTONIC ns just before the pause that lasted, how it stands).
+
+    If it is not caught within `within_s` it is left frozen wherever it is; `in_gap` of the answer says so. The
+    caller kills it. ActivityFailed if it has ended by itself; what `look` raises leaves it frozen, too.
     """
     deadline = time.monotonic() + within_s
     while True:
-        await _pile_up(process)
+        await _pile_up(fabric, part)
         await asyncio.sleep(random.uniform(0, _LONGEST_RUN_S))
         at_ns = time.monotonic_ns()
-        process.suspend()
-        await _stopped(process)
+        _pause(fabric, part)
         stands = await _settled(look)
         if stands.in_gap is not None or time.monotonic() > deadline:
             return at_ns, stands
-        process.resume()
+        fabric.resume(part)
         await asyncio.sleep(_BREATHE_S)
 
 
-async def _pile_up(process: psutil.Process) -> None:
-    process.suspend()
+async def _pile_up(fabric: Pauses, part: str) -> None:
+    _pause(fabric, part)
     await asyncio.sleep(_PILE_UP_S)
-    process.resume()
+    fabric.resume(part)
 
 
-async def _stopped(process: psutil.Process) -> None:
-    """The signal takes effect when the process is next scheduled, or a second has gone by."""
-    deadline = time.monotonic() + _SETTLE_WITHIN_S
-    while process.status() != psutil.STATUS_STOPPED and time.monotonic() < deadline:
-        await asyncio.sleep(0)
+def _pause(fabric: Pauses, part: str) -> None:
+    if not fabric.pause(part):
+        raise ActivityFailed(f"expected {part} to run until it is caught, found that it has ended")
 
 
 async def _settled(look: Look[S]) -> S:

@@ -19,7 +19,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import nats as nats_client
-import psutil
 import pytest
 from nats.js.api import PubAck
 
@@ -169,7 +168,7 @@ def _kill_relay_before_it_confirms(system: System, target: Target) -> tuple[str,
         pid = system.pid(_RELAY)
         assert pid is not None, f"expected {_RELAY} to run"
         async with bus.observer(target) as client, await instants.connect(target) as link:
-            _, stands = await hunt(psutil.Process(pid), lambda: instants.relay_stands(client, link), _WITHIN_S)
+            _, stands = await hunt(system, _RELAY, lambda: instants.relay_stands(client, link), _WITHIN_S)
             return stands.in_gap
 
     gap = asyncio.run(catch())

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import NamedTuple
 
-import psutil
 import pytest
+from chaoslib.exceptions import ActivityFailed
 
 from chaos.faults.process import hunt as hunting
 from chaos.faults.process.hunt import hunt
@@ -57,14 +53,21 @@ class Stands(NamedTuple):
     in_gap: tuple[str, int] | None
 
 
-@contextmanager
-def prey() -> Iterator[psutil.Process]:
-    child = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"])
-    try:
-        yield psutil.Process(child.pid)
-    finally:
-        child.kill()
-        child.wait(10)
+class Prey:
+    """A part that can be frozen."""
+
+    def __init__(self) -> None:
+        self.frozen = False
+        self.alive = True
+
+    def pause(self, *names: str) -> int:
+        assert names == ("prey",)
+        self.frozen = self.alive
+        return int(self.alive)
+
+    def resume(self, *names: str) -> None:
+        assert names == ("prey",)
+        self.frozen = False
 
 
 @pytest.fixture(autouse=True)
@@ -73,26 +76,38 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(hunting, name, 0.001)
 
 
-def test_the_hunt_goes_on_until_two_looks_agree_that_the_process_is_in_the_gap() -> None:
+def test_the_hunt_goes_on_until_two_looks_agree_that_the_part_is_in_the_gap() -> None:
     # Not there; just leaving (an acknowledgement was under way); there.
     seen: list[tuple[str, int] | None] = [None, None, ("p", 1), None, None, ("p", 2), ("p", 2)]
+    prey = Prey()
 
     async def look() -> Stands:
-        assert process.status() == psutil.STATUS_STOPPED
+        assert prey.frozen
         return Stands(seen.pop(0))
 
-    with prey() as process:
-        _, stands = asyncio.run(hunt(process, look, within_s=30))
-        assert stands.in_gap == ("p", 2)
-        assert seen == []
-        assert process.status() == psutil.STATUS_STOPPED
+    _, stands = asyncio.run(hunt(prey, "prey", look, within_s=30))
+    assert stands.in_gap == ("p", 2)
+    assert seen == []
+    assert prey.frozen
 
 
-def test_a_hunt_that_catches_nothing_ends_with_the_process_stopped_and_says_so() -> None:
+def test_a_hunt_that_catches_nothing_ends_with_the_part_frozen_and_says_so() -> None:
+    prey = Prey()
+
     async def look() -> Stands:
         return Stands(None)
 
-    with prey() as process:
-        _, stands = asyncio.run(hunt(process, look, within_s=0))
-        assert stands.in_gap is None
-        assert process.status() == psutil.STATUS_STOPPED
+    _, stands = asyncio.run(hunt(prey, "prey", look, within_s=0))
+    assert stands.in_gap is None
+    assert prey.frozen
+
+
+def test_a_hunt_for_a_part_that_has_ended_says_so() -> None:
+    prey = Prey()
+    prey.alive = False
+
+    async def look() -> Stands:
+        raise AssertionError("nothing to look at")
+
+    with pytest.raises(ActivityFailed, match="expected prey to run"):
+        asyncio.run(hunt(prey, "prey", look, within_s=30))

@@ -12,8 +12,8 @@ from typing import Any, cast
 import pytest
 
 from commands.run.session import Session, StepFailed
-from infra.fabric.process.deaths import Death
-from infra.fabric.process.system import StartError, System
+from infra.fabric.process.system import System
+from infra.fabric.protocol import Death, StartError
 from reports.evidence import Fingerprint, Run, RunFolder
 
 SLEEPER = [sys.executable, "-c", "import signal; signal.sigwait([signal.SIGTERM])"]

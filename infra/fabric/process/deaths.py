@@ -1,5 +1,7 @@
-"""What died in a system: the supervisor writes it down, since a part that is started again within milliseconds is
-seen dead by nobody else, and a death that nobody planned is evidence all the same.
+"""What died in a system, one JSON line a death.
+
+The supervisor writes it down: it starts a part again within milliseconds, so no other process would notice, and an
+unplanned death is evidence all the same.
 """
 
 from __future__ import annotations
@@ -10,25 +12,9 @@ from pathlib import Path
 
 import msgspec
 
+from infra.fabric.protocol import Death
+
 FILE = "deaths.jsonl"
-
-
-class Death(msgspec.Struct, frozen=True, kw_only=True):
-    """One end of one process of a part."""
-
-    part: str
-    created: float
-    """When that process was started, in seconds since 1970: which of the part's lives it was."""
-    at_ns: int
-    """When its end was noticed, CLOCK_MONOTONIC."""
-    planned: bool = False
-    """Whether somebody of ours killed it."""
-    supervised: bool = False
-    """Whether the supervisor noticed it, and starts the part again unless it is to stay dead."""
-    fenced: int = 0
-    """How many processes it left that were killed then."""
-    lease_released: bool = False
-    """Whether it led PostgreSQL and its lease was given back at once."""
 
 
 def add(home: Path, death: Death) -> None:

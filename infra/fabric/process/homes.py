@@ -24,6 +24,14 @@ def owner_alive(home: Path) -> bool:
     return processes.find(processes.read_record(home / "owner.json")) is not None
 
 
+def end_owner(home: Path, within_s: float) -> None:
+    """Ask the process that keeps a system running to stop it, and wait for its end; nothing happens without one."""
+    owner = processes.find(processes.read_record(home / "owner.json"))
+    if owner is not None:
+        processes.send([owner], signal.SIGTERM)
+        processes.wait_gone([owner], within_s)
+
+
 def clean_up(checkout: Path) -> list[str]:
     """End what systems of this checkout left whose owner is gone, and nobody else's; their names."""
     cleaned = []

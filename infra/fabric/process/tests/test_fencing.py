@@ -46,7 +46,7 @@ def system(tmp_path: Path) -> Iterator[System]:
 @contextmanager
 def supervised(system: System) -> Iterator[None]:
     over = threading.Event()
-    supervisor = Supervisor(system)
+    supervisor = Supervisor(system.processes)
 
     def watch() -> None:
         while not over.is_set():

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from infra.fabric.process import deaths, leader_key
 from infra.fabric.process.supervisor import Restarts, Supervisor
 from infra.fabric.process.system import System
+from infra.fabric.protocol import Death
 from infra.machine import processes
 from infra.topology.options import parse
 
@@ -95,20 +96,20 @@ def wait_for(look: Callable[[], T | None], within_s: float = 20.0) -> T:
     return found
 
 
-def only_death(system: System) -> deaths.Death:
+def only_death(system: System) -> Death:
     (death,) = deaths.read(system.site.path)
     return death
 
 
 def test_part_that_dies_is_started_again_at_once_and_its_death_is_written_down(system: System) -> None:
     start(system, PART)
-    supervisor = Supervisor(system)
+    supervisor = Supervisor(system.processes)
     supervisor.turn(0)
-    before = system.record(PART)
+    before = system.processes.table.record(PART)
     assert before is not None
     os.kill(before.pid, signal.SIGKILL)
     supervisor.turn(20)
-    after = system.record(PART)
+    after = system.processes.table.record(PART)
     assert after is not None
     assert after.pid != before.pid
     assert system.alive(PART)
@@ -120,7 +121,7 @@ def test_part_that_dies_is_started_again_at_once_and_its_death_is_written_down(s
 def test_second_death_within_a_minute_waits(system: System) -> None:
     start(system, PART)
     now = [100.0]
-    supervisor = Supervisor(system, clock=lambda: now[0])
+    supervisor = Supervisor(system.processes, clock=lambda: now[0])
     for _ in range(2):
         supervisor.turn(0)
         pid = system.pid(PART)
@@ -138,9 +139,10 @@ def test_second_death_within_a_minute_waits(system: System) -> None:
 
 def test_part_that_we_made_crash_is_started_again_and_is_no_surprise(system: System) -> None:
     start(system, PART)
-    supervisor = Supervisor(system)
+    supervisor = Supervisor(system.processes)
     supervisor.turn(0)
-    pid = system.crash(PART)
+    pid = system.pid(PART)
+    assert system.crash(PART)
     supervisor.turn(20)
     assert system.pid(PART) not in (None, pid)
     assert only_death(system).planned
@@ -149,7 +151,7 @@ def test_part_that_we_made_crash_is_started_again_and_is_no_surprise(system: Sys
 
 def test_part_that_is_lost_stays_dead_until_somebody_starts_it(system: System) -> None:
     start(system, PART)
-    supervisor = Supervisor(system)
+    supervisor = Supervisor(system.processes)
     supervisor.turn(0)
     system.kill(PART)
     for _ in range(3):
@@ -171,14 +173,14 @@ def test_part_that_was_dead_before_the_supervisor_came_is_started(system: System
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
     wait_for(lambda: not system.alive(PART) or None)
-    Supervisor(system).turn(20)
+    Supervisor(system.processes).turn(20)
     assert system.alive(PART)
 
 
 def test_part_that_is_killed_for_good_while_it_waits_for_its_restart_stays_dead(system: System) -> None:
     start(system, PART)
     now = [100.0]
-    supervisor = Supervisor(system, clock=lambda: now[0])
+    supervisor = Supervisor(system.processes, clock=lambda: now[0])
     for _ in range(2):
         supervisor.turn(0)
         system.crash(PART)
@@ -206,7 +208,7 @@ def test_what_a_part_leaves_is_killed_before_it_is_started_again(
     assert pid is not None
     child = wait_for(lambda: next(iter(psutil.Process(pid).children()), None))
     wait_for(lambda: child.name() == "sleep" or None)
-    supervisor = Supervisor(system)
+    supervisor = Supervisor(system.processes)
     supervisor.turn(0)
     with subprocess.Popen(["/bin/sleep", "600"], cwd=part.folder) as bystander:
         system.crash(PART)

@@ -49,7 +49,7 @@ def test_killed_part_is_gone_with_all_that_it_started_and_comes_back(system: Sys
 
 def test_part_killed_by_somebody_else_is_a_death_and_is_started_again(system: System) -> None:
     name = "cache-invalidator-ams"
-    before = system.record(name)
+    before = system.processes.table.record(name)
     process = processes.find(before)
     assert before is not None
     assert process is not None
@@ -64,8 +64,8 @@ def test_part_killed_by_somebody_else_is_a_death_and_is_started_again(system: Sy
 def test_part_that_we_make_crash_is_started_again_and_no_surprise(system: System) -> None:
     name = "cache-invalidator-ams"
     known = system.deaths()
-    pid = system.crash(name)
-    assert pid is not None
+    pid = system.pid(name)
+    assert system.crash(name)
     assert until(lambda: system.pid(name) not in (None, pid) or None, 10)
     wait_whole(system)
     assert system.deaths() == known

@@ -1,4 +1,4 @@
-"""What every experiment does after its proofs: undo the fault, and wait until what it took is there again."""
+"""What experiments do after their proofs: hold the fault, undo it, and wait until what it took is there again."""
 
 from __future__ import annotations
 
@@ -12,7 +12,14 @@ from chaos.handover import Redundant, Undone
 from chaos.healing import heal
 from infra.machine.waiting import until
 
-__all__ = ["undo_fault", "wait_for_redundancy"]
+__all__ = ["hold_fault", "undo_fault", "wait_for_redundancy"]
+
+
+def hold_fault(for_s: int, configuration: Configuration) -> float:
+    """Leave the fault as it is until so long after it was injected; how many seconds that still took."""
+    left_s = for_s - (time.monotonic_ns() - Activity(configuration).fault().at_ns) / 1e9
+    time.sleep(max(0.0, left_s))
+    return round(max(0.0, left_s), 1)
 
 
 def undo_fault(configuration: Configuration) -> list[str]:

@@ -1,5 +1,5 @@
 """Whether a primary that lost its lease still takes writes: asked at its own port, past every client's way of finding
-the primary, and with a commit that waits for no standby, which a fork of the database would acknowledge.
+the primary.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ from infra.topology.model import Node
 _EVERY_S = 0.05
 _WRITE = "select pg_logical_emit_message(true, 'covenant.probe', '')"
 """A transaction that leaves a commit in the log and nothing in any table."""
-_OPTIONS = "-c synchronous_commit=local -c statement_timeout=1000"
+_OPTIONS = "-c statement_timeout=1000"
+_LOCAL = "-c synchronous_commit=local"
+_UNCONFIRMED = "synchronous replication"
+"""Part of the warning with which PostgreSQL gives up to wait for a standby: it acknowledges the commit all the same."""
 
 
 class Tally(msgspec.Struct):
@@ -34,12 +37,20 @@ class Tally(msgspec.Struct):
         return self.accepted + self.refusals.total()
 
 
-def try_write(place: Place, node: Node) -> str | None:
-    """Why a member refuses a write, in a few words; None if it has acknowledged one."""
+def try_write(place: Place, node: Node, *, local: bool = True) -> str | None:
+    """Why a member refuses a write, in a few words; None if it has acknowledged one.
+
+    `local`: the commit waits for no standby, so that any fork of the database acknowledges it. Otherwise it is durable
+    as clients' commits are, and one that no standby has confirmed within a second is none.
+    """
     url = postgres.dsn(place, "postgres", place.site.secrets["postgres"], node=node, database="postgres")
+    warnings: list[str] = []
     try:
-        with psycopg.connect(url, autocommit=True, options=_OPTIONS) as link:
+        with psycopg.connect(url, autocommit=True, options=f"{_OPTIONS} {_LOCAL if local else ''}") as link:
+            link.add_notice_handler(lambda notice: warnings.append(notice.message_primary or ""))
             link.execute(_WRITE)
+            if any(_UNCONFIRMED in warning for warning in warnings):
+                return "no standby has confirmed it"
     except psycopg.errors.ReadOnlySqlTransaction:
         return "read only"
     except psycopg.errors.ObjectNotInPrerequisiteState:

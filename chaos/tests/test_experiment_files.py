@@ -26,8 +26,8 @@ def activities(experiment: str) -> list[dict[str, Any]]:
 def test_the_experiments_are_listed_with_their_titles() -> None:
     assert IDS == [
         "analytics-kill", "audit-logger-kill", "bus-leader-kill", "bus-leader-pause", "gateway-cut", "link-cut-one-way",
-        "link-cut", "patroni-kill", "pg-primary-kill", "pg-primary-pause", "realtime-kill", "region-loss", "relay-kill",
-        "table-drop",
+        "link-cut", "link-slow", "patroni-kill", "pg-primary-kill", "pg-primary-pause", "realtime-kill", "region-loss",
+        "relay-kill", "table-drop",
     ]  # fmt: skip
     assert all(info.title for info in experiments())
 
@@ -55,7 +55,7 @@ def test_it_proves_its_fault_before_it_undoes_it_and_undoes_it_in_any_case(exper
     content = read(experiment)
     functions = [activity["provider"]["func"] for activity in content["method"]]
     undone = functions.index("undo_fault")
-    assert functions[0].startswith(("kill_", "crash_", "cut_", "drop_", "pause_"))
+    assert functions[0].startswith(("kill_", "crash_", "cut_", "drop_", "pause_", "slow_"))
     assert undone >= 2
     assert "wait_for_redundancy" in functions[undone:]
     assert [activity["provider"]["func"] for activity in content["rollbacks"]] == ["undo_fault"]

@@ -10,7 +10,7 @@ takes them.
 
 from __future__ import annotations
 
-from infra.site.site import Place
+from infra.site.site import Place, Reach
 from infra.topology.model import Node
 
 BUS, MIRROR = "nats", "mirror"
@@ -68,21 +68,21 @@ def followers(place: Place) -> dict[str, list[Node]]:
     return {region: of_region(place, region) for region in regions if region != active_region(place)}
 
 
-def urls(place: Place, near: str | None = None, *, outside: bool = False) -> list[str]:
-    """Where clients look for the bus: first where it is, then where it may be after a loss. From outside the regions
-    if `outside`."""
+def urls(place: Place, near: str | None = None, *, reach: Reach | None = None) -> list[str]:
+    """Where clients look for the bus: first where it is, then where it may be after a loss. As parts reach it, unless
+    `reach` says otherwise."""
     now = bus(place)
     later = [node for node in _promotable(place) if node not in now]
     if near is not None:
         now = sorted(now, key=lambda node: place.topology.distance_ms(near, node.region))
-    reach = place.outside if outside else place.endpoint
-    return [f"nats://{reach(node, 'client')}" for node in (*now, *later)]
+    found = reach or place.endpoint
+    return [f"nats://{found(node, 'client')}" for node in (*now, *later)]
 
 
-def monitors(place: Place) -> list[str]:
-    """Base URLs of the monitoring of every node that is the bus now, for this machine's programs."""
+def monitors(place: Place, reach: Reach) -> list[str]:
+    """Base URLs of the monitoring of every node that is the bus now."""
     scheme = "http" if place.site.options.tls == "off" else "https"
-    return [f"{scheme}://{place.outside(node, 'monitor')}" for node in bus(place)]
+    return [f"{scheme}://{reach(node, 'monitor')}" for node in bus(place)]
 
 
 def _promotable(place: Place) -> list[Node]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -117,6 +117,10 @@ def create(
     return site
 
 
+Reach = Callable[[Node, str], str]
+"""(node, port's name) -> `address:port`, as some programs reach it: `Place.outside` or `Place.endpoint`."""
+
+
 class Place(msgspec.Struct, frozen=True):
     """A site and the topology that it was laid out by: what a part needs to know of its surroundings."""
 
@@ -147,7 +151,3 @@ class Place(msgspec.Struct, frozen=True):
         if near:
             nodes = sorted(nodes, key=lambda node: self.topology.distance_ms(near, node.region))
         return [self.endpoint(node, port) for node in nodes]
-
-    def outside_endpoints(self, kind: str, port: str) -> list[str]:
-        """Of every node of a kind as this machine's programs reach them."""
-        return [self.outside(node, port) for node in self.nodes(kind)]

@@ -16,7 +16,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from types import MappingProxyType
 
-from infra import target
+from infra import target as targets
 from infra.fabric import description
 from infra.fabric.process import logs
 from infra.fabric.process.parts import SUPERVISOR, PartProcesses
@@ -32,6 +32,7 @@ from infra.parts import postgres as postgres_part
 from infra.parts.base import Part
 from infra.site import bus_layout, certificates, clients, site
 from infra.site.bus_users import STREAMS_ADMIN
+from infra.target import Target
 from infra.topology.model import Topology, kept_in
 from infra.topology.model import load as load_topology
 from infra.topology.options import DEFAULTS, Options
@@ -240,22 +241,16 @@ class System:
 
     @property
     def target_path(self) -> Path:
-        return self.site.path / target.FILE
+        return self.site.path / targets.FILE
 
-    def target(self) -> target.Target:
-        return description.of(
-            self.place,
-            enter={region: self.inside(region) for region in self._network.entered()},
-            second_api=[sys.executable, "-m", "infra.fabric.process.second_api", str(self.site.path)],
-        )  # fmt: skip
+    def target(self) -> Target:
+        return self._described(self.place.outside)
 
     def write_target(self) -> None:
         """Write down how other processes reach this system as it is now, from outside and from inside its regions."""
-        outside = self.target()
-        target.write(outside, self.target_path)
+        targets.write(self.target(), self.target_path)
         if self.site.apart:
-            inside = description.from_inside(outside, self.place)
-            target.write(inside, target.inside_path(self.target_path))
+            targets.write(self._described(self.place.endpoint), targets.inside_path(self.target_path))
 
     def versions(self) -> dict[str, str]:
         return {kind: PARTS[kind].version() for kind in dict.fromkeys(part.kind for part in self.parts.values())}
@@ -276,6 +271,14 @@ class System:
         return self._tools.run_tool(module, arguments)
 
     # Inside.
+
+    def _described(self, reach: site.Reach) -> Target:
+        return description.of(
+            self.place,
+            reach,
+            enter={region: self.inside(region) for region in self._network.entered()},
+            second_api=[sys.executable, "-m", "infra.fabric.process.second_api", str(self.site.path)],
+        )
 
     def _pass(self, stage: Stage, deadline: float) -> None:
         for part in self._of(stage.starts, first_only=stage.first_only):

@@ -8,7 +8,7 @@ import psycopg
 
 from infra.parts.postgres.configuration import KIND
 from infra.site import certificates
-from infra.site.site import Place
+from infra.site.site import Place, Reach
 from infra.topology.model import Node
 
 DATABASE = "covenant"
@@ -17,17 +17,18 @@ _CONNECT_WITHIN_S = 3
 
 def dsn(
     place: Place, role: str, secret: str, *, node: Node | None = None, port: int | None = None,
-    database: str = DATABASE,
+    database: str = DATABASE, reach: Reach | None = None,
 ) -> str:  # fmt: skip
-    """A libpq URL for this machine's programs: of one member, of a server on a port of this machine, or of all members,
-    where it finds the primary."""
+    """A libpq URL for this machine's programs, unless `reach` says otherwise: of one member, of a server on a port of
+    this machine, or of all members, where it finds the primary."""
+    found = reach or place.outside
     options = {"connect_timeout": str(_CONNECT_WITHIN_S)}
     if port is not None:
         hosts = f"127.0.0.1:{port}"
     elif node is not None:
-        hosts = place.outside(node, "client")
+        hosts = found(node, "client")
     else:
-        hosts = ",".join(place.outside_endpoints(KIND, "client"))
+        hosts = ",".join(found(member, "client") for member in place.nodes(KIND))
         options["target_session_attrs"] = "primary"
     if place.site.options.tls == "on":
         options |= {"sslmode": "verify-full", "sslrootcert": str(certificates.client(place.site).ca)}

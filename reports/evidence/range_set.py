@@ -1,7 +1,7 @@
-"""Sets of whole numbers kept as ranges, and the coalescing of a stream of acknowledgements into spans.
+"""A mutable set of whole numbers, kept as ranges: it merges a stream of acknowledgements into spans while a load runs.
 
-A load of millions of numbered messages that all arrive is one range; memory is taken only by what is
-missing or out of order, and that has a limit.
+Millions of numbered messages that all arrive are one range. Only gaps and messages out of order take memory, and that
+has a limit. Finished sets are plain lists, with the arithmetic of `reports.evidence.ranges`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ MAX_RANGES = 100_000
 
 
 class TooManyRanges(Exception):
-    """What was seen is too scattered to be kept within the memory limit, so that it proves nothing."""
+    """The numbers are too scattered for the memory limit, so what was recorded proves nothing."""
 
 
 class RangeSet:
@@ -99,7 +99,7 @@ class RangeSet:
             yield position, last
 
     def take(self) -> list[tuple[int, int]]:
-        """All ranges, leaving the set empty: what came since it was last taken."""
+        """Remove and return all ranges: the numbers that were added since the last call."""
         taken = list(self)
         self._firsts.clear()
         self._lasts.clear()

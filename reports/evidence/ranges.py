@@ -1,7 +1,7 @@
-"""Sets of numbers as sorted ranges, so that a ledger of millions of numbered writes is a few thousand pairs.
+"""Arithmetic on sets of numbers as sorted ranges: a ledger of millions of numbered writes is a few thousand pairs.
 
-A set is a list of (first, last), both included, sorted, disjoint and not touching. Every function takes any
-list of ranges where it says so, returns a set, and is linear in the number of ranges (normalising sorts).
+A set is a list of (first, last), both included, sorted, disjoint and not touching. Every function returns a set in time
+linear in the number of ranges; `normalise`, which makes a set of any ranges, sorts them first.
 """
 
 from __future__ import annotations
@@ -43,11 +43,12 @@ def minus(left: Ranges, right: Ranges) -> Ranges:
 
 
 def union(left: Ranges, right: Ranges) -> Ranges:
+    """The numbers of either; both may be any ranges."""
     return normalise([*left, *right])
 
 
 def intersection(left: Ranges, right: Ranges) -> Ranges:
-    """The numbers of both; both are sets."""
+    """The numbers that are in both; both are sets."""
     return minus(left, minus(left, right))
 
 

@@ -11,7 +11,7 @@ import msgspec
 
 from reports.evidence import Experiment, Load, percentile_ms
 from reports.findings import ledger, recovery
-from reports.findings.loaded import Book, Evidence, Trial
+from reports.findings.loaded import ClientLedger, Evidence, Trial
 from reports.model import Bound, Clocks, LedgerResult, LoadResult, Recovery, Repeat, Worst
 from reports.policy.policy import Policy
 
@@ -64,8 +64,8 @@ class Findings(msgspec.Struct, frozen=True, kw_only=True):
 
     def skipped(self, *names: str) -> str | None:
         """Why a phase, experiment or part of one of these names was skipped; None if it was not."""
-        moments = (moment for moment in self.evidence.moments if moment.kind == "skipped" and moment.name in names)
-        return next((f"skipped: {moment.detail}" for moment in moments), None)
+        events = (event for event in self.evidence.timeline if event.kind == "skipped" and event.name in names)
+        return next((f"skipped: {event.detail}" for event in events), None)
 
     def fault_windows(self) -> list[Window]:
         return [finding.window for finding in self.experiments if finding.trial.record.fault_ns is not None]
@@ -77,10 +77,10 @@ class Findings(msgspec.Struct, frozen=True, kw_only=True):
     def deaths(self, window: Window | None = None) -> list[str]:
         """Parts that died without being asked to (within the window), in words."""
         return [
-            f"{moment.name} died unplanned {self.seconds(moment.at_ns):+.0f} s into the run"
-            + (f" ({moment.detail})" if moment.detail else "")
-            for moment in self.evidence.moments
-            if moment.kind == "part_died" and (window is None or window[0] <= moment.at_ns <= window[1])
+            f"{event.name} died unplanned {self.seconds(event.at_ns):+.0f} s into the run"
+            + (f" ({event.detail})" if event.detail else "")
+            for event in self.evidence.timeline
+            if event.kind == "part_died" and (window is None or window[0] <= event.at_ns <= window[1])
         ]
 
 
@@ -161,9 +161,9 @@ def repeat(finding: Finding, findings: Findings) -> Repeat:
     )
 
 
-def _check(client: str, book: Book, evidence: Evidence) -> LedgerResult:
+def _check(client: str, kept: ClientLedger, evidence: Evidence) -> LedgerResult:
     faults = {trial.name: trial.record.fault_ns for trial in evidence.trials}
-    return ledger.check(client, book.writes, book.spans, evidence.hops, faults.get(client))
+    return ledger.check(client, kept.writes, kept.spans, evidence.hops, faults.get(client))
 
 
 def _finding(trial: Trial, ledgers: dict[str, LedgerResult]) -> Finding:
@@ -180,7 +180,7 @@ def _finding(trial: Trial, ledgers: dict[str, LedgerResult]) -> Finding:
 
 def find(evidence: Evidence, policy: Policy, gates: dict[str, Bound], judged: frozenset[str]) -> Findings:
     """All findings of a run."""
-    ledgers = {client: _check(client, book, evidence) for client, book in sorted(evidence.books.items())}
+    ledgers = {client: _check(client, kept, evidence) for client, kept in sorted(evidence.ledgers.items())}
     return Findings(
         evidence=evidence,
         policy=policy,

@@ -22,12 +22,12 @@ from reports.evidence import (
     HostSample,
     Knee,
     Load,
-    Moment,
     Preflight,
     Probe,
     Run,
     RunFolder,
     Span,
+    TimelineEvent,
     Write,
 )
 from reports.evidence.folder import EvidenceError
@@ -43,7 +43,7 @@ class Trial(msgspec.Struct, kw_only=True):
     probes: list[Probe] = []
 
 
-class Book(msgspec.Struct, kw_only=True):
+class ClientLedger(msgspec.Struct, kw_only=True):
     """One client's ledger."""
 
     writes: list[Write] = []
@@ -54,13 +54,13 @@ class Evidence(msgspec.Struct, kw_only=True):
     """A run's evidence. Lists are empty where there is none."""
 
     run: Run
-    moments: list[Moment] = []
+    timeline: list[TimelineEvent] = []
     host: list[HostSample] = []
     loads: list[Load] = []
     calibrations: list[Calibration] = []
     connections: list[Connections] = []
     trials: list[Trial] = []
-    books: dict[str, Book] = {}
+    ledgers: dict[str, ClientLedger] = {}
     hops: list[Hop] = []
     counts: list[Count] = []
     browser: list[BrowserTest] = []
@@ -88,8 +88,8 @@ def load(folder: RunFolder) -> Evidence:
         Trial(name=name, record=record, probes=read(partial(folder.probe_history, name)))
         for name, record in read(folder.experiments)
     ]
-    books = {
-        client: Book(
+    ledgers = {
+        client: ClientLedger(
             writes=read(partial(folder.write_history, client)),
             spans=read(partial(folder.span_history, client)),
         )
@@ -99,13 +99,13 @@ def load(folder: RunFolder) -> Evidence:
     return Evidence(
         run=folder.run(),
         preflight=preflight,
-        moments=read(folder.moments),
+        timeline=read(folder.timeline_events),
         host=read(folder.host_samples),
         loads=read(folder.loads),
         connections=read(folder.connections),
         calibrations=read(folder.calibrations),
         trials=sorted(trials, key=lambda trial: trial.record.begin_ns),
-        books=books,
+        ledgers=ledgers,
         hops=read(folder.hops),
         counts=read(folder.counts),
         browser=read(folder.browser_tests),

@@ -30,12 +30,12 @@ def _lanes(spans: list[tuple[str, float, float]]) -> list[tuple[int, str, float,
 def _phase_spans(evidence: Evidence, duration_s: float) -> list[tuple[str, float, float]]:
     began: dict[str, float] = {}
     spans: list[tuple[str, float, float]] = []
-    for moment in evidence.moments:
-        at_s = (moment.at_ns - evidence.run.started_ns) / 1e9
-        if moment.kind == "phase_begin":
-            began[moment.name] = at_s
-        elif moment.kind == "phase_end" and moment.name in began:
-            spans.append((moment.name, began.pop(moment.name), at_s))
+    for event in evidence.timeline:
+        at_s = (event.at_ns - evidence.run.started_ns) / 1e9
+        if event.kind == "phase_begin":
+            began[event.name] = at_s
+        elif event.kind == "phase_end" and event.name in began:
+            spans.append((event.name, began.pop(event.name), at_s))
     return spans + [(name, at_s, duration_s) for name, at_s in began.items()]
 
 
@@ -215,7 +215,7 @@ def _probe_panel(evidence: Evidence, duration_s: float, bands: list[Spec]) -> Sp
 def timeline(evidence: Evidence, report: Report) -> str:
     """Phases, faults, each load's p99 and the probes that went wrong, on one clock."""
     last_ns = max(
-        [moment.at_ns for moment in evidence.moments]
+        [event.at_ns for event in evidence.timeline]
         + [load.end_ns for load in evidence.loads]
         + [trial.record.end_ns for trial in evidence.trials]
         + [evidence.run.started_ns + round((report.duration_s or 0) * 1e9)],

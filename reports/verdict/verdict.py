@@ -188,18 +188,18 @@ def _sum(values: Iterable[int | None]) -> int | None:
 
 
 def _loss(repeats: list[Finding]) -> Loss | None:
-    books = [finding.ledger for finding in repeats if finding.ledger]
-    if not books:
+    ledgers = [finding.ledger for finding in repeats if finding.ledger]
+    if not ledgers:
         return None
-    stores = [hop for book in books for hop in book.hops if hop.hop == "postgres"]
-    effects = [hop for book in books for hop in book.hops if hop.effect]
-    ages = [book.lost_seconds for book in books if book.lost_seconds is not None]
+    stores = [hop for ledger in ledgers for hop in ledger.hops if hop.hop == "postgres"]
+    effects = [hop for ledger in ledgers for hop in ledger.hops if hop.effect]
+    ages = [ledger.lost_seconds for ledger in ledgers if ledger.lost_seconds is not None]
     return Loss(
-        acked=sum(book.acked for book in books),
+        acked=sum(ledger.acked for ledger in ledgers),
         lost=_sum(hop.lost for hop in stores),
         lost_seconds=max(ages, default=None),
         duplicated=_sum(hop.duplicated for hop in effects),
-        unknown=sum(book.unknown for book in books),
+        unknown=sum(ledger.unknown for ledger in ledgers),
     )
 
 
@@ -244,13 +244,13 @@ def _browser(evidence: Evidence) -> BrowserResult:
 
 
 def _notes(findings: Findings) -> list[str]:
-    run, moments = findings.evidence.run, findings.evidence.moments
+    run, events = findings.evidence.run, findings.evidence.timeline
     notes = [unfinished] if (unfinished := _unfinished(run)) else []
     if run.planted:
         notes.append(f"the system carried a planted bug: {run.planted}")
     notes += findings.deaths()
-    notes += [f"{moment.name}: {moment.detail}" for moment in moments if moment.kind == "error"]
-    notes += [f"{moment.name} was skipped: {moment.detail}" for moment in moments if moment.kind == "skipped"]
+    notes += [f"{event.name}: {event.detail}" for event in events if event.kind == "error"]
+    notes += [f"{event.name} was skipped: {event.detail}" for event in events if event.kind == "skipped"]
     notes += [f"damaged evidence: {problem}" for problem in findings.evidence.problems]
     for finding in findings.experiments:
         notes += [f"{finding.name}: {problem}" for problem in finding.trial.record.problems]

@@ -17,7 +17,7 @@ from commands.run import steps as runs
 from commands.run.session import StepFailed
 from loadtests.scenarios import scenarios
 from loadtests.search.knee import Search
-from reports.evidence import Fingerprint, HostSample, Knee, Load, Moment, Operation, Recorder, Run, RunFolder
+from reports.evidence import Fingerprint, HostSample, Knee, Load, Operation, Recorder, Run, RunFolder, TimelineEvent
 from reports.model import Report
 
 SECOND = 1_000_000_000
@@ -88,7 +88,7 @@ class _System:
                     )
                 )
         with run.folder.timeline() as timeline:
-            timeline.add(Moment(at_ns=end_ns, kind="note", name="api-browse"))
+            timeline.add(TimelineEvent(at_ns=end_ns, kind="note", name="api-browse"))
 
 
 def _search(

@@ -206,9 +206,9 @@ def test_numbered_writes_agree_with_a_model_of_sets(
         spans=[(publisher, *span) for publisher, span in found],
         doubled_spans=[(publisher, *span) for publisher, span in doubled],
     )
-    book = check("c", [], sent, [place])
-    assert book.failed == len(named("fail") - acked)
-    result = book.hops[0]
+    ledger = check("c", [], sent, [place])
+    assert ledger.failed == len(named("fail") - acked)
+    result = ledger.hops[0]
     assert result.acked == len(acked)
     assert result.unknown == len(unknown)
     assert result.lost == len(acked - there)

@@ -94,10 +94,10 @@ def rto(findings: Findings, claim: RowClaim, gate: Bound) -> Measurement:
     )
 
 
-def _told(lost: int, doubled: int, hops: list[HopResult], book: LedgerResult) -> str:
+def _told(lost: int, doubled: int, hops: list[HopResult], ledger: LedgerResult) -> str:
     """What vanished or doubled, the first hop where it did, and a few by name."""
     told: list[str] = []
-    for count, word, first in ((lost, "lost", book.first_lost), (doubled, "doubled", book.first_doubled)):
+    for count, word, first in ((lost, "lost", ledger.first_lost), (doubled, "doubled", ledger.first_doubled)):
         if count:
             names = {"lost": "lost_examples", "doubled": "duplicated_examples"}[word]
             examples = list(dict.fromkeys(name for hop in hops for name in getattr(hop, names)))[:_EXAMPLES]
@@ -107,25 +107,25 @@ def _told(lost: int, doubled: int, hops: list[HopResult], book: LedgerResult) ->
 
 def _loss_part(finding: Finding) -> Part:
     """Acknowledged writes that are not in PostgreSQL: proof, however the experiment went otherwise."""
-    book = finding.ledger
-    stores = [hop for hop in book.hops if hop.hop == STORE] if book else []
+    ledger = finding.ledger
+    stores = [hop for hop in ledger.hops if hop.hop == STORE] if ledger else []
     missing = None
-    if book is None or book.acked == 0:
+    if ledger is None or ledger.acked == 0:
         missing = "no acknowledged write is in its ledger"
     elif not stores:
         missing = "its writes were not looked for in PostgreSQL"
     else:
         missing = next((f"PostgreSQL could not be read: {hop.problem}" for hop in stores if hop.problem), None)
     lost = max((hop.lost for hop in stores if hop.lost is not None), default=None)
-    says = f"{finding.name} lost {lost or 0:,} of {book.acked if book else 0:,} acknowledged writes"
-    if lost and book:
-        says += f", the oldest {book.lost_seconds or 0:.3f} s before the fault"
-        says += f", {book.lost_after_fault:,} after it" if book.lost_after_fault else ""
-        says += "; " + _told(lost, 0, stores, book)
+    says = f"{finding.name} lost {lost or 0:,} of {ledger.acked if ledger else 0:,} acknowledged writes"
+    if lost and ledger:
+        says += f", the oldest {ledger.lost_seconds or 0:.3f} s before the fault"
+        says += f", {ledger.lost_after_fault:,} after it" if ledger.lost_after_fault else ""
+        says += "; " + _told(lost, 0, stores, ledger)
     return Part(
         name=finding.name,
         value=lost,
-        samples=book.acked if book else 0,
+        samples=ledger.acked if ledger else 0,
         says=says,
         missing=missing and f"{finding.name}: {missing}",
         invalid=f"{finding.name}: {finding.distrust}" if finding.distrust else None,
@@ -144,9 +144,9 @@ def rpo(findings: Findings, claim: RowClaim, gate: Bound) -> Measurement:
     forked = [_broken(check) for check in _checks(findings, claim) if check.ok is False]
     parts += forked
     known = [part.value for part in parts if part.value is not None]
-    books = [finding.ledger for finding in findings.experiments if finding.ledger]
-    ages = [book.lost_seconds for book in books if book.lost_seconds is not None]
-    after = any(book.lost_after_fault for book in books)
+    ledgers = [finding.ledger for finding in findings.experiments if finding.ledger]
+    ages = [ledger.lost_seconds for ledger in ledgers if ledger.lost_seconds is not None]
+    after = any(ledger.lost_after_fault for ledger in ledgers)
     return Measurement(
         value=sum(known) if known else None,
         # The claim allows for writes of the last moment before the fault, for none after it.
@@ -162,11 +162,11 @@ def rpo(findings: Findings, claim: RowClaim, gate: Bound) -> Measurement:
     )
 
 
-def _effect_part(client: str, book: LedgerResult | None, distrust: str | None, window: Window | None) -> Part:
+def _effect_part(client: str, ledger: LedgerResult | None, distrust: str | None, window: Window | None) -> Part:
     """Lost and doubled effects: consumers' where the client's writes have any, else what the stream delivered."""
-    hops = [hop for hop in book.hops if hop.effect] or book.hops if book else []
+    hops = [hop for hop in ledger.hops if hop.effect] or ledger.hops if ledger else []
     missing = None
-    if book is None or book.acked == 0:
+    if ledger is None or ledger.acked == 0:
         missing = "no acknowledged write is in its ledger"
     elif not hops:
         missing = "its writes were looked for nowhere"
@@ -177,13 +177,13 @@ def _effect_part(client: str, book: LedgerResult | None, distrust: str | None, w
     lost, doubled = sum(hop.lost or 0 for hop in read), sum(hop.duplicated or 0 for hop in read)
     wrong = lost + doubled
     where = ", ".join(hop_name(hop) for hop in read)
-    says = f"{client}: {book.acked if book else 0:,} writes, each once at {where}"
-    if wrong and book:
-        says = f"{client}: {_told(lost, doubled, read, book)}"
+    says = f"{client}: {ledger.acked if ledger else 0:,} writes, each once at {where}"
+    if wrong and ledger:
+        says = f"{client}: {_told(lost, doubled, read, ledger)}"
     return Part(
         name=client,
         value=wrong if read else None,
-        samples=book.acked if book else 0,
+        samples=ledger.acked if ledger else 0,
         says=says,
         missing=missing and f"{client}: {missing}",
         invalid=f"{client}: {distrust}" if distrust else None,
@@ -209,8 +209,8 @@ def exactly_once(findings: Findings, claim: RowClaim, gate: Bound) -> Measuremen
     for load in findings.evidence.loads:
         publishes = any(operation.name == "bus.publish_p99" for operation in load.operations)
         if publishes or load.scenario in findings.ledgers:
-            book = findings.ledgers.get(load.scenario)
-            parts.append(_effect_part(load.scenario, book, None, (load.begin_ns, load.end_ns)))
+            ledger = findings.ledgers.get(load.scenario)
+            parts.append(_effect_part(load.scenario, ledger, None, (load.begin_ns, load.end_ns)))
     absent = _absent(findings)
     if not parts and not absent:
         return nothing("nothing was written that could be looked for")

@@ -7,7 +7,7 @@ from datetime import date
 import msgspec
 import pytest
 
-from reports.evidence import Moment
+from reports.evidence import TimelineEvent
 from reports.findings.loaded import Evidence
 from reports.model import Verdict
 from reports.policy.policy import Waiver
@@ -71,7 +71,7 @@ def test_damaged_evidence_is_told_and_never_passes(evidence: Evidence) -> None:
 
 
 def test_a_part_that_died_is_told_first_and_in_the_rows_that_it_falls_into(evidence: Evidence) -> None:
-    evidence.moments.append(Moment(at_ns=at(80), kind="part_died", name="nats-ams", detail="signal 9"))
+    evidence.timeline.append(TimelineEvent(at_ns=at(80), kind="part_died", name="nats-ams", detail="signal 9"))
     report = report_of(evidence)
     assert report.notes[0] == "nats-ams died unplanned +80 s into the run (signal 9)"
     assert "nats-ams died" in row_of(report, "bus.publish_p99").why

@@ -1,7 +1,7 @@
-"""Everything that a run left behind, in memory: what the verdict is computed from.
+"""Everything that a run left behind, in memory: the verdict is computed from it.
 
-A plain struct, so that a test writes it down literally. A file that is damaged (a disk that filled up in the
-middle of a line) does not take the others with it: its records count as missing, and `problems` names it.
+It is a plain struct, so that a test can write it down literally. If one file is damaged (the disk filled up in the
+middle of a line), the others are still read: its records count as missing, and `problems` names it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ T = TypeVar("T")
 
 
 class Trial(msgspec.Struct, kw_only=True):
-    """One repeat of an experiment: `name` is its folder's, and that of its ledger."""
+    """One repeat of an experiment. `name` is the name of its folder and of its ledger."""
 
     name: str
     record: Experiment
@@ -51,7 +51,7 @@ class ClientLedger(msgspec.Struct, kw_only=True):
 
 
 class Evidence(msgspec.Struct, kw_only=True):
-    """A run's evidence. Lists are empty where there is none."""
+    """A run's evidence. Lists are empty if there is none; `ledgers` are by client."""
 
     run: Run
     timeline: list[TimelineEvent] = []
@@ -74,7 +74,7 @@ class Evidence(msgspec.Struct, kw_only=True):
 
 
 def load(folder: RunFolder) -> Evidence:
-    """The evidence of a run. EvidenceError if even `run.json` cannot be read: then nothing can be said."""
+    """The evidence of a run. EvidenceError if `run.json` cannot be read: without it nothing can be said."""
     problems: list[str] = []
 
     def read(kind: Callable[[], list[T]]) -> list[T]:

@@ -10,12 +10,12 @@ from reports.findings.intervals import bound_without_a_miss
 from reports.findings.ledger import STORE, hop_name
 from reports.model import Bound, HopResult, LedgerResult
 from reports.policy.claims import RowClaim
-from reports.verdict.measures.checks import told
+from reports.verdict.measures.checks import in_words
 from reports.verdict.measures.parts import Measurement, Part, nothing
 
 _EXAMPLES = 3
 _PROBED_HZ = 20.0
-"""What a recovery is probed at; where the machine could not carry that, its figure says so."""
+"""The usual rate of probes. A recovery that was probed less often, on a small machine, says so."""
 
 
 def _chaos_path(finding: Finding, file: str) -> str:
@@ -23,6 +23,7 @@ def _chaos_path(finding: Finding, file: str) -> str:
 
 
 def _absent(findings: Findings) -> list[Part]:
+    """A part without a value for each experiment without a result; its reason names all that share it."""
     absent = findings.without_result()
     together = {why: ", ".join(name for name, other in absent if other == why) for _, why in absent}
     return [Part(name=name, value=None, missing=f"{together[why]}: {why}") for name, why in absent]
@@ -69,6 +70,7 @@ def _recovery_part(finding: Finding) -> Part:
 
 
 def rto(findings: Findings, claim: RowClaim, gate: Bound) -> Measurement:
+    """The slowest recovery of all experiments, in seconds."""
     parts = [_recovery_part(finding) for finding in findings.experiments]
     values = [part.value for part in parts if part.value is not None]
     absent = _absent(findings)
@@ -94,19 +96,19 @@ def rto(findings: Findings, claim: RowClaim, gate: Bound) -> Measurement:
     )
 
 
-def _told(lost: int, doubled: int, hops: list[HopResult], ledger: LedgerResult) -> str:
-    """What vanished or doubled, the first hop where it did, and a few by name."""
-    told: list[str] = []
+def _defects(lost: int, doubled: int, hops: list[HopResult], ledger: LedgerResult) -> str:
+    """How many writes were lost and doubled, in words: the first hop where they were, and a few by name."""
+    defects: list[str] = []
     for count, word, first in ((lost, "lost", ledger.first_lost), (doubled, "doubled", ledger.first_doubled)):
         if count:
             names = {"lost": "lost_examples", "doubled": "duplicated_examples"}[word]
             examples = list(dict.fromkeys(name for hop in hops for name in getattr(hop, names)))[:_EXAMPLES]
-            told.append(f"{count:,} {word}, first at {first}: {', '.join(examples)}")
-    return "; ".join(told)
+            defects.append(f"{count:,} {word}, first at {first}: {', '.join(examples)}")
+    return "; ".join(defects)
 
 
 def _loss_part(finding: Finding) -> Part:
-    """Acknowledged writes that are not in PostgreSQL: proof, however the experiment went otherwise."""
+    """Acknowledged writes that are not in PostgreSQL, which is proof however the experiment went."""
     ledger = finding.ledger
     stores = [hop for hop in ledger.hops if hop.hop == STORE] if ledger else []
     missing = None
@@ -121,7 +123,7 @@ def _loss_part(finding: Finding) -> Part:
     if lost and ledger:
         says += f", the oldest {ledger.lost_seconds or 0:.3f} s before the fault"
         says += f", {ledger.lost_after_fault:,} after it" if ledger.lost_after_fault else ""
-        says += "; " + _told(lost, 0, stores, ledger)
+        says += "; " + _defects(lost, 0, stores, ledger)
     return Part(
         name=finding.name,
         value=lost,
@@ -136,11 +138,12 @@ def _loss_part(finding: Finding) -> Part:
 
 
 def rpo(findings: Findings, claim: RowClaim, gate: Bound) -> Measurement:
+    """Acknowledged writes that the experiments lost. The claim is judged by the age of the oldest, in seconds."""
     parts = [_loss_part(finding) for finding in findings.experiments]
     absent = _absent(findings)
     if not parts and not absent:
         return nothing("no experiment was run")
-    # Writes that a primary took which had lost its lease: each is lost when it rejoins.
+    # Writes that a primary took after it had lost its lease: they are lost when it rejoins.
     forked = [_broken(check) for check in _checks(findings, claim) if check.ok is False]
     parts += forked
     known = [part.value for part in parts if part.value is not None]
@@ -149,7 +152,7 @@ def rpo(findings: Findings, claim: RowClaim, gate: Bound) -> Measurement:
     after = any(ledger.lost_after_fault for ledger in ledgers)
     return Measurement(
         value=sum(known) if known else None,
-        # The claim allows for writes of the last moment before the fault, for none after it.
+        # The claim allows the loss of the last writes before the fault, but of none after it.
         claim_value=math.inf if after or forked else max(ages, default=None),
         samples=sum(part.samples for part in parts),
         says=f"none of {sum(part.samples for part in parts):,} acknowledged writes of {len(parts)} experiments is lost",
@@ -163,7 +166,7 @@ def rpo(findings: Findings, claim: RowClaim, gate: Bound) -> Measurement:
 
 
 def _effect_part(client: str, ledger: LedgerResult | None, distrust: str | None, window: Window | None) -> Part:
-    """Lost and doubled effects: consumers' where the client's writes have any, else what the stream delivered."""
+    """Lost and doubled effects of a client's writes: those of the consumers; if no hop is a consumer, of every hop."""
     hops = [hop for hop in ledger.hops if hop.effect] or ledger.hops if ledger else []
     missing = None
     if ledger is None or ledger.acked == 0:
@@ -179,7 +182,7 @@ def _effect_part(client: str, ledger: LedgerResult | None, distrust: str | None,
     where = ", ".join(hop_name(hop) for hop in read)
     says = f"{client}: {ledger.acked if ledger else 0:,} writes, each once at {where}"
     if wrong and ledger:
-        says = f"{client}: {_told(lost, doubled, read, ledger)}"
+        says = f"{client}: {_defects(lost, doubled, read, ledger)}"
     return Part(
         name=client,
         value=wrong if read else None,
@@ -198,11 +201,12 @@ def _checks(findings: Findings, claim: RowClaim) -> list[Count]:
 
 
 def _broken(count: Count) -> Part:
-    """A check that does not hold is proof, whoever wrote: totals that do not add up, say."""
-    return Part(value=max(1.0, count.value), samples=1, missed=told(count), certain=True)
+    """A check that does not hold (totals that do not add up) is proof, whatever the ledgers say."""
+    return Part(value=max(1.0, count.value), samples=1, missed=in_words(count), certain=True)
 
 
 def exactly_once(findings: Findings, claim: RowClaim, gate: Bound) -> Measurement:
+    """Lost and doubled effects of everything that experiments and loads wrote."""
     parts = [
         _effect_part(finding.name, finding.ledger, finding.distrust, finding.window) for finding in findings.experiments
     ]

@@ -43,13 +43,13 @@ Spoil = Callable[[Evidence], None]
 
 
 @pytest.mark.parametrize(
-    ("spoils", "name", "expected", "told"),
+    ("spoils", "name", "expected", "message"),
     [
         pytest.param([slow_reads], "api.read_p99.syd", "FAIL", "p99 of 12,000", id="a slow read fails"),
         pytest.param([slow_reads, stolen], "api.read_p99.syd", "INVALID", "steal 30%", id="or is invalid if disturbed"),
         pytest.param([stolen], "api.read_p99.syd", "PASS", "p99 of", id="a pass on a disturbed machine stays a pass"),
         pytest.param([unproven], "recovery.rto", "INVALID", "not proven", id="without proof of the fault is invalid"),
-        pytest.param([unwatched], "recovery.rto", "INVALID", "not proven", id="and so is one that nobody looked at"),
+        pytest.param([unwatched], "recovery.rto", "INVALID", "not proven", id="and so is one without any proof"),
         pytest.param([unhealed], "recovery.rto", "INVALID", "healing failed", id="without healing recovery is invalid"),
         pytest.param([unhealed], "recovery.rpo_loss", "INVALID", "healing failed", id="and so is the recovery point"),
         pytest.param([lost_write], "recovery.rpo_loss", "FAIL", "lost 5", id="a lost acknowledged write fails"),
@@ -71,11 +71,11 @@ Spoil = Callable[[Evidence], None]
         ),
     ],
 )  # fmt: skip
-def test_a_row_is_judged(evidence: Evidence, spoils: list[Spoil], name: str, expected: Verdict, told: str) -> None:
+def test_a_row_is_judged(evidence: Evidence, spoils: list[Spoil], name: str, expected: Verdict, message: str) -> None:
     for spoil in spoils:
         spoil(evidence)
     row = row_of(report_of(evidence), name)
-    assert (row.verdict, told in row.why) == (expected, True), row.why
+    assert (row.verdict, message in row.why) == (expected, True), row.why
 
 
 # Rows of single checks.
@@ -327,7 +327,7 @@ def test_a_check_that_does_not_hold_fails_although_the_number_is_right(evidence:
     assert "totals differ: does not hold (3 USD)" in row.why
 
 
-def test_rows_that_nobody_can_judge_say_why(evidence: Evidence) -> None:
+def test_rows_that_cannot_be_judged_say_why(evidence: Evidence) -> None:
     report = report_of(evidence)
     whys = {row.id: row.why for row in report.slos if row.verdict == "NOT_JUDGED"}
     assert whys["api.read_p99.jnb"] == "jnb is not part of size core"

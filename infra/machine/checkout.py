@@ -6,6 +6,6 @@ from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 STATE = CHECKOUT / ".covenant"
-"""Homes of this checkout's systems, and what its commands keep from one call to the next; ignored by git."""
+"""The homes of this checkout's systems, and files that its commands keep between calls; ignored by git."""
 RUNS = CHECKOUT / "reports" / "runs"
 """One folder a run; ignored by git."""

@@ -13,6 +13,7 @@ from reports.evidence import Fingerprint
 
 
 def fingerprint(checkout: Path, components: dict[str, str], topology_sha256: str) -> Fingerprint:
+    """The fingerprint of this machine and this checkout; `components`: name -> version."""
     return Fingerprint(
         cpu=_cpu(),
         cores=os.cpu_count() or 0,
@@ -33,7 +34,7 @@ def _cpu() -> str:
 
 
 def _commit(checkout: Path) -> str:
-    """The commit, with `+changes` when the checkout differs from it; `unknown` outside a repository."""
+    """The commit's hash, with `+changes` if the checkout differs from it; `unknown` outside a repository."""
 
     def git(*arguments: str) -> str | None:
         try:

@@ -1,4 +1,4 @@
-"""How much memory this machine still has to give."""
+"""How much memory of this machine is available."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ import psutil
 
 
 def available_bytes() -> int:
-    """What programs can still take without swapping."""
+    """How many bytes programs can still take without swapping."""
     return int(psutil.virtual_memory().available)

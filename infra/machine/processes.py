@@ -1,8 +1,8 @@
-"""Processes that outlive whoever started them: started apart, recorded on disk, ended with all that they
-started.
+"""Processes that outlive their starter: each has a session of its own, is recorded on disk, and is ended together with
+its descendants.
 
-Every process of a system carries COVENANT_HOME in its environment. That, with the recorded pid and start
-time, is how a later process knows its own leftovers from everybody else's.
+Every process of a system carries COVENANT_HOME in its environment. By that, and by the recorded pid and start time, a
+later command recognises the processes of its own system.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import fcntl
 import os
 import signal
 import subprocess
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,22 +19,24 @@ from typing import IO
 import msgspec
 import psutil
 
+from infra.machine.waiting import until
+
 HOME = "COVENANT_HOME"
 RUN_ID = "COVENANT_RUN_ID"
 KIND = "COVENANT_KIND"
 
 
 class Record(msgspec.Struct, frozen=True):
-    """A process as it was started; the start time tells it from a later one with the same pid."""
+    """A process as it was started; the start time distinguishes it from a later process with the same pid."""
 
     pid: int
     created: float
+    """Seconds since the epoch."""
     wanted: bool = True
-    """False from the moment somebody of ours decides to end it for good: its death is then no surprise, and it stays
-    dead until it is started again."""
-    struck: bool = False
-    """True from the moment somebody of ours makes it crash: its death is no surprise either, but a supervisor starts it
+    """False once the harness has decided to end it for good: its death is planned, and no supervisor starts it
     again."""
+    crashed: bool = False
+    """True once the harness has decided to crash it: its death is planned, but a supervisor starts it again."""
 
 
 def spawn(
@@ -49,6 +50,7 @@ def spawn(
 
 
 def record(pid: int) -> Record:
+    """The record of a running process. psutil.NoSuchProcess."""
     return Record(pid, psutil.Process(pid).create_time())
 
 
@@ -57,12 +59,14 @@ def own_record() -> Record:
 
 
 def write_record(path: Path, value: Record) -> None:
-    beside = path.with_suffix(".tmp")
-    beside.write_bytes(msgspec.json.encode(value))
-    beside.replace(path)
+    """Write a record, whole or not at all."""
+    temporary = path.with_suffix(".tmp")
+    temporary.write_bytes(msgspec.json.encode(value))
+    temporary.replace(path)
 
 
 def read_record(path: Path) -> Record | None:
+    """The record of a file; None if there is no such file. msgspec.MsgspecError if it is damaged."""
     with suppress(FileNotFoundError):
         return msgspec.json.decode(path.read_bytes(), type=Record)
     return None
@@ -70,7 +74,8 @@ def read_record(path: Path) -> Record | None:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Nobody else holds the same path's lock meanwhile; the kernel gives it back if we die. Not to be taken twice."""
+    """Hold the path's exclusive lock, which the kernel releases if this process dies. A process that takes the same
+    lock twice waits for itself."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -80,7 +85,7 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def find(value: Record | None) -> psutil.Process | None:
-    """The recorded process if it is still alive; a zombie is not."""
+    """The recorded process; None if it has ended, be it still a zombie."""
     if value is None:
         return None
     with suppress(psutil.NoSuchProcess):
@@ -91,7 +96,7 @@ def find(value: Record | None) -> psutil.Process | None:
 
 
 def tree(process: psutil.Process | None) -> list[psutil.Process]:
-    """A process and all that descend from it."""
+    """A process and all its descendants; empty if it has ended."""
     if process is None:
         return []
     with suppress(psutil.NoSuchProcess):
@@ -100,39 +105,39 @@ def tree(process: psutil.Process | None) -> list[psutil.Process]:
 
 
 def send(processes: Iterable[psutil.Process], number: signal.Signals) -> None:
+    """Send a signal to every process that has not ended."""
     for process in processes:
         with suppress(psutil.NoSuchProcess):
             process.send_signal(number)
 
 
 def wait_gone(processes: Iterable[psutil.Process], timeout_s: float) -> list[psutil.Process]:
-    """Wait until all have ended, reaping children of ours; those still alive at the deadline."""
-    deadline = time.monotonic() + timeout_s
+    """Wait until all have ended, and reap our own children among them; the processes still alive at the deadline."""
     left = list(processes)
-    while True:
-        left = [process for process in left if _is_alive(process)]
-        if not left or time.monotonic() > deadline:
-            return left
-        time.sleep(0.02)
+
+    def gone() -> bool | None:
+        left[:] = [process for process in left if _is_alive(process)]
+        return not left or None
+
+    until(gone, timeout_s, every_s=0.02)
+    return left
 
 
 def is_stopped(process: psutil.Process) -> bool:
-    """Whether a process stands still by SIGSTOP."""
+    """Whether a process is stopped (SIGSTOP)."""
     with suppress(psutil.NoSuchProcess):
         return process.status() == psutil.STATUS_STOPPED
     return False
 
 
 def wait_stopped(processes: Iterable[psutil.Process], timeout_s: float) -> None:
-    """Wait until all stand still or have ended: a signal takes effect when its process is next scheduled."""
-    deadline = time.monotonic() + timeout_s
-    for process in processes:
-        while not is_stopped(process) and _is_alive(process) and time.monotonic() < deadline:
-            time.sleep(0.001)
+    """Wait until all are stopped or have ended: a signal takes effect when its process is scheduled next."""
+    waited_for = list(processes)
+    until(lambda: all(is_stopped(each) or not _is_alive(each) for each in waited_for) or None, timeout_s, every_s=0.001)
 
 
 def interrupt(process: subprocess.Popen[bytes], within_s: float) -> None:
-    """End a child as Ctrl-C would, by force if that takes longer; nothing happens if it has ended."""
+    """End a child with SIGINT, and with SIGKILL if it has not ended within `within_s`; nothing if it has ended."""
     if process.poll() is None:
         process.send_signal(signal.SIGINT)
         try:
@@ -143,13 +148,13 @@ def interrupt(process: subprocess.Popen[bytes], within_s: float) -> None:
 
 
 def reap(pid: int) -> None:
-    """Collect an ended child, so that it does not stay a zombie; anybody else's process is left alone."""
+    """Collect an ended child, so that it does not stay a zombie; does nothing for a process that is not our child."""
     with suppress(ChildProcessError):
         os.waitpid(pid, os.WNOHANG)
 
 
 def of_home(home: Path) -> list[psutil.Process]:
-    """Every process that carries this home in its environment, but ourselves and our parents."""
+    """Every process with this home in its environment, except this process and its parents."""
     ours = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
     found = []
     for process in psutil.process_iter():
@@ -162,13 +167,13 @@ def of_home(home: Path) -> list[psutil.Process]:
 def of_folder(folder: Path) -> list[psutil.Process]:
     """Every process that works in the folder or below it and was started with it as its HOME.
 
-    PostgreSQL overwrites the environment of its processes with their titles: those have none left, and without their
-    postmaster they are known by their working directory alone.
+    PostgreSQL's processes overwrite their environment with their titles: once their postmaster is gone, only their
+    working directory shows where they belong.
     """
     found = []
     for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):  # noqa: PTH208 - hundreds of paths for a number
         with suppress(psutil.Error, OSError):
-            # Much quicker than by way of psutil, which counts while an orphaned database takes writes.
+            # Much faster than psutil; every moment counts while an orphaned database takes writes.
             works_in = os.readlink(f"/proc/{pid}/cwd")  # noqa: PTH115
             if Path(works_in).is_relative_to(folder):
                 process = psutil.Process(pid)
@@ -178,7 +183,7 @@ def of_folder(folder: Path) -> list[psutil.Process]:
 
 
 def command_lines() -> Iterator[tuple[int, bytes]]:
-    """Every process of this machine with its command line, which every user may read; empty if it has just ended."""
+    """(pid, command line) of every process of this machine; the line is empty if the process has just ended."""
     for process in psutil.process_iter():
         content = b""
         with suppress(OSError):
@@ -187,7 +192,7 @@ def command_lines() -> Iterator[tuple[int, bytes]]:
 
 
 def open_file_limits(run_id: str, kind: str) -> list[int]:
-    """The soft limit of open files of every process of one kind of a system."""
+    """The soft limit of open files of each process of one kind (COVENANT_KIND) of a system (COVENANT_RUN_ID)."""
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):

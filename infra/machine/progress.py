@@ -11,7 +11,7 @@ Report = Callable[[float, str], None]
 """Takes the fraction done, 0..1, and what is being done."""
 
 _EVERY_S = 15.0
-"""Without a terminal, a step that only moves its fraction is told this often."""
+"""Without a terminal, how often a step prints a line while only its fraction changes."""
 
 
 @contextmanager
@@ -23,7 +23,7 @@ def step(name: str) -> Iterator[Report]:
 
 @contextmanager
 def _bar(name: str) -> Iterator[Report]:
-    # Only a terminal needs it; many a child process imports this module for its type.
+    # Imported here, since only a terminal needs it and many processes import this module just for `Report`.
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -42,14 +42,14 @@ def _bar(name: str) -> Iterator[Report]:
 @contextmanager
 def _lines(name: str) -> Iterator[Report]:
     began = time.monotonic()
-    told_at, told = began, ""
+    printed_at, printed = began, ""
 
     def report(fraction: float, text: str) -> None:
-        nonlocal told_at, told
+        nonlocal printed_at, printed
         now = time.monotonic()
-        if text != told or now - told_at >= _EVERY_S:
+        if text != printed or now - printed_at >= _EVERY_S:
             say(f"{name}: {text} ({fraction:.0%}, {now - began:.0f} s)")
-            told_at, told = now, text
+            printed_at, printed = now, text
 
     say(f"{name} ...")
     yield report
@@ -57,5 +57,5 @@ def _lines(name: str) -> Iterator[Report]:
 
 
 def say(text: str) -> None:
-    """One line for people, on stderr."""
+    """Print a line on stderr."""
     print(text, file=sys.stderr, flush=True)

@@ -1,11 +1,12 @@
-"""Watches the machine that a run shares with everything else on it, for a run's numbers to be believed.
+"""Samples the machine that a run shares with other programs, to show whether the run's numbers can be trusted.
 
-`python -m infra.machine.sampler SPEC.json` appends a HostSample a second to `evidence/host.jsonl` until SIGTERM, or
-until whoever started it is gone: a run that was killed leaves nothing behind.
-Processes of the system and of the harness carry COVENANT_RUN_ID and COVENANT_KIND in their environment; one that
-has overwritten it (PostgreSQL does) counts as what its parent is. The kernel's own threads work for all and are a
-kind of their own; CPU that is left over is foreign. It reads /proc itself: psutil took 2.6 times the CPU for the
-same figures, and watching must not disturb what it watches.
+`python -m infra.machine.sampler SPEC.json` appends a HostSample a second to `evidence/host.jsonl`, until SIGTERM or
+until its parent has ended, so that a killed run leaves no sampler behind.
+
+Processes of the system and of the harness carry COVENANT_RUN_ID and COVENANT_KIND in their environment. A process that
+has overwritten its environment (PostgreSQL's do) counts as its parent's kind. The kernel's threads work for all and are
+a kind of their own. All other CPU is foreign. The sampler reads /proc itself, since psutil took 2.6 times the CPU for
+the same figures, and a sampler must not disturb what it measures.
 """
 
 from __future__ import annotations
@@ -27,11 +28,13 @@ _NAP_NS = 10_000_000
 _PF_KTHREAD = 0x0020_0000
 _WRITE = b"\0" * 4096
 _TURNS = 30
-"""In so many samples each process's memory and open files are looked at once, a few in each: the kernel walks every
-page for it, which takes 0.6 ms a process, and longer for a large one."""
+"""Memory and open files of each process are read once in this many samples, a share of the processes in each: the
+kernel walks all pages for it, which takes 0.6 ms a process, and longer for a large one."""
 
 
 class HostSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """What the sampler is started with."""
+
     folder: str
     """The run folder."""
     run_id: str
@@ -42,15 +45,15 @@ class HostSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def command(folder: RunFolder, run_id: str, disk: Path) -> list[str]:
-    """The command that watches the machine for a run; its specification is left in the run's evidence."""
-    place = folder.evidence / "host.spec.json"
+    """The command that samples the machine for a run; writes its specification into the run's evidence."""
+    path = folder.evidence / "host.spec.json"
     spec = HostSpec(folder=str(folder.path.resolve()), run_id=run_id, disk=str(disk))
-    place.write_bytes(msgspec.json.encode(spec))
-    return [sys.executable, "-m", "infra.machine.sampler", str(place)]
+    path.write_bytes(msgspec.json.encode(spec))
+    return [sys.executable, "-m", "infra.machine.sampler", str(path)]
 
 
 class _Usage(msgspec.Struct, frozen=True):
-    """CPU in ticks: of a process itself, and of its children that have ended and been waited for."""
+    """CPU in ticks of a process itself, and of those of its children that have ended and been reaped."""
 
     parent: int
     kernel: bool
@@ -59,11 +62,11 @@ class _Usage(msgspec.Struct, frozen=True):
 
 
 class Processes:
-    """CPU by kind, from one look to the next."""
+    """CPU, memory and open files of the system and the harness, by kind of process."""
 
     def __init__(self, run_id: str, harness_pid: int | None = None, proc: Path = Path("/proc")) -> None:
-        """`harness_pid`: a process that is of the harness though its environment does not say so, since it
-        set the variables when it was already running."""
+        """`harness_pid`: a process of the harness whose environment in /proc lacks the variables, since it set them
+        only after it had started."""
         self._harness_pid = harness_pid
         self._mark = f"{RUN_ID}={run_id}".encode()
         self._proc = proc
@@ -71,8 +74,8 @@ class Processes:
         self._before: dict[tuple[int, int], _Usage] = {}
         self._held: dict[tuple[int, int], tuple[float, int]] = {}
 
-    def look(self) -> dict[str, int]:
-        """Ticks that each kind used since the last look; the first look gives nothing."""
+    def used_ticks(self) -> dict[str, int]:
+        """Kind -> CPU ticks that it used since the last call; the first call gives nothing."""
         now = dict(self._usages())
         first = not self._before
         ticks: dict[str, int] = {}
@@ -84,15 +87,15 @@ class Processes:
             if kind is None or first:
                 continue
             before = self._before.get(key, _Usage(usage.parent, usage.kernel, 0, 0))
-            # A child that ended is in its parent's account whole; what was counted while it lived is not new.
+            # An ended child's ticks are added to its parent's account; those counted while it lived are not new.
             from_children = usage.ended_children - before.ended_children - ended.get(key[0], 0)
             ticks[kind] = ticks.get(kind, 0) + usage.own - before.own + max(0, from_children)
         self._before = now
         return ticks
 
-    def look_into(self, turn: int) -> None:
-        """See what some of the processes that the last look found hold: another share of them each turn, in `_TURNS`
-        turns all. A process that may not be looked into counts for nothing."""
+    def measure_holdings(self, turn: int) -> None:
+        """Read memory and open files of a share of the processes that `used_ticks` found last; `_TURNS` turns cover
+        all. A process that this user may not inspect is left out."""
         self._held = {key: held for key, held in self._held.items() if key in self._kinds}
         for key, kind in self._kinds.items():
             if kind is None or kind == "kernel" or (key[0] - turn) % _TURNS:
@@ -102,10 +105,10 @@ class Processes:
                 memory_mib = own_kib((folder / "smaps_rollup").read_text()) / 1024
                 self._held[key] = memory_mib, len(os.listdir(folder / "fd"))  # noqa: PTH208
             except OSError:
-                continue  # It ended meanwhile, or is not ours to look into.
+                continue  # It ended meanwhile, or belongs to another user.
 
     def holdings(self) -> tuple[dict[str, float], dict[str, int]]:
-        """MiB of memory of its own and open files of each kind, as they were last looked into."""
+        """(kind -> MiB of private memory, kind -> open files), as they were measured last."""
         memory: dict[str, float] = {}
         files: dict[str, int] = {}
         for key, (mib, count) in self._held.items():
@@ -116,8 +119,8 @@ class Processes:
         return {kind: round(mib, 2) for kind, mib in sorted(memory.items())}, dict(sorted(files.items()))
 
     def _ended_by_parent(self, now: dict[tuple[int, int], _Usage]) -> dict[int, int]:
-        """Parent -> ticks of descendants that have ended since, as far as they were counted before. Where a
-        parent has ended, too, the account went on to its own parent."""
+        """Parent -> ticks that were already counted of its descendants that have ended since. If a parent has ended,
+        too, its account went to its own parent."""
         gone = {key[0]: usage for key, usage in self._before.items() if key not in now}
         ended: dict[int, int] = {}
         for usage in gone.values():
@@ -130,14 +133,14 @@ class Processes:
         return ended
 
     def _usages(self) -> Iterator[tuple[tuple[int, int], _Usage]]:
-        for name in os.listdir(self._proc):  # noqa: PTH208 (a Path for each of hundreds, every second)
+        for name in os.listdir(self._proc):  # noqa: PTH208 - no Path for each of hundreds, every second
             if not name.isdigit():
                 continue
             try:
                 stat = (self._proc / name / "stat").read_bytes()
             except (FileNotFoundError, ProcessLookupError):
                 continue  # It ended meanwhile.
-            # The command's name is in parentheses and may hold anything; the fields follow the last one.
+            # The command's name is in parentheses and may hold any character; the fields follow the last parenthesis.
             fields = stat[stat.rindex(b")") + 2 :].split()
             usage = _Usage(
                 parent=int(fields[1]),
@@ -150,7 +153,7 @@ class Processes:
     def _kind(
         self, key: tuple[int, int], now: dict[tuple[int, int], _Usage], alive: dict[int, tuple[int, int]]
     ) -> str | None:
-        """What a process is; None if it is not ours."""
+        """The kind of a process; None if it is foreign."""
         if key in self._kinds:
             return self._kinds[key]
         kind = "kernel" if now[key].kernel else self._own_kind(key[0])
@@ -175,8 +178,8 @@ class Processes:
 
 
 def own_kib(rollup: str) -> int:
-    """A process's share of anonymous memory and of swap in the text of /proc/PID/smaps_rollup, in KiB. Pages of files
-    and of shared memory are left out: a cache that fills is no leak."""
+    """A process's share of anonymous memory and of swap, in KiB, in the text of /proc/PID/smaps_rollup. Pages of files
+    and of shared memory do not count: a cache that fills is no leak."""
     found = 0
     for line in rollup.splitlines():
         name, _, value = line.partition(":")
@@ -186,7 +189,7 @@ def own_kib(rollup: str) -> int:
 
 
 class _Total(msgspec.Struct, frozen=True):
-    """The machine's CPU in ticks, of all cores together."""
+    """The machine's CPU in ticks, all cores together."""
 
     all: int
     idle: int
@@ -209,7 +212,7 @@ def sample(
     before: _Total, after: _Total, ticks: dict[str, int], *, at_ns: int, interval_s: float,
     timer_lag_ms: float, fsync_ms: float, holdings: tuple[dict[str, float], dict[str, int]] = ({}, {}),
 ) -> HostSample:  # fmt: skip
-    """What happened between two readings. Interrupts belong to nobody: neither ours nor foreign."""
+    """The sample of the interval between two readings. Time in interrupts counts neither as ours nor as foreign."""
     total = max(1, after.all - before.all)
     steal = after.steal - before.steal
     busy = total - (after.idle - before.idle) - steal
@@ -236,23 +239,23 @@ def _fsync_ms(descriptor: int) -> float:
 
 
 def watch(spec: HostSpec, stopped: list[int]) -> None:
-    """Sample until a signal is in `stopped`, or the process that started this one has ended."""
+    """Sample until a signal is in `stopped`, or until the parent has ended."""
     started_by = os.getppid()
     processes = Processes(spec.run_id, harness_pid=started_by if started_by != 1 else None)
-    processes.look()
+    processes.used_ticks()
     stat = Path("/proc/stat")
     before, begin_ns = _Total.read(stat.read_text()), time.monotonic_ns()
-    place = Path(spec.disk) / f".fsync-{os.getpid()}"
-    descriptor = os.open(place, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+    path = Path(spec.disk) / f".fsync-{os.getpid()}"
+    descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600)
     try:
         with RunFolder(Path(spec.folder)).host() as samples:
             turn = 0
             while not stopped and os.getppid() == started_by:
                 timer_lag_ms = _sleep_through(begin_ns + round(spec.interval_s * 1e9), stopped)
                 fsync_ms = _fsync_ms(descriptor)
-                after, ticks, now_ns = _Total.read(stat.read_text()), processes.look(), time.monotonic_ns()
+                after, ticks, now_ns = _Total.read(stat.read_text()), processes.used_ticks(), time.monotonic_ns()
                 interval_s = (now_ns - begin_ns) / 1e9
-                processes.look_into(turn)
+                processes.measure_holdings(turn)
                 turn += 1
                 holdings = processes.holdings() if turn % _TURNS == 0 else ({}, {})
                 samples.add(
@@ -264,11 +267,11 @@ def watch(spec: HostSpec, stopped: list[int]) -> None:
                 before, begin_ns = after, now_ns
     finally:
         os.close(descriptor)
-        place.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
 
 
 def _sleep_through(until_ns: int, stopped: list[int]) -> float:
-    """Sleep in naps of 10 ms; by how many ms the worst of them was late."""
+    """Sleep in naps of 10 ms; returns by how many ms the latest nap was late."""
     worst_ns = 0
     while (now_ns := time.monotonic_ns()) < until_ns and not stopped:
         time.sleep(_NAP_NS / 1e9)

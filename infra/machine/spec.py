@@ -12,11 +12,11 @@ SpecT = TypeVar("SpecT")
 
 
 class EngineError(Exception):
-    """A process of the harness cannot do its work: what was expected, what was found, what to do next."""
+    """A process of the harness cannot do its work; says what was expected, what was found, and what to do next."""
 
 
 def read_spec(kind: type[SpecT]) -> SpecT:
-    """The specification that the command line names; ends the process with a plain line without one."""
+    """The specification that the command line names. SystemExit with a plain line if there is none, or a wrong one."""
     if len(sys.argv) != 2:
         sys.exit("expected one argument: the file of a specification (JSON)")
     try:

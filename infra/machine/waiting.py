@@ -1,4 +1,4 @@
-"""Waiting on a condition with a deadline: the only way in which anything here waits."""
+"""Waiting for a condition, with a deadline: the one loop for it."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-_POLL_S = 0.1
 
+def until(condition: Callable[[], T | None], within_s: float, *, every_s: float = 0.1) -> T | None:
+    """The first result of `condition` that is not None; None if there is none within `within_s` seconds.
 
-def until(look: Callable[[], T | None], within_s: float) -> T | None:
-    """The first answer of `look` that is not None; None if there is none within `within_s`. Looks at least once."""
+    `condition` is called at least once, and again every `every_s` seconds.
+    """
     deadline = time.monotonic() + within_s
-    while (found := look()) is None:
+    while (found := condition()) is None:
         if time.monotonic() > deadline:
             return None
-        time.sleep(_POLL_S)
+        time.sleep(every_s)
     return found

@@ -97,8 +97,8 @@ def _server_at(system: Fabric, at: datetime | None, reached_within_s: float) -> 
     shutil.rmtree(folder, ignore_errors=True)
     mine = certificates.of(site, place.nodes("archiver")[0])
     server = Server(
-        prefix=site.demotion.prefix,
-        owner=site.demotion.owner,
+        prefix=site.unprivileged.prefix,
+        owner=site.unprivileged.owner,
         programs=_programs(),
         port=_free_port(),
         tls=(mine.cert, mine.key, mine.ca) if site.options.tls == "on" else None,

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from infra.machine.demote import Demotion
+from infra.machine.drop_privileges import Unprivileged
 from infra.site import bus_users
 from infra.topology.model import Node, Topology
 from infra.topology.options import Options
@@ -38,7 +38,7 @@ class Site(msgspec.Struct, kw_only=True):
     """Machine client of the system -> its secret."""
     s3_access_key: str
     s3_secret_key: str
-    demotion: Demotion
+    unprivileged: Unprivileged
     """How a part that refuses to run as root is started."""
     plant: dict[str, dict[str, str]] = {}
     """Kind of part -> further environment, with which a planted bug is patched in at its start."""
@@ -90,7 +90,7 @@ def create(
     run_id: str,
     size: str,
     ports: dict[str, int],
-    demotion: Demotion,
+    unprivileged: Unprivileged,
     clients: Mapping[str, str],
     plant: Mapping[str, Mapping[str, str]],
     projects: int,
@@ -107,7 +107,7 @@ def create(
         clients=dict(clients),
         s3_access_key=secrets.token_hex(10),
         s3_secret_key=secrets.token_urlsafe(30),
-        demotion=demotion,
+        unprivileged=unprivileged,
         plant={kind: dict(environment) for kind, environment in plant.items()},
         projects=projects,
         options=options,

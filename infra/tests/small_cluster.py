@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from infra.fabric.process.system import System
-from infra.machine import demote, ports
+from infra.machine import drop_privileges, ports
 from infra.parts import PARTS, postgres
 from infra.site import certificates, site
 from infra.topology import model as topology
@@ -62,8 +62,8 @@ def lay_out(home: Path, names: list[str], options: Options) -> System:
     finally:
         block.close()
     place = site.create(
-        home, run_id=home.name, size="tiny", ports=assigned, demotion=demote.find(home), clients={}, plant={},
-        projects=300, options=options, apart=False,
+        home, run_id=home.name, size="tiny", ports=assigned, unprivileged=drop_privileges.find(home), clients={},
+        plant={}, projects=300, options=options, apart=False,
     )  # fmt: skip
     return System(place, where)
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from infra.machine import demote, ports
+from infra.machine import drop_privileges, ports
 from infra.site import site
 from infra.topology import model as topology
 from infra.topology.options import DEFAULTS
@@ -82,7 +82,7 @@ def running(home: Path) -> Iterator[Network]:
     with contextlib.closing(ports.claim()) as block:
         where = site.create(
             home, run_id=home.name, size="core", ports=block.assign(f"{node.name}.client" for node in nodes),
-            demotion=demote.Demotion(), clients={}, plant={}, projects=300,
+            unprivileged=drop_privileges.Unprivileged(), clients={}, plant={}, projects=300,
             options=DEFAULTS, apart=True,
         )  # fmt: skip
         with (home / "log").open("wb") as log:

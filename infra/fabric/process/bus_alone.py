@@ -15,7 +15,7 @@ from pathlib import Path
 
 from infra.fabric import description
 from infra.fabric.process.system import System
-from infra.machine import demote, ports
+from infra.machine import drop_privileges, ports
 from infra.parts import PARTS
 from infra.parts.covenant import STREAM_REPLICAS
 from infra.site import bus_layout, bus_users, certificates, security, site
@@ -29,7 +29,8 @@ _READY_WITHIN_S = 60.0
 @contextmanager
 def running(home: Path, options: Options) -> Iterator[tuple[System, Target]]:
     """A bus on loopback in the new folder `home`, and how it is reached; it ends with the context. Besides what
-    `System.start_part` raises: infra.machine.ports.NoPorts, infra.machine.demote.CannotDemote, OSError."""
+    `System.start_part` raises: infra.machine.ports.NoPorts, infra.machine.drop_privileges.CannotDropPrivileges,
+    OSError."""
     shipped = topology.load()
     nodes = tuple(node for node in shipped.nodes("core", options.bus) if node.kind == bus_layout.BUS)
     where = dataclasses.replace(shipped, sizes={**shipped.sizes, ("bus", options.bus): nodes})
@@ -37,8 +38,8 @@ def running(home: Path, options: Options) -> Iterator[tuple[System, Target]]:
     with contextlib.closing(ports.claim()) as block:
         names = [f"{node.name}.{port}" for node in nodes for port in PARTS[node.kind].port_names]
         made = site.create(
-            home, run_id=home.name, size="bus", ports=block.assign(names), demotion=demote.find(home), clients={},
-            plant={}, projects=0, options=options, apart=False,
+            home, run_id=home.name, size="bus", ports=block.assign(names), unprivileged=drop_privileges.find(home),
+            clients={}, plant={}, projects=0, options=options, apart=False,
         )  # fmt: skip
         system = System(made, where)
         try:

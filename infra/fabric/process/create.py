@@ -7,7 +7,7 @@ from pathlib import Path
 
 from infra.fabric.process.homes import clean_up, free_bytes
 from infra.fabric.process.system import System
-from infra.machine.demote import CannotDemote
+from infra.machine.drop_privileges import CannotDropPrivileges
 from infra.machine.ports import NoPorts
 from infra.machine.progress import say
 from infra.parts.base import MissingPart
@@ -42,5 +42,5 @@ def create(
         return System.create(
             checkout / ".covenant" / name, run_id=name, size=size, plant=plant, projects=projects, options=options
         )
-    except (MissingPart, NoPorts, CannotDemote, TopologyError, OSError) as error:
+    except (MissingPart, NoPorts, CannotDropPrivileges, TopologyError, OSError) as error:
         raise CannotStart(str(error)) from error

@@ -125,7 +125,7 @@ class PartProcesses:
             process = processes.find(self.table.record(name))
             if process is None:
                 return False
-            self.table.mark(name, struck=True)
+            self.table.mark(name, crashed=True)
             processes.send([process], signal.SIGKILL)
             processes.wait_gone([process], 5)
             return True
@@ -170,7 +170,7 @@ class PartProcesses:
         known = {(death.part, death.created) for death in noted}
         for name in (*self.parts, *_HELPERS):
             record = self.table.record(name)
-            if record is None or not record.wanted or record.struck or (name, record.created) in known:
+            if record is None or not record.wanted or record.crashed or (name, record.created) in known:
                 continue
             if processes.find(record) is None:
                 noted.append(Death(part=name, created=record.created, at_ns=time.monotonic_ns()))
@@ -187,9 +187,9 @@ class PartProcesses:
         part.before_start()
         command = [*self.network.inside(part.node.region), *part.command()]
         if part.refuses_root and not self.site.apart:
-            command = [*self.site.demotion.prefix, *command]
-            if self.site.demotion.owner is not None:
-                _give(part.folder, self.site.demotion.owner)
+            command = [*self.site.unprivileged.prefix, *command]
+            if self.site.unprivileged.owner is not None:
+                _give(part.folder, self.site.unprivileged.owner)
         self.table.spawn(name, command, self.environment(part), part.folder, part.folder / "log")
 
     def named(self, *kinds: str) -> list[Part]:

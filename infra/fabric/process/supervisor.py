@@ -151,7 +151,7 @@ class Supervisor:
                 return  # Somebody has started it again already; what lives now is not to be fenced.
             left = self._system.kill_rest(name)
             released = self._try_release(name)
-        planned = record.struck or not record.wanted
+        planned = record.crashed or not record.wanted
         deaths.add(self._system.site.path, Death(
             part=name, created=record.created, at_ns=noticed_ns, planned=planned, supervised=True,
             fenced=len(left), lease_released=released,

@@ -23,7 +23,7 @@ from infra.fabric.process.parts import SUPERVISOR, PartProcesses
 from infra.fabric.process.start_order import ORDER, OWN, Stage, Task
 from infra.fabric.process.tools import Tools
 from infra.fabric.protocol import Capability, Death, LinkState, PartState, StartError
-from infra.machine import demote, ports, processes
+from infra.machine import drop_privileges, ports, processes
 from infra.machine.progress import Report
 from infra.parts import PARTS
 from infra.parts import mirror as mirror_part
@@ -75,8 +75,8 @@ class System:
         """Lay a system out in `home`, with ports and secrets of its own; nothing runs yet, and nothing is left if
         it cannot be.
 
-        Raises infra.topology.model.TopologyError, infra.machine.ports.NoPorts, infra.machine.demote.CannotDemote,
-        infra.parts.base.MissingPart, OSError.
+        Raises infra.topology.model.TopologyError, infra.machine.ports.NoPorts,
+        infra.machine.drop_privileges.CannotDropPrivileges, infra.parts.base.MissingPart, OSError.
         """
         topology = load_topology()
         topology.check_kinds(PARTS)
@@ -90,7 +90,7 @@ class System:
             block = ports.claim()
             undo.callback(block.close)
             where = site.create(
-                home, run_id=run_id, size=size, ports=block.assign(names), demotion=demote.find(home),
+                home, run_id=run_id, size=size, ports=block.assign(names), unprivileged=drop_privileges.find(home),
                 clients=clients.new_secrets(topology.regions), plant=plant, projects=projects,
                 options=options, apart=options.distance == "on" and wan_probe.refusal() is None,
             )  # fmt: skip

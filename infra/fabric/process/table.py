@@ -41,11 +41,11 @@ class ProcessTable:
         record = self.record(name)
         return record is not None and record.wanted
 
-    def mark(self, name: str, *, wanted: bool = True, struck: bool = False) -> None:
+    def mark(self, name: str, *, wanted: bool = True, crashed: bool = False) -> None:
         """Write down what becomes of a process before it does."""
         record = self.record(name)
         if record is not None and record.wanted:
-            marked = msgspec.structs.replace(record, wanted=wanted, struck=record.struck or struck)
+            marked = msgspec.structs.replace(record, wanted=wanted, crashed=record.crashed or crashed)
             processes.write_record(self._path(name), marked)
 
     def spawn(self, name: str, command: Sequence[str], environment: Mapping[str, str], folder: Path, log: Path) -> None:

@@ -1,4 +1,4 @@
-"""Whose CPU it was: from literal readings of /proc, and once from the real one."""
+"""Which kind of process used the CPU: from literal readings of /proc, and once from the real one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _process(
     proc: Path, pid: int, *, parent: int, own: int, children: int = 0, kind: str | None = None, flags: int = 0,
     started: int = 1, run: str = "r1",
 ) -> None:  # fmt: skip
-    """Write /proc/<pid>/stat and environ as the kernel does; a name with blanks and parentheses in it."""
+    """Write /proc/<pid>/stat and environ as the kernel does; the name has blanks and parentheses in it."""
     folder = proc / str(pid)
     folder.mkdir(exist_ok=True)
     fields = [b"S", parent, 0, 0, 0, 0, flags, 0, 0, 0, 0, own, 0, children, 0, 20, 0, 1, 0, started]
@@ -47,7 +47,7 @@ def test_cpu_is_counted_by_the_kind_in_the_environment(tmp_path: Path) -> None:
     _process(tmp_path, 12, parent=1, own=100)
     _process(tmp_path, 13, parent=1, own=100, kind="nats", run="another")
     processes = Processes("r1", proc=tmp_path)
-    assert processes.look() == {}, "before the first look nobody knows since when it was used"
+    assert processes.used_ticks() == {}, "before the first call it is not known since when it was used"
     for pid, own, kind, run in (
         (10, 107, "nats", "r1"),
         (11, 103, "api", "r1"),
@@ -55,55 +55,55 @@ def test_cpu_is_counted_by_the_kind_in_the_environment(tmp_path: Path) -> None:
         (13, 150, "nats", "another"),
     ):
         _process(tmp_path, pid, parent=1, own=own, kind=kind, run=run)
-    assert processes.look() == {"nats": 7, "api": 3}
+    assert processes.used_ticks() == {"nats": 7, "api": 3}
 
 
 def test_a_process_that_overwrote_its_environment_is_what_its_parent_is(tmp_path: Path) -> None:
     _process(tmp_path, 10, parent=1, own=0, kind="postgres")
     processes = Processes("r1", proc=tmp_path)
-    processes.look()
+    processes.used_ticks()
     _process(tmp_path, 11, parent=10, own=2)
     _process(tmp_path, 12, parent=11, own=3)
-    assert processes.look() == {"postgres": 5}
+    assert processes.used_ticks() == {"postgres": 5}
 
 
 def test_a_child_that_ended_is_counted_once(tmp_path: Path) -> None:
     _process(tmp_path, 10, parent=1, own=0, kind="postgres")
     _process(tmp_path, 11, parent=10, own=0)
     processes = Processes("r1", proc=tmp_path)
-    processes.look()
+    processes.used_ticks()
     _process(tmp_path, 11, parent=10, own=40)
-    assert processes.look() == {"postgres": 40}
+    assert processes.used_ticks() == {"postgres": 40}
     _remove(tmp_path, 11)
     _process(tmp_path, 10, parent=1, own=1, children=45, kind="postgres")
-    assert processes.look() == {"postgres": 1 + 5}
+    assert processes.used_ticks() == {"postgres": 1 + 5}
 
 
 def test_a_number_that_is_used_again_is_another_process(tmp_path: Path) -> None:
     _process(tmp_path, 10, parent=1, own=500, kind="nats", started=1)
     processes = Processes("r1", proc=tmp_path)
-    processes.look()
+    processes.used_ticks()
     _process(tmp_path, 10, parent=1, own=4, kind="api", started=9)
-    assert processes.look() == {"api": 4}
+    assert processes.used_ticks() == {"api": 4}
 
 
-def test_kernel_threads_are_nobodys(tmp_path: Path) -> None:
+def test_kernel_threads_are_a_kind_of_their_own(tmp_path: Path) -> None:
     _process(tmp_path, 10, parent=2, own=0, flags=KTHREAD)
     processes = Processes("r1", proc=tmp_path)
-    processes.look()
+    processes.used_ticks()
     _process(tmp_path, 10, parent=2, own=9, flags=KTHREAD)
-    assert processes.look() == {"kernel": 9}
+    assert processes.used_ticks() == {"kernel": 9}
 
 
-def test_who_set_the_variables_too_late_is_of_the_harness(tmp_path: Path) -> None:
+def test_a_process_that_set_the_variables_too_late_is_of_the_harness(tmp_path: Path) -> None:
     _process(tmp_path, 10, parent=1, own=0)
     processes = Processes("r1", harness_pid=10, proc=tmp_path)
-    processes.look()
+    processes.used_ticks()
     _process(tmp_path, 10, parent=1, own=6)
-    assert processes.look() == {"harness": 6}
+    assert processes.used_ticks() == {"harness": 6}
 
 
-def test_what_nobody_of_ours_used_is_foreign() -> None:
+def test_what_no_process_of_ours_used_is_foreign() -> None:
     before = _Total.read("cpu  0 0 0 0 0 0 0 0 0 0\ncpu0 ...")
     after = _Total.read("cpu  60 0 20 100 4 2 4 10 0 0\n")
     found = sample(
@@ -122,7 +122,7 @@ def test_more_than_was_busy_is_no_negative_foreign_share() -> None:
     assert found.foreign == 0
 
 
-def test_it_watches_until_it_is_told_to_stop(tmp_path: Path) -> None:
+def test_it_samples_until_sigterm(tmp_path: Path) -> None:
     folder = RunFolder.create(tmp_path / "run")
     spec = tmp_path / "spec.json"
     run_id = f"host-{os.getpid()}"
@@ -165,7 +165,7 @@ def test_it_does_not_outlive_a_run_that_is_killed(tmp_path: Path) -> None:
 
 
 def test_what_each_kind_holds_is_its_own_memory_and_its_files(tmp_path: Path) -> None:
-    """Not what it shares with others or maps from files, and nothing of what may not be looked into."""
+    """Shared memory and mapped files do not count; a process that may not be inspected counts for nothing."""
     rollup = "55d0-7ffe ---p 00000000 00:00 0    [rollup]\nRss:    9000 kB\nPss:    5000 kB\nPss_Anon:    {} kB\n"
     rollup += "Pss_File:    2000 kB\nPss_Shmem:    1000 kB\nSwapPss:    24 kB\n"
     for pid, kind, kib, files in ((10, "nats", 1000, 3), (11, "nats", 2000, 1), (12, "api", 500, 2), (13, None, 9, 9)):
@@ -175,24 +175,24 @@ def test_what_each_kind_holds_is_its_own_memory_and_its_files(tmp_path: Path) ->
         for number in range(files):
             (tmp_path / str(pid) / "fd" / str(number)).touch()
     _process(tmp_path, 14, parent=1, own=0, kind="etcd")
-    looking = Processes("r1", proc=tmp_path)
-    looking.look()
-    looking.look_into(10)
-    assert looking.holdings() == ({"nats": 1.0}, {"nats": 3}), "a share of them each time"
+    watched = Processes("r1", proc=tmp_path)
+    watched.used_ticks()
+    watched.measure_holdings(10)
+    assert watched.holdings() == ({"nats": 1.0}, {"nats": 3}), "a share of them each time"
     for turn in range(30):
-        looking.look_into(turn)
-    assert looking.holdings() == ({"api": 0.51, "nats": 2.98}, {"api": 2, "nats": 4})
+        watched.measure_holdings(turn)
+    assert watched.holdings() == ({"api": 0.51, "nats": 2.98}, {"api": 2, "nats": 4})
     for name in ("smaps_rollup", "stat", "environ"):
         (tmp_path / "12" / name).unlink()
-    looking.look()
-    looking.look_into(0)
-    assert looking.holdings()[1] == {"nats": 4}, "what has ended holds nothing"
+    watched.used_ticks()
+    watched.measure_holdings(0)
+    assert watched.holdings()[1] == {"nats": 4}, "what has ended holds nothing"
 
 
 def test_our_own_holdings_are_what_the_kernel_says() -> None:
-    looking = Processes("r1", harness_pid=os.getpid())
-    looking.look()
-    looking.look_into(os.getpid())
-    memory, files = looking.holdings()
+    watched = Processes("r1", harness_pid=os.getpid())
+    watched.used_ticks()
+    watched.measure_holdings(os.getpid())
+    memory, files = watched.holdings()
     assert memory["harness"] > 1
     assert files["harness"] >= 3

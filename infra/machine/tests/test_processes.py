@@ -1,4 +1,4 @@
-"""Processes that outlive their starter: known again by pid and start time, ended with their children."""
+"""Processes that outlive their starter: recognised by pid and start time, ended with their children."""
 
 from __future__ import annotations
 
@@ -59,14 +59,14 @@ def test_zombie_is_dead(parent: subprocess.Popen[bytes]) -> None:
     assert processes.find(ours) is None
 
 
-def test_home_knows_parent_and_child_and_nobody_else(tmp_path: Path, parent: subprocess.Popen[bytes]) -> None:
+def test_a_home_has_its_processes_and_their_children_alone(tmp_path: Path, parent: subprocess.Popen[bytes]) -> None:
     process = psutil.Process(parent.pid)
     wait_for_child(process)
     expected = {parent.pid, *(child.pid for child in process.children())}
-    # Between fork and exec a child still shows its parent's environment: both are ours anyway.
+    # Between fork and exec a child still shows its parent's environment; both are ours anyway.
     assert {found.pid for found in processes.of_home(tmp_path)} == expected
     assert processes.of_home(tmp_path / "other") == []
 
 
-def test_missing_record_is_nobody(tmp_path: Path) -> None:
+def test_a_missing_record_has_no_process(tmp_path: Path) -> None:
     assert processes.find(processes.read_record(tmp_path / "none.json")) is None

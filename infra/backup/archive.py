@@ -1,9 +1,9 @@
-"""How WAL lies in the bucket. Pure.
+"""How WAL and base backups are named and stored in the bucket. Pure.
 
-A segment is kept as chunks, each what pg_receivewal had added to its file since the last look, and once more as a whole
-when it is complete, so that a restore fetches few objects. They are written once and never changed, which is what an
-object lock wants. `wal/<segment>/<begin>-<end>`, offsets in hexadecimal; beside them `wal/<timeline>.history`. A base
-backup is `base/<begun, UTC>.tar.gz`, and complete when its `.json` is there.
+While pg_receivewal fills a segment's file, each addition is stored as a chunk. When the segment is complete, it is
+stored once more as a single chunk, so that a restore fetches few objects. A chunk is `wal/<segment>/<begin>-<end>`,
+with hexadecimal offsets; timelines are `wal/<timeline>.history`. A base backup is `base/<begun, UTC>.tar.gz`; it is
+complete once its `.json` exists. Objects are never changed, as an object lock demands.
 """
 
 from __future__ import annotations
@@ -29,20 +29,22 @@ class Gap(Exception):
 
 
 class Chunk(NamedTuple):
+    """Bytes `begin` to `end` (excluded) of a segment, stored under `key`."""
+
     key: str
     begin: int
     end: int
 
 
 class File(NamedTuple):
-    """A file that pg_receivewal wrote."""
+    """A segment's file that pg_receivewal writes; `complete` once it has been renamed."""
 
     segment: str
     complete: bool
 
 
 def segment_file(name: str) -> File | None:
-    """What a file of this name holds; None if it is no segment."""
+    """The segment that a file of this name holds; None if it holds none."""
     segment = name.removesuffix(_PARTIAL)
     return File(segment, segment == name) if _SEGMENT.fullmatch(segment) else None
 
@@ -56,12 +58,12 @@ def chunk_key(segment: str, begin: int, end: int) -> str:
 
 
 def written_up_to(read: Callable[[int], bytes], begin: int, block_bytes: int = BLOCK_BYTES) -> int:
-    """The offset up to which an incomplete segment has been written; `read` gives its next so many bytes from `begin`
-    on. It is a look at a file that grows: what lies before the offset is to be read after it is known.
+    """The offset up to which an incomplete segment has been written. `read(count)` returns the file's next bytes, from
+    `begin` on. The file grows meanwhile, so read the bytes before the offset again once it is known.
 
-    pg_receivewal fills a new file with zeros first. Every page of WAL begins with a header, so that the first whole
-    block of zeros is the end, and nothing behind it is looked at. What ends in zeros itself is not cut short: the
-    zeros are there when the file is put together, or come with the next chunk.
+    pg_receivewal fills a new file with zeros first. Every page of WAL begins with a header, so the first block that is
+    all zeros is the end, and nothing after it is read. WAL that ends in zeros itself loses nothing: a restored file has
+    zeros there, too, or the next chunk brings them.
     """
     end = at = begin
     while block := read(block_bytes - at % block_bytes):
@@ -83,7 +85,7 @@ def chunks(keys: Iterable[str]) -> dict[str, list[Chunk]]:
 
 
 def cover(parts: Iterable[Chunk]) -> list[Chunk]:
-    """The fewest of a segment's chunks that hold all that can be had without a hole, in order."""
+    """The fewest of a segment's chunks that cover it from its beginning to the first hole, in order."""
     left, chosen, end = sorted(parts, key=lambda part: part.begin), list[Chunk](), 0
     while reaching := [part for part in left if part.begin <= end < part.end]:
         chosen.append(max(reaching, key=lambda part: part.end))
@@ -92,15 +94,15 @@ def cover(parts: Iterable[Chunk]) -> list[Chunk]:
 
 
 def end_of(parts: Iterable[Chunk]) -> int:
-    """The offset up to which a segment's chunks leave nothing out."""
+    """The offset at which a segment's chunks have their first hole, or end."""
     return max((part.end for part in cover(parts)), default=0)
 
 
 def needed(keys: Iterable[str], start_segment: str, segment_bytes: int) -> dict[str, list[Chunk]]:
-    """The segments that a restore from a base backup may need: from its first one on, of every timeline; and of each
-    the chunks to fetch.
+    """Segment -> the chunks to fetch of it, for every segment that a restore from a base backup may need: these are
+    `start_segment` and all later segments, of every timeline.
 
-    Gap if one of them has a hole, or one is missing before the last.
+    Gap if a segment has a hole, or if one before the last is missing.
     """
     found = {segment: parts for segment, parts in chunks(keys).items() if segment[8:] >= start_segment[8:]}
     for segment, parts in found.items():
@@ -116,11 +118,12 @@ def needed(keys: Iterable[str], start_segment: str, segment_bytes: int) -> dict[
 
 
 def newest_base(ended: Mapping[str, str], at: str | None) -> str | None:
-    """Of base backups (name -> when it ended, ISO in UTC) the last that had ended at an instant; None if none had."""
+    """The newest base backup that had ended by the instant `at` (None: the newest of all); None if there is none.
+    `ended`: name -> when it ended. Instants are ISO 8601 in UTC."""
     usable = [name for name, when in ended.items() if at is None or when <= at]
     return max(usable, default=None)
 
 
 def _number(segment: str, segment_bytes: int) -> int:
-    """Where a segment lies in the stream of WAL, whatever its timeline: its name counts in files of 4 GiB."""
+    """A segment's number in the stream of WAL, without its timeline. Its name counts in logical files of 4 GiB."""
     return int(segment[8:16], 16) * (2**32 // segment_bytes) + int(segment[16:24], 16)

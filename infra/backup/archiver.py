@@ -1,10 +1,10 @@
 """The archiver: `python -m infra.backup.archiver CONFIG`.
 
-It has pg_receivewal follow the primary, whichever member that is, and puts what that writes into the bucket: at once
-after a silence, several times a second while more comes. The replication slot, which Patroni keeps on every member,
-holds back what was not fetched. When pg_receivewal ends (the primary is gone, or leads no more) it begins anew from the
-slot: what was streamed already is streamed again and put only where it is new, so nothing has to be known about what
-happened meanwhile.
+It runs pg_receivewal against the primary, whichever member that is, and puts the WAL that arrives into the bucket: at
+once after a pause, several times a second in a stream. A replication slot, which Patroni keeps on every member, retains
+the WAL that was not fetched. When pg_receivewal ends (the primary is gone, or is no primary any more), it is started
+again from the slot: WAL that was streamed before comes again, and only what is new is put. So the archiver needs to
+know nothing about what happened meanwhile.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from pathlib import Path
 import msgspec
 
 from infra.backup import archive
-from infra.backup.bucket import Access, Away, Bucket
+from infra.backup.bucket import Access, Bucket, BucketError
 from infra.machine import processes
 
-_LOOK_EVERY_S = 0.05
+_POLL_S = 0.05
 _REST_S = 0.2
-"""After a put: what a lost cluster loses while it is written to, with the time that a put takes."""
+"""The pause after a put. A cluster that is lost loses the WAL of this time and of one put."""
 _PAUSE_S = 0.5
 _SPOOL_BYTES_MAX = 512 * 1024 * 1024
 _BASE_EVERY_S = 24 * 3600.0
-_BASE_AGAIN_AFTER_S = 5.0
+_BASE_RETRY_AFTER_S = 5.0
 _BASE_WITHIN_S = 3600.0
 _END_WITHIN_S = 5.0
 
@@ -39,15 +39,18 @@ log = logging.getLogger("archiver")
 
 
 class Config(msgspec.Struct, frozen=True):
+    """The content of CONFIG."""
+
     programs: str
     """The folder of pg_receivewal and pg_basebackup."""
     conninfo: str
-    """All members, as a user that may replicate; the password is in `passfile`."""
+    """A libpq connection string with all members and a user that may replicate; the password is in `passfile`."""
     passfile: str
     slot: str
     spool: str
-    """Where pg_receivewal writes."""
+    """The folder that pg_receivewal writes to."""
     ready_file: str
+    """A file that the archiver makes once a base backup is in the bucket."""
     access: Access
 
 
@@ -61,7 +64,7 @@ class Spool:
         self._histories: set[str] = set()
 
     def put(self) -> int:
-        """Put what is new, and drop segments that are complete; how many bytes. Away."""
+        """Put what is new into the bucket, and delete complete segments; the number of bytes put. BucketError."""
         count = 0
         for path in sorted(self._folder.iterdir()):
             if archive.is_history(path.name) and path.name not in self._histories:
@@ -72,10 +75,11 @@ class Spool:
         return count
 
     def size(self) -> int:
+        """Bytes of all files."""
         return sum(path.stat().st_size for path in self._folder.iterdir())
 
     def clear(self) -> None:
-        """Drop everything: it is in the bucket."""
+        """Delete all files; they have to be in the bucket."""
         for path in self._folder.iterdir():
             path.unlink()
 
@@ -88,7 +92,7 @@ class Spool:
                 opened.seek(begin)
                 data = opened.readall() if end is None else opened.read(end - begin)
         except FileNotFoundError:
-            return 0  # It is complete now, and has its other name at the next look.
+            return 0  # It was completed meanwhile, and has its final name at the next call.
         if data:
             self._bucket.put(archive.chunk_key(file.segment, begin, begin + len(data)), data)
             self._done[file.segment] = begin + len(data)
@@ -105,7 +109,7 @@ class Spool:
 
 
 class Archiver:
-    """`stopping` ends it."""
+    """Archives WAL and takes base backups until `stopping` is set."""
 
     def __init__(self, config: Config, bucket: Bucket, stopping: threading.Event) -> None:
         self._config = config
@@ -126,10 +130,10 @@ class Archiver:
                     count = self._put()
                     if count is None and not self._has_room():
                         break
-                    self._stopping.wait(_LOOK_EVERY_S if count == 0 else _REST_S)
+                    self._stopping.wait(_POLL_S if count == 0 else _REST_S)
             finally:
                 _end(receiver)
-            # Everything that was streamed has to be in the bucket before it is forgotten here.
+            # Everything that was streamed has to be in the bucket before it is deleted here.
             while self._put() is None and not self._stopping.is_set():
                 self._stopping.wait(_PAUSE_S)
             if not self._stopping.is_set():
@@ -138,10 +142,10 @@ class Archiver:
         bases.join(_END_WITHIN_S)
 
     def _put(self) -> int | None:
-        """How many bytes S3 took; None if it did not take what there was."""
+        """The number of bytes put; None if S3 did not take them."""
         try:
             count = self._spool.put()
-        except Away as error:
+        except BucketError as error:
             log.warning("%s", error)
             return None
         if count:
@@ -149,19 +153,19 @@ class Archiver:
         return count
 
     def _has_room(self) -> bool:
-        """Beyond this it is the primary's slot that holds WAL back, within a limit of its own."""
+        """Whether pg_receivewal may go on; if not, the primary's slot retains the WAL, up to a limit of its own."""
         return self._spool.size() < _SPOOL_BYTES_MAX
 
     def _keep_bases(self) -> None:
-        """The first once WAL is put, so that all that it needs is there; then one a day."""
+        """Take the first base backup once WAL is put, so that the bucket has all that it needs; then one a day."""
         while not self._streamed.wait(1.0) and not self._stopping.is_set():
             pass
         while not self._stopping.is_set():
             try:
                 self._take_base()
-            except (Away, OSError, subprocess.SubprocessError) as error:
+            except (BucketError, OSError, subprocess.SubprocessError) as error:
                 log.warning("no base backup: %s", error)
-                self._stopping.wait(_BASE_AGAIN_AFTER_S)
+                self._stopping.wait(_BASE_RETRY_AFTER_S)
             else:
                 self._ready.touch()
                 self._stopping.wait(_BASE_EVERY_S)

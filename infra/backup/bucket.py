@@ -1,4 +1,4 @@
-"""The way to the backup bucket: immutable objects, read in their first version whatever was done to them since."""
+"""The backup bucket. Objects are immutable: each is read in its first version, whatever was done to it since."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _PART_BYTES = 8 * 1024 * 1024
 _CONNECT_WITHIN_S, _ANSWER_WITHIN_S = 3, 20
 
 
-class Away(Exception):
-    """S3 did not do what it was asked for; says what."""
+class BucketError(Exception):
+    """S3 did not do what it was asked for; says what, and why."""
 
 
 class Access(msgspec.Struct, frozen=True):
-    """Where the store is, and who comes."""
+    """The store's endpoint, and a user's credentials."""
 
     endpoint: str
     """`http://host:port` or `https://...`."""
@@ -29,15 +29,15 @@ class Access(msgspec.Struct, frozen=True):
     user: str
     secret: str
     ca: str | None = None
-    """Who vouches for an https endpoint."""
+    """The file of the authority that signed the certificate of an https endpoint."""
 
 
 class Bucket:
-    """Not thread-safe in making, thread-safe in use."""
+    """Make it in one thread; any thread may use it."""
 
     def __init__(self, access: Access, attempts: int = 2) -> None:
-        """`attempts`: how often a request is made, with growing pauses, while the store cannot answer it."""
-        # Half of every command's start would go into importing these.
+        """`attempts`: how often a request is tried, with growing pauses, while the store cannot answer it."""
+        # Imported here: these imports would be half of every command's start.
         import boto3
         from boto3.s3.transfer import TransferConfig
         from botocore.client import Config
@@ -53,19 +53,19 @@ class Bucket:
         )  # fmt: skip
 
     def put(self, key: str, data: bytes) -> None:
-        """Away."""
-        with _told(f"put {key}"):
+        """Store an object. BucketError."""
+        with _as_bucket_error(f"put {key}"):
             self._client.put_object(Bucket=NAME, Key=key, Body=data)
 
     def put_stream(self, key: str, stream: IO[bytes]) -> None:
-        """Whatever comes until the stream ends, in parts. Away."""
-        with _told(f"put {key}"):
+        """Store what the stream yields until it ends, in parts. BucketError."""
+        with _as_bucket_error(f"put {key}"):
             self._client.upload_fileobj(stream, NAME, key, Config=self._transfer)
 
     def first_versions(self, prefix: str) -> dict[str, str]:
-        """Key -> its first version, of everything that was ever put below a prefix. Away."""
+        """Key -> its first version, for every object that was ever put below a prefix. BucketError."""
         found: dict[str, str] = {}
-        with _told(f"list {prefix}"):
+        with _as_bucket_error(f"list {prefix}"):
             for page in self._client.get_paginator("list_object_versions").paginate(Bucket=NAME, Prefix=prefix):
                 # The newest version of a key comes first, so the last one stays.
                 found.update((version["Key"], version["VersionId"]) for version in page.get("Versions", ()))
@@ -73,8 +73,8 @@ class Bucket:
 
     @contextmanager
     def open(self, key: str, version: str) -> Iterator[StreamingBody]:
-        """Away."""
-        with _told(f"get {key}"):
+        """The content of an object's version, as a stream. BucketError."""
+        with _as_bucket_error(f"get {key}"):
             body = self._client.get_object(Bucket=NAME, Key=key, VersionId=version)["Body"]
             try:
                 yield body
@@ -82,7 +82,7 @@ class Bucket:
                 body.close()
 
     def read(self, key: str, version: str) -> bytes:
-        """Away."""
+        """The content of an object's version. BucketError."""
         with self.open(key, version) as body:
             return bytes(body.read())
 
@@ -91,11 +91,11 @@ class Bucket:
 
 
 @contextmanager
-def _told(what: str) -> Iterator[None]:
+def _as_bucket_error(what: str) -> Iterator[None]:
     from boto3.exceptions import S3UploadFailedError
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
         yield
     except (BotoCoreError, ClientError, S3UploadFailedError) as error:
-        raise Away(f"S3 would not {what}: {error}") from error
+        raise BucketError(f"S3 would not {what}: {error}") from error

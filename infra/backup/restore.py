@@ -1,8 +1,8 @@
-"""A PostgreSQL of its own as the cluster was at an instant, or as far as the archive goes, out of the bucket alone.
+"""Starts a separate PostgreSQL with the cluster's state at an instant, or at the archive's end, from the bucket alone.
 
-The newest base backup from before that instant is unpacked, the WAL since then put together, and PostgreSQL replays it
-up to the instant and opens. For a dropped table the table is then copied back (`copy_table`); for a lost cluster this
-is the cluster's new first member.
+It unpacks the newest base backup from before that instant and puts the WAL since then together. PostgreSQL replays the
+WAL up to the instant and opens. A dropped table is then copied back from there (`copy_table`); a lost cluster begins
+again with this PostgreSQL as its first member.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import tarfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -23,27 +23,28 @@ import msgspec
 import psycopg
 
 from infra.backup import archive
-from infra.backup.bucket import Access, Away, Bucket
+from infra.backup.bucket import Access, Bucket, BucketError
 from infra.machine import processes
+from infra.machine.waiting import until
 
 _FETCHERS = 4
 _ATTEMPTS = 6
-"""A store that has just come back lists what it cannot give out yet."""
+"""Tries of each request: a store that has just started lists objects that it cannot serve yet."""
 _OPENS_WITHIN_S = 300.0
 _POLL_S = 0.05
 _END_WITHIN_S = 10.0
 _NOT_REACHED = "recovery ended before configured recovery target was reached"
-# At least what the primary has, or a standby's recovery refuses to begin.
+# `max_connections` is at least the primary's: with less, recovery would not begin.
 _SETTINGS = {
     "max_connections": "1000", "shared_buffers": "32MB", "unix_socket_directories": "''",
     "dynamic_shared_memory_type": "mmap", "jit": "off", "password_encryption": "scram-sha-256",
-    # Nobody may come before it is what it should be.
+    # At the target, recovery ends and the server takes writes; a client sees by that when it is restored.
     "recovery_target_action": "promote", "recovery_target_timeline": "latest",
 }  # fmt: skip
 
 
 class NotRestored(Exception):
-    """It could not be restored; says what is missing and what to do."""
+    """The database could not be restored; says what is missing and what to do."""
 
 
 class NotReached(NotRestored):
@@ -54,9 +55,9 @@ class Server(NamedTuple):
     """How and where the restored PostgreSQL runs."""
 
     prefix: list[str]
-    """What to put before its command, so that it does not run as root."""
+    """Put before its command, so that it does not run as root."""
     owner: int | None
-    """To whom its files must belong then; None: they may stay whose they are."""
+    """The uid that its files have to belong to; None: they keep their owner."""
     programs: Path
     port: int
     tls: tuple[Path, Path, Path] | None
@@ -64,14 +65,17 @@ class Server(NamedTuple):
 
 
 class Restored(NamedTuple):
-    """A running PostgreSQL, and what it took."""
+    """A running PostgreSQL, and what restoring it took."""
 
     port: int
     base: str
+    """The name of the base backup."""
     segments: int
+    """How many segments of WAL were fetched."""
     fetched_s: float
+    """Seconds from the call until everything was fetched."""
     opened_s: float
-    """From the begin to its first answer."""
+    """Seconds from the call until the server took writes."""
 
 
 @contextmanager
@@ -85,9 +89,10 @@ def restored(
     at: datetime | None,
     reached_within_s: float,
 ) -> Iterator[Restored]:
-    """A PostgreSQL in `folder` (new) as of `at` (with its time zone), or of the archive's end; ended afterwards.
+    """Run a PostgreSQL in the new folder `folder` with the state at `at` (with a time zone), or at the archive's end if
+    that is None; it is stopped afterwards.
 
-    The archive is asked again for `reached_within_s` if it does not reach `at` yet. NotRestored.
+    If the archive does not reach `at` yet, it is fetched again for up to `reached_within_s`. NotRestored.
     """
     began = time.monotonic()
     folder.mkdir(mode=0o700)
@@ -104,7 +109,7 @@ def restored(
             except NotReached:
                 if time.monotonic() > began + reached_within_s:
                     raise
-    except (Away, archive.Gap, OSError, subprocess.SubprocessError, tarfile.TarError) as error:
+    except (BucketError, archive.Gap, OSError, subprocess.SubprocessError, tarfile.TarError) as error:
         raise NotRestored(f"nothing was restored: {error}") from error
     finally:
         bucket.close()
@@ -115,8 +120,8 @@ def restored(
 
 
 def copy_table(programs: Path, source: str, goal: str, table: str, folder: Path, within_s: float) -> None:
-    """Copy a table with its data, indexes, triggers and grants from one database to another, in one transaction; both
-    are libpq URLs, `folder` takes the dump. NotRestored with the word of the program that failed."""
+    """Copy a table with its data, indexes, triggers and grants from one database to another, in one transaction.
+    `source` and `goal` are libpq URLs, `folder` takes the dump. NotRestored with the failed program's message."""
     dump = str(folder / f"{table}.dump")
     steps = (
         (source, ["pg_dump", "--format=custom", "--compress=0", f"--table=public.{table}", f"--file={dump}"]),
@@ -136,7 +141,7 @@ def copy_table(programs: Path, source: str, goal: str, table: str, folder: Path,
 
 
 def _login(url: str) -> dict[str, str]:
-    """A libpq URL as environment, so that its password is on no command line."""
+    """A libpq URL as environment variables, so that its password is on no command line."""
     names = {"dbname": "PGDATABASE", "user": "PGUSER", "password": "PGPASSWORD", "host": "PGHOST", "port": "PGPORT",
              "sslmode": "PGSSLMODE", "sslrootcert": "PGSSLROOTCERT", "connect_timeout": "PGCONNECT_TIMEOUT",
              "target_session_attrs": "PGTARGETSESSIONATTRS"}  # fmt: skip
@@ -163,7 +168,7 @@ def _fetch_base(bucket: Bucket, data: Path, at: datetime | None) -> str:
 
 
 def _start_segment(data: Path) -> str:
-    """Its name stands in the backup's label: `START WAL LOCATION: 0/3000028 (file 000000010000000000000003)`."""
+    """The first segment, from the backup's label: `START WAL LOCATION: 0/3000028 (file 000000010000000000000003)`."""
     first = (data / "backup_label").read_text().splitlines()[0]
     return first.rpartition("(file ")[2].rstrip(")")
 
@@ -177,7 +182,7 @@ def _segment_bytes(programs: Path, data: Path) -> int:
 
 
 def _fetch_wal(bucket: Bucket, wal: Path, start_segment: str, segment_bytes: int) -> int:
-    """How many segments are there now."""
+    """Put all segments together in `wal`; the number of segments."""
     wal.mkdir(exist_ok=True)
     there = bucket.first_versions(archive.WAL)
     segments = archive.needed(there, start_segment, segment_bytes)
@@ -199,7 +204,7 @@ def _fetch_wal(bucket: Bucket, wal: Path, start_segment: str, segment_bytes: int
 
 
 def _open(folder: Path, server: Server, user: str, password: str, at: datetime | None) -> subprocess.Popen[bytes]:
-    """Start PostgreSQL, and wait until it has replayed all and takes writes."""
+    """Start PostgreSQL, and wait until it has replayed everything and takes writes. NotReached, NotRestored."""
     _configure(folder, server, at)
     if server.owner is not None:
         for path in (folder, *folder.rglob("*")):
@@ -212,17 +217,18 @@ def _open(folder: Path, server: Server, user: str, password: str, at: datetime |
     url = f"postgresql://{user}@127.0.0.1:{server.port}/postgres?connect_timeout=1"
     if server.tls:
         url += f"&sslmode=verify-full&sslrootcert={quote(str(server.tls[2]))}"
-    deadline = time.monotonic() + _OPENS_WITHIN_S
+
+    def opened() -> bool | None:
+        """True once it takes writes, False if it has ended."""
+        if process.poll() is not None:
+            return False
+        with suppress(psycopg.OperationalError), psycopg.connect(url, password=password) as link:
+            return link.execute("select pg_is_in_recovery()").fetchone() == (False,) or None
+        return None
+
     try:
-        while process.poll() is None and time.monotonic() < deadline:
-            try:
-                with psycopg.connect(url, password=password) as link:
-                    row = link.execute("select pg_is_in_recovery()").fetchone()
-                    if row == (False,):
-                        return process
-            except psycopg.OperationalError:
-                pass  # Not yet; its log says more than this.
-            time.sleep(_POLL_S)
+        if until(opened, _OPENS_WITHIN_S, every_s=_POLL_S):
+            return process
     except BaseException:
         processes.interrupt(process, _END_WITHIN_S)
         raise

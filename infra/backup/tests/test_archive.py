@@ -1,4 +1,4 @@
-"""How WAL is cut into objects and put together again."""
+"""How WAL is stored as objects and put together again."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from infra.backup import archive
 SEGMENT = "000000010000000000000003"
 SIZE = 64
 PAGE = 8
-"""Of the tests: as in WAL the first byte of each is not zero."""
+"""The tests' page size; as in WAL, the first byte of each page is not zero."""
 GIB = 2**30
 
 
@@ -32,10 +32,10 @@ pages = st.builds(bytes.__add__, st.sampled_from([b"\x01", b"\xff"]), st.binary(
     st.lists(st.integers(0, SIZE), max_size=12).map(sorted),
     st.integers(0, 11),
 )  # fmt: skip
-def test_what_was_looked_at_while_it_grew_is_put_together_byte_for_byte(
+def test_a_segment_that_was_read_while_it_grew_is_put_together_byte_for_byte(
     wal: bytes, looks: list[int], lost: int
 ) -> None:
-    """Also when the archiver forgot at some look what it had put, and asks the bucket."""
+    """This holds, too, if the archiver restarts at some point and asks the bucket what it has put."""
     stored: dict[str, bytes] = {}
     done = 0
     for number, reached in enumerate([*looks, SIZE]):
@@ -57,7 +57,7 @@ def test_what_was_looked_at_while_it_grew_is_put_together_byte_for_byte(
 
 
 def test_little_of_what_is_not_written_yet_is_read() -> None:
-    """It is looked for twenty times a second, and a segment has millions of bytes."""
+    """The end is searched for twenty times a second, and a segment has millions of bytes."""
     file = io.BytesIO(b"x" * 100_000 + bytes(4_000_000))
     assert archive.written_up_to(file.read, 0) == 100_000
     assert file.tell() <= 100_000 + 2 * archive.BLOCK_BYTES
@@ -92,7 +92,7 @@ def test_a_restore_needs_every_timeline_from_the_base_backup_on() -> None:
         archive.needed(keys(old, second), first, GIB)
 
 
-def test_a_missing_segment_is_told_also_where_the_names_carry_over() -> None:
+def test_a_missing_segment_is_named_even_where_the_names_carry_over() -> None:
     names = [f"00000001{file:08X}{number:08X}" for file, number in ((0, 2), (0, 3), (1, 0), (1, 1))]
     keys = [archive.chunk_key(name, 0, SIZE) for name in names]
     assert list(archive.needed(keys, names[0], GIB)) == names
@@ -106,7 +106,7 @@ def test_the_fewest_chunks_that_leave_nothing_out_are_fetched() -> None:
     assert [(part.begin, part.end) for part in archive.cover(parts)] == [(0, 16), (12, 40)]
 
 
-def test_a_hole_in_a_segment_is_told() -> None:
+def test_a_hole_in_a_segment_is_named() -> None:
     keys = [archive.chunk_key(SEGMENT, 0, 16), archive.chunk_key(SEGMENT, 32, SIZE)]
     assert archive.end_of(archive.chunks(keys)[SEGMENT]) == 16
     with pytest.raises(archive.Gap, match=f"{SEGMENT} lacks what comes after 0x10"):

@@ -1,4 +1,4 @@
-"""A real primary whose WAL goes to a real S3: what it lost comes back, and nobody can remove it."""
+"""A real primary whose WAL goes to a real S3: what it lost comes back, and its backups cannot be removed."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_a_dropped_table_is_restored_to_the_moment_before(system: System) -> Non
         link.execute("drop table ledger, later")
 
 
-def test_an_instant_that_the_archive_does_not_reach_is_told(system: System) -> None:
+def test_an_instant_that_the_archive_does_not_reach_is_named(system: System) -> None:
     ahead = datetime.now(UTC) + timedelta(days=1)
     with (
         pytest.raises(NotReached, match="the archive does not reach"),
@@ -173,7 +173,7 @@ def test_the_archive_goes_on_after_archiver_s3_and_primary_were_killed(system: S
 
 
 def test_a_lost_cluster_is_restored_from_the_bucket_alone(system: System) -> None:
-    """The last of these tests: it destroys the cluster."""
+    """This test is the last one, since it destroys the cluster."""
     with connect(system) as link:
         make_table(link, "everything")
         link.execute("insert into everything (note) values ('kept')")

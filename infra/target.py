@@ -1,8 +1,8 @@
-"""What a client of a running system needs to know: addresses, the harness's own credentials, and in words
-the durability and security that stand beside every figure.
+"""What a client of a running system needs to know: addresses, the harness's credentials, and the durability and
+security that are shown beside every figure.
 
-A fabric writes it when the system is ready; load, chaos and browser read it. It holds secrets, so its file
-is readable by its owner alone.
+A fabric writes the target when the system is ready; load, chaos and browser tests read it. It holds secrets, so only
+its owner can read the file.
 """
 
 from __future__ import annotations
@@ -22,20 +22,22 @@ UP = STATE / "up"
 """The home of the system that `./covenant up` runs in this checkout."""
 FILE = "target.json"
 VARIABLE = "COVENANT_TARGET"
-"""Names the target's file for a child process (Locust, Chaos Toolkit, pytest)."""
+"""The environment variable that names the target's file for a child process (Locust, Chaos Toolkit, pytest)."""
 
 
 class NoTarget(Exception):
-    """There is no running system to speak to; says what to do."""
+    """No running system is found; says what to do."""
 
 
 class Login(msgspec.Struct, frozen=True, kw_only=True):
+    """A user's name and password."""
+
     user: str
     password: str
 
 
 class Tls(msgspec.Struct, frozen=True, kw_only=True):
-    """PEM files: the authority that vouches for the servers, and what a client shows them."""
+    """PEM files: the authority that signed the servers' certificates, and a client's certificate and key."""
 
     ca_file: str
     cert_file: str
@@ -43,13 +45,15 @@ class Tls(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SecondApi(msgspec.Struct, frozen=True, kw_only=True):
-    """Where two API processes of one region answer, as `http://host:port` inside the region."""
+    """Where two API processes of one region answer: `http://host:port`, inside the region."""
 
     first: str
     second: str
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a running system is reached, and the credentials for it."""
+
     run_id: str
     regions: list[str]
     api: dict[str, str]
@@ -73,11 +77,11 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     nats_monitor: list[str] = []
     """Base URL of every bus node's monitoring, `https://host:port`."""
     observer_dsn: str
-    """PostgreSQL, every member, finds the primary; may read every table and change nothing."""
+    """A libpq URL with all members of PostgreSQL, which finds the primary; may read every table and change nothing."""
     outbox_dsn: str = ""
-    """PostgreSQL, as a role that may append to the outbox and nothing else; empty where there is none."""
+    """The same for a role that may only append to the outbox; empty where there is none."""
     replica_dsn: dict[str, str]
-    """Region -> observer DSN of its own member."""
+    """Region -> the observer's URL of the region's own member."""
     valkey: dict[str, str]
     """Region -> `redis://:password@host:port/0` of its cache."""
     stream_replicas: int
@@ -88,17 +92,17 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     enter: dict[str, list[str]] = {}
     """Region -> what to put before a command so that it runs inside the region, with the target of `inside_path`;
     empty where regions are not apart."""
-
     second_api: list[str] = []
-    """Command that, with a region's name, runs one more process of that region's API for as long as its standard input
-    is open: it prints a SecondApi, and starts when it reads a line. Empty where the fabric cannot do that."""
+    """A command that takes a region's name and runs one more process of its API for as long as its standard input is
+    open. It prints a SecondApi, and starts the process when it reads a line. Empty if the fabric cannot do that."""
 
     def context(self) -> ssl.SSLContext | None:
-        """With which this machine's programs verify the system's servers and show who they are; None without TLS."""
+        """The SSL context of this machine's programs: it verifies servers and holds the client's certificate; None
+        without TLS."""
         return None if self.tls is None else _context(self.tls)
 
     def nats_options(self, login: Login) -> dict[str, Any]:
-        """What nats-py's `connect` needs to reach the bus as this user."""
+        """Arguments for nats-py's `connect`, to reach the bus as this user."""
         return {
             "servers": self.nats,
             "user": login.user,
@@ -118,12 +122,12 @@ def _context(tls: Tls) -> ssl.SSLContext:
 
 
 def inside_path(path: Path) -> Path:
-    """The file of the same target for programs inside a region; there if the target has regions to enter."""
+    """The file of the same target for programs inside a region; it exists if the target has regions to enter."""
     return path.with_stem(f"{path.stem}-inside")
 
 
 def write(target: Target, path: Path) -> None:
-    """Write the target for children to read; the file is 0600 from its first byte."""
+    """Write the target for child processes; the file is 0600 from its first byte."""
     path.unlink(missing_ok=True)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as file:
@@ -131,11 +135,12 @@ def write(target: Target, path: Path) -> None:
 
 
 def read(path: Path | None = None) -> Target:
-    """The target named by `path`, else by COVENANT_TARGET, else of this checkout's running system."""
-    place = path or Path(os.environ.get(VARIABLE) or UP / FILE)
+    """The target in the file `path`, else in that of COVENANT_TARGET, else of this checkout's running system.
+    NoTarget."""
+    found = path or Path(os.environ.get(VARIABLE) or UP / FILE)
     try:
-        return msgspec.json.decode(place.read_bytes(), type=Target)
+        return msgspec.json.decode(found.read_bytes(), type=Target)
     except FileNotFoundError:
-        raise NoTarget(f"no system is running ({place} is missing): start one with ./covenant up --detach") from None
+        raise NoTarget(f"no system is running ({found} is missing): start one with ./covenant up --detach") from None
     except (OSError, msgspec.MsgspecError) as error:
-        raise NoTarget(f"{place}: {error}; start the system anew with ./covenant down and ./covenant up") from error
+        raise NoTarget(f"{found}: {error}; start the system again with ./covenant down and ./covenant up") from error

@@ -1,1 +1,1 @@
-"""One system's place: its folder, secrets, certificates, bus layout and users."""
+"""One system on this machine: its folder, ports, secrets, certificates, bus layout and users."""

@@ -1,11 +1,11 @@
-"""Which region is the active one, and what that makes of every node of the bus.
+"""Which region is active, and which nodes are the bus because of that.
 
-In the active region the relay and the consumers work of which there is one each; where other regions keep mirrors, the
-bus stands there too. It is written in the system's home, so that whatever is started later, by whomever, goes there.
+The active region runs the parts that a system has once: the relay, and three of the consumers. If other regions keep
+mirrors, the bus is in the active region, too. The active region is written in the system's home, so that every process
+that starts a part later knows it.
 
-No node serves clients that is not part of the bus: a mirror that nobody promoted takes no publish and holds nothing
-that is not elsewhere, and the old bus, when it comes back, is stale. Clients may name all of them and find the one that
-takes them.
+Only nodes of the bus serve clients: a mirror takes no publishes before it is promoted, and an old bus that comes back
+is stale. So a client may name all nodes, and is let in by one that is the bus.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ _FILE = "active-region"
 
 
 def active_region(place: Place) -> str:
+    """The region that is active now. ValueError if the topology has none."""
     try:
         return (place.site.path / _FILE).read_text()
     except FileNotFoundError:
@@ -25,14 +26,14 @@ def active_region(place: Place) -> str:
 
 
 def activate(place: Place, region: str) -> None:
-    """Write down that another region is the active one from now on."""
-    aside = place.site.path / f"{_FILE}.new"
-    aside.write_text(region)
-    aside.replace(place.site.path / _FILE)
+    """Record that `region` is active from now on."""
+    temporary = place.site.path / f"{_FILE}.new"
+    temporary.write_text(region)
+    temporary.replace(place.site.path / _FILE)
 
 
 def activated_at(place: Place) -> float:
-    """When the active region took over (time.time()); 0 if it has always been the active one."""
+    """When the active region took over, in seconds since the epoch; 0 if it has been active from the start."""
     try:
         return (place.site.path / _FILE).stat().st_mtime
     except FileNotFoundError:
@@ -40,7 +41,7 @@ def activated_at(place: Place) -> float:
 
 
 def works(place: Place, node: Node) -> bool:
-    """Whether a node is meant to run: of a kind with standbys only that in the active region is."""
+    """Whether a node is meant to run; of a kind with standbys, only the node in the active region is."""
     kinds = {other.kind for other in place.all_nodes() if other.standby}
     return node.kind not in kinds or node.region == active_region(place)
 
@@ -61,7 +62,7 @@ def bus(place: Place) -> list[Node]:
 
 
 def followers(place: Place) -> dict[str, list[Node]]:
-    """Every region whose nodes keep a mirror now, with these nodes."""
+    """Region -> its nodes, for every region that keeps a mirror of the bus now."""
     if not mirrored(place):
         return {}
     regions = dict.fromkeys(node.region for kind in (BUS, MIRROR) for node in place.nodes(kind))
@@ -69,8 +70,8 @@ def followers(place: Place) -> dict[str, list[Node]]:
 
 
 def urls(place: Place, near: str | None = None, *, reach: Reach | None = None) -> list[str]:
-    """Where clients look for the bus: first where it is, then where it may be after a loss. As parts reach it, unless
-    `reach` says otherwise."""
+    """`nats://address:port` for a client to try: first the nodes of the bus, those nearest to the region `near` first,
+    then the nodes that may become the bus. `reach` defaults to `Place.endpoint`."""
     now = bus(place)
     later = [node for node in _promotable(place) if node not in now]
     if near is not None:
@@ -80,7 +81,7 @@ def urls(place: Place, near: str | None = None, *, reach: Reach | None = None) -
 
 
 def monitors(place: Place, reach: Reach) -> list[str]:
-    """Base URLs of the monitoring of every node that is the bus now."""
+    """The base URL of the monitoring pages of every node of the bus."""
     scheme = "http" if place.site.options.tls == "off" else "https"
     return [f"{scheme}://{reach(node, 'monitor')}" for node in bus(place)]
 

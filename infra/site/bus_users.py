@@ -1,8 +1,7 @@
-"""Who may do what on the bus: a user for every component, with the least that it needs. Pure data.
+"""The bus's users and their permissions: one user for every component, with the least that it needs. Pure data.
 
-A user hears only what is sent to its own inbox (`_INBOX_<user>.>`), so nobody reads another's answers. What the
-JetStream API allows is named down to stream and durable: nothing that a component may send can delete, purge or
-change another's.
+A user may subscribe to its own inbox alone (`_INBOX_<user>.>`), so it cannot read answers to others. Permissions for
+the JetStream API name stream and durable: no component can delete, purge or change what belongs to another.
 """
 
 from __future__ import annotations
@@ -18,13 +17,13 @@ LOAD, OBSERVER = "load", "observer"
 STREAMS_ADMIN, LETTERS_ADMIN = "streams", "dead-letters"
 GATEWAY_PROBE, GATEWAY_SUBJECTS = "gateway-probe", "gateways.>"
 PROMOTER = "promote"
-"""Makes streams of mirrors when a region takes over."""
+"""The user that turns mirrors into streams when a region takes over."""
 ACCOUNT, CROWD_ACCOUNT = "COVENANT", "CROWD"
-"""Where all components are, and where clients are that are none."""
+"""The NATS account of all components, and the account of clients that are no component."""
 CROWD = "crowd"
-"""As whom the load generator holds very many connections."""
+"""The user with which the load generator holds very many connections."""
 CLUSTER = "cluster"
-"""Not a client: what the nodes of the bus show each other."""
+"""The user with which the nodes of the bus connect to each other; no client has it."""
 _ONCE = ("analytics", "audit-logger", "notifications")
 _PER_REGION = ("cache-invalidator", "mobile-sync", "frontend-realtime")
 _API = "$JS.API"
@@ -34,15 +33,15 @@ _LOAD_STREAM = "LOAD"
 
 @dataclass(frozen=True)
 class User:
-    """`publish` and `subscribe` are subjects, wildcards allowed; what stands in neither is refused."""
+    """The subjects that a user may publish on and subscribe to, wildcards allowed; all others are refused."""
 
     publish: tuple[str, ...]
     subscribe: tuple[str, ...]
 
 
 def forbidden(name: str) -> User:
-    """Subjects that a user must be refused: what is another's, and what is nobody's. Written down by itself and not
-    from the table, so that a mistake there shows."""
+    """Subjects that a user must be refused: those of other users, and those that no user may use. They are listed here
+    and not derived from `users`, so that a mistake there shows."""
     stream = wire.PROJECTS_STREAM.name
     others = [other for other in ("analytics", "mobile-sync-ams") if other != name]
     publish = [f"{_API}.STREAM.{verb}.{stream}" for verb in ("DELETE", "PURGE", "SNAPSHOT")]
@@ -62,7 +61,7 @@ def forbidden(name: str) -> User:
 
 
 def consumer_user(kind: str, region: str) -> str:
-    """The user of a consumer's process, which is the name of its durables: `analytics`, `mobile-sync-ams`."""
+    """The user of a consumer's process, which is also the name of its durables: `analytics`, `mobile-sync-ams`."""
     return f"{kind}-{region}" if kind in _PER_REGION else kind
 
 
@@ -82,20 +81,20 @@ def users() -> dict[str, User]:
 
 
 def mirror_user(region: str) -> str:
-    """As whom a region's mirrors sign in to the bus that they follow."""
+    """The user with which a region's mirrors connect to the bus that they follow."""
     return f"mirror-{region}"
 
 
 def mirror(region: str, domain: str) -> User:
-    """What may cross the leaf connection of a region's mirrors to the bus, whose JetStream domain this is: they have
-    the streams sent to them. No event crosses it in either direction by itself."""
+    """What may cross the leaf connection between a region's mirrors and the bus with the JetStream domain `domain`: the
+    mirrors' requests for the streams, and the streams' delivery. No published event crosses it by itself."""
     asked = [f"$JS.{domain}.API.CONSUMER.CREATE.{stream}" for stream in (*_names(wire.STREAMS), _LETTERS)]
     flow = [f"$JS.FC.{stream}.>" for stream in (*_names(wire.STREAMS), _LETTERS)]
     return User((*asked, *flow), (f"$JS.M.{region}.>", "$JSC.R.>"))
 
 
 def crowd() -> User:
-    """Connected, and nothing more: it may speak to itself."""
+    """A user that may be connected and nothing more; it can only send to its own inbox."""
     inbox = f"{wire.inbox_prefix(CROWD)}.>"
     return User((inbox,), (inbox,))
 
@@ -106,12 +105,13 @@ def gateway_probe() -> User:
 
 
 def secret_names() -> list[str]:
-    """What the passwords of the bus are called among a site's secrets."""
+    """The names of the bus's passwords in `Site.secrets`."""
     mirrors = [mirror_user(region) for region in get_args(Region)]
     return [secret_name(user) for user in (*users(), *mirrors, GATEWAY_PROBE, CROWD, CLUSTER)]
 
 
 def secret_name(user: str) -> str:
+    """The name of a user's password in `Site.secrets`."""
     return f"nats_{user}"
 
 
@@ -128,7 +128,7 @@ def _stream_changes(streams: Iterable[str]) -> list[str]:
 
 
 def _relay() -> User:
-    """Publishes events, looks what a stream holds, makes one that is missing, and counts dead letters for its watch."""
+    """Publishes events, reads what a stream holds, makes a stream that is missing, and counts dead letters."""
     events = [wire.events_filter(stream.aggregate) for stream in wire.STREAMS]
     held = [f"{_API}.STREAM.MSG.GET.{stream}" for stream in _names(wire.STREAMS)]
     return _user("relay", [*events, *_stream_changes(_names(wire.STREAMS)), *held, f"{_API}.STREAM.INFO.{_LETTERS}"])
@@ -148,7 +148,7 @@ def _consumer(name: str) -> User:
             f"{_API}.CONSUMER.MSG.NEXT.{gaps}", f"{_API}.CONSUMER.DELETE.{gaps}",
         ]  # fmt: skip
         if name not in _ONCE:
-            # Its durable is a cursor that it makes anew itself, at a place that it looks for in the stream.
+            # Its durable is only a cursor: it makes a new one at a sequence that it searches for in the stream.
             allowed += [
                 f"{_API}.CONSUMER.DELETE.{durable}", f"{_API}.STREAM.INFO.{stream.name}",
                 f"{_API}.STREAM.MSG.GET.{stream.name}",
@@ -170,7 +170,8 @@ def _letters_admin() -> User:
 
 
 def _promoter() -> User:
-    """Makes streams of mirrors, removes what the database does not know, and makes every consumer's durable."""
+    """Turns mirrors into streams, removes events that the database does not know, and makes every consumer's
+    durable."""
     allowed = _stream_changes([*_names(wire.STREAMS), _LETTERS])
     for stream in _names(wire.STREAMS):
         allowed += [
@@ -181,7 +182,7 @@ def _promoter() -> User:
 
 
 def _load() -> User:
-    """A stream of its own, which it may fill, read and remove, and the health subjects of the system's."""
+    """Fills, reads and removes a stream of its own, and publishes on the health subjects of the system's streams."""
     stream = _LOAD_STREAM
     allowed = (
         "load.>", *(one.health_subject for one in wire.STREAMS),
@@ -194,8 +195,8 @@ def _load() -> User:
 
 
 def _observer() -> User:
-    """Reads streams and their state and changes nothing. It has the usual inbox, too: whoever judges from outside comes
-    with a client of his own."""
+    """Reads streams and their state, and changes nothing. It also has NATS's default inbox, since other people's tools
+    use that."""
     allowed = (
         f"{_API}.INFO", f"{_API}.STREAM.INFO.*", f"{_API}.STREAM.LIST", f"{_API}.STREAM.NAMES",
         f"{_API}.STREAM.MSG.GET.*", f"{_API}.DIRECT.GET.>", f"{_API}.CONSUMER.INFO.>",

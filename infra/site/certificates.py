@@ -1,7 +1,7 @@
 """The certificates of one system: an authority of its own, made with its home, and one pair for each node.
 
-A node's certificate serves as a server's and as a client's, since most nodes are both. The authority's key stays in
-the home and is read only to issue; whoever verifies needs `ca.crt` alone. Every key is its owner's alone (0600).
+A node uses its certificate as a server and as a client, since most nodes are both. The authority's key stays in the
+home and is read only to issue certificates; to verify one takes `ca.crt` alone. Only its owner can read a key (0600).
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     import trustme
 
 HARNESS = "harness"
-"""This machine's programs: load, chaos, observers."""
+"""The client certificate of this machine's programs: load, chaos, observers."""
 TOOLS = "tools"
-"""The system's own commands that run once: migrations, streams, audits."""
+"""The client certificate of the system's commands that run once: migrations, streams, audits."""
 CLIENTS = (HARNESS, TOOLS)
 _VALID_FOR = timedelta(days=90)
 _ORGANIZATION = "Covenant"
@@ -32,7 +32,7 @@ _ORGANIZATION = "Covenant"
 
 @dataclass(frozen=True)
 class Credentials:
-    """Three PEM files: certificate, its key, and the authority that vouches for everybody's."""
+    """Three PEM files: a certificate, its key, and the authority that signed every certificate of the system."""
 
     cert: Path
     key: Path
@@ -40,17 +40,17 @@ class Credentials:
 
 
 def of(site: Site, node: Node) -> Credentials:
-    """Where a node's certificate lies: in the node's own folder, so that it can be given to another user with it."""
+    """A node's credentials. They lie in the node's own folder, so that they change their owner together with it."""
     return _credentials(site, site.folder(node) / "tls")
 
 
 def client(site: Site, name: str = HARNESS) -> Credentials:
-    """Where the certificate of a client that is no node lies (one of CLIENTS)."""
+    """The credentials of a client that is no node, one of CLIENTS."""
     return _credentials(site, site.path / "clients" / name)
 
 
 def issue(place: Place) -> None:
-    """The authority, and a certificate for every node and client of a new home. OSError if it has them already."""
+    """Make the authority, and a certificate for every node and client of a new home. OSError."""
     import trustme
 
     authority = trustme.CA(organization_name=_ORGANIZATION, key_type=trustme.KeyType.ECDSA)
@@ -60,8 +60,9 @@ def issue(place: Place) -> None:
 
 
 def renew(place: Place) -> None:
-    """New keys and certificates for all, from the same authority; each file is replaced at once, so that a server that
-    reads them meanwhile finds an old or a new one. Who has read the old ones has to be told to read again."""
+    """Make new keys and certificates for all, signed by the same authority. Each file is replaced atomically, so a
+    server that reads it meanwhile finds the old or the new one. Servers that use the old ones have to reload.
+    OSError."""
     import trustme
 
     key, cert = _authority_key(place.site), _authority_cert(place.site)
@@ -69,14 +70,15 @@ def renew(place: Place) -> None:
 
 
 def context(site: Site, name: str = HARNESS, least: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3) -> ssl.SSLContext:
-    """What a client of this system verifies servers with: TLS 1.3, their names, this system's authority."""
+    """The SSL context of a client of this system, which is cached until its certificate is renewed. It verifies a
+    server's name, trusts this system's authority alone, and speaks no TLS below `least`."""
     mine = client(site, name)
     return _context(mine, mine.cert.stat().st_mtime_ns, least)
 
 
 @lru_cache(maxsize=8)
 def _context(mine: Credentials, written_ns: int, least: ssl.TLSVersion) -> ssl.SSLContext:
-    """`written_ns` tells renewed files from those before."""
+    """`written_ns` is part of the cache's key, so that renewed files are loaded."""
     made = ssl.create_default_context(cafile=str(mine.ca))
     made.minimum_version = least
     made.load_cert_chain(str(mine.cert), str(mine.key))
@@ -85,7 +87,7 @@ def _context(mine: Credentials, written_ns: int, least: ssl.TLSVersion) -> ssl.S
 
 
 class _ClosedWhenGivenUp(ssl.SSLSocket):
-    """`ssl` leaves a socket open that was reset before its handshake began, as one is whose part is just starting."""
+    """`ssl` leaves a socket open if it is reset before the handshake begins, as happens while a part is starting."""
 
     def __del__(self) -> None:
         self.close()
@@ -107,8 +109,9 @@ def _issue_all(place: Place, authority: trustme.CA) -> None:
 
 
 def _wanted(place: Place) -> Iterator[tuple[Credentials, str, list[str]]]:
+    """(where it lies, common name, addresses and host names) of every certificate."""
     for node in place.all_nodes():
-        # A region's APIs share their addresses: whoever asks for one is answered by any.
+        # A region's APIs share a port, so a request to the address of one may be answered by any of them.
         shared = [other for other in place.nodes("api") if other.region == node.region and node.kind == "api"]
         own = [address for each in (node, *shared) for address in (place.address(each), place.topology.address(each))]
         names = ["localhost", f"{node.region}.localhost", node.name]
@@ -130,7 +133,7 @@ def _authority_cert(site: Site) -> Path:
 
 
 def _write(path: Path, content: bytes, mode: int) -> None:
-    """Replace a file at once; it has its mode from its first byte, and the owner that it had before."""
+    """Replace a file atomically. The new file has its mode from its first byte, and the owner of the old one."""
     fresh = path.with_name(f".{path.name}.new")
     fresh.unlink(missing_ok=True)
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)

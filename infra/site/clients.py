@@ -1,6 +1,7 @@
-"""The harness's own machine clients of the system: one for each role, and a steward for each region.
+"""The machine clients with which the harness uses the system's API: one for each role, and a steward for each region.
 
-A new database starts with them; it gets only the hashes of their secrets, which live as long as the system.
+A new database starts with these users, but gets only the hashes of their secrets. The secrets live as long as the
+system.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from system import wire
 from system.wire import NewUser, Region, Role
 
 _RATE_PER_S = 100_000
-"""More than the load generator offers: the limit for others (`wire.NewUser.rate_per_s`) is no part of a measurement."""
+"""Requests a second: more than any load offers, since the usual limit (`wire.NewUser.rate_per_s`) would be measured."""
 _WITHIN_S = 5.0
 
 
@@ -30,19 +31,19 @@ class NoToken(Exception):
 
 
 def client_id(role: str, region: str | None = None) -> str:
-    """`steward-ams`, else the role itself."""
+    """The id of a role's client: `steward-ams`, or the role itself."""
     return f"steward-{region}" if role == "steward" else role
 
 
 def new_secrets(regions: Iterable[str]) -> dict[str, str]:
-    """Client id -> a new secret, for every client that the harness has."""
+    """Client id -> a new secret, for every client of the harness."""
     roles = [role for role in get_args(Role) if role != "steward"]
     names = [*map(client_id, roles), *(client_id("steward", region) for region in regions)]
     return {name: secrets.token_urlsafe(32) for name in names}
 
 
 def write_users(path: Path, clients: Mapping[str, str]) -> None:
-    """The file of users with which the system's database starts (COVENANT_USERS_FILE)."""
+    """Write the file of users that the system's database starts with (COVENANT_USERS_FILE)."""
     users = [_user(name, secret) for name, secret in clients.items()]
     path.write_bytes(msgspec.json.encode(users))
     path.chmod(0o600)
@@ -60,7 +61,7 @@ def _user(name: str, secret: str) -> NewUser:
 
 
 def token(target: Target, role: str, region: str | None) -> str:
-    """A bearer token for a role, signed by the API of the region, else by the first that answers. NoToken."""
+    """A bearer token for a role, from the API of the region; if that does not answer, from any other. NoToken."""
     login = target.clients.get(client_id(role, region))
     if login is None:
         raise NoToken(f"a steward belongs to a region: name one with --region {'|'.join(target.regions)}")

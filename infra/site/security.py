@@ -1,4 +1,4 @@
-"""What protects a system, in the words that stand beside its figures."""
+"""How a system is protected, in words that are shown beside its figures."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from infra.topology.options import Options
 
 
 def in_words(options: Options) -> str:
-    """What is encrypted on the wire and on disk, and what is not, honestly."""
+    """What is encrypted on the wire and on disk, and what is not."""
     parts = ["a password for each user and component, made for the run"]
     if options.tls == "on":
         parts.append(

@@ -1,8 +1,11 @@
-"""One system's place on this machine: its home folder, ports, secrets and identity.
+"""What one system has on this machine (`Site`), and where each of its nodes is reached (`Place`).
 
-A home is a folder under the checkout's `.covenant/`; everything that the system writes lies in it. The site
-is written there, so that any process (a chaos action, `./covenant down`, the clean-up after a crash) can
-take the system up where its starter left it.
+A site is a home folder with ports, secrets and options; it knows nothing of regions. A place is a site together with
+its topology. (The `site` of a node in the topology is neither: it is the region or zone that the node stands in.)
+
+A home is a folder under the checkout's `.covenant/`; everything that the system writes lies in it. The site is written
+there, too, so that any process (a chaos action, `./covenant down`, the clean-up after a crash) can take over the
+system.
 """
 
 from __future__ import annotations
@@ -28,8 +31,11 @@ _SECRETS = (
 
 
 class Site(msgspec.Struct, kw_only=True):
+    """One system's identity, home, ports, secrets and options: the content of its `site.json`."""
+
     run_id: str
     home: str
+    """The path of the home."""
     size: str
     ports: dict[str, int]
     """`<node name>.<port name>` -> port."""
@@ -41,12 +47,12 @@ class Site(msgspec.Struct, kw_only=True):
     unprivileged: Unprivileged
     """How a part that refuses to run as root is started."""
     plant: dict[str, dict[str, str]] = {}
-    """Kind of part -> further environment, with which a planted bug is patched in at its start."""
+    """Kind of part -> environment variables that patch a planted bug into it when it starts."""
     projects: int = 300
     """How many projects its database starts with."""
     options: Options = Options()
     apart: bool = False
-    """Whether the regions are network namespaces with distance between them; else everything is on loopback."""
+    """Whether each region is a network namespace, with distance between them; if not, everything is on loopback."""
 
     @property
     def path(self) -> Path:
@@ -58,29 +64,31 @@ class Site(msgspec.Struct, kw_only=True):
         return self.path / "users.json"
 
     def hidden(self) -> list[str]:
-        """Everything that may stand in no log and no report."""
+        """Every secret; none may appear in a log or a report."""
         return [*self.secrets.values(), *self.clients.values(), self.s3_access_key, self.s3_secret_key]
 
     def port(self, node: Node, name: str) -> int:
+        """A node's port by its name. KeyError."""
         return self.ports[f"{node.name}.{name}"]
 
     def ports_of(self, node: Node) -> list[int]:
+        """All ports of a node."""
         return [port for name, port in self.ports.items() if name.rpartition(".")[0] == node.name]
 
     def folder(self, node: Node) -> Path:
-        """Where a part keeps configuration, data and log."""
+        """The folder in which a node keeps its configuration, data and log."""
         return self.path / node.name
 
     def write(self) -> None:
-        """Write the site, readable by its owner alone: it holds every secret."""
-        place = self.path / "site.json"
-        descriptor = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        """Write the site to its home, readable by its owner alone, since it holds every secret."""
+        path = self.path / "site.json"
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             file.write(msgspec.json.encode(self))
 
 
 def read(home: Path) -> Site:
-    """The site of a home. FileNotFoundError or msgspec.MsgspecError if there is none."""
+    """The site of a home. FileNotFoundError if there is none, msgspec.MsgspecError if it is damaged."""
     return msgspec.json.decode((home / "site.json").read_bytes(), type=Site)
 
 
@@ -97,7 +105,7 @@ def create(
     options: Options,
     apart: bool,
 ) -> Site:
-    """A new site with secrets of its own, written to `home`."""
+    """A new site with new secrets, written to `home`. The arguments are fields of Site."""
     site = Site(
         run_id=run_id,
         home=str(home),
@@ -118,19 +126,22 @@ def create(
 
 
 Reach = Callable[[Node, str], str]
-"""(node, port's name) -> `address:port`, as some programs reach it: `Place.outside` or `Place.endpoint`."""
+"""(node, name of a port) -> `address:port` at which programs reach it: `Place.endpoint` from inside the regions,
+`Place.outside` from this machine."""
 
 
 class Place(msgspec.Struct, frozen=True):
-    """A site and the topology that it was laid out by: what a part needs to know of its surroundings."""
+    """A site with the topology that it was laid out by: all nodes of a system, and where each is reached."""
 
     site: Site
     topology: Topology
 
     def all_nodes(self) -> tuple[Node, ...]:
+        """Every node, standbys too, in the order of the topology's file."""
         return self.topology.nodes(self.site.size, self.site.options.bus)
 
     def nodes(self, kind: str) -> list[Node]:
+        """The nodes of a kind, in the order of the topology's file."""
         return [node for node in self.all_nodes() if node.kind == kind]
 
     def address(self, node: Node) -> str:
@@ -138,15 +149,16 @@ class Place(msgspec.Struct, frozen=True):
         return self.topology.address(node) if self.site.apart else _LOOPBACK
 
     def endpoint(self, node: Node, port: str) -> str:
-        """`address:port` of a node, as the system's parts and clients in a region reach it."""
+        """`address:port` of a node, as other nodes and clients inside a region reach it."""
         return f"{self.address(node)}:{self.site.port(node, port)}"
 
     def outside(self, node: Node, port: str) -> str:
-        """`address:port` of a node, as this machine's programs reach it: as near as from within its region."""
+        """`address:port` of a node, as programs of this machine reach it: without distance, as from inside its
+        region."""
         return f"{_LOOPBACK}:{self.site.port(node, port)}"
 
     def endpoints(self, kind: str, port: str, near: str | None = None) -> list[str]:
-        """Of every node of a kind as parts reach them, the nearest to the region `near` first."""
+        """The `endpoint` of every node of a kind; with `near`, the nearest to that region first."""
         nodes = self.nodes(kind)
         if near:
             nodes = sorted(nodes, key=lambda node: self.topology.distance_ms(near, node.region))

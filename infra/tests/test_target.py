@@ -1,4 +1,4 @@
-"""Where a client finds the system that it is to speak to."""
+"""Where a client finds the target of the system."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which region is active, and what that makes of the bus: on the topology as it is shipped, nothing started."""
+"""Which region is active, and which nodes are the bus: on the shipped topology, without starting anything."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def names(nodes: list[Node]) -> list[str]:
     return [node.name for node in nodes]
 
 
-def test_the_bus_stands_where_the_layout_puts_it_and_where_it_is_looked_for(place: Place, layout: str) -> None:
+def test_the_bus_is_where_the_layout_puts_it_and_clients_find_it(place: Place, layout: str) -> None:
     assert bus_layout.active_region(place) == "iad"
     found = bus_layout.urls(place, "syd")
     assert found[0].endswith(place.endpoint(bus_layout.bus(place)[2 if layout == "stretched" else 0], "client"))
@@ -49,7 +49,7 @@ def test_the_bus_stands_where_the_layout_puts_it_and_where_it_is_looked_for(plac
         assert bus_layout.followers(place) == {}
 
 
-def test_when_ams_is_active_the_parts_of_one_work_there(place: Place, layout: str) -> None:
+def test_when_ams_is_active_the_parts_that_run_once_run_there(place: Place, layout: str) -> None:
     def working() -> set[str]:
         return {node.name for node in place.all_nodes() if bus_layout.works(place, node)}
 
@@ -66,7 +66,7 @@ def test_when_ams_is_active_the_parts_of_one_work_there(place: Place, layout: st
 
 
 @pytest.mark.parametrize("layout", ["regional"], indirect=True)
-def test_who_is_let_in_and_what_is_followed_turns_with_the_active_region(place: Place) -> None:
+def test_users_and_what_is_followed_change_with_the_active_region(place: Place) -> None:
     iad, ams = bus_layout.of_region(place, "iad")[0], bus_layout.of_region(place, "ams")[0]
     admin = leafs.login(place.site, bus_users.STREAMS_ADMIN, bus_users.users()[bus_users.STREAMS_ADMIN])
     plain = {"jetstream": {}, "authorization": {"users": [admin]}}

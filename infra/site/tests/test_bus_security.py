@@ -1,4 +1,4 @@
-"""The bus as it is configured, on real nodes: who gets in, what each user may do, what lies on its disks."""
+"""The bus's security on real nodes: which clients get in, what each user may do, what lies on its disks."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_a_user_may_not_do_what_is_another_s(system: System, user: str) -> None:
 
 @pytest.mark.parametrize("user", ["analytics", "mobile-sync-ams"])
 def test_a_consumer_may_do_its_work(system: System, user: str) -> None:
-    """Its durable, its gaps, its dead letters: each refusal would be a time-out."""
+    """It uses its durable, its gap reader and its dead letters; a refusal would show as a timeout."""
 
     async def work(client: Client) -> None:
         js = client.jetstream(timeout=3)

@@ -1,4 +1,4 @@
-"""What a system's certificates vouch for, who can read their keys, and that renewed ones take their place."""
+"""Which names a system's certificates cover, that keys are private, and that renewed ones take their place."""
 
 from __future__ import annotations
 
@@ -75,13 +75,13 @@ def test_a_node_is_known_by_its_addresses_and_names(place: Place, name: str) -> 
 
 
 @pytest.mark.parametrize("name", ["10.2.0.1", "ams.localhost", "nats-iad-b"])
-def test_a_node_is_nobody_else(place: Place, name: str) -> None:
+def test_a_certificate_covers_no_other_node(place: Place, name: str) -> None:
     server = _server(certificates.of(place.site, _node(place, "nats-iad-a")))
     with pytest.raises(ssl.SSLCertVerificationError):
         _shake(server, certificates.context(place.site), name)
 
 
-def test_another_systems_node_is_not_believed(place: Place, tmp_path: Path) -> None:
+def test_another_systems_node_is_not_trusted(place: Place, tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     other = Place(site.create(
         tmp_path / "other", run_id="other", size="core", ports={}, unprivileged=Unprivileged(), clients={}, plant={},

@@ -13,4 +13,4 @@ from infra.parts.valkey import Valkey
 
 _ALL: tuple[type[Part], ...] = (Etcd, Postgres, Nats, Mirror, Gateway, Valkey, S3, Archiver, *COVENANT)
 PARTS = {part.kind: part for part in _ALL}
-"""Kind of node in the topology -> what runs there."""
+"""Kind of node in the topology -> the part that runs there."""

@@ -1,4 +1,4 @@
-"""The archiver as a part: it follows the primary and puts WAL and base backups into S3 (`infra.backup`)."""
+"""The archiver, which puts the primary's WAL and base backups into S3 (`infra.backup`), as a part."""
 
 from __future__ import annotations
 

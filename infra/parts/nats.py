@@ -1,8 +1,8 @@
 """NATS JetStream: three nodes, file storage, every acknowledged message fsynced before it is acknowledged.
 
-`sync_interval: always` is the default because without it a power loss takes acknowledged messages (Jepsen's
-finding on NATS 2.12.1). A node answers healthy on every /healthz variant with two of three nodes dead, so
-ready means that a client gets through and JetStream has a meta leader; streams are judged by publishes.
+`sync_interval: always` is the default because without it a power loss takes acknowledged messages (Jepsen's finding on
+NATS 2.12.1). Every variant of /healthz says healthy with two of three nodes dead. So a node is ready when its
+monitoring answers and JetStream has a meta leader, and streams are judged by publishes.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ MAX_PAYLOAD_BYTES = 8 * 1024 * 1024
 _STORE_MAX_BYTES = 4 * 1024**3
 
 CROWD_MAX = 65_536
-"""Connections of clients that are no component, over the whole bus: the seed's 65k a region."""
+"""The most connections of clients that are no component, over the whole bus: the seed's 65k a region."""
 _COMPONENTS_MAX = 1_024
-"""What a node has besides for the components, however large the crowd."""
+"""The connections of a node that are left for components, however many others there are."""
 _HANDSHAKE_WITHIN_S = 5
 _HELLO_WITHIN = "300ms"
-"""How long a node waits for a client to begin with TLS, before it asks for it in the clear."""
+"""How long a node waits for a client to begin with TLS, before it sends its plain INFO."""
 _STORE_KEY = "JS_KEY"
 
 
@@ -44,12 +44,12 @@ class Nats(Part):
         self._config.chmod(0o600)
 
     def before_start(self) -> None:
-        """What it serves and follows depends on which region is active."""
+        """Write the configuration again: it depends on which region is active now."""
         leafs.forget_stale(self.place, self.node)
         self.prepare()
 
     def environment(self) -> dict[str, str]:
-        # Quoted, since the server reads the value as if it stood in its configuration.
+        # Quoted, since the server parses the value as a part of its configuration.
         return {_STORE_KEY: json.dumps(self.site.secrets["nats_store"])} if self._encrypted else {}
 
     def command(self) -> list[str]:
@@ -72,8 +72,8 @@ class Nats(Part):
         return self.site.options.encryption == "on"
 
     def _configuration(self) -> str:
-        # The server reads JSON, which quotes whatever a password holds; only what comes from its environment is not
-        # quoted.
+        # The server reads JSON, which quotes any character of a password. Only a reference to its environment must not
+        # be quoted.
         text = json.dumps(self._joined(self._settings()), indent=1)
         return text.replace(f'"${_STORE_KEY}"', f"${_STORE_KEY}")
 
@@ -85,10 +85,10 @@ class Nats(Part):
             "https" if tls else "http": self.place.endpoint(self.node, "monitor"),
             "max_payload": MAX_PAYLOAD_BYTES,
             "max_pending": 64 * 1024 * 1024,
-            # Of the whole node, so that two may be lost. A server limits an account's connections, a single user's
-            # only with an operator's signed tokens.
+            # Each node may hold all of them, so that two nodes may be lost. NATS limits the connections of an account;
+            # those of a single user only with an operator's signed tokens.
             "max_connections": CROWD_MAX + _COMPONENTS_MAX,
-            # Told to go (`-sl ldm`), a node hands its leaderships on first, then its clients little by little.
+            # In lame duck mode (`-sl ldm`) a node first hands over its leaderships, then disconnects its clients.
             "lame_duck_grace_period": "2s",
             "lame_duck_duration": "30s",
             **({"tls": {**tls, "handshake_first": _HELLO_WITHIN}} if tls else {}),
@@ -105,7 +105,7 @@ class Nats(Part):
         }
 
     def _peers(self) -> dict[str, Any]:
-        """How it is joined to others of its kind."""
+        """The settings that connect it to other nodes of its kind."""
         secret, tls = self.site.secrets[bus_users.secret_name(bus_users.CLUSTER)], self._tls()
         routes = [
             f"nats://{bus_users.CLUSTER}:{secret}@{self.place.endpoint(other, 'cluster')}"
@@ -118,7 +118,7 @@ class Nats(Part):
                 "listen": self.place.endpoint(self.node, "cluster"),
                 "authorization": {"user": bus_users.CLUSTER, "password": secret},
                 "routes": routes,
-                # Clients know the addresses that they can reach; those outside the regions could not use these.
+                # Clients know the addresses that they can reach; clients outside the regions could not use these.
                 "no_advertise": True,
                 **({"tls": tls} if tls else {}),
             }
@@ -128,8 +128,8 @@ class Nats(Part):
         return self._in_accounts(leafs.joined(self.place, self.node, settings, self._tls()))
 
     def _in_accounts(self, settings: dict[str, Any]) -> dict[str, Any]:
-        """The components in one account, which alone has streams; clients that are none in another, whose limit keeps
-        them from taking all connections. They are told nothing and may say nothing."""
+        """Puts the components into one account, the only one with streams, and all other clients into a second one. Its
+        limit keeps those from taking all connections, and its user may neither publish nor subscribe for others."""
         rest = {key: value for key, value in settings.items() if key != "authorization"}
         accounts: dict[str, Any] = {
             bus_users.ACCOUNT: {"jetstream": "enabled", "users": settings["authorization"]["users"]}
@@ -140,7 +140,7 @@ class Nats(Part):
         return {**rest, "accounts": accounts}
 
     def _tls(self) -> dict[str, Any] | None:
-        """What a listener needs: TLS 1.3, and a certificate of this system from whoever comes."""
+        """The settings of a listener: TLS 1.3, and clients must have a certificate of this system; None without TLS."""
         if self.site.options.tls == "off":
             return None
         mine = certificates.of(self.site, self.node)
@@ -155,7 +155,7 @@ class Nats(Part):
 
 
 def monitor(place: Place, node: Node, path: str) -> dict[str, Any] | None:
-    """A page of a node's monitoring as data; None when it does not answer."""
+    """A page of a node's monitoring, decoded from JSON; None if the node does not answer."""
     status, body = _page(place, node, path)
     return dict(json.loads(body)) if status == 200 else None
 
@@ -168,26 +168,26 @@ def _page(place: Place, node: Node, path: str) -> tuple[int, bytes]:
 
 
 def streams(place: Place, node: Node, asked: str = "") -> Iterator[dict[str, Any]]:
-    """What a node's monitoring tells of its streams: `name`, `state`, and what else is `asked` for (`&config=true`).
-    Nothing if it does not answer."""
+    """A node's streams as its monitoring shows them: `name`, `state`, and what `asked` adds (`&config=true`). Empty if
+    the node does not answer."""
     page = monitor(place, node, f"/jsz?streams=true{asked}") or {}
     for account in page.get("account_details", []):
         yield from account.get("stream_detail", [])
 
 
 def last_sequence(place: Place, node: Node, stream: str) -> int:
-    """The last message of a stream that a node of the bus or of a mirror holds itself; 0 if it does not tell."""
+    """The sequence of the last message of a stream that a node itself holds; 0 if it holds none or does not answer."""
     states = (held["state"] for held in streams(place, node) if held["name"] == stream)
     return int(next(states, {"last_seq": 0})["last_seq"])
 
 
 def stream_states(place: Place) -> dict[str, dict[str, Any]]:
-    """Every stream's cluster state as its leader tells it (a follower's own view is wrong): name -> `leader`,
-    `replicas` [{name, current, lag, active, offline}]. A stream without a leader is not in it."""
+    """Stream -> its cluster's state as the leader reports it (a follower's view is wrong): `leader`, and `replicas`
+    [{name, current, lag, active, offline}]. A stream without a leader is left out."""
     found: dict[str, dict[str, Any]] = {}
     for node in bus_layout.bus(place):
         for stream in streams(place, node, "&stream-leader-only=true"):
-            # A single server is no cluster, and leads what it has.
+            # A single server is no cluster, and leads all its streams.
             state = stream.get("cluster", {"leader": node.name})
             if state.get("leader"):
                 found[stream["name"]] = state
@@ -195,7 +195,7 @@ def stream_states(place: Place) -> dict[str, dict[str, Any]]:
 
 
 def missing_redundancy(place: Place) -> str | None:
-    """What the streams lack of full redundancy, in words."""
+    """What the streams lack for full redundancy, in words; None if nothing."""
     expected = len(bus_layout.bus(place)) - 1
     states = stream_states(place)
     for stream in wire.STREAMS:

@@ -1,9 +1,9 @@
-"""SeaweedFS as the S3 store. It needs up to 27 s to end on SIGTERM and leaves sockets in /tmp, so it is ended
-with SIGKILL and cleaned up after: what it holds goes with the system's home anyway.
+"""SeaweedFS as the S3 store. It takes up to 27 s to end on SIGTERM and leaves sockets in /tmp, so it is killed and its
+sockets are removed; its data is deleted with the system's home anyway.
 
-It speaks TLS 1.3 and nothing else at its S3 port; the ports of its own parts are plain, and only it uses them.
+Its S3 port speaks TLS 1.3 alone. Its other ports are plain, and only it uses them.
 
-Each user has what it needs: the exporter the bucket of exports, the archiver that of backups, where every object is
+Each user may use one bucket: the exporter that of exports, the archiver that of backups. In the latter every object is
 locked for a day, so that not even its writer can remove a version. The administrator makes the buckets.
 """
 
@@ -39,7 +39,7 @@ class S3(Part):
         self._data.mkdir()
         self._users.touch(mode=0o600)
         self._users.write_text(json.dumps({"identities": self._identities()}))
-        # Read from the folder that it is started in.
+        # The program reads this file from its working directory.
         (self.folder / "security.toml").write_text(_TLS)
 
     def command(self) -> list[str]:
@@ -61,7 +61,8 @@ class S3(Part):
         return self._no_handshake() or self._no_put()
 
     def _no_handshake(self) -> str | None:
-        """boto3's own sockets would stay open where the store is not there yet (`certificates`)."""
+        """Why there is no TLS handshake; None if there is. It is tried first, since boto3 would leave sockets open
+        while the store is starting (see `certificates`)."""
         if self.site.options.tls == "off":
             return None
         host, _, port = self.place.outside(self.node, "s3").partition(":")
@@ -75,7 +76,8 @@ class S3(Part):
             return f"TLS at its S3 port ({error})"
 
     def _no_put(self) -> str | None:
-        # Half of every command's start would go into importing these, and few start an S3.
+        """Why a put fails, in words; None if it succeeds. Makes the bucket for backups."""
+        # Imported here: these imports would be half of every command's start, and few commands start an S3.
         import boto3
         from botocore.client import Config
         from botocore.exceptions import BotoCoreError, ClientError
@@ -132,12 +134,12 @@ def scheme(place: Place) -> str:
 
 
 def authority(place: Place) -> str | None:
-    """The file of who vouches for the store; None without TLS."""
+    """The file of the authority that signed the store's certificate; None without TLS."""
     return None if place.site.options.tls == "off" else str(certificates.client(place.site).ca)
 
 
 def backup_access(place: Place, *, outside: bool) -> backup.Access:
-    """As the archiver, from within the regions or from this machine."""
+    """The archiver's access to the backups: from this machine if `outside`, else from inside a region."""
     node = place.nodes(S3.kind)[0]
     end = place.outside(node, "s3") if outside else place.endpoint(node, "s3")
     return backup.Access(

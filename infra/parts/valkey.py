@@ -1,5 +1,5 @@
-"""Valkey: a region's cache. It keeps nothing on disk; a restart is an empty cache. This build has no TLS, so
-it listens on loopback with a password, and the security row says so."""
+"""Valkey, a region's cache. It keeps nothing on disk, so it is empty after a restart. This build has no TLS: it listens
+within its region, with a password, and the security row says so."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import redis
 
 from infra.parts.base import Part, binary
 
-# The feed holds up to 16 times 10,000 events, beside the traces of three consumers.
+# Enough for the feed's 16 x 10,000 events, and for what three consumers keep.
 _MAX_MEMORY = "256mb"
 
 
@@ -29,7 +29,7 @@ class Valkey(Part):
             "appendonly no\n"
             f"maxmemory {_MAX_MEMORY}\n"
             "maxmemory-policy noeviction\n"
-            # A title of its own would be written over its environment, by which it is known to be ours.
+            # A process title would overwrite its environment, by which it is recognised as ours.
             "set-proc-title no\n"
         )
         config.chmod(0o600)

@@ -1,4 +1,4 @@
-"""An event loop for a test that gives up connections in the middle of a TLS handshake."""
+"""An event loop for tests that abandon connections in the middle of a TLS handshake."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ T = TypeVar("T")
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
-    """As `asyncio.run`. What was given up would close later than the loop lives, and is left to the collector, which
-    would warn of it in whatever test runs then: it is collected here."""
+    """Like `asyncio.run`. An abandoned connection outlives the loop, and the garbage collector would warn of it during
+    some later test; it is collected here, without the warning."""
     try:
         return asyncio.run(work)
     finally:

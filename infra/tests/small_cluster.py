@@ -1,4 +1,4 @@
-"""A few parts of a system as real servers on loopback, for tests of what speaks to them."""
+"""A few parts of a system as real servers on loopback, for tests of their clients."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 
 from infra.fabric.process.system import System
 from infra.machine import drop_privileges, ports
+from infra.machine.waiting import until
 from infra.parts import PARTS, postgres
 from infra.site import certificates, site
 from infra.topology import model as topology
@@ -21,8 +22,8 @@ _READY_WITHIN_S = 90.0
 
 @contextmanager
 def running(home: Path, names: list[str], options: Options) -> Iterator[System]:
-    """Parts by name, `postgres-iad-a`, started in this order: each PostgreSQL member follows the first one, whose
-    database has its roles already."""
+    """A system of the parts in `names` (`postgres-iad-a`), started in this order. The first member of PostgreSQL is the
+    primary and has its roles before the others start."""
     system = lay_out(home, names, options)
     try:
         deadline = time.monotonic() + _READY_WITHIN_S
@@ -36,22 +37,21 @@ def running(home: Path, names: list[str], options: Options) -> Iterator[System]:
             if part.kind == "etcd" or part.node == first:
                 system.wait_ready([part], deadline)
             if part.node == first:
-                while postgres.primary(system.place) is None:
-                    assert time.monotonic() < deadline, "no primary"
-                    time.sleep(0.1)
+                assert until(lambda: postgres.primary(system.place), deadline - time.monotonic()), "no primary"
                 postgres.create_roles(system.place)
         system.wait_ready(system.parts.values(), deadline)
         if system.place.nodes("postgres"):
-            while missing := postgres.missing_redundancy(system.place):
-                assert time.monotonic() < deadline, missing
-                time.sleep(0.1)
+            redundant = until(
+                lambda: postgres.missing_redundancy(system.place) is None or None, deadline - time.monotonic()
+            )
+            assert redundant, postgres.missing_redundancy(system.place)
         yield system
     finally:
         system.stop()
 
 
 def lay_out(home: Path, names: list[str], options: Options) -> System:
-    """The same, nothing started."""
+    """The same system, with nothing started."""
     shipped = topology.load()
     nodes = tuple(_node(name) for name in names)
     where = dataclasses.replace(shipped, sizes={**shipped.sizes, ("tiny", options.bus): nodes})

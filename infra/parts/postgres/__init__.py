@@ -1,7 +1,7 @@
 """PostgreSQL under Patroni: a primary, and members in other zones and regions that follow it.
 
-`configuration` says how a member is set up (durability, timings), `part` how it is started and ended, `cluster`
-asks Patroni and has it promote a member, `access` is how this machine's programs connect.
+`configuration` has a member's settings (durability, timings), `part` starts and stops it, `cluster` asks Patroni for
+its state and has it promote a member, `access` is how this machine's programs connect.
 """
 
 from infra.parts.postgres.access import DATABASE, admit_load, checkpoint_all, create_roles, dsn

@@ -1,4 +1,4 @@
-"""How this machine's programs connect to the members, and what a new cluster is given: roles, a checkpoint."""
+"""How this machine's programs connect to the members, and how a new cluster gets its roles and a checkpoint."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def dsn(
     place: Place, role: str, secret: str, *, node: Node | None = None, port: int | None = None,
     database: str = DATABASE, reach: Reach | None = None,
 ) -> str:  # fmt: skip
-    """A libpq URL for this machine's programs, unless `reach` says otherwise: of one member, of a server on a port of
-    this machine, or of all members, where it finds the primary."""
+    """A libpq URL: of the member `node`, of a server on this machine's port `port`, or of all members, among which it
+    finds the primary. `reach` is how members are reached, by default from this machine."""
     found = reach or place.outside
     options = {"connect_timeout": str(_CONNECT_WITHIN_S)}
     if port is not None:
@@ -36,9 +36,9 @@ def dsn(
 
 
 def create_roles(place: Place) -> None:
-    """The database and its roles, as superuser on the primary: the owner migrates, the application changes
-    rows, the observer reads everything and changes nothing, the archiver copies. Grants are the migrations' affair,
-    but for those of the load (`admit_load`)."""
+    """Make the database and its roles on the primary: the owner migrates, the application changes rows, the observer
+    reads everything and changes nothing, the archiver copies. The migrations grant rights to all of them but the load
+    (`admit_load`). psycopg.Error."""
     secret = place.site.secrets
     with psycopg.connect(dsn(place, "postgres", secret["postgres"], database="postgres"), autocommit=True) as link:
         for role in ("owner", "app", "observer", "load"):
@@ -53,16 +53,16 @@ def create_roles(place: Place) -> None:
 
 
 def admit_load(place: Place) -> None:
-    """Let the load generator append events to the outbox, which is all that it may: more of them than come in through
-    the API. Once the tables are there."""
+    """Let the load generator append events to the outbox, and nothing else, to make more events than the API admits.
+    The tables have to exist. psycopg.Error."""
     columns = "aggregate, aggregate_id, partition, region, type, before, after"
     with psycopg.connect(dsn(place, "covenant_owner", place.site.secrets["owner"]), autocommit=True) as link:
         link.execute(f"GRANT INSERT ({columns}) ON outbox TO covenant_load")
 
 
 def checkpoint_all(place: Place) -> None:
-    """A checkpoint on every member: without one, a kill within seconds of a parallel bootstrap can leave the
-    old primary asking for a removed WAL segment for ever."""
+    """Make a checkpoint on every member. Without it, a primary that is killed within seconds of a parallel bootstrap
+    can ask for a removed WAL segment for ever. psycopg.Error."""
     for node in place.nodes(KIND):
         url = dsn(place, "postgres", place.site.secrets["postgres"], node=node, database="postgres")
         with psycopg.connect(url, autocommit=True) as link:

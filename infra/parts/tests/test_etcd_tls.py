@@ -1,4 +1,4 @@
-"""etcd as it is configured: nobody gets in without a certificate of this system."""
+"""etcd with its real configuration: no client gets in without a certificate of this system."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _listener(system: System, port: str) -> Listener:
 
 
 @pytest.mark.parametrize("port", ["client", "peer"])
-def test_who_belongs_to_the_system_gets_in(system: System, port: str) -> None:
+def test_a_client_of_the_system_gets_in(system: System, port: str) -> None:
     context = etcd.context(system.place)
     assert context is not None
     assert wires.handshake(_listener(system, port), context) == etcd.least_tls().name.replace("_", ".")

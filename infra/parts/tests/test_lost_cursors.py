@@ -1,5 +1,5 @@
-"""A consumer whose durable lives in one node's memory, on a bus of three nodes with its own rights: it goes on when
-that node is lost, each event once."""
+"""A consumer's durable lives in the memory of one of the bus's three nodes. If that node is lost, the consumer goes on
+with its own permissions, and applies each event once."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from system.process import Surroundings
 from system.settings import Settings
 from system.wire import ProjectEvent
 
-# A frozen node is noticed by everybody's patience, one after the other.
+# A frozen node is noticed only by timeouts, one after the other.
 pytestmark = pytest.mark.timeout(180)
 
 STREAM = wire.PROJECTS_STREAM
@@ -102,7 +102,7 @@ def test_the_node_that_holds_the_durable_is_lost_and_each_event_takes_effect_onc
 def test_a_node_that_is_restarted_has_forgotten_the_durable_s_place(
     system: System, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is applied comes again, or is looked past where it is much."""
+    """Events that are applied come again; if they are many, the consumer skips them."""
     monkeypatch.setattr("system.events.cursors._FAR_BEHIND", 20)
 
     async def work(relay: Client, consumer: Client, memory: Memory) -> None:
@@ -123,7 +123,7 @@ def test_a_node_that_is_restarted_has_forgotten_the_durable_s_place(
 
 
 def test_a_durable_begins_where_the_positions_end(system: System) -> None:
-    """One that is new, and one of another kind that an older version left."""
+    """This holds for a new durable, and for one of another kind that an older version left."""
 
     async def work(relay: Client, consumer: Client, memory: Memory) -> None:
         await publish_some(relay, 1, 30)
@@ -140,12 +140,12 @@ def test_a_durable_begins_where_the_positions_end(system: System) -> None:
 
 
 def test_a_stream_that_was_wiped_is_read_from_where_it_brings_anything_new(system: System) -> None:
-    """Its sequences begin again; what the relay publishes once more is known already."""
+    """Its sequences begin again; the consumer recognises events that the relay publishes again."""
 
     async def work(relay: Client, consumer: Client, memory: Memory) -> None:
         await publish_some(relay, 1, 30)
         await eventually(lambda: _is(len(memory.applied), 30))
-        await anew(system)
+        await wipe_the_bus(system)
         await publish_some(relay, 21, 20)
         await eventually(lambda: _is(len(memory.applied), 40))
         assert memory.applied == list(range(1, 41))
@@ -153,8 +153,8 @@ def test_a_stream_that_was_wiped_is_read_from_where_it_brings_anything_new(syste
     consume(system, work)
 
 
-async def anew(system: System) -> None:
-    """As after every node's store was lost. No user of the system may delete a stream, so each node starts empty."""
+async def wipe_the_bus(system: System) -> None:
+    """Restart every node with an empty store, since no user of the system may delete a stream."""
     names = [name for name in system.parts if name.startswith("nats-")]
     for name in names:
         system.kill(name)
@@ -182,7 +182,8 @@ def _positions(applied: int) -> Callable[[], Awaitable[Mapping[str, int]]]:
 
 
 def consume(system: System, work: Callable[[Client, Client, Memory], Awaitable[None]]) -> None:
-    """Run `work` with the relay's client, the consumer's, and what it has applied, beside the consumer."""
+    """Run a consumer, and beside it `work` with the relay's client, the consumer's client, and the consumer's
+    memory."""
 
     async def run() -> None:
         admin, relay, client = [await connected(system, user) for user in (bus_users.STREAMS_ADMIN, "relay", NAME)]
@@ -207,7 +208,7 @@ async def connected(system: System, user: str) -> Client:
 
 
 def settings_for(system: System, user: str) -> Settings:
-    """No database: it is not needed while stream and durable can be had."""
+    """Settings without a database, which is not needed while stream and durable exist."""
     target = system.target()
     assert target.tls is not None
     login = Login(user=user, password=system.site.secrets[bus_users.secret_name(user)])
@@ -228,7 +229,7 @@ def event(position: int) -> EncodedEvent:
 
 
 async def publish_some(client: Client, first: int, count: int) -> None:
-    """A message each, each until it is stored."""
+    """Publish events one by one, each again until it is stored."""
     for position in range(first, first + count):
         async with asyncio.timeout(DEADLINE_S):
             while (await publish(client.jetstream(timeout=2), [event(position)], 5)).failure is not None:
@@ -236,7 +237,7 @@ async def publish_some(client: Client, first: int, count: int) -> None:
 
 
 async def holder(client: Client) -> str:
-    """The node that has the durable."""
+    """The node that holds the durable."""
     async with asyncio.timeout(DEADLINE_S):
         while True:
             try:

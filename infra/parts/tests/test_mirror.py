@@ -1,5 +1,5 @@
-"""A region's mirror of the bus, on real servers with their real users and certificates: it follows, it lets nobody in,
-it becomes the bus when iad is lost, and iad follows it when it comes back. And a pair of gateways."""
+"""A region's mirror of the bus, on real servers with their real users and certificates: it follows and admits no
+client. It becomes the bus when iad is lost, and iad follows it when it comes back. Also a pair of gateways."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from nats.errors import Error, NoServersError
 
 from checks.security import stores
 from infra.fabric.process.system import System
+from infra.machine.waiting import until
 from infra.operations import promotion
 from infra.parts import gateway, mirror, nats
 from infra.site import bus_layout, bus_users, certificates
@@ -59,7 +60,7 @@ def as_user(
                 user=user, password=system.site.secrets[bus_users.secret_name(user)],
                 inbox_prefix=wire.inbox_prefix(user), tls=certificates.context(system.site) if on else None,
                 tls_handshake_first=on, connect_timeout=2, max_reconnect_attempts=attempts, reconnect_time_wait=0.1,
-                error_cb=unheard,
+                error_cb=ignore,
             )  # fmt: skip
             try:
                 return await work(client)
@@ -69,12 +70,12 @@ def as_user(
     return loops.run(run())
 
 
-async def unheard(error: Exception) -> None:
-    """What it is about shows in the call that fails."""
+async def ignore(error: Exception) -> None:
+    """An error that matters shows in the call that fails."""
 
 
 async def until_done(work: Callable[[], Awaitable[Any]]) -> None:
-    """A cluster that has just started has no leader for some seconds yet."""
+    """Repeat `work` until it succeeds: a cluster that has just started has no leader for some seconds."""
     async with asyncio.timeout(DEADLINE_S):
         while True:
             try:
@@ -108,7 +109,7 @@ def make_mirrors(system: System, region: str, replicas: int) -> None:
 
 
 def make_bus(system: System, count: int) -> int:
-    """Promote every stream; where a consumer begins that lacks the last event."""
+    """Promote every stream; the sequence at which a consumer begins that lacks the last event."""
 
     async def work(client: Client) -> int:
         js = client.jetstream(timeout=2)
@@ -124,7 +125,7 @@ def make_bus(system: System, count: int) -> int:
 
 
 def publish_one(system: System, position: int) -> bool:
-    """As the relay does; whether it was stored."""
+    """Publish an event as the relay does; whether it was stored."""
 
     async def work(client: Client) -> bool:
         return (await publish(client.jetstream(timeout=2), [event(position)], 5)).failure is None
@@ -133,11 +134,12 @@ def publish_one(system: System, position: int) -> bool:
 
 
 def follows(system: System, count: int, region: str) -> None:
-    """Wait until a region's mirror holds so many messages and lacks nothing."""
-    deadline = time.monotonic() + DEADLINE_S
-    while (missing := mirror.missing(system.place)) or held(system, region) != count:
-        assert time.monotonic() < deadline, (missing, held(system, region))
-        time.sleep(0.1)
+    """Wait until a region's mirror holds so many messages and lacks none."""
+
+    def whole() -> bool:
+        return not mirror.missing(system.place) and held(system, region) == count
+
+    assert until(lambda: whole() or None, DEADLINE_S), (mirror.missing(system.place), held(system, region))
     assert mirror.lags(system.place)[region][STREAM.name] == 0
 
 
@@ -148,7 +150,7 @@ def held(system: System, region: str) -> int:
     return as_user(system, bus_users.STREAMS_ADMIN, bus_layout.of_region(system.place, region), work)
 
 
-def nobody_gets_in(system: System, nodes: list[Node]) -> None:
+def admit_no_client(system: System, nodes: list[Node]) -> None:
     async def nothing(client: Client) -> None: ...
 
     for user in ("relay", "api", "analytics", bus_users.OBSERVER):
@@ -162,7 +164,7 @@ def test_the_mirror_becomes_the_bus_and_iad_follows_it_and_takes_over_again(syst
     make_mirrors(system, "ams", 1)
     assert all(publish_one(system, position) for position in range(1, 11))
     follows(system, 10, "ams")
-    nobody_gets_in(system, bus_layout.of_region(place, "ams"))
+    admit_no_client(system, bus_layout.of_region(place, "ams"))
 
     for name in IAD:
         system.kill(name)
@@ -172,11 +174,11 @@ def test_the_mirror_becomes_the_bus_and_iad_follows_it_and_takes_over_again(syst
     assert publish_one(system, 11)
     assert nats.missing_redundancy(place) is None
 
-    # It comes back with events of its own that nobody else has: they are worth nothing.
+    # iad comes back with events that no other region has; they are discarded.
     for name in IAD:
         system.start_part(name)
     system.wait_ready([system.parts[name] for name in IAD], time.monotonic() + DEADLINE_S)
-    nobody_gets_in(system, bus_layout.of_region(place, "iad"))
+    admit_no_client(system, bus_layout.of_region(place, "iad"))
     make_mirrors(system, "iad", 3)
     follows(system, 11, "iad")
 

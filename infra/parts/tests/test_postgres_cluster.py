@@ -1,4 +1,4 @@
-"""What a commit waits for, and who is promoted: as configuration, and on small real clusters."""
+"""What a commit waits for, and which member is promoted: as configuration, and on small real clusters."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_any_one_member_may_confirm_across_regions(tmp_path: Path) -> None:
     assert members["postgres-syd"]["bootstrap"]["dcs"]["synchronous_node_count"] == 1
 
 
-def test_without_a_synchronous_standby_nobody_is_waited_for(tmp_path: Path) -> None:
+def test_without_a_synchronous_standby_a_commit_waits_for_no_member(tmp_path: Path) -> None:
     members = configurations(tmp_path / "home", Options(durability="async"))
     assert all(member["bootstrap"]["dcs"]["synchronous_mode"] is False for member in members.values())
 
@@ -55,7 +55,7 @@ def test_patroni_s_rule_of_its_timings_holds(durability: Any) -> None:
 
 
 @pytest.mark.timeout(240)
-def test_a_lost_region_s_primary_is_followed_only_on_request(tmp_path: Path) -> None:
+def test_after_the_loss_of_a_region_a_member_is_promoted_only_on_request(tmp_path: Path) -> None:
     names = ["etcd-ams", "postgres-iad-a", "postgres-iad-b", "postgres-ams"]
     with running(tmp_path / "standby", names, Options()) as system:
         place = system.place
@@ -75,7 +75,7 @@ def test_a_lost_region_s_primary_is_followed_only_on_request(tmp_path: Path) -> 
 
 
 @pytest.mark.timeout(240)
-def test_any_member_is_waited_for_and_a_member_that_cannot_lead_is_told(tmp_path: Path) -> None:
+def test_a_commit_waits_for_any_member_and_a_dead_member_is_not_promoted(tmp_path: Path) -> None:
     names = ["etcd-iad", "postgres-iad-a", "postgres-ams", "postgres-syd"]
     with running(tmp_path / "any", names, Options(durability="any-1", tls="off")) as system:
         place = system.place

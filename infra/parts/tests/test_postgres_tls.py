@@ -1,4 +1,4 @@
-"""A real cluster of two with TLS: whoever comes in plain text, with an old version or the wrong trust is refused."""
+"""A real cluster of two with TLS: plain text, old versions and certificates of another authority are refused."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def observer(cluster: System, **changed: str) -> psycopg.Connection[tuple[object
     return psycopg.connect(url, autocommit=True, **changed)  # type: ignore[arg-type]
 
 
-def test_the_harness_and_the_replicas_come_by_tls_13(cluster: System) -> None:
+def test_the_harness_and_the_replicas_connect_by_tls_13(cluster: System) -> None:
     superuser = postgres.dsn(cluster.place, "postgres", cluster.site.secrets["postgres"])
     with observer(cluster), psycopg.connect(superuser) as link:
         found = link.execute(
@@ -87,7 +87,7 @@ def test_a_client_refuses_a_server_of_another_authority(
         loops.run(connect_primary(elsewhere, "test"))
 
 
-def test_the_system_comes_by_tls_13_and_not_without(cluster: System, process_settings: Settings) -> None:
+def test_the_system_connects_by_tls_13_and_not_without(cluster: System, process_settings: Settings) -> None:
     query = "select version from pg_stat_ssl where pid = pg_backend_pid()"
 
     async def ask(using: Settings) -> object:
@@ -123,6 +123,6 @@ def test_patroni_takes_tls_13_with_a_certificate_and_nothing_else(cluster: Syste
     old.maximum_version = ssl.TLSVersion.TLSv1_2
     with pytest.raises(urllib.error.URLError, match="handshake"):
         ask("https", old)
-    nobody = ssl.create_default_context(cafile=ca)
+    anonymous = ssl.create_default_context(cafile=ca)
     with pytest.raises(OSError, match=r"certificate required|EOF|reset"):
-        ask("https", nobody)
+        ask("https", anonymous)

@@ -1,14 +1,14 @@
-"""What is done when the active region is lost, and when it comes back.
+"""What an operator does when the active region is lost, and when it comes back.
 
-`take_over` makes another region the active one: PostgreSQL's primary is promoted there, the mirror that the region
-keeps becomes the bus, and the parts of which there is one each (the relay, analytics, the audit trail, notifications)
-are started there. It fences first: what is left of these parts in the old region is killed. A relay that could not be
-reached stands by on its own, as soon as it sees the database (`system.events.promote`).
+`take_over` makes another region active: it promotes PostgreSQL's primary there, makes the region's mirror the bus, and
+starts the parts there that run once (the relay, analytics, the audit trail, notifications). It fences first: it kills
+what is left of these parts in the old region. An old relay that it could not reach stops by itself as soon as it sees
+the database (`system.events.promote`).
 
-`bring_back` lets a lost region follow: its bus is stale, so it is wiped and mirrors the new one; its cache may hold
-effects of writes that the database lost, and starts empty. Nothing publishes into the stale bus and nobody is served
-by it meanwhile. That the region is the active one again takes another `take_over`, at a time of the operator's
-choosing; both regions are whole then, and nothing is lost by it.
+`bring_back` lets a lost region follow the active one. Its bus is stale, so it is wiped and mirrors the new one. Its
+cache may hold effects of writes that the database lost, so it starts empty. Meanwhile nothing is published to the stale
+bus, and no client is served by it. To make the region active again takes another `take_over`, when the operator chooses
+to; both regions are whole then, and nothing is lost.
 
 `./covenant region take-over|bring-back REGION` is the operator's command.
 """
@@ -32,12 +32,11 @@ _RETURNED_WITHIN_S = 120.0
 
 
 class NotTakenOver(Exception):
-    """A region cannot take over, or did not get that far; says why, and what to do."""
+    """A region cannot take over, or has not done so completely; says why, and what to do."""
 
 
 def take_over(system: Fabric, region: str) -> None:
-    """Make a region the active one. Returns once it works: writes, events, consumers. Twice does no harm.
-    NotTakenOver."""
+    """Make a region active. Returns once writes, events and consumers work there. It may be repeated. NotTakenOver."""
     place = system.place
     before = bus_layout.active_region(place)
     _check(system, region, before)
@@ -63,8 +62,8 @@ def take_over(system: Fabric, region: str) -> None:
 
 
 def bring_back(system: Fabric, region: str) -> None:
-    """Start everything in a region that was lost, its bus as a mirror of the one that is active now. Twice does no
-    harm. StartError."""
+    """Start everything in a region that was lost, with its bus as a mirror of the active one. It may be repeated.
+    StartError."""
     place = system.place
     if region == bus_layout.active_region(place):
         parts = [part.node for part in system.parts.values() if part.node.region == region]
@@ -88,7 +87,7 @@ def bring_back(system: Fabric, region: str) -> None:
 
 
 def _is_of_before(system: Fabric, node: Node) -> bool:
-    """Whether a part has run since before the active region took over."""
+    """Whether a part is running since before the active region took over."""
     started = system.started_at(node.name)
     return started is not None and started < bus_layout.activated_at(system.place)
 
@@ -108,14 +107,14 @@ def _check(system: Fabric, region: str, active: str) -> None:
 
 
 def _of_one(system: Fabric, region: str, *, there: bool) -> list[Node]:
-    """The nodes of the kinds that have standbys: those in the region, or those elsewhere."""
+    """The nodes of kinds with standbys: those in the region if `there`, else those elsewhere."""
     nodes = system.place.all_nodes()
     kinds = {node.kind for node in nodes if node.standby}
     return [node for node in nodes if node.kind in kinds and (node.region == region) is there]
 
 
 def _promote_database(system: Fabric, region: str) -> None:
-    """NotPromoted."""
+    """Promote a member of PostgreSQL in the region, unless it is the primary already. NotPromoted."""
     now = postgres.primary(system.place)
     if now is not None and now.region == region:
         return
@@ -126,7 +125,7 @@ def _promote_database(system: Fabric, region: str) -> None:
 
 
 def _restart(system: Fabric, nodes: Iterable[Node]) -> None:
-    """Start bus nodes anew, as what they are to be now."""
+    """Restart bus nodes in their new role."""
     parts = [system.parts[node.name] for node in nodes]
     system.restart(*(part.name for part in parts))
     system.wait_ready(parts, time.monotonic() + _BUS_READY_WITHIN_S)
@@ -137,6 +136,6 @@ def _lives(system: Fabric, region: str) -> bool:
 
 
 def _follow(system: Fabric, regions: list[str]) -> None:
-    """Have regions follow the bus where it is now."""
+    """Let regions mirror the bus where it is now."""
     _restart(system, [node for region in regions for node in bus_layout.of_region(system.place, region)])
     system.make_mirrors(regions)

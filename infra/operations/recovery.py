@@ -26,15 +26,15 @@ _COPIED_WITHIN_S = 60.0
 
 
 def _silent(fraction: float, what: str) -> None:
-    """Where nobody waits for the step."""
+    """Shows no progress."""
 
 
 @contextmanager
 def database_at(
     system: Fabric, at: datetime | None, reached_within_s: float = _REACHED_WITHIN_S
 ) -> Iterator[tuple[Restored, str]]:
-    """The system's database as it was at an instant, or as far as the archive goes (None), in a PostgreSQL of its own
-    on this machine, with its superuser's URL; removed afterwards. infra.backup.restore.NotRestored."""
+    """A separate PostgreSQL on this machine with the system's database at an instant, or at the archive's end (None),
+    and its superuser's URL. It is removed afterwards. infra.backup.restore.NotRestored."""
     try:
         with _server_at(system, at, reached_within_s) as found:
             yield found, postgres.dsn(system.place, "postgres", system.site.secrets["postgres"], port=found.port)
@@ -45,8 +45,8 @@ def database_at(
 def restore_table(
     system: Fabric, table: str, at: datetime, *, replace: bool = False, progress: Report = _silent
 ) -> Restored | None:
-    """Bring a table that was dropped back as it was at an instant. If it is there nothing happens (None), or with
-    `replace` that one is kept in a schema of its own, `replaced_<date>_<time>`. infra.backup.restore.NotRestored."""
+    """Restore a dropped table as it was at an instant. If the table exists, nothing is done (None); with `replace` it
+    is moved to the schema `replaced_<date>_<time>` first. infra.backup.restore.NotRestored."""
     owner = postgres.dsn(system.place, "covenant_owner", system.site.secrets["owner"])
     with psycopg.connect(owner, autocommit=True) as link:
         if _has_table(link, table) and not replace:
@@ -64,7 +64,7 @@ def restore_table(
                 if kept:
                     link.execute(sql.SQL("alter table {} set schema public").format(sql.Identifier(kept, table)))
                 raise
-        # A table without statistics is read by bad plans until autovacuum comes by.
+        # Without statistics, queries on the table have bad plans until autovacuum runs.
         link.execute(sql.SQL("analyze {}").format(sql.Identifier("public", table)))
     return found
 

@@ -1,7 +1,7 @@
-"""New certificates for a running system, without an outage: servers that can read theirs again are told to, etcd reads
-them with each handshake by itself, and S3 and the system's own processes are started anew one after another.
+"""New certificates for a running system, without an outage: servers that can reload their certificate do so, etcd reads
+its own at each handshake, and S3 and the system's processes are restarted one after another.
 
-The authority stays, so that what has not come to its turn yet is believed all the while.
+The authority stays the same, so parts with old and with new certificates trust each other meanwhile.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ from infra.site import certificates
 from infra.topology.model import Node
 
 _READY_WITHIN_S = 60.0
-_STARTED_ANEW = ("s3", *(part.kind for part in COVENANT))
+_RESTARTED = ("s3", *(part.kind for part in COVENANT))
 
 
 class NotRotated(Exception):
-    """The certificates are not all in use; says whose, and what to do. Rotating again is always safe."""
+    """Some part does not use its new certificate; says which one, and what to do. To rotate again is always safe."""
 
 
 def rotate(system: Fabric, progress: Report) -> None:
-    """Renew every certificate and have it used. Passwords stay what they are. NotRotated."""
+    """Renew every certificate, and let every part use its new one. Passwords do not change. NotRotated."""
     if system.site.options.tls == "off":
         raise NotRotated("this system runs without TLS, so it has no certificates; start one with --with tls=on")
     progress(0.0, "making new certificates")
     certificates.renew(system.place)
     _reload(system)
-    anew = [part.name for part in system.parts.values() if part.kind in _STARTED_ANEW and system.wanted(part.name)]
-    for number, name in enumerate(anew):
-        progress(0.1 + 0.9 * number / len(anew), f"starting {name} anew")
-        _start_anew(system, name)
+    names = [part.name for part in system.parts.values() if part.kind in _RESTARTED and system.wanted(part.name)]
+    for number, name in enumerate(names):
+        progress(0.1 + 0.9 * number / len(names), f"restarting {name}")
+        _restart(system, name)
     progress(1.0, "every part uses its new certificate")
 
 
@@ -45,7 +45,7 @@ def _reload(system: Fabric) -> None:
         system.reload(part.name)
     failed = [node.name for node in _members(system) if not _reloaded(system, node)]
     if failed:
-        raise NotRotated(f"{', '.join(failed)} could not be told to read its certificate again: see ./covenant status")
+        raise NotRotated(f"{', '.join(failed)} did not reload its certificate: see ./covenant status")
 
 
 def _members(system: Fabric) -> Sequence[Node]:
@@ -62,8 +62,8 @@ def _reloaded(system: Fabric, node: Node) -> bool:
     return bool(row and row[0])
 
 
-def _start_anew(system: Fabric, name: str) -> None:
-    """One at a time: what it did is done by another meanwhile, or waits for it."""
+def _restart(system: Fabric, name: str) -> None:
+    """Restart a part and wait until it is ready. Meanwhile other parts do its work, or the work waits."""
     system.restart(name)
     try:
         system.wait_ready([system.parts[name]], time.monotonic() + _READY_WITHIN_S)

@@ -1,5 +1,5 @@
-"""The loss of the active region and its return, on the few real parts that take part in it: writes go on in ams, and
-every event of before and after takes effect once."""
+"""The loss of the active region and its return, on the few real parts that it concerns: writes go on in ams, and every
+event before and after the loss takes effect once."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import psycopg
 import pytest
 
 from infra.fabric.process.system import System
+from infra.machine.waiting import until
 from infra.operations import promotion
 from infra.operations.promotion import NotTakenOver
 from infra.parts import mirror, nats, postgres
@@ -61,7 +62,7 @@ def start(system: System) -> None:
         if name in ("etcd-syd", "postgres-iad-a"):
             system.wait_ready([system.parts[name]], time.monotonic() + DEADLINE_S)
         if name == "postgres-iad-a":
-            until(lambda: postgres.primary(system.place) is not None, "a primary")
+            assert until(lambda: postgres.primary(system.place), DEADLINE_S), "no primary"
             postgres.create_roles(system.place)
     system.wait_ready([system.parts[name] for name in stores], time.monotonic() + DEADLINE_S)
     system.run_once("system.store.migrate", role="owner")
@@ -70,14 +71,11 @@ def start(system: System) -> None:
         system.make_mirrors(["ams"])
     for name in WORKERS[:2]:
         system.start_part(name)
-    until(lambda: not system.missing(), lambda: system.missing())
+    is_whole(system)
 
 
-def until(condition: object, what: object) -> None:
-    deadline = time.monotonic() + DEADLINE_S
-    while not condition():  # type: ignore[operator]
-        assert time.monotonic() < deadline, what() if callable(what) else what
-        time.sleep(0.1)
+def is_whole(system: System) -> None:
+    assert until(lambda: not system.missing() or None, DEADLINE_S), system.missing()
 
 
 def ask(system: System, query: str) -> int:
@@ -94,7 +92,7 @@ def write(system: System, count: int) -> None:
 
 
 def all_took_effect_once(system: System, count: int) -> None:
-    until(lambda: ask(system, BEHIND) == 0, lambda: f"{ask(system, BEHIND)} events are not applied")
+    assert until(lambda: ask(system, BEHIND) == 0 or None, DEADLINE_S), f"{ask(system, BEHIND)} events are not applied"
     assert ask(system, "select count(*) from outbox where aggregate = 'projects'") == count
     assert ask(system, OVERLAPS) == 0
 
@@ -111,7 +109,7 @@ def test_ams_takes_over_iad_follows_and_takes_over_again(system: System) -> None
     place = system.place
     write(system, 200)
     all_took_effect_once(system, 200)
-    until(lambda: mirror.missing(place) is None, lambda: mirror.missing(place))
+    assert until(lambda: mirror.missing(place) is None or None, DEADLINE_S), mirror.missing(place)
 
     lost = [name for name, part in system.parts.items() if part.node.region == "iad"]
     for name in lost:
@@ -125,10 +123,10 @@ def test_ams_takes_over_iad_follows_and_takes_over_again(system: System) -> None
         with pytest.raises(NotTakenOver, match="bring iad back first"):
             promotion.take_over(system, "iad")
 
-    # Its relay has come back by itself, as after a cut: it stands by.
+    # The old relay is back by itself, as after a cut: it must stand by.
     system.start_part("relay-iad")
     promotion.bring_back(system, "iad")
-    until(lambda: not system.missing(), lambda: system.missing())
+    is_whole(system)
     assert not system.alive("relay-iad")
     write(system, 50)
     if bus_layout.mirrored(place):
@@ -136,6 +134,6 @@ def test_ams_takes_over_iad_follows_and_takes_over_again(system: System) -> None
     promotion.take_over(system, "iad")
     write(system, 50)
     all_took_effect_once(system, 400)
-    until(lambda: not system.missing(), lambda: system.missing())
+    is_whole(system)
     assert bus_layout.active_region(place) == "iad"
     assert nats.stream_states(place)["COVENANT_PROJECTS"]["leader"].startswith("nats-")

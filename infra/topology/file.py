@@ -1,9 +1,8 @@
-"""A TOML file whose mistakes can be pointed at: tomllib tells no line numbers, and a topology that is refused
-without the line that is wrong is no help.
+"""A TOML file that knows the line of each entry. tomllib gives no line numbers, and to refuse a topology without the
+line that is wrong is no help.
 
-Where an entry stands is found with the parser itself, so that every way of writing TOML is understood: it is where
-the shortest beginning of the file ends that holds the entry. That takes a parse a line, which only a refused file
-has to pay for.
+The line is found with the parser itself, so that every way of writing TOML is understood: an entry ends where the
+shortest beginning of the file ends that has the entry. That takes a parse for each line, but only if a file is refused.
 """
 
 from __future__ import annotations
@@ -19,11 +18,11 @@ _BYTES_MAX = 1 << 20
 
 
 class TopologyError(Exception):
-    """A topology that cannot be: names the file, the line, what was expected and what was found."""
+    """A wrong topology; names the file, the line, what was expected and what was found."""
 
 
 class TopologyFile:
-    """A topology's text, as data and by line."""
+    """A topology's text as data, and the line of each entry. TopologyError if it is not TOML."""
 
     def __init__(self, name: str, content: bytes) -> None:
         self.name = name
@@ -42,13 +41,13 @@ class TopologyFile:
             raise TopologyError(f"{name}:{line}: this is not TOML: {error}") from None
 
     def refuse(self, path: tuple[str, ...], problem: str, mention: str | None = None) -> NoReturn:
-        """Raise TopologyError at the entry, or where the nearest table above it stands; `mention` is a text within the
-        entry that is wrong."""
+        """Raise TopologyError with the line of the entry, or if it is missing of the nearest table around it. `mention`
+        is the text within the entry that is wrong."""
         where = ".".join(path)
         raise TopologyError(f"{self.name}:{self.line(path, mention)}: {where + ': ' if where else ''}{problem}")
 
     def line(self, path: tuple[str, ...], mention: str | None = None) -> int:
-        """The line, from 1, on which an entry stands; of an entry that is missing, that of the table it would be in."""
+        """The line of an entry, from 1; if it is missing, the line of the table that it would be in."""
         lines = self._text.splitlines()
         while path and not _holds(self.data, path):
             path = path[:-1]
@@ -66,11 +65,11 @@ class TopologyFile:
         return len(lines)
 
     def convert(self, path: tuple[str, ...], kind: type[T]) -> T:
-        """The entry as a struct or a simple type; refused if it is missing or of another shape."""
+        """The entry as a struct or a simple type. TopologyError if it is missing or has another shape."""
         value: Any = self.data
         for key in path:
             if not isinstance(value, dict) or key not in value:
-                self.refuse(path, f"this entry is missing: expected {_said(kind)}")
+                self.refuse(path, f"this entry is missing: expected {_expected(kind)}")
             value = value[key]
         try:
             return msgspec.convert(value, kind)
@@ -80,7 +79,7 @@ class TopologyFile:
             self.refuse((*path, *below), problem)
 
     def table(self, *path: str) -> dict[str, Any]:
-        """The entries of a table that may not be empty."""
+        """The entries of a table. TopologyError if it is empty."""
         found = self.convert(path, dict[str, Any])
         if not found:
             self.refuse(path, "expected at least one entry, found none")
@@ -96,16 +95,17 @@ def _holds(data: Any, path: tuple[str, ...]) -> bool:
 
 
 def _pick(lines: list[str], first: int, last: int, mention: str | None) -> int:
-    """Of the lines of one entry the one with the text, else the first that says anything."""
-    said = [number for number in range(first, last + 1) if (text := lines[number - 1].strip()) and text[0] != "#"]
+    """Of the lines `first` to `last` of an entry, the one that has `mention` in quotes, else the first that is no
+    comment."""
+    candidates = [number for number in range(first, last + 1) if (text := lines[number - 1].strip()) and text[0] != "#"]
     if mention is not None:
         quoted = re.compile(rf"""["']{re.escape(mention)}["']""")
-        # A value named twice is wrong where it comes again.
-        said = [number for number in said if quoted.search(lines[number - 1])][::-1] or said
-    return said[0] if said else last
+        # If a value is named twice, the second place is wrong.
+        candidates = [number for number in candidates if quoted.search(lines[number - 1])][::-1] or candidates
+    return candidates[0] if candidates else last
 
 
-def _said(kind: Any) -> str:
+def _expected(kind: Any) -> str:
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
         return "a table with " + ", ".join(kind.__struct_fields__)
     return "a table" if "dict" in str(kind) else str(getattr(kind, "__name__", kind))

@@ -1,10 +1,10 @@
 """The topology as data: regions, round trips, and which part stands where.
 
-`address` is the only place that says at which IP a node is reached between regions; where the machine knows no
-distance everything is on loopback (`infra.site.site.Place`).
+`Topology.address` alone says at which IP address a node is reached from other regions. Without distance everything is
+on loopback (`infra.site.site.Place`).
 
-A topology is a file (`topology.toml` beside this one, or the one that COVENANT_TOPOLOGY names). A system keeps a
-copy of its own in its home, so that everyone who takes it up later sees the same regions.
+A topology is a file: `topology.toml` beside this module, or the one that COVENANT_TOPOLOGY names. A system keeps a copy
+in its home, so that every later command sees the same regions.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ __all__ = [
 ]
 
 VARIABLE = "COVENANT_TOPOLOGY"
-"""The environment variable that names a topology of one's own."""
+"""The environment variable that names the file of another topology."""
 FIBRE_KM_PER_MS = 200.0
-"""How far light gets in fibre: two thirds of its speed in vacuum."""
+"""The speed of light in fibre: two thirds of that in vacuum."""
 ZONES = "abcdef"
 _FILE = Path(__file__).with_name("topology.toml")
 _NAME = "topology.toml"
@@ -57,11 +57,11 @@ _TABLES = ("sources", "regions", "rtt_ms", "sizes")
 class Region:
     id: str
     city: str
-    """What the system calls it."""
+    """The system's name for it."""
     aws: str
     cidr: str
     place: str
-    """The city of the AWS region, whose coordinates these are (degrees)."""
+    """The city of the AWS region; the coordinates are this city's, in degrees."""
     latitude: float
     longitude: float
     source: str
@@ -70,20 +70,21 @@ class Region:
 
 @dataclass(frozen=True)
 class Link:
-    """The way between two regions, both ways alike."""
+    """The link between two regions; both directions are alike."""
 
     rtt_ms: float
     floor_ms: float
-    """What light takes in fibre along the great circle, there and back."""
+    """How long light takes in fibre along the great circle, there and back."""
     source: str
 
 
 @dataclass(frozen=True)
 class Node:
-    """One part at one site: `nats-iad-b`. A `standby` is laid out but started only when others are lost."""
+    """One part at one site: `nats-iad-b`. A `standby` is laid out, but started only when another region is lost."""
 
     kind: str
     site: str
+    """A region, or a zone of one: `iad`, `iad-b`."""
     standby: bool = False
 
     @property
@@ -102,12 +103,15 @@ class Node:
 
 @dataclass(frozen=True)
 class Topology:
+    """Regions, the links between them, and the nodes of every size."""
+
     regions: dict[str, Region]
     links: dict[frozenset[str], Link]
+    """The two regions' names -> their link."""
     sizes: dict[tuple[str, str], tuple[Node, ...]]
-    """By size and bus layout."""
+    """(size, bus layout) -> its nodes."""
     name: str
-    """Of the file that it was read from."""
+    """The name of the file that it was read from."""
     content: bytes = field(repr=False)
 
     @property
@@ -132,17 +136,18 @@ class Topology:
         return 0.0 if one == other else self.links[frozenset((one, other))].rtt_ms
 
     def address(self, node: Node) -> str:
-        """The IP address at which others reach a node over the network between regions: the first of its region's
-        CIDR, or that of its zone (a: x.y.1.1, b: x.y.2.1, ...)."""
+        """The IP address of a node in the network between the regions: the first of its region's CIDR, or that of its
+        zone (a: x.y.1.1, b: x.y.2.1, ...)."""
         return self.zone_address(node.region, node.zone)
 
     def zone_address(self, region: str, zone: str | None = None) -> str:
+        """The IP address of a region, or of one of its zones."""
         network = ipaddress.ip_network(self.regions[region].cidr)
         third = ord(zone) - ord("a") + 1 if zone else 0
         return str(network.network_address + 256 * third + 1)
 
     def check_kinds(self, known: Collection[str]) -> None:
-        """TopologyError with the line of a kind of part that is none of those that are known."""
+        """TopologyError with the line of a kind of part that is not in `known`."""
         file = TopologyFile(self.name, self.content)
         for size, entries in file.data["sizes"].items():
             path = ("sizes", size)
@@ -154,12 +159,12 @@ class Topology:
                     file.refuse(entry, f"no part is of this kind; expected one of {', '.join(known)}")
 
     def keep(self, home: Path) -> None:
-        """Leave a copy in a system's home."""
+        """Write a copy to a system's home."""
         (home / _NAME).write_bytes(self.content)
 
 
 def load(path: Path | None = None, environment: Mapping[str, str] = os.environ) -> Topology:
-    """Read and check a topology: the file's, else that which COVENANT_TOPOLOGY names, else the project's.
+    """Read and check the topology in `path`, else in the file that COVENANT_TOPOLOGY names, else the project's.
 
     TopologyError names the line that is wrong; OSError if there is no such file.
     """
@@ -168,7 +173,7 @@ def load(path: Path | None = None, environment: Mapping[str, str] = os.environ) 
 
 
 def parse(name: str, content: bytes) -> Topology:
-    """The topology that a file of that name holds. TopologyError names the line that is wrong."""
+    """The topology in `content`; `name` is its file's name, for errors. TopologyError names the line that is wrong."""
     file = TopologyFile(name, content)
     for table in file.data:
         if table not in _TABLES:
@@ -187,19 +192,19 @@ def parse(name: str, content: bytes) -> Topology:
 
 
 def kept_in(home: Path) -> Topology:
-    """The topology that a system was laid out by. FileNotFoundError if there is none."""
+    """The topology in a system's home, by which it was laid out. FileNotFoundError if there is none."""
     return load(home / _NAME)
 
 
 def great_circle_km(one: Region, other: Region) -> float:
-    """The shortest way over the ground (haversine formula, the earth as a sphere)."""
+    """The shortest way over the ground in km (haversine formula, with the earth as a sphere)."""
     north, south = math.radians(one.latitude), math.radians(other.latitude)
     east = math.radians(other.longitude - one.longitude)
     chord = math.sin((south - north) / 2) ** 2 + math.cos(north) * math.cos(south) * math.sin(east / 2) ** 2
     return 2 * _EARTH_KM * math.asin(math.sqrt(min(1.0, chord)))
 
 
-# What stands in the file.
+# The tables of the file.
 
 
 class _Region(msgspec.Struct, forbid_unknown_fields=True):
@@ -233,7 +238,7 @@ def _regions(file: TopologyFile, sources: dict[str, object]) -> dict[str, Region
             file.refuse(path, f"the system knows no such region; expected one of {', '.join(known)}")
         entry = file.convert(path, _Region)
         for key, value, limit in (("lat", entry.lat, 90), ("lon", entry.lon, 180)):
-            if not -limit <= value <= limit:  # Not met by nan, either.
+            if not -limit <= value <= limit:  # Also refuses nan.
                 file.refuse((*path, key), f"expected degrees from -{limit} to {limit}, found {value:g}")
         _check_source(file, path, entry.source, sources)
         network = _network(file, path, entry.cidr)

@@ -1,4 +1,4 @@
-"""What a user chooses about a system besides its size: each choice is shown beside the figures that it changes."""
+"""The options of a system besides its size. Each is shown beside the figures that it changes."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import msgspec
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """The defaults are what the reference system promises; the others show what they cost or save."""
+    """The defaults give what the reference system promises; other values show what they cost or save."""
 
     durability: Literal["async", "standby", "any-1"] = "standby"
-    """What a commit waits for: the primary alone, its region's standby, or any one other member."""
+    """What a commit waits for: the primary's disk alone, its region's standby, or any one other member."""
     bus: Literal["regional", "stretched"] = "regional"
-    """Where the bus stands: in one region's zones, or over three regions."""
+    """Where the nodes of the bus are: in the zones of one region, or in three regions."""
     sync_interval: Literal["always", "2m"] = "always"
-    """When NATS syncs to disk: before it acknowledges, or every two minutes as is its default."""
+    """When NATS syncs to disk: before each acknowledgement, or every two minutes, which is its default."""
     tls: Literal["on", "off"] = "on"
     """TLS 1.3 between parts and to clients."""
     encryption: Literal["on", "off"] = "on"
@@ -29,11 +29,11 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 DEFAULTS = Options()
 
 
-def parse(chosen_ones: list[str]) -> Options:
+def parse(arguments: list[str]) -> Options:
     """`["durability=any-1", "tls=off"]` -> Options. ValueError says what can be chosen."""
     kinds = _values()
     chosen: dict[str, str] = {}
-    for choice in chosen_ones:
+    for choice in arguments:
         name, _, value = choice.partition("=")
         if name not in kinds:
             raise ValueError(f"expected one of {', '.join(f'{known}=...' for known in kinds)}; found {choice!r}")
@@ -44,7 +44,7 @@ def parse(chosen_ones: list[str]) -> Options:
 
 
 def choices() -> list[str]:
-    """What can be chosen, for people: `tls=on|off`."""
+    """What `parse` takes, in words: `tls=on|off`. The bus is left out, since it has an option of its own."""
     return [f"{name}={'|'.join(values)}" for name, values in _values().items() if name != "bus"]
 
 

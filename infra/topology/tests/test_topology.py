@@ -182,7 +182,7 @@ def test_a_kind_that_is_not_known_is_refused_with_its_line(tmp_path: Path, right
         topology.load(write(tmp_path, GOOD.replace(right, wrong))).check_kinds(["postgres", "api", "relay", "nats"])
 
 
-def test_a_missing_link_is_told_by_name(tmp_path: Path) -> None:
+def test_a_missing_link_is_named(tmp_path: Path) -> None:
     text = topology.load().content.decode().replace("sin-syd = ", "# sin-syd = ")
     with pytest.raises(topology.TopologyError, match=r"rtt_ms: no round trip for syd-sin"):
         topology.load(write(tmp_path, text))

@@ -1,6 +1,6 @@
 """Distance between regions: each region is a network namespace, and one process carries every packet between them
 with the delay, jitter, bandwidth, loss and cuts of its link. No root, no Docker, no kernel module.
 
-`infra.wan.probe` asks whether the machine allows it, `infra.wan.control` speaks to a running one, `python -m infra.wan`
-is the process itself.
+`infra.wan.probe` tries whether the machine allows it, `infra.wan.control` sends requests to a running network, and
+`python -m infra.wan` is the process itself.
 """

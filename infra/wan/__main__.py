@@ -1,7 +1,7 @@
 """The network between a system's regions, as a process: `python -m infra.wan HOME`.
 
-It opens the ports of this machine, then enters the namespaces; a second process forwards connections, this one
-carries packets. When either ends, both do.
+It opens the ports of this machine, then enters the namespaces. This process carries packets, and a second one forwards
+connections from the ports. When either ends, both do.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import msgspec
 
 from infra.machine.lifetime import end_with_parent
 from infra.site import site
-from infra.topology.model import kept_in
+from infra.topology.model import ZONES, kept_in
 from infra.wan import control, forwarder, namespaces, process
 from infra.wan.emulator import Emulator
 from infra.wan.links import Direction, planned
@@ -32,14 +32,15 @@ def main(home: Path) -> None:
     topology = place.topology
     names = list(topology.regions)
     listeners = _listeners(place)
-    # A packet that waits for its turn on a busy machine is delay that no link has; only root may ask for that.
+    # On a busy machine packets would wait for the CPU, which is delay that no link has. Only root may raise the
+    # priority.
     with suppress(PermissionError):
         os.setpriority(os.PRIO_PROCESS, 0, -10)
     namespaces.enter_user_namespace()
     regions = [
         namespaces.Region(
             name,
-            [topology.zone_address(name), *(topology.zone_address(name, zone) for zone in namespaces.ZONES)],
+            [topology.zone_address(name), *(topology.zone_address(name, zone) for zone in ZONES)],
             topology.regions[name].cidr,
         )
         for name in names
@@ -48,7 +49,7 @@ def main(home: Path) -> None:
     for index, network in enumerate(networks):
         os.dup2(network, process.FIRST_NETWORK + index, inheritable=False)
     child = _fork_forwarder(
-        [forwarder.Way(listener, networks[names.index(region)], address) for listener, region, address in listeners]
+        [forwarder.Forward(listener, networks[names.index(region)], address) for listener, region, address in listeners]
     )
     for listener, _, _ in listeners:
         listener.close()
@@ -63,7 +64,7 @@ def main(home: Path) -> None:
 
 
 def _listeners(place: site.Place) -> list[tuple[socket.socket, str, tuple[str, int]]]:
-    """A listening socket of this machine for every port of every node, with its region and address there."""
+    """(listening socket of this machine, region, address in the region) for every port of every node."""
     found = []
     for node in place.all_nodes():
         for port in place.site.ports_of(node):
@@ -76,14 +77,15 @@ def _listeners(place: site.Place) -> list[tuple[socket.socket, str, tuple[str, i
     return found
 
 
-def _fork_forwarder(ways: list[forwarder.Way]) -> int:
+def _fork_forwarder(forwards: list[forwarder.Forward]) -> int:
+    """Start the process that forwards connections; its pid."""
     parent = os.getpid()
     child = os.fork()
     if child:
         return child
     try:
         end_with_parent(parent)
-        forwarder.run(ways)
+        forwarder.run(forwards)
     finally:
         os._exit(1)
 

@@ -1,4 +1,4 @@
-"""A running network between regions with nothing in it but what its user starts: for tests and benchmarks."""
+"""The network between the regions without a system in it, for tests and benchmarks."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import contextlib
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from infra.machine import drop_privileges, ports
+from infra.machine.waiting import until
 from infra.site import site
 from infra.topology import model as topology
 from infra.topology.options import DEFAULTS
@@ -32,7 +32,7 @@ while True:
 
 
 class Network:
-    """`inside(region)` leads a command there; `port(name)` is that of a node (`valkey-iad.client`), on both sides."""
+    """A running network; `pid` is its process."""
 
     def __init__(self, where: site.Site, pid: int) -> None:
         self.place = site.Place(where, topology.load())
@@ -40,13 +40,15 @@ class Network:
         self.pid = pid
 
     def inside(self, region: str) -> list[str]:
+        """What to put before a command so that it runs inside a region."""
         return process.enter(self.pid, list(self.place.topology.regions).index(region))
 
     def port(self, name: str) -> int:
+        """A node's port (`valkey-iad.client`): the same inside its region and on this machine."""
         return self.place.site.ports[name]
 
     def run(self, region: str, code: str, *arguments: object) -> str:
-        """Python code inside a region, to its end."""
+        """Run Python code inside a region; what it printed. RuntimeError if it fails."""
         command = [*self.inside(region), sys.executable, "-c", code, *map(str, arguments)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
         if done.returncode != 0:
@@ -55,12 +57,13 @@ class Network:
         return done.stdout.strip()
 
     def echo(self, region: str, name: str) -> AbstractContextManager[tuple[str, int]]:
-        """A server inside a region that sends back what it gets; its address there."""
+        """Run a server inside a region that sends back what it receives; its address there."""
         return self.serve(region, name, _ECHO)
 
     @contextmanager
     def serve(self, region: str, name: str, code: str) -> Iterator[tuple[str, int]]:
-        """Python code inside a region that listens where its two arguments say, and then says "listening"."""
+        """Run Python code inside a region that listens on the address and port in its two arguments, and then prints
+        "listening"; that address. RuntimeError if it ends."""
         address = self.place.topology.zone_address(region)
         command = [*self.inside(region), sys.executable, "-c", code, address, str(self.port(name))]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
@@ -74,7 +77,7 @@ class Network:
 
 @contextmanager
 def running(home: Path) -> Iterator[Network]:
-    """The network of a `core` system of which nothing else runs."""
+    """The network of a system of size `core`, without its parts. RuntimeError if it does not start."""
     home.mkdir(mode=0o700)
     shipped = topology.load()
     shipped.keep(home)
@@ -90,11 +93,13 @@ def running(home: Path) -> Iterator[Network]:
                 [sys.executable, "-m", "infra.wan", str(home)], stdout=log, stderr=log, env=dict(os.environ)
             )
         try:
-            deadline = time.monotonic() + _READY_WITHIN_S
-            while not process.ready(home):
-                if started.poll() is not None or time.monotonic() > deadline:
-                    raise RuntimeError(f"the network did not start: {(home / 'log').read_text()}")
-                time.sleep(0.05)
+
+            def ready() -> bool | None:
+                """False if the network has ended."""
+                return process.ready(home) or (None if started.poll() is None else False)
+
+            if not until(ready, _READY_WITHIN_S, every_s=0.05):
+                raise RuntimeError(f"the network did not start: {(home / 'log').read_text()}")
             yield Network(where, started.pid)
         finally:
             started.kill()

@@ -1,7 +1,7 @@
-"""Speaks to a running network of regions: what its links are like, and how to change them while it runs.
+"""Requests to a running network of regions: what its links are like, and changes of them.
 
-One request a connection, over a Unix socket in the system's home, so that whoever may read the home may cut
-links, and nobody else.
+Each request has a connection of its own, over a Unix socket in the system's home: the access rights of the home decide
+who may cut links.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _WITHIN_S = 5.0
 
 
 class Set(msgspec.Struct, frozen=True, tag="set", kw_only=True):
-    """Give one direction of a link another shape."""
+    """A request to give one direction of a link another shape."""
 
     source: str
     target: str
@@ -29,7 +29,7 @@ class Set(msgspec.Struct, frozen=True, tag="set", kw_only=True):
 
 
 class Ask(msgspec.Struct, frozen=True, tag="links"):
-    """What every direction is like now."""
+    """A request for the state of every direction of every link."""
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,6 +42,8 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """The states that were asked for, or why the request was refused."""
+
     links: list[State] = []
     error: str | None = None
 
@@ -54,13 +56,14 @@ class WanError(Exception):
 
 
 def address(home: Path) -> tuple[int, str]:
-    """A descriptor to be closed after use, and the socket's address by way of it: paths of sockets end at 107 bytes."""
+    """(a descriptor of the home, the socket's path by way of it). A socket's path may have 107 bytes at most, which the
+    home's own path may exceed. Close the descriptor after use."""
     folder = os.open(home, os.O_PATH | os.O_DIRECTORY)
     return folder, f"/proc/self/fd/{folder}/{SOCKET}"
 
 
 def ask(home: Path, request: Request) -> list[State]:
-    """Send a request to the network of the system in `home`; every direction's state. WanError."""
+    """Send a request to the network of the system in `home`; the states that it answers with. WanError."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as link:
         link.settimeout(_WITHIN_S)
         try:
@@ -79,15 +82,17 @@ def ask(home: Path, request: Request) -> list[State]:
 
 
 def states(home: Path) -> list[State]:
+    """The state of every direction of every link. WanError."""
     return ask(home, Ask())
 
 
 Way = Literal["both", "to", "from"]
+"""Which directions of a link between `one` and `other`: both, towards `other`, or from `other`."""
 
 
 def change(home: Path, one: str, other: str, way: Way = "both", **changes: object) -> None:
-    """Change what `changes` name (fields of Shape) of the link between two regions: in both directions, or only
-    towards `other` (`to`) or only from it (`from`). WanError, ValueError for what cannot be."""
+    """Change the link between two regions, in the directions of `way`. `changes` are fields of Shape with new values.
+    WanError, or ValueError for a value that is out of range."""
     now = {(state.source, state.target): state.shape for state in states(home)}
     ways = {"both": [(one, other), (other, one)], "to": [(one, other)], "from": [(other, one)]}[way]
     for source, target in ways:

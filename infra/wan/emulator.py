@@ -1,7 +1,7 @@
-"""Carries packets between the regions' namespaces: one thread, one loop, a queue of what is under way.
+"""Carries packets between the regions' namespaces: one thread, one loop, one queue of the packets under way.
 
-It reads whole frames with their offload header, so that a 64 KB segment costs one read and one write, and
-`select.select` rather than epoll, whose timeouts are whole milliseconds.
+It reads whole frames with their offload header, so that a segment of 64 KB costs one read and one write. It waits with
+`select.select` and not with epoll, whose timeouts are whole milliseconds.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ _HEADER_BYTES = 10 + 14
 _DESTINATION = _HEADER_BYTES + 16
 _FRAME_BYTES = 65_700
 _BURST = 64
-"""Packets that are read from one region before the others have their turn."""
+"""How many packets are read from one region before the next region has its turn."""
 _UNDER_WAY_BYTES_MAX = 256 * 1024**2
 
 
 class Emulator:
-    """`sockets[i]` belongs to the region `cidrs[i]`; `directions[i, j]` is the way from region i to region j."""
+    """`sockets[i]` belongs to the region `cidrs[i]`; `directions[i, j]` leads from region i to region j."""
 
     def __init__(
         self, sockets: Sequence[socket.socket], cidrs: Sequence[str], directions: Mapping[tuple[int, int], Direction]
@@ -41,8 +41,8 @@ class Emulator:
         self.under_way_bytes = 0
 
     def run(self, others: Callable[[], Sequence[int]], serve: Callable[[int], None]) -> None:
-        """Carry packets until `serve` raises. `others` are further descriptors to wait for, `serve` is called with each
-        that can be read."""
+        """Carry packets until `serve` raises. `others` returns further descriptors to wait for; `serve` is called with
+        each of them that can be read."""
         index_of = {file: index for index, file in enumerate(self._files)}
         now, queue = time.monotonic, self._queue
         while True:
@@ -70,7 +70,7 @@ class Emulator:
             size = len(frame) - _HEADER_BYTES
             if direction.immediate:
                 direction.delivers(size)
-                with suppress(OSError):  # A full queue drops, as a router does.
+                with suppress(OSError):  # A full queue drops the packet, as a router would.
                     write(self._files[target], frame)
                 continue
             at = direction.arrival(now(), size)
@@ -95,7 +95,7 @@ class Emulator:
 
 
 def _by_prefix(cidrs: Sequence[str]) -> dict[bytes, int]:
-    """The region of an address by its first two bytes."""
+    """First two bytes of an address -> its region."""
     found = {}
     for index, cidr in enumerate(cidrs):
         for network in ipaddress.ip_network(cidr).subnets(new_prefix=16):

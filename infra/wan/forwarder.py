@@ -1,9 +1,9 @@
-"""Leads this machine's own programs into the regions: who connects to 127.0.0.1:port arrives at the node behind that
-port as if from within its region, without distance.
+"""Forwards connections of this machine's programs into the regions: a connection to 127.0.0.1:port reaches the node
+with that port as if it came from inside the node's region, without distance.
 
-The listening sockets are of the world outside, those that dial of the regions: a socket belongs to the network
-namespace in which it was made, whoever uses it. On asyncio's own loop: uvloop 0.23 corrupted its memory here under
-many connections that were refused and reset.
+A socket belongs to the network namespace in which it was made: the listening sockets were made outside, the connecting
+ones are made inside a region. It runs on asyncio's own loop, since uvloop 0.23 corrupted its memory here under many
+connections that were refused and reset.
 """
 
 from __future__ import annotations
@@ -22,17 +22,18 @@ _CONNECT_WITHIN_S = 10.0
 _RESET = struct.pack("ii", 1, 0)
 
 
-class Way(NamedTuple):
-    """A listening socket outside, and where it leads."""
+class Forward(NamedTuple):
+    """A listening socket outside, and the address in a region that it leads to."""
 
     listener: socket.socket
     network: int
+    """A descriptor of the region's network namespace."""
     address: tuple[str, int]
 
 
 class _Pipe(asyncio.Protocol):
-    """One end of a forwarded connection: what it reads, the other end writes. The far end comes to be after the near
-    one; what the near one reads meanwhile waits for it."""
+    """One end of a forwarded connection: the other end writes what it reads. The far end is connected after the near
+    one; until then it keeps what the near end reads."""
 
     def __init__(self) -> None:
         self.other: _Pipe | None = None
@@ -43,7 +44,7 @@ class _Pipe(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport = cast(asyncio.Transport, transport)
         transport.set_write_buffer_limits(high=_BUFFER_BYTES)
-        if self.other is None:  # The near end went while this one was dialled.
+        if self.other is None:  # The near end closed while this one was connecting.
             transport.abort()
             return
         transport.writelines(self._waiting)
@@ -81,14 +82,14 @@ class _Pipe(asyncio.Protocol):
             self._waiting.append(data)
 
     def end(self) -> None:
-        """No more is to come."""
+        """Send the end of the stream."""
         self._ended = True
         if self.transport:
-            with suppress(OSError):  # It may have gone without our having been told yet.
+            with suppress(OSError):  # The peer may have closed before the loop has noticed.
                 self.transport.write_eof()
 
     def close(self, *, broken: bool) -> None:
-        """End the connection, so that its client sees it broken if it is."""
+        """Close the connection; if it is `broken`, reset it, so that its client notices."""
         if self.transport is None:
             return
         if broken:
@@ -99,11 +100,11 @@ class _Pipe(asyncio.Protocol):
 
 
 class _Near(_Pipe):
-    """The end of a program of this machine; dials the far end as soon as it is there."""
+    """The end towards a program of this machine. It connects the far end as soon as it is connected itself."""
 
-    def __init__(self, way: Way, tasks: set[asyncio.Task[None]]) -> None:
+    def __init__(self, forward: Forward, tasks: set[asyncio.Task[None]]) -> None:
         super().__init__()
-        self._way = way
+        self._forward = forward
         self._tasks = tasks
         self.other = _Pipe()
         self.other.other = self
@@ -118,13 +119,13 @@ class _Near(_Pipe):
         loop, far = asyncio.get_running_loop(), self.other
         if far is None:
             return
-        with namespaces.inside(self._way.network):
+        with namespaces.inside(self._forward.network):
             dialling = socket.socket()
         try:
             dialling.setblocking(False)
             dialling.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             async with asyncio.timeout(_CONNECT_WITHIN_S):
-                await loop.sock_connect(dialling, self._way.address)
+                await loop.sock_connect(dialling, self._forward.address)
         except OSError:
             dialling.close()
             far.other = None
@@ -134,14 +135,14 @@ class _Near(_Pipe):
         await loop.create_connection(lambda: far, sock=dialling)
 
 
-async def _run(ways: Sequence[Way]) -> None:
+async def _run(forwards: Sequence[Forward]) -> None:
     loop = asyncio.get_running_loop()
     tasks: set[asyncio.Task[None]] = set()
-    for way in ways:
-        await loop.create_server(lambda way=way: _Near(way, tasks), sock=way.listener)  # type: ignore[misc]
+    for forward in forwards:
+        await loop.create_server(lambda forward=forward: _Near(forward, tasks), sock=forward.listener)  # type: ignore[misc]
     await asyncio.Event().wait()
 
 
-def run(ways: Sequence[Way]) -> None:
-    """Forward until the process is ended."""
-    asyncio.run(_run(ways))
+def run(forwards: Sequence[Forward]) -> None:
+    """Forward connections until the process is ended."""
+    asyncio.run(_run(forwards))

@@ -1,4 +1,4 @@
-"""What happens to a packet between two regions, and when it arrives: pure, the clock is the caller's."""
+"""What happens to a packet between two regions, and when it arrives. Pure: the caller passes the time."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ import random
 import msgspec
 
 _BUFFER_S = 0.5
-"""What waits for a link's bandwidth longer than this is dropped, as a full router queue does."""
+"""A packet that would wait longer than this for a link's bandwidth is dropped, as by a full queue of a router."""
 
 
 class Shape(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One direction of a link."""
+    """How one direction of a link treats packets. ValueError for a value that is out of range."""
 
     delay_ms: float = 0.0
-    """One way."""
+    """The delay of this direction alone."""
     jitter_ms: float = 0.0
-    """Up to this much more, evenly distributed; packets keep their order."""
+    """Further delay of up to this much, evenly distributed; packets keep their order."""
     bandwidth_mb_s: float | None = None
     """10^6 bytes a second; None: no limit."""
     loss: float = 0.0
-    """Share of the packets that vanish, 0 to 1."""
+    """The share of packets that is lost, 0 to 1."""
     cut: bool = False
 
     def __post_init__(self) -> None:
@@ -35,19 +35,23 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 def planned(round_trip_ms: float) -> Shape:
-    """A whole link's direction, as the topology has it: each carries half of the round trip."""
+    """The shape of an undisturbed direction: it takes half of the link's round trip."""
     return Shape(delay_ms=round_trip_ms / 2)
 
 
 class Counters(msgspec.Struct, kw_only=True):
-    """Since the start, for one direction. A packet may hold many segments (offload): bytes tell more."""
+    """What one direction has carried and dropped since the start. With offload, a packet may hold many segments, so
+    bytes say more than packets."""
 
     packets: int = 0
     bytes: int = 0
-    """Delivered."""
+    """Packets and bytes that were delivered."""
     cut: int = 0
+    """Packets that were dropped since the link was cut."""
     lost: int = 0
+    """Packets that were dropped by `Shape.loss`."""
     overflowed: int = 0
+    """Packets that were dropped since a queue was full."""
 
 
 class Direction:
@@ -61,10 +65,11 @@ class Direction:
         self.set(shape)
 
     def set(self, shape: Shape) -> None:
+        """Change the shape; packets under way keep their arrival."""
         self.shape = shape
         self._delay_s = shape.delay_ms / 1e3
         self.immediate = shape == _NOTHING
-        """Whether packets go on at once: then nobody need ask when."""
+        """Whether packets are delivered at once, so that `arrival` need not be called."""
 
     def arrival(self, now: float, size: int) -> float | None:
         """When a packet of `size` bytes that is sent `now` (seconds) arrives; None if it never does."""
@@ -85,7 +90,7 @@ class Direction:
         at += self._delay_s
         if shape.jitter_ms:
             at += random.random() * shape.jitter_ms / 1e3
-        # A packet never overtakes one that was sent before it: TCP would take that for loss.
+        # No packet overtakes one that was sent before it, which TCP would take for loss.
         self._last = at = max(at, self._last)
         return at
 

@@ -1,7 +1,7 @@
-"""How far apart regions really are: the time that a TCP handshake takes between them, measured from inside.
+"""How far apart regions really are: the time of a TCP handshake between them, measured from inside a region.
 
-Run in a region by an interpreter without site-packages, it depends on nothing. A port at which nobody listens
-answers as fast as one at which somebody does, so no part needs to run.
+This file runs in a region, in an interpreter without site-packages, so it imports nothing of the project. A port
+without a listener answers as fast as one with a listener, so no part needs to run.
 """
 
 from __future__ import annotations
@@ -15,17 +15,18 @@ from collections.abc import Mapping, Sequence
 
 _WITHIN_S = 2.0
 _PORT = 9
-"""Nobody listens here."""
+"""A port without a listener."""
 
 
 def start(inside: Sequence[str], addresses: Mapping[str, str], rounds: int = 3) -> subprocess.Popen[str]:
-    """Begin to measure from inside a region (`inside` is what leads there) to others, region -> address."""
+    """Start to measure from inside a region to others. `inside` is put before the command; `addresses`: region ->
+    IP."""
     command = [*inside, sys.executable, "-I", "-S", __file__, json.dumps([rounds, dict(addresses)])]
     return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
 
 
 def result(started: subprocess.Popen[str], rounds: int = 3) -> dict[str, float | None]:
-    """Region -> the shortest round trip in ms; None where no answer came."""
+    """Region -> the shortest round trip in ms, None if there was no answer. Waits for the measurement to end."""
     try:
         out, _ = started.communicate(timeout=_WITHIN_S * (rounds + 1) * 6)
     except subprocess.TimeoutExpired:
@@ -41,7 +42,7 @@ def _round_trip_ms(address: str) -> float | None:
         try:
             dialling.connect((address, _PORT))
         except ConnectionRefusedError:
-            pass  # An answer like any other.
+            pass  # A refusal is an answer, too.
         except OSError:
             return None
         return (time.perf_counter() - began) * 1e3
@@ -54,7 +55,7 @@ def _main(rounds: int, addresses: dict[str, str]) -> None:
         for _ in range(rounds):
             took = _round_trip_ms(address)
             if took is None:
-                break  # A link that is cut would take the full wait each time.
+                break  # Behind a cut link, each further try would take the whole timeout.
             tries.append(took)
         found[region] = round(min(tries), 2) if tries else None
     print(json.dumps(found))

@@ -1,7 +1,8 @@
-"""Network namespaces without root: a user namespace in which we may make them, one for the router, one a region.
+"""Network namespaces without root: inside a user namespace of our own we may make one for the router and one for each
+region.
 
-A region has one interface, `wan`, with the region's address and those of its zones, and a route to every other
-region. Its other end lies in the router's namespace, where the emulator reads and writes whole packets.
+A region has one interface, `wan`, with the addresses of the region and its zones, and a route to every other region.
+The interface's other end is in the router's namespace, where the emulator reads and writes whole packets.
 """
 
 from __future__ import annotations
@@ -16,19 +17,18 @@ from dataclasses import dataclass
 from pyroute2 import IPRoute
 
 MTU = 1500
-ZONES = "abcdef"
 _NEWUSER, _NEWNET = 0x1000_0000, 0x4000_0000
 _INNER_ID = 1000
-"""What we are in the user namespace: an ordinary user, since PostgreSQL refuses to be root."""
+"""Our uid and gid in the user namespace: those of an ordinary user, since PostgreSQL refuses to run as root."""
 _MAC = "02:00:00:00:00:01"
-"""The same for every region: a packet can be handed on as it is."""
+"""All regions have the same, so that a packet can be passed on unchanged."""
 _NO_ARP = 0x80
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 @dataclass(frozen=True)
 class Region:
-    """A region as a network: its addresses (the first one is its own, the others its zones') and its CIDR."""
+    """A region as a network: its addresses (first the region's own, then its zones') and its CIDR."""
 
     name: str
     addresses: Sequence[str]
@@ -36,9 +36,9 @@ class Region:
 
 
 def enter_user_namespace() -> None:
-    """Move this process (of one thread) to a user namespace of its own. OSError where the machine forbids it.
+    """Move this process, which may have one thread, to a user namespace of its own. OSError if the machine forbids it.
 
-    There is no way back: files and sockets of the world outside must be opened before.
+    There is no way back, so open files and sockets of the outside before.
     """
     user, group = os.geteuid(), os.getegid()
     _call("unshare", _NEWUSER | _NEWNET)
@@ -52,14 +52,14 @@ def enter_user_namespace() -> None:
 
 
 def new_network() -> int:
-    """Make a network namespace and move this thread into it; a file descriptor that keeps and names it."""
+    """Make a network namespace and move this thread into it; a descriptor that keeps the namespace alive."""
     _call("unshare", _NEWNET)
     return os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
 
 
 @contextmanager
 def inside(network: int) -> Iterator[None]:
-    """What this thread opens within belongs to another network namespace."""
+    """Sockets that this thread opens within the block belong to another network namespace."""
     home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     _call("setns", network, _NEWNET)
     try:
@@ -75,9 +75,10 @@ def move_to(network: int) -> None:
 
 
 def lay_out(regions: Sequence[Region]) -> tuple[int, list[int]]:
-    """Make the router's namespace, in which this thread then is, and one a region with its interfaces up.
+    """Make a namespace for each region and one for the router, bring their interfaces up, and move this thread into the
+    router's. The router's end of a region's link is named `interface(index)`.
 
-    The router's end of a region is called `interface(index)`. Descriptors of the router and of the regions, in order.
+    Returns the descriptor of the router's namespace, and those of the regions in their order.
     """
     networks = []
     for _ in regions:
@@ -98,7 +99,7 @@ def lay_out(regions: Sequence[Region]) -> tuple[int, list[int]]:
 
 
 def interface(index: int) -> str:
-    """The router's end of the link to a region."""
+    """The name of the router's interface to a region."""
     return f"r{index}"
 
 
@@ -115,13 +116,13 @@ def _bring_up(region: Region, others: Sequence[Region]) -> None:
 
 
 def packet_socket(index: int) -> socket.socket:
-    """A socket that reads and writes a region's packets, whole frames with a header that carries offloads along."""
+    """A socket that reads and writes a region's packets: whole frames, each after a header for offloads."""
     made = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
     made.setsockopt(_SOL_PACKET, _PACKET_VNET_HDR, 1)
     for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
-        made.setsockopt(socket.SOL_SOCKET, option, 16 * 1024 * 1024)  # The kernel takes what it allows.
+        made.setsockopt(socket.SOL_SOCKET, option, 16 * 1024 * 1024)  # The kernel lowers it to its limit.
     made.setblocking(False)
-    # Bound to a protocol: then it does not see what it sends itself.
+    # Bound to one protocol, the socket does not receive what it sends itself.
     made.bind((interface(index), _ETH_P_IP))
     return made
 

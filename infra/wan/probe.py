@@ -1,4 +1,4 @@
-"""Whether this machine allows network namespaces without root: tried in a child, since entering has no way back."""
+"""Whether this machine allows network namespaces without root. A child process tries it, since there is no way back."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _HOW = (
 
 @cache
 def refusal() -> str | None:
-    """Why regions cannot be apart on this machine and how to allow it, in one line; None if they can."""
+    """Why this machine does not allow network namespaces, and how to allow them, in one line; None if it does."""
     try:
         done = subprocess.run(
             [sys.executable, "-m", __name__], capture_output=True, text=True, timeout=_WITHIN_S, check=False

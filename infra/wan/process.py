@@ -1,4 +1,4 @@
-"""The network between the regions as its system sees it: how it is told apart, entered, and known to be ready."""
+"""The network between the regions as its system sees it: the process's name, the way into a region, and readiness."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from infra.wan import control
 
 NAME = "wan"
 FIRST_NETWORK = 900
-"""The descriptor under which the process holds the first region's namespace; the others follow in their order."""
+"""The number of the descriptor with which the process holds the first region's namespace; the others follow in
+order."""
 READY_WITHIN_S = 15.0
 
 
 def enter(pid: int, region: int) -> list[str]:
-    """What to put before a command so that it runs in the region of that index, as an ordinary user there. `pid` is
-    the network's process."""
+    """What to put before a command so that it runs, as an ordinary user, in the region with the index `region`. `pid`
+    is the network's process."""
     return [
         "nsenter", "--preserve-credentials", f"--user=/proc/{pid}/ns/user",
         f"--net=/proc/{pid}/fd/{FIRST_NETWORK + region}", "--",

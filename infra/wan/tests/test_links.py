@@ -1,4 +1,4 @@
-"""What a link does to packets, by a clock of the test's own."""
+"""What a link does to packets, with the test's own clock."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Regions as real namespaces: who is inside one takes its links, whoever it is."""
+"""Regions as real namespaces: every program inside a region uses the region's links."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_every_link_takes_about_its_round_trip(network: Network) -> None:
         for other, ms in measured.items():
             planned = topology.distance_ms(one, other)
             assert ms is not None
-            assert planned <= ms, (one, other)  # Never less: that light is slow is what this is about.
+            assert planned <= ms, (one, other)  # A packet must never be faster than its link.
 
 
 def test_a_connection_takes_the_link_and_comes_from_its_region(network: Network) -> None:
@@ -81,16 +81,16 @@ def test_this_machine_gets_in_without_distance(network: Network) -> None:
         sender.join(5)
 
 
-def test_who_finds_nobody_in_a_region_is_cut_off(network: Network) -> None:
+def test_a_connection_to_a_port_without_a_listener_is_closed(network: Network) -> None:
     place = ("127.0.0.1", network.port("api-ams.client"))
     with suppress(ConnectionError), socket.create_connection(place, 5) as link:
         assert link.recv(1) == b""
 
 
-def test_many_who_find_nobody_leave_the_others_in_peace(network: Network) -> None:
-    nobody = ("127.0.0.1", network.port("api-ams.client"))
+def test_many_refused_connections_do_not_disturb_others(network: Network) -> None:
+    without_listener = ("127.0.0.1", network.port("api-ams.client"))
     for _ in range(300):
-        with suppress(ConnectionError), socket.create_connection(nobody, 5) as link:
+        with suppress(ConnectionError), socket.create_connection(without_listener, 5) as link:
             link.sendall(b"x")
     with (
         network.echo("syd", "valkey-syd.client") as (_, port),

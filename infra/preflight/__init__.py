@@ -1,6 +1,6 @@
-"""What is possible, before anything runs: floors, bounds and limits from one topology, the options and the machine.
+"""What is possible, before anything runs: floors, bounds and limits, from one topology, the options and the machine.
 
-`check` is pure; `of_system` and `planned` gather what it is computed from.
+`check` is pure; `of_system` and `planned` gather its inputs.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ["Claim", "Inputs", "check", "of_system", "planned"]
 
 
 def check(inputs: Inputs, claims: Iterable[Claim]) -> Preflight:
-    """Work everything out."""
+    """The whole preflight, with a verdict on every claim."""
     regions = distance.region_floors(inputs)
     bounds = faults.fault_bounds(inputs)
     quorums = capacity.quorums(inputs)
@@ -47,7 +47,7 @@ def check(inputs: Inputs, claims: Iterable[Claim]) -> Preflight:
 
 
 def planned(topology: Topology, size: str, options: Options, checkout: Path, claims: Iterable[Claim]) -> Preflight:
-    """The preflight of a system that could be started here. TopologyError for a kind of part that is not known."""
+    """The preflight of a system that could be started here. TopologyError for an unknown kind of part."""
     topology.check_kinds(PARTS)
     inputs = Inputs(
         topology=topology,

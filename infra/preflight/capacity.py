@@ -1,21 +1,21 @@
-"""Amounts: how long streams cover an outage, which majorities a region's loss ends, and what the size wants of
-connections, memory and disk against what there is."""
+"""Amounts: how long streams cover an outage, which majorities a region's loss ends, and how many connections and
+how much memory and disk the size needs, against what there is."""
 
 from __future__ import annotations
 
 from collections import Counter
 
-from infra.preflight.inputs import BUS, COMMIT, REPLICAS, Inputs
+from infra.preflight.inputs import BUS, DATABASE, REPLICAS, Inputs
 from infra.topology.model import Node
 from reports.evidence import Quorum, Resource, StreamCover
 
 RATES_PER_S = (10.0, 2_000.0, 100_000.0)
-"""A busy day's changes one by one, the nightly's load on the bus, the seed's claim."""
+"""Messages a second: single changes on a busy day, the nightly's load on the bus, the seed's claim."""
 
 API_WRITES, API_READS = 16, 6
 """Database connections of an API process to the primary, and to each member that it reads from."""
 _WORKERS = {"relay": 6, "analytics": 2, "audit-logger": 2, "notifications": 3}
-"""Connections of those that are there once; a region's consumers have one each, to report their positions."""
+"""Database connections of the parts that run once. A region's consumers have one each, to report their positions."""
 _REGIONAL = ("cache-invalidator", "mobile-sync", "frontend-realtime")
 _OTHERS = 10
 """Patroni, migrations, observers of each member."""
@@ -26,7 +26,7 @@ _MEMORY_MIB = {
     "archiver": 80,
 }  # fmt: skip
 _WORKER_MIB = 75
-"""Relay and consumers. Memory once warm: a process's own and its share of what is shared."""
+"""For the relay and the consumers. All figures are of warm processes: private memory and a share of shared memory."""
 _DISK_MIB = {"postgres": 700, "nats": 1_200, "mirror": 1_200, "etcd": 200, "s3": 500, "archiver": 300}
 """A day of runs: PostgreSQL's max_wal_size, wal_keep_size and data; the streams with some load; WAL archived."""
 _OTHER_DISK_MIB = 10
@@ -34,7 +34,8 @@ _MIB = 1 << 20
 
 
 def stream_covers(inputs: Inputs) -> list[StreamCover]:
-    """Every stream at every rate. A message holds 1 to 500 events; here each has one to itself, the worst case."""
+    """How long every stream covers an outage at every rate. A message holds 1 to 500 events; here it holds one, which
+    is the worst case."""
     found = []
     for stream in inputs.streams:
         for rate in RATES_PER_S:
@@ -50,7 +51,7 @@ def stream_covers(inputs: Inputs) -> list[StreamCover]:
 
 
 def quorums(inputs: Inputs) -> list[Quorum]:
-    """Who must be there for what."""
+    """What needs a majority, and of which members."""
     etcd = inputs.nodes("etcd")
     found = [_quorum("etcd (the primary's lease)", etcd, len(etcd) // 2 + 1)] if etcd else []
     found += [_copies(inputs, layout) for layout in inputs.layouts if inputs.nodes(BUS, layout)]
@@ -71,7 +72,7 @@ def _quorum(what: str, nodes: list[Node], needs: int, note: str = "") -> Quorum:
 
 
 def _commits(inputs: Inputs) -> list[Quorum]:
-    primary, *others = inputs.nodes(COMMIT)
+    primary, *others = inputs.nodes(DATABASE)
     durability = inputs.options.durability
     match durability:
         case "async":
@@ -94,7 +95,7 @@ def _commits(inputs: Inputs) -> list[Quorum]:
 
 
 def resources(inputs: Inputs) -> list[Resource]:
-    """What the size wants of this machine and of a PostgreSQL member."""
+    """What the size needs of this machine and of a PostgreSQL member, and what there is."""
     nodes = [node for node in inputs.topology.nodes(inputs.size, inputs.options.bus) if not node.standby]
     kinds = Counter(node.kind for node in nodes)
     memory = sum(_MEMORY_MIB.get(kind, _WORKER_MIB) * count for kind, count in kinds.items())
@@ -103,24 +104,25 @@ def resources(inputs: Inputs) -> list[Resource]:
         _connections(inputs, kinds),
         Resource(
             what="memory", needs=memory, has=inputs.machine.memory_bytes // _MIB, unit="MiB",
-            how=f"{len(nodes)} nodes: " + _told(kinds, _MEMORY_MIB, _WORKER_MIB),
+            how=f"{len(nodes)} nodes: " + _breakdown(kinds, _MEMORY_MIB, _WORKER_MIB),
         ),
         Resource(
             what="disk", needs=disk, has=inputs.machine.disk_bytes // _MIB, unit="MiB",
-            how=_told(Counter({kind: kinds[kind] for kind in kinds if kind in _DISK_MIB}), _DISK_MIB, _OTHER_DISK_MIB),
+            how=_breakdown(Counter({kind: kinds[kind] for kind in kinds if kind in _DISK_MIB}), _DISK_MIB),
         ),
     ]  # fmt: skip
 
 
-def _told(kinds: Counter[str], sizes: dict[str, int], other: int) -> str:
+def _breakdown(kinds: Counter[str], sizes: dict[str, int], other: int = 0) -> str:
+    """`3 nats x 90, ...`: how many of each kind, times what one of them needs."""
     return ", ".join(f"{count} {kind} x {sizes.get(kind, other)}" for kind, count in kinds.items())
 
 
 def _connections(inputs: Inputs, kinds: Counter[str]) -> Resource:
-    """Of the primary when its region's standby is lost: then it serves that region's reads, too."""
+    """Connections to the primary after the loss of its region's standby, when it serves that region's reads, too."""
     apis, at_home = kinds["api"], sum(node.region == inputs.primary.region for node in inputs.nodes("api"))
     workers = sum(each * kinds[kind] for kind, each in _WORKERS.items()) + sum(kinds[kind] for kind in _REGIONAL)
-    followers = kinds[COMMIT] - 1 + kinds["archiver"]
+    followers = kinds[DATABASE] - 1 + kinds["archiver"]
     return Resource(
         what="connections to the primary",
         needs=apis * API_WRITES + at_home * API_READS + workers + followers + _OTHERS,

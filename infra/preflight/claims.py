@@ -1,7 +1,7 @@
-"""Per claim: possible, impossible, or what it depends on, in one line.
+"""Whether each claim is possible or impossible, or what it depends on, in one line.
 
-A claim is impossible when even the best value that can come out misses it, and possible when nothing that is known
-beforehand stands against it: that it is met is for the measurement to show.
+A claim is impossible if even the best possible value misses it, and possible if nothing that is known beforehand rules
+it out. Whether it is met, only a measurement shows.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from reports.evidence import FaultBound, Feasible, Possibility, Quorum, RegionFl
 
 
 class Known:
-    """What has been worked out already."""
+    """What the preflight has computed so far; the verdicts on claims are derived from it."""
 
     def __init__(
         self, inputs: Inputs, regions: Sequence[RegionFloor], faults: Sequence[FaultBound], quorums: Sequence[Quorum]
@@ -66,7 +66,7 @@ def _ms(value: float) -> str:
 # Distances.
 
 
-def _here(floor: Callable[[Known, RegionFloor], float | None], told: str) -> Callable[[Known, Claim], Possibility]:
+def _here(floor: Callable[[Known, RegionFloor], float | None], text: str) -> Callable[[Known, Claim], Possibility]:
     """A claim of one region, against that region's floor."""
 
     def work_out(known: Known, claim: Claim) -> Possibility:
@@ -74,23 +74,23 @@ def _here(floor: Callable[[Known, RegionFloor], float | None], told: str) -> Cal
         if best is None:
             return _depends(claim, f"{claim.region} has no PostgreSQL member in size {known.inputs.size}")
         met = claim.bound.met_by(best)
-        why = f"{told.format(region=claim.region, home=known.inputs.primary.region)} {_ms(best)}"
+        why = f"{text.format(region=claim.region, home=known.inputs.primary.region)} {_ms(best)}"
         return _answer(claim, "possible" if met else "impossible", why, best, by_distance=True)
 
     return work_out
 
 
-def _anywhere(floor: Callable[[Known, RegionFloor], float | None], told: str) -> Callable[[Known, Claim], Possibility]:
+def _anywhere(floor: Callable[[Known, RegionFloor], float | None], text: str) -> Callable[[Known, Claim], Possibility]:
     """A claim without a region: impossible where no region can meet it, possible where every one can."""
 
     def work_out(known: Known, claim: Claim) -> Possibility:
         floors = {name: value for name, region in known.regions.items() if (value := floor(known, region)) is not None}
         if not floors:
             return _depends(claim, f"nothing of the kind stands in size {known.inputs.size}")
-        where = _told_where(known)
+        where = _stream_location(known)
         best = min(floors.values())
         beyond = {name: value for name, value in floors.items() if not claim.bound.met_by(value)}
-        least = f"{told} at least {_ms(best)} with {where}"
+        least = f"{text} at least {_ms(best)} with {where}"
         if len(beyond) == len(floors):
             return _answer(claim, "impossible", least, best, by_distance=True)
         if not beyond:
@@ -105,24 +105,24 @@ def _anywhere(floor: Callable[[Known, RegionFloor], float | None], told: str) ->
 
 
 def _everywhere(
-    floor: Callable[[Known, RegionFloor], float | None], told: str
+    floor: Callable[[Known, RegionFloor], float | None], text: str
 ) -> Callable[[Known, Claim], Possibility]:
-    """A claim on the p99 of what comes to all regions at once, so that the worst region decides: it has more than a
-    hundredth of it."""
+    """A claim on the p99 of something that every region receives. The worst region decides, since it receives more than
+    a hundredth of all."""
 
     def work_out(known: Known, claim: Claim) -> Possibility:
         floors = {name: value for name, region in known.regions.items() if (value := floor(known, region)) is not None}
         if not floors:
             return _depends(claim, f"nothing of the kind stands in size {known.inputs.size}")
         floor_ms, region = max((value, name) for name, value in floors.items())
-        why = f"{told} at least {_ms(floor_ms)} in {region} with {_told_where(known)}"
+        why = f"{text} at least {_ms(floor_ms)} in {region} with {_stream_location(known)}"
         feasible: Feasible = "possible" if claim.bound.met_by(floor_ms) else "impossible"
         return _answer(claim, feasible, why, floor_ms, by_distance=True)
 
     return work_out
 
 
-def _told_where(known: Known) -> str:
+def _stream_location(known: Known) -> str:
     regions = list(dict.fromkeys(node.region for node in known.inputs.nodes(BUS)))
     return f"the stream in {regions[0]}" if len(regions) == 1 else f"a stream stretched over {', '.join(regions)}"
 
@@ -153,8 +153,8 @@ def _rpo(known: Known, claim: Claim) -> Possibility:
     losing = [fault for fault in known.faults if fault.lost != "nothing"]
     if not losing:
         return _answer(claim, "possible", "no fault takes a write that was acknowledged", 0.0)
-    told = "; ".join(dict.fromkeys(f"{fault.what}: {fault.lost}" for fault in losing))
-    return _depends(claim, f"on the lag at that moment: {told}")
+    text = "; ".join(dict.fromkeys(f"{fault.what}: {fault.lost}" for fault in losing))
+    return _depends(claim, f"on the lag at that moment: {text}")
 
 
 def _availability(known: Known, claim: Claim) -> Possibility:

@@ -1,14 +1,14 @@
-"""What the way alone takes: floors of reads, writes, replication and the bus, per region.
+"""What distance alone takes: the floors of reads, writes, replication and the bus in every region.
 
-Round trips are the topology's; one way is half of one. Within a region nothing is counted. What a floor leaves out
-(handshakes, queueing, disks, the work itself) only comes on top.
+Round trips are the topology's; one way is half of a round trip; within a region distance is zero. What a floor leaves
+out (handshakes, queueing, disks, the work itself) can only add to it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from infra.preflight.inputs import BUS, COMMIT, REPLICAS, Inputs
+from infra.preflight.inputs import BUS, DATABASE, REPLICAS, Inputs
 from infra.topology.model import Node
 from reports.evidence import RegionFloor
 
@@ -40,8 +40,8 @@ def quorum_ms(inputs: Inputs, leader: Node, layout: str) -> float:
 
 
 def commit_wait_ms(inputs: Inputs, durability: str) -> float:
-    """How long the way keeps a commit waiting on the primary."""
-    primary, *others = inputs.nodes(COMMIT)
+    """How long distance makes a commit wait on the primary."""
+    primary, *others = inputs.nodes(DATABASE)
     if durability == "async" or not others:
         return 0.0
     asked = others[:1] if durability == "standby" else others
@@ -49,13 +49,14 @@ def commit_wait_ms(inputs: Inputs, durability: str) -> float:
 
 
 def _region(inputs: Inputs, region: str) -> RegionFloor:
-    members = inputs.nodes(COMMIT)
+    members = inputs.nodes(DATABASE)
     way_ms = inputs.rtt_ms(region, inputs.primary.region)
     relays = inputs.nodes("relay")
     has_own = any(node.region == region for node in members)
 
     def over_layouts(floor: Callable[[Node, float], float]) -> dict[str, float]:
-        """Per layout the least over all who may lead; `floor` gets the leader and what it waits for its quorum."""
+        """Layout -> the least over all nodes that may lead the stream. `floor` takes a leader, and how many ms it waits
+        for its quorum."""
         return {
             layout: min(floor(leader, quorum_ms(inputs, leader, layout)) for leader in inputs.nodes(BUS, layout))
             for layout in inputs.layouts

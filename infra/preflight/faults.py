@@ -1,22 +1,22 @@
-"""How long a fault can take, and what it can lose: Patroni's timings and the placement, worked out.
+"""How long an outage each fault can cause and what it can lose, from Patroni's timings and where the parts are.
 
-The times that no setting bounds are few and named here with where they are from. The floor of a fault's RTO is what
-its waits take at least, so that a measured value below it means that the fault was another one.
+The few times that no setting bounds are constants here, with their source. The floor of a fault's RTO is the least that
+its waits take; a measured value below it shows that the fault was another one.
 """
 
 from __future__ import annotations
 
-from infra.preflight.inputs import BUS, COMMIT, Inputs
+from infra.preflight.inputs import BUS, DATABASE, Inputs
 from reports.evidence import FaultBound, PowerLoss
 
 MONTH_S = 30 * 86_400
 ALLOWED_DOWN = 0.0001
-"""What 99.99% leaves."""
+"""The share of time that 99.99% availability leaves."""
 BUDGET_S = MONTH_S * ALLOWED_DOWN
 ASK_MEMBERS_S = 2.0
 """Patroni gives the other members this long to answer before one is promoted (fixed in its source)."""
 TAKE_OVER_S = 5.0
-"""Replay, promotion and the clients' reconnecting: 1 to 5 s were measured."""
+"""Replay, promotion, and reconnecting clients: 1 to 5 s were measured."""
 BUS_ELECTION_S = (4.0, 9.0)
 """NATS: a follower waits this long without a leader before it stands for election (fixed in its source)."""
 BUS_RETRY_S = 2.0
@@ -27,7 +27,7 @@ _SYNC_S = {"always": 0, "2m": 120}
 
 
 def fault_bounds(inputs: Inputs) -> list[FaultBound]:
-    """Every fault's bounds at these settings."""
+    """The bounds of every fault with these settings."""
     return [
         _primary_node(inputs, supervised=True),
         _primary_node(inputs, supervised=False),
@@ -73,7 +73,7 @@ def _bound(
 
 
 def _lost_with_one_member(inputs: Inputs) -> tuple[str, str]:
-    """What the loss of the primary alone takes of acknowledged writes."""
+    """Which acknowledged writes the loss of the primary alone takes, and why."""
     if inputs.options.durability != "async":
         return (
             "nothing",
@@ -87,7 +87,7 @@ def _lost_with_one_member(inputs: Inputs) -> tuple[str, str]:
 
 
 def _after_lease(inputs: Inputs) -> tuple[float, float, str]:
-    """From the loss of a primary whose lease has to run out: at least, at most, how."""
+    """(at least, at most, how), in seconds, of an outage in which the lost primary's lease has to run out."""
     ttl, loop, _ = _timings(inputs)
     most = ttl + loop + ASK_MEMBERS_S + TAKE_OVER_S
     how = (
@@ -137,7 +137,7 @@ def _patroni_alone(inputs: Inputs) -> FaultBound:
         )  # fmt: skip
     least, most, how = _after_lease(inputs)
     lost = (
-        ("whatever the old primary takes beside the new one", "durability async, and nobody ends its PostgreSQL")
+        ("whatever the old primary takes beside the new one", "durability async, and nothing ends its PostgreSQL")
         if inputs.options.durability == "async"
         else ("nothing", "the old primary's commits wait for members that follow another one now")
     )
@@ -176,7 +176,7 @@ def _synchronous_standby(inputs: Inputs) -> FaultBound:
 
 def _region(inputs: Inputs) -> FaultBound:
     home = inputs.primary.region
-    members = inputs.nodes(COMMIT)
+    members = inputs.nodes(DATABASE)
     away = [node for node in members if node.region != home]
     if not away:
         return _bound(
@@ -193,8 +193,8 @@ def _region(inputs: Inputs) -> FaultBound:
     else:
         lost = (
             f"what was acknowledged in the last {way_ms:g} ms and more",
-            f"commits wait for nobody outside {home}: what is on its way to {nearest.region} is lost, and what a busy "
-            "link holds back",
+            f"commits wait for no member outside {home}: what is on its way to {nearest.region} is lost, and what a "
+            "busy link holds back",
         )
     if durability == "async" or (durability == "any-1" and at_home == 1):
         how = f"as when the primary's node is lost; {most:g} s for writes, events go on when the bus does"
@@ -220,7 +220,7 @@ def _lease_store(inputs: Inputs) -> FaultBound:
     _, loop, retry = _timings(inputs)
     return _bound(
         "etcd-majority", "most of etcd is lost", (0.0, None),
-        f"the primary stops taking writes within loop_wait + retry_timeout = {loop + retry:g} s, and nobody is "
+        f"the primary stops taking writes within loop_wait + retry_timeout = {loop + retry:g} s, and no member is "
         "promoted until a majority is back", ("nothing", "no other primary can arise"),
     )  # fmt: skip
 
@@ -244,13 +244,13 @@ def _own_process(inputs: Inputs) -> FaultBound:
     supervised = inputs.options.supervisor == "on"
     return _bound(
         "own-process", "the relay or a consumer dies", (0.0, RESTART_S if supervised else None),
-        f"started again within {RESTART_S:g} s" if supervised else "nobody starts it again",
+        f"started again within {RESTART_S:g} s" if supervised else "it is not started again",
         ("nothing", "outbox and streams hold what it has not done"), ["analytics-kill"],
     )  # fmt: skip
 
 
 def power_losses(inputs: Inputs) -> list[PowerLoss]:
-    """What a loss of power takes, of one node and of all that are alike."""
+    """What a loss of power takes: of one node, and of all nodes of a kind."""
     sync_s = _SYNC_S[inputs.options.sync_interval]
     lost, how = _lost_with_one_member(inputs)
     flushed = "sync_interval always: a message is on disk before it is acknowledged"

@@ -1,4 +1,4 @@
-"""What the preflight is computed from. Only `machine` asks anything of the world."""
+"""What the preflight is computed from. Only `machine` reads anything from the outside."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from infra.topology.model import Node, Topology
 from infra.topology.options import Options
 from system.wire import Stream
 
-COMMIT = "postgres"
+DATABASE = "postgres"
 BUS = "nats"
 REPLICAS = 3
-"""Copies of a stream."""
+"""The copies of a stream."""
 
 
 class Bound(Protocol):
@@ -33,7 +33,7 @@ class Bound(Protocol):
 
 
 class Claim(Protocol):
-    """A row of the claims; `family` is its name without the region."""
+    """A row and its claim; `family` is the row's id without the region."""
 
     @property
     def row(self) -> str: ...
@@ -47,7 +47,7 @@ class Claim(Protocol):
 
 @dataclass(frozen=True)
 class Machine:
-    """What this machine has to give: bytes, and descriptors that one process may have open."""
+    """What a machine has left: free bytes, and how many files one process may have open."""
 
     memory_bytes: int
     disk_bytes: int
@@ -56,6 +56,8 @@ class Machine:
 
 @dataclass(frozen=True)
 class Inputs:
+    """The system that the preflight is for, and the machine that it would run on."""
+
     topology: Topology
     size: str
     options: Options
@@ -72,6 +74,7 @@ class Inputs:
         return [node for node in every if node.kind == kind and not node.standby]
 
     def rtt_ms(self, one: str, other: str) -> float:
+        """The round trip between two regions; 0 within one."""
         return self.topology.distance_ms(one, other)
 
     @property
@@ -84,11 +87,11 @@ class Inputs:
 
     @property
     def primary(self) -> Node:
-        return self.nodes(COMMIT)[0]
+        return self.nodes(DATABASE)[0]
 
 
 def machine(checkout: Path) -> Machine:
-    """What this machine has to give to a system of the checkout now."""
+    """What this machine has left for a system of the checkout. OSError."""
     disk = os.statvfs(checkout)
     return Machine(
         memory_bytes=available_bytes(),

@@ -1,4 +1,4 @@
-"""The preflight for people: tables that fit a terminal, what is impossible first."""
+"""The preflight as text: tables that fit a terminal, with impossible claims first."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _UNITS = ((86_400.0, "d"), (3_600.0, "h"), (60.0, "min"), (1.0, "s"))
 
 
 def to_text(found: Preflight) -> str:
-    """Everything that was found."""
+    """The whole preflight."""
     sections = [
         _head(found), _claims(found.claims), _regions(found), _faults(found.faults), _power(found), _streams(found),
         _quorums(found), _resources(found),
@@ -63,8 +63,10 @@ def _regions(found: Preflight) -> str:
         write = _ms(floor.write_ms.get(found.durability))
         rows.append((floor.region, _ms(floor.read_ms), write, _ms(floor.lag_ms), *bus))
     table = _table(f"Floors by distance alone, ms (durability {found.durability})", names, rows)
-    told = [f"{name.removesuffix('_ms')}: {formula}" for name, formula in found.formulas.items()]
-    return "\n".join([table, *(line for text in told for line in textwrap.wrap(text, _WIDTH, subsequent_indent="  "))])
+    formulas = (f"{name.removesuffix('_ms')}: {formula}" for name, formula in found.formulas.items())
+    return "\n".join(
+        [table, *(line for text in formulas for line in textwrap.wrap(text, _WIDTH, subsequent_indent="  "))]
+    )
 
 
 def _faults(faults: Iterable[FaultBound]) -> str:
@@ -77,7 +79,7 @@ def _faults(faults: Iterable[FaultBound]) -> str:
         for fault in faults
     ]  # fmt: skip
     title = f"Faults (RTO in s; share of a month's error budget, {BUDGET_S:.0f} s at 99.99%; acknowledged writes lost)"
-    return _told_below(title, ("fault", "least", "most", "budget", "lost"), rows)
+    return _table_with_text(title, ("fault", "least", "most", "budget", "lost"), rows)
 
 
 def _power(found: Preflight) -> str:
@@ -134,8 +136,8 @@ def _ms(value: float | None) -> str:
     return "-" if value is None else f"{value:g}"
 
 
-def _told_below(title: str, names: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """As `_table`, the last cell of a row on lines of its own."""
+def _table_with_text(title: str, names: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Like `_table`, but with the last cell of each row on lines of its own."""
     head, *lines = _table(title, [*names, ""], [[*row[:-1], ""] for row in rows]).splitlines()
     text = [head, lines[0]]
     for line, row in zip(lines[1:], rows, strict=True):
@@ -144,14 +146,14 @@ def _told_below(title: str, names: Sequence[str], rows: Sequence[Sequence[str]])
 
 
 def _table(title: str, names: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns as wide as they have to be; the last one takes what is left of the line and is wrapped."""
+    """A table whose columns are as wide as their cells; the last one is wrapped to the rest of the line."""
     widths = [max(len(row[at]) for row in (names, *rows)) for at in range(len(names) - 1)]
     before = sum(widths) + 2 * len(widths)
     left = max(40, _WIDTH - before)
     lines = [title, "  ".join(name.ljust(width) for name, width in zip(names, [*widths, 0], strict=True)).rstrip()]
     for row in rows:
-        told = textwrap.wrap(row[-1], left) or [""]
+        wrapped = textwrap.wrap(row[-1], left) or [""]
         start = "  ".join(cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=True))
-        lines.append(f"{start}  {told[0]}".rstrip())
-        lines += [" " * before + more for more in told[1:]]
+        lines.append(f"{start}  {wrapped[0]}".rstrip())
+        lines += [" " * before + more for more in wrapped[1:]]
     return "\n".join(lines)

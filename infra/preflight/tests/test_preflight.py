@@ -170,7 +170,7 @@ def test_timings_that_allow_two_primaries_are_named() -> None:
     assert "loop_wait 2 + 2 x retry_timeout 10 = 22 s is over ttl 20" in note
 
 
-def test_only_a_commit_that_nobody_else_has_can_be_lost_with_a_node() -> None:
+def test_only_a_commit_that_no_other_member_has_can_be_lost_with_a_node() -> None:
     assert fault(found(), "primary-node").lost == "nothing"
     assert fault(found(durability="any-1"), "primary-node").lost == "nothing"
     assert fault(found(durability="async"), "primary-node").lost == "up to 1,048,576 bytes of WAL"
@@ -250,7 +250,7 @@ def test_every_claim_has_its_line() -> None:
 @pytest.mark.parametrize("size", ["core", "full"])
 @pytest.mark.parametrize("durability", ["async", "standby", "any-1"])
 @pytest.mark.parametrize("supervisor", ["on", "off"])
-def test_it_is_told_in_words_for_every_choice(size: str, durability: str, supervisor: str) -> None:
+def test_every_choice_is_printed(size: str, durability: str, supervisor: str) -> None:
     text = to_text(found(size, durability=durability, supervisor=supervisor))
     assert "the primary is cut off from everyone, and lives" in text
     assert "None" not in text
@@ -262,7 +262,7 @@ def test_standbys_take_no_part() -> None:
     assert [node.name for node in inputs().nodes("relay")] == ["relay-iad"]
 
 
-def test_lengths_are_told_in_their_largest_unit() -> None:
+def test_lengths_are_printed_in_their_largest_unit() -> None:
     assert [length(seconds) for seconds in (0.1, 10, 500, 5_000, 86_400 * 30)] == [
         "0.1 s", "10 s", "8.33 min", "1.39 h", "30 d",
     ]  # fmt: skip

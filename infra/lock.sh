@@ -1,5 +1,5 @@
 #!/bin/sh
-# Writes the lock files anew: versions and hashes for every Python from 3.11 on, and no index's address.
+# Writes the lock files: versions and hashes for every Python from 3.11 on, without the address of an index.
 # Needs uv (pip install uv).
 set -eu
 cd "$(dirname -- "$0")/.."

@@ -1,5 +1,6 @@
-"""Facts about a running system that no load makes: what it holds, who may do what, what protects it."""
+"""Facts about a running system that need no load: what data it holds, which callers may do what, how it is
+protected."""
 
 
 class NotChecked(Exception):
-    """Something could not be tried at all, so that there is no evidence; says what, and why."""
+    """A check could not be made, so that there is no evidence; says which one, and why."""

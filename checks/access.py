@@ -1,9 +1,9 @@
-"""Who may do what, tried from outside: every kind of caller tries every action at a region's API, and each answer is a
-fact of the row security.access.
+"""The access matrix: every kind of caller tries every action at a region's API, and each answer is a fact of the row
+security.access.
 
-The expectations stand here, written from the contract and not from the system's own table. A refused write must also
-have changed nothing. Whatever a cell needs is made before it and removed after it, by the admin, so nothing is left
-but the events of these writes and closed incidents, which are never deleted.
+The expectations are written here from the contract, and not taken from the system's own table. A refused write must
+also have changed nothing. The admin makes what a cell needs before it and removes it after it. What remains are the
+events of these writes, and closed incidents, which cannot be deleted.
 """
 
 from __future__ import annotations
@@ -31,38 +31,42 @@ Item = dict[str, Any]
 
 
 class Action(NamedTuple):
-    """One thing to try. `path` is a collection's; a write of something that is there goes to the item's own."""
+    """A column of the matrix. `path` is that of a collection; a change or a deletion goes to the item's own path."""
 
     name: str
     allowed: frozenset[str]
-    """The callers who may."""
+    """The callers who may do it."""
     method: str
     path: str
     success: int
+    """The status of an allowed request."""
     body: Callable[[str], Item] | None = None
-    """From an id to what has to be sent to have it created; None for reads and for countries, which are there."""
+    """Id -> the body that creates an item; None for reads, and for countries, which exist already."""
     change: Callable[[Item], Item] | None = None
-    """From an item to the merge patch."""
+    """Item -> the merge patch to send."""
 
 
 class Answer(NamedTuple):
+    """An HTTP response."""
+
     status: int
     etag: str | None
     body: bytes
 
     def item(self) -> Item:
+        """The body, decoded from JSON. ValueError."""
         return dict(json.loads(self.body))
 
 
-EVERYBODY = frozenset({"reader", "steward", "operator", "admin"})
+ROLES = frozenset({"reader", "steward", "operator", "admin"})
 STRANGERS = ("nobody", "forged")
-"""Without a token, and with one that says admin and that nobody signed."""
-CALLERS = (*STRANGERS, *sorted(EVERYBODY))
+"""A caller without a token, and one whose token says admin but is not signed."""
+CALLERS = (*STRANGERS, *sorted(ROLES))
 ADMIN = frozenset({"admin"})
 
 
 def actions(own: str, other: str) -> list[Action]:
-    """Everything that is tried; the steward is that of the region `own`."""
+    """All actions that are tried. The steward's region is `own`."""
 
     def project(region: str) -> Callable[[str], Item]:
         return lambda name: {
@@ -82,8 +86,8 @@ def actions(own: str, other: str) -> list[Action]:
     reads = (wire.COUNTRIES, wire.PROJECTS, wire.REGIONS, wire.SECTORS, wire.INCIDENTS, wire.EVENTS)
     stewards, operators = ADMIN | {"steward"}, ADMIN | {"operator"}
     return [
-        *(Action(f"read {path}", EVERYBODY, "GET", path, 200) for path in reads),
-        Action(f"read {wire.WAKE}", EVERYBODY, "GET", f"{wire.WAKE}?wait_s=0", 200),
+        *(Action(f"read {path}", ROLES, "GET", path, 200) for path in reads),
+        Action(f"read {wire.WAKE}", ROLES, "GET", f"{wire.WAKE}?wait_s=0", 200),
         Action(f"read {wire.USERS}", ADMIN, "GET", wire.USERS, 200),
         Action("follow the events of users", ADMIN, "GET", f"{wire.EVENTS}?aggregates=users", 200),
         Action("create a project of the region", stewards, "POST", wire.PROJECTS, 201, project(own)),
@@ -107,15 +111,15 @@ def actions(own: str, other: str) -> list[Action]:
 
 
 def record(target: Target, folder: RunFolder) -> None:
-    """Try every cell of callers x actions and write a Count for each.
+    """Try every cell of callers x actions, and write a Count for each.
 
-    NotChecked if nothing could be tried: a token that was refused, something that the admin could not make.
+    NotChecked if that is impossible: a token was refused, or the admin could not make an item.
     """
     own, other = target.regions[:2]
     api = Api(target.api[own])
     try:
-        tokens = {role: clients.token(target, role, own if role == "steward" else None) for role in EVERYBODY}
-        matrix = Matrix(api, {**tokens, "nobody": None, "forged": forged()})
+        tokens = {role: clients.token(target, role, own if role == "steward" else None) for role in ROLES}
+        matrix = Matrix(api, {**tokens, "nobody": None, "forged": forged_token()})
         cells = [cell for action in actions(own, other) for cell in matrix.cells(action)]
     except (clients.NoToken, OSError, ValueError) as error:
         raise NotChecked(f"the access matrix could not be tried: {error}") from error
@@ -123,15 +127,15 @@ def record(target: Target, folder: RunFolder) -> None:
         facts.add(*cells)
 
 
-def forged() -> str:
-    """A token that says admin, for an hour, with the algorithm `none`."""
+def forged_token() -> str:
+    """An unsigned token (algorithm `none`) that says admin."""
     parts = ({"alg": "none", "typ": "JWT"}, {"sub": "admin", "role": "admin", "rate_per_s": 1000, "exp": 2**31})
     encoded = [base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode() for part in parts]
     return ".".join([*encoded, ""])
 
 
 class Api:
-    """One region's API; every request on a connection of its own."""
+    """One region's API. Every request has a connection of its own."""
 
     def __init__(self, base_url: str) -> None:
         self._base_url = base_url
@@ -139,7 +143,7 @@ class Api:
     def send(
         self, method: str, path: str, token: str | None, body: Item | None = None, etag: str | None = None
     ) -> Answer:
-        """The answer, whatever its status; of a stream of events only its beginning. OSError if there is none."""
+        """The response, whatever its status; of a stream of events only the head. OSError if there is none."""
         headers = {"Authorization": f"Bearer {token}"} if token is not None else {}
         headers |= {"Content-Type": "application/json"} if body is not None else {}
         headers |= {"If-Match": etag} if etag is not None else {}
@@ -155,14 +159,15 @@ class Api:
 
 
 class Matrix:
-    """Tries cells: `tokens` holds each caller's, None for who has none; the admin's makes and removes things."""
+    """Tries cells. `tokens`: caller -> its token, None for the caller without one. The admin makes and removes
+    items."""
 
     def __init__(self, api: Api, tokens: dict[str, str | None]) -> None:
         self._api = api
         self._tokens = tokens
 
     def cells(self, action: Action) -> Iterator[Count]:
-        """One fact for each caller."""
+        """Try an action as every caller; a fact for each."""
         for caller in CALLERS:
             expected = action.success if caller in action.allowed else 401 if caller in STRANGERS else 403
             found, changed = self._try(action, self._tokens[caller])
@@ -174,39 +179,41 @@ class Matrix:
             )  # fmt: skip
 
     def _try(self, action: Action, token: str | None) -> tuple[int, bool]:
-        """(status, whether something has changed)."""
+        """Try an action with a token: (status, whether anything has changed)."""
         if action.method == "GET":
             return self._api.send("GET", action.path, token).status, False
         new = action.body(str(uuid.uuid4())) if action.body is not None else {"id": _COUNTRY}
-        place = f"{action.path}/{new['id']}"
+        path = f"{action.path}/{new['id']}"
         if action.method == "POST":
             status = self._api.send("POST", action.path, token, new).status
-            return status, self._put_right(action, place, "*", new) == 200
+            return status, self._restore(action, path, "*", new) == 200
         if action.body is not None:
             self._admin("POST", action.path, 201, body=new)
-        before = self._admin("GET", place, 200)
+        before = self._admin("GET", path, 200)
         change = action.change(before.item()) if action.change is not None else None
-        status = self._api.send(action.method, place, token, change, before.etag).status
-        return status, self._put_right(action, place, str(before.etag), before.item()) != 200
+        status = self._api.send(action.method, path, token, change, before.etag).status
+        return status, self._restore(action, path, str(before.etag), before.item()) != 200
 
-    def _put_right(self, action: Action, place: str, etag: str, item: Item) -> int:
-        """Remove what was made for a cell, or close it, or leave it as it was; 200 if it was there with this ETag, else
-        404 or 412. A write, since it is the primary that answers: a replica may not show yet what another caller did.
+    def _restore(self, action: Action, path: str, etag: str, item: Item) -> int:
+        """Remove the item of a cell, close it (an incident), or set it back (a country). 200 if it existed with this
+        ETag, else 404 or 412.
+
+        It is a write, since the primary answers a write: a replica may not show yet what another caller did.
         """
         method, body, done = "DELETE", None, 204
         if action.path == wire.INCIDENTS:
             method, body, done = "PATCH", {"status": "closed"}, 200
         elif action.path == wire.COUNTRIES:
             method, body, done = "PATCH", {"gdp_usd_billions": item["gdp_usd_billions"]}, 200
-        found = self._admin(method, place, done, 404, 412, body=body, etag=etag).status
+        found = self._admin(method, path, done, 404, 412, body=body, etag=etag).status
         if found == 412:
-            self._admin(method, place, done, body=body, etag="*")
+            self._admin(method, path, done, body=body, etag="*")
         return 200 if found == done else found
 
     def _admin(
         self, method: str, path: str, *expected: int, body: Item | None = None, etag: str | None = None
     ) -> Answer:
-        """ValueError for any other status."""
+        """Send a request as the admin. ValueError for a status that is not `expected`."""
         answer = self._api.send(method, path, self._tokens["admin"], body, etag)
         if answer.status not in expected:
             wanted = " or ".join(map(str, expected))

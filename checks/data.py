@@ -1,4 +1,4 @@
-"""What the database holds, counted by SQL as the observer: the evidence of the data rows."""
+"""The evidence for the data rows: the database's content, counted by SQL as the observer."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from reports.evidence import Count, RunFolder
 
 _ANSWER_WITHIN_MS = 10_000
 
-# Contribution is 0.001% of GDP, to the cent of a million: 0.01 per billion.
+# A contribution is 0.001% of GDP: 0.01 million for each billion, rounded to 0.01 million.
 _CONTRIBUTION_OFF = (
     "SELECT count(*) FROM countries WHERE contribution_usd_millions <> round(gdp_usd_billions * 0.01, 2)"
 )
 
 
 def record(target: Target, folder: RunFolder) -> None:
-    """Count countries and projects and check their totals, on a system that nobody writes to meanwhile.
+    """Count countries and projects, check their totals, and write a Count for each.
 
-    Raises psycopg.Error when the database does not answer.
+    The system must not be written to meanwhile. psycopg.Error if the database does not answer.
     """
     with psycopg.connect(target.observer_dsn, options=f"-c statement_timeout={_ANSWER_WITHIN_MS}") as link:
 

@@ -1,5 +1,5 @@
-"""Which browser the suites drive: the system's Chromium, then the one that Playwright installed, then one
-that is installed now. A missing browser is an answer, not an error: what depends on it is then skipped."""
+"""The browser that the suites drive: the machine's Chromium, else the one that Playwright installed, else one that is
+installed now. Without a browser, what depends on it is skipped."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 VARIABLE = "COVENANT_BROWSER"
-"""Names the executable for the suites' process; empty: Playwright's own."""
+"""The environment variable that names the executable for the suites' process; empty for Playwright's own."""
 
 _SYSTEM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 _INSTALL_WITHIN_S = 600
@@ -21,30 +21,32 @@ _OWN_BUILD = "import playwright.sync_api as p\nwith p.sync_playwright() as w: pr
 
 @dataclass(frozen=True)
 class Browser:
-    """`executable` is None when Playwright finds its own build by itself."""
+    """A browser that is installed."""
 
     executable: str | None
+    """Its path; None for Playwright's own build, which Playwright finds by itself."""
     origin: str
+    """Its path in either case, for people."""
 
 
 class NoBrowser(Exception):
-    """There is none, and none could be installed; says how to get one."""
+    """No browser was found or could be installed; says how to get one."""
 
 
-def find(*, install_with_apt: bool, tell: Callable[[str], None]) -> Browser:
-    """A browser, installed first if there is none. NoBrowser when that failed, too.
+def find(*, install_with_apt: bool, say: Callable[[str], None]) -> Browser:
+    """A browser; it is installed if there is none. NoBrowser.
 
-    `install_with_apt` allows to change the machine's own packages; `tell` hears of an installation.
+    `install_with_apt` allows changes of the machine's own packages; `say` is called before an installation.
     """
     if found := _present():
         return found
     tried = []
     if install_with_apt and shutil.which("apt-get") and os.geteuid() == 0:
-        tell("browser: none found, installing the package chromium (a minute or two)")
+        say("browser: none found, installing the package chromium (a minute or two)")
         tried.append(_run("apt-get", "install", "chromium", command=_apt()))
         if found := _present():
             return found
-    tell("browser: none found, installing Playwright's Chromium")
+    say("browser: none found, installing Playwright's Chromium")
     tried.append(_run("playwright install", command=[sys.executable, "-m", "playwright", "install", "chromium"]))
     if found := _present():
         return found
@@ -70,7 +72,7 @@ def _apt() -> list[str]:
 
 
 def _run(*name: str, command: list[str]) -> str:
-    """Run an installer; what went wrong, in a few words."""
+    """Run an installer; how it ended, in a few words."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_INSTALL_WITHIN_S, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:

@@ -1,6 +1,6 @@
-"""Fixtures of the browser suites, and the evidence that they leave when they run for a report.
+"""Fixtures of the browser suites, and their evidence when they run for a report: a line for every test.
 
-pytest-playwright keeps a trace and a screenshot of a failing test; this writes a line for every test.
+pytest-playwright keeps a trace and a screenshot of a failing test.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def browser_context_args(browser_context_args: dict[str, Any]) -> dict[str, Any]
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
     report = yield
     folder = os.environ.get(RUN_FOLDER)
-    # A test is told once: when it ran, or when its set-up already failed or skipped it.
+    # A test is recorded once: when it has run, or when its set-up has failed or skipped it.
     if folder and (report.when == "call" or (report.when == "setup" and not report.passed)):
         run = RunFolder(Path(folder))
         with run.browser() as log:

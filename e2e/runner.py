@@ -1,4 +1,4 @@
-"""Runs the browser suites in a process of their own, retries off, and keeps trace and screenshot of a failure."""
+"""Runs the browser suites in a process of their own, without retries, and keeps traces and screenshots of failures."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class SuiteError(Exception):
 
 
 def run(browser: Browser, folder: RunFolder, target_path: Path, arguments: list[str]) -> None:
-    """Run the suites with further pytest `arguments`; leaves `evidence/e2e/`. A failing test is evidence, not
-    an error; SuiteError if pytest itself could not run them."""
+    """Run the suites with further pytest `arguments`, and leave their evidence in `evidence/e2e/`. A failing test is
+    evidence and no error; SuiteError if pytest itself could not run the suites."""
     artifacts = folder.evidence / "e2e" / "artifacts"
     log = folder.evidence / "e2e" / "pytest.log"
     log.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The regions with their totals: what the page shows is what the API says, in every region."""
+"""The page of regions and totals: in every region it shows what the API says."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_shows_a_new_project(page: Page, target: Target, reader: str) -> None:
         "funding_usd_millions": 1.25,
     }
     api(target.api["iad"] + wire.PROJECTS, clients.token(target, "steward", "syd"), project)
-    # Other suites may add projects meanwhile: at least ours must come to be seen, by loading the page anew.
+    # Other suites may add projects meanwhile, but ours must appear when the page is loaded again.
     for _ in range(50):
         regions.open()
         if int(regions.number("Sydney", "projects")) > before:

@@ -1,1 +1,1 @@
-"""What protects the running system, tried from outside: each attempt is a fact of a security row."""
+"""The protection of the running system, tried from outside: each attempt is a fact of a security row."""

@@ -1,4 +1,4 @@
-"""A wrong password at everything of the system that takes one, besides the bus."""
+"""Tries a wrong password at every part that takes one, except the bus."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _ROLES = ("postgres", "replication", "covenant_owner", "covenant_app", "covenant
 
 
 def wrong_passwords(system: Fabric) -> Iterator[tuple[str, bool]]:
-    """What was tried, and whether it was refused as a wrong password is (not because nobody answered)."""
+    """(what was tried, whether it refused the password) for each. A part that does not answer has not refused it."""
     for role in _ROLES:
         yield f"PostgreSQL role {role}", _postgres_refuses(system, role)
     for region, url in system.target().valkey.items():

@@ -1,4 +1,4 @@
-"""A canary that goes through the bus and into its mirrors, and the search for it on their disks."""
+"""Sends a canary through the bus and its mirrors, and searches their disks for it."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from loadtests.engine import load_stream
 from system import wire
 
 _WITHIN_S = 15.0
-_LOOK_EVERY_S = 0.2
+_POLL_S = 0.2
 _MIRRORED = wire.PROJECTS_STREAM
 
 
 def new_canary() -> str:
-    """A word that is nowhere yet."""
+    """A random word."""
     return f"canary{secrets.token_hex(12)}"
 
 
 async def where_found(system: Fabric, canary: str) -> dict[str, list[str]]:
-    """Node of the bus or of a mirror -> its files that hold the canary, after it was stored and read again as payload,
-    header and subject (as payload and header where a mirror has it from). EngineError if one did not take it."""
+    """Node of the bus or of a mirror -> the files in which it holds the canary. The canary is stored first: on the bus
+    as payload, header and subject, on mirrors as payload and header. EngineError if that fails."""
     target = system.target()
     await load_stream.prepare(target)
     try:
@@ -41,11 +41,13 @@ async def where_found(system: Fabric, canary: str) -> dict[str, list[str]]:
             client = await connect(**target.nats_options(target.nats_load), allow_reconnect=False)
             try:
                 bus, mirrors = system.place.nodes(Nats.kind), system.place.nodes(Mirror.kind)
-                await _held(system.place, bus, load_stream.NAME, await _through(client, canary))
+                await _wait_until_held(system.place, bus, load_stream.NAME, await _publish(client, canary))
                 if mirrors:
-                    await _held(system.place, mirrors, _MIRRORED.name, await _to_mirrors(client, canary))
+                    await _wait_until_held(
+                        system.place, mirrors, _MIRRORED.name, await _publish_mirrored(client, canary)
+                    )
                 stores = [*bus, *mirrors]
-                return {node.name: holding(system.site.folder(node), canary.encode()) for node in stores}
+                return {node.name: files_with(system.site.folder(node), canary.encode()) for node in stores}
             finally:
                 await client.close()
     except (NatsError, TimeoutError) as error:
@@ -54,8 +56,8 @@ async def where_found(system: Fabric, canary: str) -> dict[str, list[str]]:
         await load_stream.delete(target)
 
 
-async def _through(client: Client, canary: str) -> int:
-    """Its sequence in the load's stream."""
+async def _publish(client: Client, canary: str) -> int:
+    """Store the canary in the load's stream, and read it again; its sequence there."""
     js = client.jetstream(timeout=5)
     subject = f"load.{canary}"
     ack = await js.publish(subject, canary.encode(), headers={"Canary": canary})
@@ -65,25 +67,25 @@ async def _through(client: Client, canary: str) -> int:
     return ack.seq
 
 
-async def _to_mirrors(client: Client, canary: str) -> int:
-    """Its sequence in a stream that has mirrors: only the system's own have. What their probes of health send may be
-    sent by who puts load, too."""
+async def _publish_mirrored(client: Client, canary: str) -> int:
+    """Store the canary in a stream that has mirrors; its sequence there. Only the system's own streams have mirrors,
+    and of their subjects the load's user may publish on those of health probes."""
     ack = await client.jetstream(timeout=5).publish(
         _MIRRORED.health_subject, canary.encode(), headers={"Canary": canary}
     )
     return ack.seq
 
 
-async def _held(place: Place, nodes: list[Node], stream: str, sequence: int) -> None:
-    """Until every node has it: a quorum acknowledged it, and one that lags would be found clean. The deadline is the
-    caller's."""
+async def _wait_until_held(place: Place, nodes: list[Node], stream: str, sequence: int) -> None:
+    """Wait until every node holds a message: a quorum has acknowledged it, but a node that lags would be found clean.
+    The caller sets the deadline."""
     for node in nodes:
         while await asyncio.to_thread(nats.last_sequence, place, node, stream) < sequence:
-            await asyncio.sleep(_LOOK_EVERY_S)
+            await asyncio.sleep(_POLL_S)
 
 
-def holding(folder: Path, word: bytes) -> list[str]:
-    """The files below a folder in which a word stands, relative to it."""
+def files_with(folder: Path, word: bytes) -> list[str]:
+    """The files below a folder that contain a word, relative to the folder."""
     return sorted(str(file.relative_to(folder)) for file in folder.rglob("*") if _holds(file, word))
 
 
@@ -94,4 +96,4 @@ def _holds(file: Path, word: bytes) -> bool:
         with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as content:
             return content.find(word) >= 0
     except (FileNotFoundError, ValueError):
-        return False  # It went while we looked: a block that was rewritten is found under its new name.
+        return False  # It was deleted meanwhile; a block that was rewritten has another name now.

@@ -1,7 +1,6 @@
-"""Trying a listener with the wrong kind of connection: in the clear, with TLS 1.2, with another's password.
+"""Tries a listener with a wrong kind of connection: in plain text, with TLS 1.2, with a wrong password.
 
-Each answers what happened in words that can stand in a report. The attempts are made with plain sockets, so that no
-client library's own caution refuses before the server does.
+The attempts use bare sockets, so that no client library refuses before the server does.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ _SSL_REQUEST = b"\x00\x00\x00\x08\x04\xd2\x16\x2f"
 
 
 class Listener(NamedTuple):
-    """Where something listens. `asks_first`: PostgreSQL speaks TLS only after it was asked to."""
+    """Where a part listens. `asks_first`: the client has to ask for TLS before the handshake, as with PostgreSQL."""
 
     name: str
     host: str
@@ -31,9 +30,10 @@ class Listener(NamedTuple):
 
 
 def handshake(listener: Listener, context: ssl.SSLContext) -> str:
-    """The version of TLS that is spoken with `context`, `TLSv1.3`. OSError (ssl.SSLError among them) if none is."""
+    """The version of TLS (`TLSv1.3`) that a handshake with `context` ends with. OSError (also ssl.SSLError) if it
+    fails."""
     with _secured(listener, context) as link:
-        # With TLS 1.3 a client's certificate is judged after the handshake: a refusal is told with the first read.
+        # With TLS 1.3 a server judges a client's certificate after the handshake: a refusal comes with the first read.
         link.settimeout(0.3)
         with suppress(TimeoutError):
             link.recv(1)
@@ -54,55 +54,56 @@ def _secured(listener: Listener, context: ssl.SSLContext) -> ssl.SSLSocket:
 
 
 def below_1_3(context: ssl.SSLContext) -> None:
-    """Have a client's context speak TLS 1.2 at most, with whatever cipher either side knows."""
+    """Limit a client's context to TLS 1.2, with any cipher that both sides know."""
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.maximum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers("ALL")
 
 
-def say(listener: Listener, words: bytes) -> bytes:
-    """What a listener answers to words in the clear, until it is silent or has gone. OSError if it does not listen."""
+def exchange(listener: Listener, request: bytes) -> bytes:
+    """What a listener answers to a request in plain text, until it is silent or closes. OSError if it does not
+    listen."""
     with socket.create_connection((listener.host, listener.port), WITHIN_S) as link:
         link.settimeout(1.0)
-        link.sendall(words)
-        return _hear(link, until=b"")
+        link.sendall(request)
+        return _receive(link, until=b"")
 
 
-def nats(
+def exchange_nats(
     listener: Listener, context: ssl.SSLContext | None, user: str, password: str, lines: Iterable[bytes] = ()
 ) -> bytes:
-    """What a NATS server answers to a user's lines, until its PONG or until it has gone. OSError if it takes no
-    connection or no such TLS."""
+    """What a NATS server answers to a user's protocol lines, until its PONG or until it closes. Without `context` they
+    are sent in plain text. OSError if the connection or the handshake fails."""
     hello = {"verbose": False, "pedantic": False, "lang": "raw", "version": "1", "user": user, "pass": password}
-    words = b"CONNECT " + json.dumps(hello).encode() + b"\r\n" + b"".join(lines) + b"PING\r\n"
+    request = b"CONNECT " + json.dumps(hello).encode() + b"\r\n" + b"".join(lines) + b"PING\r\n"
     plain = socket.create_connection((listener.host, listener.port), WITHIN_S) if context is None else None
     with plain or _secured(listener, context) as link:  # type: ignore[arg-type]
         link.settimeout(WITHIN_S)
-        link.sendall(words)
-        return _hear(link, until=b"PONG\r\n")
+        link.sendall(request)
+        return _receive(link, until=b"PONG\r\n")
 
 
-def _hear(link: socket.socket, until: bytes) -> bytes:
-    heard = b""
+def _receive(link: socket.socket, until: bytes) -> bytes:
+    received = b""
     try:
-        while len(heard) < _ANSWER_MAX and not (until and until in heard):
+        while len(received) < _ANSWER_MAX and not (until and until in received):
             piece = link.recv(_PIECE)
             if not piece:
                 break
-            heard += piece
+            received += piece
     except OSError:
-        return heard
-    return heard
+        return received
+    return received
 
 
 def not_refused(
     listener: Listener, context: ssl.SSLContext | None, user: str, password: str, forbidden: User
 ) -> list[str]:
-    """The forbidden subjects that a NATS server did not refuse a user, to publish on or to listen to."""
+    """The forbidden subjects on which a NATS server let a user publish or to which it let it subscribe."""
     lines = [b"PUB %b 2\r\n{}\r\n" % subject.encode() for subject in forbidden.publish]
     lines += [b"SUB %b %d\r\n" % (subject.encode(), sid) for sid, subject in enumerate(forbidden.subscribe, 1)]
-    heard = nats(listener, context, user, password, lines).decode(errors="replace")
+    answer = exchange_nats(listener, context, user, password, lines).decode(errors="replace")
     tried = (*forbidden.publish, *forbidden.subscribe)
-    if not heard.endswith("PONG\r\n"):
+    if not answer.endswith("PONG\r\n"):
         return list(tried)
-    return [subject for subject in tried if f'to "{subject}"' not in heard]
+    return [subject for subject in tried if f'to "{subject}"' not in answer]

@@ -1,4 +1,4 @@
-"""The access matrix: which cells there are, what a wrong one looks like, and every cell on the running system."""
+"""The access matrix: its cells, what a wrong cell looks like, and every cell on the running system."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from checks import access as access_facts
-from checks.access import CALLERS, EVERYBODY, ROW, Action, Answer, Api, Item, Matrix, actions, forged
+from checks.access import CALLERS, ROLES, ROW, Action, Answer, Api, Item, Matrix, actions, forged_token
 from infra.target import Target
 from loadtests.tests.load_servers import Api as LaxApi
 from reports.evidence import RunFolder
@@ -28,7 +28,7 @@ def test_every_path_of_the_api_is_in_the_matrix_and_every_write_is_tried_in_both
     assert len({action.name for action in ACTIONS}) == len(ACTIONS)
     for action in ACTIONS:
         assert "admin" in action.allowed
-        assert action.allowed <= EVERYBODY
+        assert action.allowed <= ROLES
 
 
 def test_only_a_steward_and_only_in_its_region_writes_projects_beside_the_admin() -> None:
@@ -40,15 +40,15 @@ def test_only_a_steward_and_only_in_its_region_writes_projects_beside_the_admin(
 
 
 def test_the_forged_token_says_admin_and_has_no_signature() -> None:
-    header, claims, signature = forged().split(".")
+    header, claims, signature = forged_token().split(".")
     assert json.loads(base64.urlsafe_b64decode(header + "==")) == {"alg": "none", "typ": "JWT"}
     assert json.loads(base64.urlsafe_b64decode(claims + "=="))["role"] == "admin"
     assert signature == ""
 
 
 def test_an_api_that_lets_a_caller_in_is_a_wrong_cell(api: LaxApi) -> None:
-    api.tokens = [*EVERYBODY]
-    matrix = Matrix(Api(api.url), {**{role: role for role in EVERYBODY}, "nobody": None, "forged": "forged"})
+    api.tokens = [*ROLES]
+    matrix = Matrix(Api(api.url), {**{role: role for role in ROLES}, "nobody": None, "forged": "forged"})
     users = next(action for action in ACTIONS if action.name == f"read {wire.USERS}")
     cells = {cell.how: cell.ok for cell in matrix.cells(users)}
     assert cells == {
@@ -62,12 +62,12 @@ def test_an_api_that_lets_a_caller_in_is_a_wrong_cell(api: LaxApi) -> None:
 
 
 class LateReads(Api):
-    """An API in memory that lets everybody do everything, says so only to some, and whose reads are behind the writes
-    of others, as those of a replica are: for good, so that whoever relies on them fails."""
+    """An API in memory that does everything for every caller, but admits it only to callers who may. Its reads never
+    show the writes of others, as if its replica lagged for ever, so a check that relies on them fails."""
 
-    def __init__(self, told: frozenset[str]) -> None:
+    def __init__(self, allowed: frozenset[str]) -> None:
         super().__init__("http://127.0.0.1:1")
-        self._told = told
+        self._allowed = allowed
         self.items: dict[str, tuple[int, Item]] = {}
         self._seen: dict[str, tuple[int, Item]] = {}
 
@@ -88,9 +88,9 @@ class LateReads(Api):
         elif method == "DELETE":
             del shown[path]
         if token == "admin":
-            self._seen = dict(self.items)  # Its own writes it sees.
+            self._seen = dict(self.items)  # The admin sees its own writes.
         success = {"POST": 201, "DELETE": 204}.get(method, 200)
-        status = success if token in self._told else 401 if token in (None, "forged") else 403
+        status = success if token in self._allowed else 401 if token in (None, "forged") else 403
         return Answer(status, f'"{version}"', json.dumps(item).encode())
 
 
@@ -100,10 +100,10 @@ def test_a_write_is_judged_by_what_it_did_and_not_by_a_late_read(action: Action)
     place = f"{wire.COUNTRIES}/USA"
     api.items[place] = (1, {"id": "USA", "gdp_usd_billions": 1})
     api.send("PATCH", place, "admin", {})
-    tokens = {role: role for role in EVERYBODY}
+    tokens = {role: role for role in ROLES}
     for cell in Matrix(api, {**tokens, "nobody": None, "forged": "forged"}).cells(action):
         caller = cell.how.partition(":")[0]
-        # It did as everybody asked, and said to those who may not that it had not.
+        # The API did what every caller asked, and denied it to those who may not.
         assert cell.ok == (caller in action.allowed), cell.how
         assert cell.how.endswith("and nothing changed, but it was") == (caller not in action.allowed)
     closed = {item["status"] for path, (_, item) in api.items.items() if path.startswith(wire.INCIDENTS)}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from checks.security import cells, secrets_found
+from checks.security import facts, secret_scan
 from infra.fabric.process.system import System
 from infra.parts import etcd
 from infra.tests.small_cluster import running
@@ -31,16 +31,16 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
 
 
 def test_every_fact_holds_where_everything_is_protected(protected: System) -> None:
-    found = [*cells.transit(protected), *cells.rest(protected), *cells.access(protected)]
+    found = [*facts.transit(protected), *facts.rest(protected), *facts.access(protected)]
     assert [fact.how for fact in found if fact.ok is False] == []
-    assert len([fact for fact in found if fact.row == cells.TRANSIT and fact.ok]) == 3 * (1 + 3 * 3 + 1 + 2 + 1)
+    assert len([fact for fact in found if fact.row == facts.TRANSIT and fact.ok]) == 3 * (1 + 3 * 3 + 1 + 2 + 1)
     short = ["etcd-iad"] if etcd.least_tls() != ssl.TLSVersion.TLSv1_3 else []
     assert [fact.how.partition(":")[0] for fact in found if fact.ok is None] == [*short, "valkey-iad"]
-    assert len([fact for fact in found if fact.row == cells.REST]) == 3
+    assert len([fact for fact in found if fact.row == facts.REST]) == 3
 
 
 def test_without_tls_every_listener_shows(plain: System) -> None:
-    wrong = [fact.how for fact in cells.transit(plain) if fact.ok is False]
+    wrong = [fact.how for fact in facts.transit(plain) if fact.ok is False]
     assert [how for how in wrong if how.endswith("TLS 1.3 is spoken")]
     plain_text = [how for how in wrong if how.endswith("plain text is refused")]
     names = {how.partition(":")[0] for how in plain_text}
@@ -49,32 +49,32 @@ def test_without_tls_every_listener_shows(plain: System) -> None:
 
 
 def test_without_encryption_the_canary_is_found(plain: System) -> None:
-    assert [fact.ok for fact in cells.rest(plain)] == [False, False, False]
+    assert [fact.ok for fact in facts.rest(plain)] == [False, False, False]
 
 
-def test_a_secret_in_a_log_is_found_and_told_by_its_name(protected: System, tmp_path: Path) -> None:
-    assert secrets_found.everywhere(protected, tmp_path) == {
+def test_a_secret_in_a_log_is_found_and_reported_by_its_name(protected: System, tmp_path: Path) -> None:
+    assert secret_scan.scan(protected, tmp_path) == {
         "logs of the parts": [], "command lines": [], "the run's evidence": [], "files that others may read": [],
     }  # fmt: skip
-    log = protected.site.path / "told.log"
+    log = protected.site.path / "leaky.log"
     log.write_text(f"signed in with {protected.site.secrets['app']}")
     (tmp_path / "report.json").write_text(protected.site.secrets["valkey"])
     try:
-        found = secrets_found.everywhere(protected, tmp_path)
+        found = secret_scan.scan(protected, tmp_path)
     finally:
         log.unlink()
-    assert found["logs of the parts"] == ["app in told.log"]
+    assert found["logs of the parts"] == ["app in leaky.log"]
     assert found["the run's evidence"] == ["valkey in report.json"]
 
 
-def test_a_file_that_others_may_read_is_looked_into(protected: System) -> None:
+def test_a_file_that_others_may_read_is_searched(protected: System) -> None:
     home = protected.site.path
     home.chmod(0o711)
     try:
         loose = home / "loose.conf"
         loose.write_text(protected.site.secrets["owner"])
         loose.chmod(0o644)
-        found = secrets_found.in_files(secrets_found.names(protected.site), secrets_found.readable_by_others(home))
+        found = secret_scan.in_files(secret_scan.secrets_by_name(protected.site), secret_scan.readable_by_others(home))
         loose.unlink()
     finally:
         home.chmod(0o700)

@@ -26,7 +26,7 @@ from chaos.run import trial as chaos_runner
 from checks import NotChecked
 from checks import access as access_facts
 from checks import data as data_facts
-from checks.security import cells as security_facts
+from checks.security import facts as security_facts
 from commands.exit_codes import EXIT_USAGE, fail
 from commands.run.profiles import PROFILES
 from commands.run.session import Session, StepFailed
@@ -202,7 +202,7 @@ def chaos(run: Session, experiment: str, repeat: int = 1) -> None:
 def find_browser(install: bool) -> browsers.Browser | str:
     """The browser, or why there is none."""
     try:
-        return browsers.find(install_with_apt=install or os.environ.get("CI") == "true", tell=say)
+        return browsers.find(install_with_apt=install or os.environ.get("CI") == "true", say=say)
     except browsers.NoBrowser as error:
         return str(error)
 

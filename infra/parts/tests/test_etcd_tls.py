@@ -47,9 +47,9 @@ def test_a_client_without_a_certificate_is_refused(system: System, port: str, be
 
 @pytest.mark.parametrize("port", ["client", "peer"])
 def test_plain_text_gets_nowhere(system: System, port: str) -> None:
-    heard = wires.say(_listener(system, port), b"GET /health HTTP/1.1\r\nHost: etcd\r\n\r\n")
-    assert b"200 OK" not in heard
-    assert b"health" not in heard
+    answer = wires.exchange(_listener(system, port), b"GET /health HTTP/1.1\r\nHost: etcd\r\n\r\n")
+    assert b"200 OK" not in answer
+    assert b"health" not in answer
 
 
 def test_this_machines_programs_reach_it(system: System) -> None:

@@ -12,7 +12,7 @@ import pytest
 from nats.aio.client import Client
 from nats.js.api import ConsumerConfig
 
-from checks.security import wires
+from checks.security import stores, wires
 from checks.security.wires import Listener
 from infra.fabric.process.system import System
 from infra.site import bus_users, certificates
@@ -64,8 +64,8 @@ def _context(system: System) -> ssl.SSLContext:
 
 def test_plain_text_gets_nowhere(system: System) -> None:
     secret = system.site.secrets["nats_load"]
-    assert b"PONG" not in wires.nats(_listener(system), None, "load", secret)
-    assert b"PONG" in wires.nats(_listener(system), _context(system), "load", secret)
+    assert b"PONG" not in wires.exchange_nats(_listener(system), None, "load", secret)
+    assert b"PONG" in wires.exchange_nats(_listener(system), _context(system), "load", secret)
 
 
 @pytest.mark.parametrize("port", ["client", "cluster", "monitor"])
@@ -87,7 +87,7 @@ def test_a_client_without_a_certificate_is_refused(system: System) -> None:
 
 def test_a_wrong_password_is_refused(system: System) -> None:
     for user in bus_users.users():
-        assert b"Authorization Violation" in wires.nats(_listener(system), _context(system), user, "wrong")
+        assert b"Authorization Violation" in wires.exchange_nats(_listener(system), _context(system), user, "wrong")
 
 
 @pytest.mark.parametrize("user", sorted(bus_users.users()))
@@ -115,21 +115,17 @@ def test_a_consumer_may_do_its_work(system: System, user: str) -> None:
 
 def test_the_store_gives_nothing_away(system: System) -> None:
     asyncio.run(_as(system, "relay", _publish_canary))
-    assert _holding(system, CANARY) == []
+    assert stores.files_with(system.site.path, CANARY) == []
 
 
 def test_without_encryption_the_store_gives_it_away(tmp_path: Path) -> None:
     with running(tmp_path / "home", NODES, Options(encryption="off", tls="off")) as plain:
         asyncio.run(_as(plain, bus_users.STREAMS_ADMIN, _make_streams))
         asyncio.run(_as(plain, "relay", _publish_canary))
-        assert len(_holding(plain, CANARY)) >= len(NODES)
+        assert len(stores.files_with(plain.site.path, CANARY)) >= len(NODES)
 
 
 async def _publish_canary(client: Client) -> None:
     await client.jetstream(timeout=5).publish(
         wire.event_subject("projects.0"), CANARY, headers={"Canary": CANARY.decode()}
     )
-
-
-def _holding(system: System, canary: bytes) -> list[Path]:
-    return [file for file in system.site.path.rglob("*") if file.is_file() and canary in file.read_bytes()]

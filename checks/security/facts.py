@@ -1,7 +1,7 @@
-"""The facts of the rows security.transit, security.rest, security.secrets, and what security.access has besides the
-API's matrix: every listener, store, user and log of the running system, tried from outside.
+"""The facts of the rows security.transit, security.rest and security.secrets, and those of security.access that are not
+in the API's matrix: every listener, store, user and log of the running system is tried from outside.
 
-Each is one attempt with what was expected of it, so a system that runs without TLS or without encryption shows at once.
+Each fact is one attempt with its expected result, so a system without TLS or without encryption shows at once.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from collections.abc import Callable, Iterator
 import psycopg
 
 from checks import NotChecked
-from checks.security import secrets_found, stores, wires
+from checks.security import secret_scan, stores, wires
 from checks.security.passwords import wrong_passwords
 from checks.security.wires import Listener
 from infra.fabric.protocol import Fabric
 from infra.machine.spec import EngineError
 from infra.parts import etcd
+from infra.parts.covenant import region_apis
 from infra.site import bus_users, certificates
 from infra.site.site import Place
 from infra.topology.model import Node
@@ -36,37 +37,38 @@ _PORTS = {
 
 
 def record(system: Fabric, folder: RunFolder) -> None:
-    """Try the wires, the disks and the passwords, and write a Count for each attempt. NotChecked if something could not
-    be tried at all."""
+    """Try the listeners, the disks and the passwords, and write a Count for each attempt. NotChecked if one could not
+    be made."""
     try:
         found = [*transit(system), *rest(system), *access(system)]
     except (EngineError, OSError, psycopg.Error) as error:
-        raise NotChecked(f"what protects the system could not be tried: {error}") from error
+        raise NotChecked(f"the protection of the system could not be tried: {error}") from error
     with folder.facts() as facts:
         facts.add(*found)
 
 
 def record_secrets(system: Fabric, folder: RunFolder) -> None:
-    """Look for secrets where none may stand, at the end of a run: then the logs have everything."""
+    """Search for secrets where none may be, and write a Count for each place. Call it at the end of a run, when the
+    logs are complete."""
     with folder.facts() as facts:
         facts.add(*secrets(system, folder))
 
 
 def transit(system: Fabric) -> Iterator[Count]:
-    """Each listener with TLS 1.3, in the clear, and with TLS 1.2; and those that cannot be held to that."""
+    """Try each listener with TLS 1.3, in plain text, and with TLS 1.2; name the parts whose build has no TLS 1.3."""
     for listener, node in listeners(system.place):
-        yield _cell(TRANSIT, f"{listener.name}: TLS 1.3 is spoken", _speaks(system.place, listener, node))
-        yield _cell(TRANSIT, f"{listener.name}: plain text is refused", not _takes_plain(system, listener))
-        older, who = _older(system.place, node)
+        yield _fact(TRANSIT, f"{listener.name}: TLS 1.3 is spoken", _speaks(system.place, listener, node))
+        yield _fact(TRANSIT, f"{listener.name}: plain text is refused", not _takes_plain(system, listener))
+        older, to_whom = _older(system.place, node)
         refused = _refuses(lambda: wires.handshake(listener, older))  # noqa: B023 - called at once.
-        yield _cell(TRANSIT, f"{listener.name}: TLS 1.2 is refused{who}", refused)
+        yield _fact(TRANSIT, f"{listener.name}: TLS 1.2 is refused{to_whom}", refused)
     if etcd.least_tls() != ssl.TLSVersion.TLSv1_3:
         yield from _short(system.place, "etcd", "its build knows no TLS above 1.2")
     yield from _short(system.place, "valkey", "plain text: its build knows no TLS")
 
 
 def listeners(place: Place) -> list[tuple[Listener, Node]]:
-    """Everything with TLS that serves others than its own machine's programs, as this machine reaches it."""
+    """Every listener that has to speak TLS, as this machine reaches it, with its node."""
     found = []
     for node in place.all_nodes():
         if node.standby:
@@ -74,19 +76,14 @@ def listeners(place: Place) -> list[tuple[Listener, Node]]:
         for port in _PORTS.get(node.kind, ()):
             asks = node.kind == "postgres" and port == "client"
             found.append((_listener(place, node, port, asks_first=asks), node))
-    shared = _apis(place)
-    return [*found, *((_listener(place, node, "tls"), node) for node in shared)]
+    apis = region_apis(place).values()
+    return [*found, *((_listener(place, node, "tls"), node) for node in apis)]
 
 
 def _short(place: Place, kind: str, why: str) -> Iterator[Count]:
-    """What does not keep the claim, and cannot: the gate allows for it."""
+    """Facts of nodes that cannot keep the claim; the gate allows them."""
     for node in place.nodes(kind):
         yield Count(row=TRANSIT, value=1.0, unit="below TLS 1.3", how=f"{node.name}: {why}")
-
-
-def _apis(place: Place) -> list[Node]:
-    first = {node.region: node for node in reversed(place.nodes("api"))}
-    return list(first.values())
 
 
 def _listener(place: Place, node: Node, port: str, *, asks_first: bool = False) -> Listener:
@@ -95,7 +92,8 @@ def _listener(place: Place, node: Node, port: str, *, asks_first: bool = False) 
 
 
 def _speaks(place: Place, listener: Listener, node: Node) -> bool:
-    """With what this system's clients use; of etcd the most that its build knows."""
+    """Whether a client of this system completes a handshake, with TLS 1.3 or with the best that this build of etcd
+    knows."""
     least = etcd.least_tls() if node.kind == "etcd" else ssl.TLSVersion.TLSv1_3
     try:
         return wires.handshake(listener, certificates.context(place.site, least=least)) >= least.name.replace("_", ".")
@@ -104,30 +102,30 @@ def _speaks(place: Place, listener: Listener, node: Node) -> bool:
 
 
 def _older(place: Place, node: Node) -> tuple[ssl.SSLContext, str]:
-    """A client that knows no more than TLS 1.2, and who that is in words. Where the build of etcd stops at 1.2, only
-    a stranger is refused."""
+    """(context of a client with TLS 1.2 at most, what has to be said of that client). It has this system's certificate;
+    but a build of etcd that knows no 1.3 can only refuse a client without one."""
     mine = certificates.client(place.site)
     context = ssl.create_default_context(cafile=str(mine.ca) if mine.ca.exists() else None)
-    stranger = node.kind == "etcd" and etcd.least_tls() != ssl.TLSVersion.TLSv1_3
-    if mine.cert.exists() and not stranger:
+    anonymous = node.kind == "etcd" and etcd.least_tls() != ssl.TLSVersion.TLSv1_3
+    if mine.cert.exists() and not anonymous:
         context.load_cert_chain(str(mine.cert), str(mine.key))
     wires.below_1_3(context)
-    return context, " to who has no certificate (this build of etcd knows no 1.3)" if stranger else ""
+    return context, " to a client without a certificate (this build of etcd knows no 1.3)" if anonymous else ""
 
 
 def _takes_plain(system: Fabric, listener: Listener) -> bool:
+    """Whether a listener serves a request in plain text."""
     kind, _, port = listener.name.rpartition(" ")
     try:
         if kind.startswith(("nats", "mirror")) and port == "client":
             user, key = bus_users.LOAD, system.site.secrets[bus_users.secret_name(bus_users.LOAD)]
-            return b"PONG" in wires.nats(listener, None, user, key)
+            return b"PONG" in wires.exchange_nats(listener, None, user, key)
         if kind.startswith("postgres") and port == "client":
             return _postgres_plain(system, listener)
-        words = b"PING\r\n" if port == "cluster" else _HTTP
-        heard = wires.say(listener, words)
+        answer = wires.exchange(listener, b"PING\r\n" if port == "cluster" else _HTTP)
     except OSError:
         return False
-    return b"PONG" in heard or b"INFO" in heard or (heard.startswith(b"HTTP/") and b" 400 " not in heard[:16])
+    return b"PONG" in answer or b"INFO" in answer or (answer.startswith(b"HTTP/") and b" 400 " not in answer[:16])
 
 
 def _postgres_plain(system: Fabric, listener: Listener) -> bool:
@@ -150,16 +148,16 @@ def _refuses(attempt: Callable[[], object]) -> bool:
 
 
 def rest(system: Fabric) -> Iterator[Count]:
-    """A canary goes through the bus: it has to come back out of it, and lie on no disk. PostgreSQL and S3 want an
-    encrypted volume, which this machine does not give; they are not judged here."""
+    """Send a canary through the bus: it must be readable there, but in no file. PostgreSQL and S3 need an encrypted
+    volume, which this machine does not have, so they are not judged here."""
     canary = stores.new_canary()
-    holding = asyncio.run(stores.where_found(system, canary))
-    for name, files in holding.items():
-        yield _cell(REST, f"{name}: a payload, its header and its subject lie in no file", not files)
+    found = asyncio.run(stores.where_found(system, canary))
+    for name, files in found.items():
+        yield _fact(REST, f"{name}: a payload, its header and its subject lie in no file", not files)
 
 
 def access(system: Fabric) -> Iterator[Count]:
-    """What is another's on the bus, user by user; a wrong password, at everything that takes one."""
+    """Each user of the bus tries what belongs to others; a wrong password is tried at every part that takes one."""
     node = system.place.nodes("nats")[0]
     listener, context = _listener(system.place, node, "client"), system.target().context()
     for name in bus_users.users():
@@ -167,20 +165,20 @@ def access(system: Fabric) -> Iterator[Count]:
             listener, context, name, system.site.secrets[bus_users.secret_name(name)], bus_users.forbidden(name)
         )
         how = f"bus user {name}: every subject that is another's is refused"
-        yield _cell(ACCESS, how if not missing else f"{how}, but {', '.join(missing[:3])}", not missing)
-        answer = wires.nats(listener, context, name, "not-the-password")
-        yield _cell(ACCESS, f"bus user {name}: a wrong password is refused", b"Authorization Violation" in answer)
+        yield _fact(ACCESS, how if not missing else f"{how}, but {', '.join(missing[:3])}", not missing)
+        answer = wires.exchange_nats(listener, context, name, "not-the-password")
+        yield _fact(ACCESS, f"bus user {name}: a wrong password is refused", b"Authorization Violation" in answer)
     for what, refused in wrong_passwords(system):
-        yield _cell(ACCESS, f"{what}: a wrong password is refused", refused)
+        yield _fact(ACCESS, f"{what}: a wrong password is refused", refused)
 
 
 def secrets(system: Fabric, folder: RunFolder) -> Iterator[Count]:
-    """No secret of the system in any log, on any command line, in the run's evidence; none in a file that others may
-    read."""
-    for place, names in secrets_found.everywhere(system, folder.path).items():
-        told = f", but {', '.join(names[:3])}" if names else ""
-        yield _cell(SECRETS, f"{place}: no secret{told}", not names)
+    """No secret of the system may be in a log, on a command line, in the run's evidence, or in a file that other users
+    may read."""
+    for where, names in secret_scan.scan(system, folder.path).items():
+        found = f", but {', '.join(names[:3])}" if names else ""
+        yield _fact(SECRETS, f"{where}: no secret{found}", not names)
 
 
-def _cell(row: str, how: str, ok: bool) -> Count:
+def _fact(row: str, how: str, ok: bool) -> Count:
     return Count(row=row, value=0.0 if ok else 1.0, unit="wrong", how=how, ok=ok)

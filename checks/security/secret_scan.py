@@ -1,6 +1,6 @@
-"""The search for a system's secrets where none may stand: logs, command lines, evidence, files that others may read.
+"""The search for a system's secrets where none may be: logs, command lines, evidence, files that other users may read.
 
-What is found is told by the secret's name and the place, never by itself.
+A secret that is found is reported by its name and its place, never by its value.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from infra.machine import processes
 from infra.site.site import Site
 
 _LONG_ENOUGH = 16
-"""Shorter ones could stand somewhere by chance; none of ours is."""
+"""Shorter secrets could be found by chance; none of ours is shorter."""
 _FILE_MAX_BYTES = 8 * 1024 * 1024
 _DATA = {"data", "store"}
-"""Folders of databases, searched for by nobody: they hold what their owners put there."""
+"""Folders of databases, which are not searched: they may hold secrets."""
 
 
-def everywhere(system: Fabric, run_folder: Path) -> dict[str, list[str]]:
-    """Place -> `name in what` for each secret that stands there."""
-    named = names(system.site)
+def scan(system: Fabric, run_folder: Path) -> dict[str, list[str]]:
+    """Kind of place -> `name in what` for each secret that is found there."""
+    named = secrets_by_name(system.site)
     home = system.site.path
     logs = [*home.glob("*.log"), *home.glob("*/log"), *home.glob("*/*.log")]
     return {
@@ -33,8 +33,8 @@ def everywhere(system: Fabric, run_folder: Path) -> dict[str, list[str]]:
     }
 
 
-def names(site: Site) -> dict[str, bytes]:
-    """Every secret by name; the authority's key counts, too."""
+def secrets_by_name(site: Site) -> dict[str, bytes]:
+    """Name -> secret, for every secret of the system and the key of its authority."""
     found = {**site.secrets, **{f"client {name}": key for name, key in site.clients.items()}, "s3": site.s3_secret_key}
     held = {name: value.encode() for name, value in found.items() if len(value) >= _LONG_ENOUGH}
     key = site.path / "ca.key"
@@ -44,11 +44,12 @@ def names(site: Site) -> dict[str, bytes]:
 
 
 def in_files(named: Mapping[str, bytes], files: Iterable[Path]) -> list[str]:
+    """`name in file` for each secret that a file holds in its first 8 MiB."""
     return [f"{name} in {file.name}" for file in files for name in _held(named, _content(file))]
 
 
 def in_command_lines(named: Mapping[str, bytes]) -> list[str]:
-    """Of every process of this machine: everybody may read them."""
+    """`name in process` for each secret on a command line of this machine, which every user may read."""
     found = []
     for pid, command_line in processes.command_lines():
         found += [f"{name} in process {pid}" for name in _held(named, command_line)]
@@ -56,7 +57,7 @@ def in_command_lines(named: Mapping[str, bytes]) -> list[str]:
 
 
 def readable_by_others(home: Path) -> Iterator[Path]:
-    """Files of a home that somebody else could open. Nobody can where the home itself is closed to others."""
+    """The files of a home that other users could open; none if the home itself is closed to them."""
     if stat.S_IMODE(home.stat().st_mode) & 0o077 == 0:
         return
     for file in _files(home):
@@ -78,7 +79,7 @@ def _content(file: Path) -> bytes:
         with file.open("rb") as opened:
             return opened.read(_FILE_MAX_BYTES)
     except OSError:
-        return b""  # It has ended, or is not ours to read.
+        return b""  # It was deleted meanwhile, or belongs to another user.
 
 
 def _held(named: Mapping[str, bytes], content: bytes) -> list[str]:

@@ -10,16 +10,15 @@ import shutil
 import time
 from pathlib import Path
 
-import msgspec
+from msgspec import structs
 
 import reports.verdict.knee
 from commands.exit_codes import EXIT_USAGE, fail
 from commands.run import steps
 from commands.run.session import Session, StepFailed
 from infra.machine.progress import say
-from loadtests import run as load_runner
 from loadtests.arrivals.schedule import MAX_RATE_PER_S
-from loadtests.plan import Scenario
+from loadtests.request import Request, check
 from loadtests.search.knee import Search, with_room
 from reports import assess
 from reports.evidence import HostSample, Knee, KneeEnd, KneeStep, RunFolder
@@ -39,22 +38,19 @@ _ROOM_AFTER: tuple[KneeEnd | None, ...] = ("found", "late", "above")
 _OF_A_LOAD = ("load", "ledger", "hops")
 
 
-def run_knee(
-    scenario: str, *, first: float | None, most: float | None, duration_s: float | None, resolution: float,
-    users: int | None, seed: int, out: Path | None,
-) -> None:  # fmt: skip
-    """Search, and report; ends the process with the verdict, or as wrong usage."""
+def run_knee(request: Request, *, most: float | None, resolution: float, out: Path | None) -> None:
+    """Search from the request's rate on, and report; ends the process with the verdict, or as wrong usage."""
     try:
-        found = load_runner.check(scenario, rate=first, duration_s=duration_s, users=users)
-        search = Search(first or found.rate, most or MAX_RATE_PER_S, resolution)
+        scenario = check(request).scenario
+        first = request.rate or scenario.rate
+        search = Search(first, most or MAX_RATE_PER_S, resolution)
     except ValueError as error:
         fail(EXIT_USAGE, str(error))
-    knee = Knee(
-        scenario=scenario, unit=found.unit, step_s=duration_s or min(STEP_S, found.duration_s), resolution=resolution
-    )
-    with steps.session(f"load.{scenario}", seed=seed, out=out) as run:
+    step_s = request.duration_s or min(STEP_S, scenario.duration_s)
+    knee = Knee(scenario=scenario.name, unit=scenario.unit, step_s=step_s, resolution=resolution)
+    with steps.session(f"load.{scenario.name}", seed=request.seed, out=out) as run:
         run.start()
-        tries = _Tries(run, found, knee, first or found.rate, users)
+        tries = _Tries(run, structs.replace(request, rate=first, duration_s=step_s), knee)
         try:
             tries.search(search)
         finally:
@@ -64,12 +60,10 @@ def run_knee(
 class _Tries:
     """The tries of a search, and the record of them."""
 
-    def __init__(self, run: Session, scenario: Scenario, knee: Knee, first: float, users: int | None) -> None:
+    def __init__(self, run: Session, first: Request, knee: Knee) -> None:
         self._run = run
-        self._scenario = scenario
-        self._knee = knee
         self._first = first
-        self._users = users
+        self._knee = knee
         self._policy = load_policy()
 
     def search(self, search: Search) -> None:
@@ -88,13 +82,13 @@ class _Tries:
         for _ in range(_WITH_ROOM_TRIES):
             step = self._try(rate)
             self._tell("with room to its knee, at", step)
-            self._knee = msgspec.structs.replace(self._knee, with_room=[*self._knee.with_room, step])
+            self._knee = structs.replace(self._knee, with_room=[*self._knee.with_room, step])
             self._run.folder.write_knee(self._knee)
             if step.outcome not in ("late", "disturbed"):
                 return
 
     def _tell(self, where: str, step: KneeStep) -> None:
-        say(f"{self._scenario.name} {where} {step.rate:g}/s: {step.outcome}" + (f": {step.why}" if step.why else ""))
+        say(f"{self._first.scenario} {where} {step.rate:g}/s: {step.outcome}" + (f": {step.why}" if step.why else ""))
 
     def close(self) -> None:
         """Make the best try's evidence that of the run: of the highest rate that held, else of the lowest."""
@@ -109,24 +103,22 @@ class _Tries:
                 shutil.copytree(source, self._run.folder.evidence / part, dirs_exist_ok=True)
 
     def _record(self, search: Search, *steps: KneeStep) -> None:
-        self._knee = msgspec.structs.replace(
+        self._knee = structs.replace(
             self._knee, held=search.held, missed=search.missed, end=search.ended, steps=[*self._knee.steps, *steps]
         )
         self._run.folder.write_knee(self._knee)
 
     def _try(self, rate: float) -> KneeStep:
-        name = self._scenario.name
+        name = self._first.scenario
         path = self._run.folder.knee_dir(name) / f"{len(self._knee.steps) + len(self._knee.with_room) + 1:02}-{rate:g}"
         folder = RunFolder.create(path)
         begin_ns = time.monotonic_ns()
         problem: list[str] = []
         with self._run.phase(f"{name} {rate:g}/s") as progress:
-            longer = min(_LONGER_MAX, max(1.0, self._first / rate))
+            longer = min(_LONGER_MAX, max(1.0, (self._first.rate or rate) / rate))
+            asked = structs.replace(self._first, rate=rate, duration_s=self._knee.step_s * longer)
             try:
-                steps.make_load(
-                    self._run, name, folder, progress, rate=rate, duration_s=self._knee.step_s * longer,
-                    users=self._users,
-                )  # fmt: skip
+                steps.make_load(self._run, check(asked), folder, progress)
             except StepFailed as error:
                 problem.append(str(error).partition("\n")[0])  # The rest is its log, which is in the folder.
                 raise
@@ -143,7 +135,7 @@ class _Tries:
         """Give a try what it has of the whole run: what was run, the machine meanwhile, and who died."""
         until_ns = max(load.end_ns for load in folder.loads())
         run, whole = self._run.run, self._run.folder
-        folder.write_run(msgspec.structs.replace(run, state="finished", finished_at=run.started_at))
+        folder.write_run(structs.replace(run, state="finished", finished_at=run.started_at))
         if (found := whole.preflight()) is not None:
             folder.write_preflight(found)
         with folder.host() as samples:

@@ -41,6 +41,7 @@ from loadtests import run as runner
 from loadtests.benchmarks.bus_publish import nats_py
 from loadtests.engine import load_stream
 from loadtests.engine.bus_publisher import RATE_ROW
+from loadtests.request import Request, check
 from loadtests.search.calibration import calibrate
 from reports.evidence import Calibration, HostSample, Load, Outcome, RunFolder, percentile_ms
 
@@ -103,10 +104,7 @@ def _row(name: str, options: Options, offer: Offer) -> str:
             folder = RunFolder.create(place / "run")
             before = calibrate(offer.scenario, RATE_ROW, "before", target_path=file)
             with _watched(folder, reached.run_id):
-                runner.run(
-                    offer.scenario, folder=folder, target_path=file, rate=offer.rate, duration_s=offer.seconds,
-                    progress=_quiet,
-                )  # fmt: skip
+                _make(offer, offer.rate, offer.seconds, folder, file)
             after = calibrate(offer.scenario, RATE_ROW, "after", target_path=file)
             reach = _reach(offer, place / "reach", file, before.per_s) if offer.reach_s else None
             peer = None
@@ -118,13 +116,15 @@ def _row(name: str, options: Options, offer: Offer) -> str:
         return f"{name:<22} | {told} | {_checked(folder, load)}"
 
 
+def _make(offer: Offer, rate: float, seconds: float, folder: RunFolder, file: Path) -> None:
+    asked = check(Request(scenario=offer.scenario, rate=rate, duration_s=seconds))
+    runner.run(asked, folder=folder, target_path=file, progress=_quiet)
+
+
 def _reach(offer: Offer, place: Path, file: Path, ceiling_per_s: float) -> float | None:
     """What is kept of more than the bus takes, a second; None for what has no ceiling."""
     folder = RunFolder.create(place)
-    runner.run(
-        offer.scenario, folder=folder, target_path=file, rate=_OVER * ceiling_per_s, duration_s=offer.reach_s,
-        progress=_quiet,
-    )  # fmt: skip
+    _make(offer, _OVER * ceiling_per_s, offer.reach_s, folder, file)
     (load,) = folder.loads()
     return _kept(load) if load.rates else None
 

@@ -15,10 +15,11 @@ import reports
 from commands.run import knee as knee_run
 from commands.run import steps as runs
 from commands.run.session import StepFailed
-from loadtests.scenarios import scenarios
+from loadtests.request import CheckedRequest, Request
 from loadtests.search.knee import Search
 from reports.evidence import Fingerprint, HostSample, Knee, Load, Moment, Operation, Recorder, Run, RunFolder
 from reports.model import Report
+from reports.verdict import knee as knee_verdict
 
 SECOND = 1_000_000_000
 REGIONS = ["iad", "ams", "syd"]
@@ -58,9 +59,9 @@ class _System:
     clock_ns: int = 1_000 * SECOND
 
     def make_load(
-        self, run: _Steps, scenario: str, folder: RunFolder, progress: object, *, rate: float, duration_s: float,
-        users: int | None,
+        self, run: _Steps, asked: CheckedRequest, folder: RunFolder, progress: object
     ) -> None:  # fmt: skip
+        rate, duration_s = asked.arrival.mean_rate, asked.arrival.duration_s
         if rate >= self.interrupts_at:
             raise KeyboardInterrupt
         if rate >= self.breaks_at:
@@ -73,8 +74,8 @@ class _System:
         lag.record_us(100_000 if self.late_from <= rate <= self.late_to else 100, offered)
         folder.write_load(
             Load(
-                scenario=scenario, begin_ns=begin_ns, end_ns=end_ns, warmup_s=0.0, offered_per_s=rate, offered=offered,
-                sent=offered, ok=offered, failed=0, unknown=0, schedule_lag=lag.close(), seconds=[],
+                scenario=asked.scenario.name, begin_ns=begin_ns, end_ns=end_ns, warmup_s=0.0, offered_per_s=rate,
+                offered=offered, sent=offered, ok=offered, failed=0, unknown=0, schedule_lag=lag.close(), seconds=[],
                 operations=[
                     Operation(name="api.read_p99", region=region, latencies=reads.close()) for region in REGIONS
                 ],
@@ -101,7 +102,7 @@ def _search(
     monkeypatch.setattr(knee_run, "time", _Clock(system))
     steps = _Steps(path)
     knee = Knee(scenario="api-browse", unit="requests/s", step_s=10.0, resolution=0.2)
-    tries: Any = knee_run._Tries(steps, scenarios()["api-browse"], knee, 400.0, None)  # type: ignore[arg-type]
+    tries: Any = knee_run._Tries(steps, Request(scenario="api-browse", rate=400.0), knee)  # type: ignore[arg-type]
     try:
         tries.search(Search(400.0, most, 0.2))
     except KeyboardInterrupt:
@@ -160,7 +161,7 @@ def test_a_late_generator_with_room_to_the_knee_is_tried_again_a_few_times(
     _, found, _ = _search(_System(knee=1000.0, late_from=700.0, late_to=790.0), tmp_path, monkeypatch)
     assert found.end == "found"
     assert [step.outcome for step in found.with_room] == ["late"] * 3
-    assert reports.knee.verdict(found)[0] == "PASS"
+    assert knee_verdict.verdict(found)[0] == "PASS"
 
 
 def test_below_the_first_rate_a_try_takes_longer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,7 +26,8 @@ from checks import NotChecked
 from checks import access as access_facts
 from checks import data as data_facts
 from checks.security import cells as security_facts
-from commands.exit_codes import EXIT_USAGE, fail
+from commands import declared
+from commands.exit_codes import EXIT_UNTRUSTED, EXIT_USAGE, fail
 from commands.run.profiles import PROFILES
 from commands.run.session import Session, StepFailed
 from commands.run.systems import create_system, is_up, running
@@ -61,7 +62,10 @@ def session(
     experiments: tuple[str, ...] = (),
     plant: str | None = None,
 ) -> Iterator[Session]:
-    """A run of a profile on the running system, or on one of its own; ends the process with its verdict."""
+    """A run of a profile on the running system, or on one of its own; ends the process with its verdict, or before
+    anything is started if it could not be judged."""
+    if problems := declared.problems_of(profile):
+        fail(EXIT_UNTRUSTED, problems[0])
     now = datetime.now(UTC)
     run_id = f"{now:%Y%m%d-%H%M%S}-{profile.replace('.', '-')}-{secrets.token_hex(2)}"
     try:

@@ -11,7 +11,7 @@ from infra.target import Target
 from loadtests.arrivals.schedule import MAX_DURATION_S
 from loadtests.plan import MAX_USERS
 from loadtests.request import Request, UsageError, check, describe
-from loadtests.scenarios import scenarios
+from loadtests.scenarios import called_after, scenarios
 from loadtests.tests.load_servers import LOAD
 
 REGIONS = ["iad", "ams", "syd"]
@@ -102,7 +102,15 @@ def test_every_field_is_described() -> None:
     assert all(describe(field) for field in Request.__struct_fields__)
 
 
-def test_scenarios_are_named_as_they_are_asked_for() -> None:
-    for name, scenario in scenarios().items():
-        assert name == scenario.name == name.lower().replace("_", "-")
-        assert scenario.help
+def test_scenarios_are_listed_in_order_and_say_what_they_do() -> None:
+    assert list(scenarios()) == sorted(scenarios())
+    assert all(scenario.help for scenario in scenarios().values())
+
+
+def test_a_scenario_that_was_copied_and_kept_its_name_is_named() -> None:
+    soak = scenarios()["soak"]
+    assert called_after("soak", soak) is soak
+    with pytest.raises(
+        ValueError, match=r'^loadtests/scenarios/long_soak.py: expected name="long-soak", found "soak"$'
+    ):
+        called_after("long_soak", soak)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import selectors
-import socket
 import subprocess
 import sys
 import tempfile
@@ -21,7 +20,8 @@ from typing import BinaryIO
 import msgspec
 
 from infra import target as targets
-from infra.machine.progress import Report
+from infra.machine.ports import free_port
+from infra.machine.progress import Report, show_nothing
 from infra.target import Target
 from loadtests.display.progress import Progress
 from loadtests.engine import environment as child
@@ -40,7 +40,7 @@ class LoadError(Exception):
     """The load could not be made; ends with the last lines of its log."""
 
 
-def run(asked: CheckedRequest, *, folder: RunFolder, target_path: Path, progress: Report) -> None:
+def run(asked: CheckedRequest, *, folder: RunFolder, target_path: Path, progress: Report = show_nothing) -> None:
     """Make a load and leave its evidence in `folder`; `progress(fraction, text)` about once a second.
 
     Where it was asked for, Locust's own page is served on a free port of loopback while the load runs; stderr gives its
@@ -94,7 +94,7 @@ def _start_locust(planned: Plan, work: Path, *, web: bool) -> subprocess.Popen[b
     command += ["--users", users, "--spawn-rate", users, "--loglevel", "INFO"]
     command += ["--csv", str(csv)]
     if web:
-        port = _free_port()
+        port = free_port()
         command += ["--web-host", "127.0.0.1", "--web-port", str(port), "--autostart"]
         print(f"Locust's page: http://127.0.0.1:{port}", file=sys.stderr, flush=True)
     else:
@@ -197,9 +197,3 @@ def _record(planned: Plan, target: Target, folder: RunFolder, name: str, work: P
 def _tail(log: Path) -> str:
     with log.open(encoding="utf-8", errors="replace") as file:
         return "".join(deque(file, maxlen=_TAIL_LINES)).rstrip()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

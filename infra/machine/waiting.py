@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from typing import Protocol, TypeVar
@@ -9,6 +10,7 @@ from typing import Protocol, TypeVar
 T = TypeVar("T")
 
 _POLL_S = 0.1
+_LOOP_POLL_S = 0.02
 
 
 class Clock(Protocol):
@@ -29,3 +31,11 @@ def until(look: Callable[[], T | None], within_s: float, clock: Clock = time) ->
             return None
         clock.sleep(_POLL_S)
     return found
+
+
+async def eventually(condition: Callable[[], bool], within_s: float) -> bool:
+    """Whether the condition holds now or within `within_s`; the event loop goes on meanwhile."""
+    deadline = time.monotonic() + within_s
+    while not (holds := condition()) and time.monotonic() < deadline:
+        await asyncio.sleep(_LOOP_POLL_S)
+    return holds

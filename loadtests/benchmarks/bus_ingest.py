@@ -23,7 +23,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,6 +34,7 @@ from infra import target
 from infra.fabric.process import bus_alone
 from infra.machine import sampler
 from infra.machine.spec import EngineError
+from infra.machine.waiting import until
 from infra.target import Target
 from infra.topology.options import Options, parse
 from loadtests import run as runner
@@ -71,16 +71,16 @@ class Offer(NamedTuple):
 
 def _prepare(reached: Target) -> None:
     """A bus that has just started takes a moment to make a stream."""
-    deadline = time.monotonic() + _READY_WITHIN_S
-    while True:
+
+    def prepared() -> bool | None:
         try:
             asyncio.run(load_stream.prepare(reached))
         except EngineError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.2)
-        else:
-            return
+            return None
+        return True
+
+    if until(prepared, _READY_WITHIN_S) is None:
+        asyncio.run(load_stream.prepare(reached))  # Once more, for what it says.
 
 
 @contextmanager
@@ -118,7 +118,7 @@ def _row(name: str, options: Options, offer: Offer) -> str:
 
 def _make(offer: Offer, rate: float, seconds: float, folder: RunFolder, file: Path) -> None:
     asked = check(Request(scenario=offer.scenario, rate=rate, duration_s=seconds))
-    runner.run(asked, folder=folder, target_path=file, progress=_quiet)
+    runner.run(asked, folder=folder, target_path=file)
 
 
 def _reach(offer: Offer, place: Path, file: Path, ceiling_per_s: float) -> float | None:
@@ -133,10 +133,6 @@ def _kept(load: Load) -> float:
     # Events in frames are no messages: what was acknowledged of them has no ceiling here.
     completed = sum(rate.completed for rate in load.rates) if load.rates else load.ok
     return load.offered_per_s * completed / max(1, load.offered)
-
-
-def _quiet(fraction: float, text: str) -> None:
-    """A benchmark prints its rows, no progress."""
 
 
 def _told(load: Load, before: Calibration, after: Calibration, reach: float | None, peer: float | None) -> str:

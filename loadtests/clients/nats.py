@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from infra.machine.spec import EngineError
+from infra.machine.waiting import eventually
 from infra.target import Login, Target
 from loadtests.clients import nats_wire
 from system.wire import inbox_prefix
@@ -75,15 +76,11 @@ class NatsClient:
 
     async def wait_connected(self, deadline_s: float = 15.0) -> None:
         """EngineError if no server has taken us by then."""
-        try:
-            async with asyncio.timeout(deadline_s):
-                while not self.connected:
-                    await asyncio.sleep(0.01)
-        except TimeoutError:
+        if not await eventually(lambda: self.connected, deadline_s):
             raise EngineError(
                 f"expected a NATS server that takes us within {deadline_s:.0f} s, found {self.last_problem}; "
                 "is the system up? ./covenant status"
-            ) from None
+            )
 
     def write(self, data: bytes) -> bool:
         """Send protocol bytes; False if there is no connection, and then nothing was sent."""

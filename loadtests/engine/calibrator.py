@@ -15,6 +15,7 @@ import msgspec
 
 from infra import target as targets
 from infra.machine.spec import EngineError
+from infra.machine.waiting import eventually
 from infra.target import Target
 from loadtests.clients import publish_modes
 from loadtests.clients.nats import NatsClient, inbox
@@ -25,7 +26,6 @@ from loadtests.recording.flights import Run
 from reports.evidence.folder import write_record
 
 _SUBJECT = f"{load_stream.SUBJECTS.removesuffix('>')}calibration"
-_POLL_S = 0.01
 _BATCH = 250
 _BATCHES_MIN = 8
 """In flight, so that the bus never waits for the next."""
@@ -132,9 +132,7 @@ async def _measure(spec: CalibratorSpec, calibrator: Calibrator, begin_ns: int) 
     await _until(first_ns + round(spec.duration_s * 1e9))
     last_ns, last = time.monotonic_ns(), calibrator.acked
     calibrator.stop()
-    deadline = time.monotonic() + spec.drain_s
-    while calibrator.mode.flights.count and time.monotonic() < deadline:
-        await asyncio.sleep(_POLL_S)
+    await eventually(lambda: not calibrator.mode.flights.count, spec.drain_s)
     calibrator.close()
     settings = {
         "payload_bytes": str(spec.payload_bytes),

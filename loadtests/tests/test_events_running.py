@@ -23,7 +23,7 @@ def offered(
 ) -> Load:  # fmt: skip
     """Run it; its record."""
     asked = check(Request(scenario=scenario, rate=rate, duration_s=seconds, warmup_s=warmup_s))
-    runner.run(asked, folder=folder, target_path=system.target_path, progress=lambda *_: None)
+    runner.run(asked, folder=folder, target_path=system.target_path)
     [load] = [load for load in folder.loads() if load.scenario == scenario]
     return load
 

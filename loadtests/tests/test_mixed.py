@@ -21,7 +21,7 @@ def test_loads_of_two_kinds_have_a_record_and_a_ledger_each(
     folder = RunFolder.create(tmp_path / "run")
     asked = check(Request(scenario="mixed-nightly", rate=60, duration_s=2, warmup_s=0.5))
     target = make_target(nats=nats_server.url, api=api.url)
-    runner.run(asked, folder=folder, target_path=target, progress=lambda fraction, text: None)
+    runner.run(asked, folder=folder, target_path=target)
     loads = {load.scenario: load for load in folder.loads()}
     mixed, bus = loads["mixed-nightly"], loads["mixed-nightly-bus"]
     assert (mixed.requests, bus.requests) == (True, False)
@@ -37,7 +37,7 @@ def test_loads_of_two_kinds_have_a_record_and_a_ledger_each(
 def test_all_of_it_at_once_on_the_running_system(system: System, tmp_path: Path) -> None:
     folder = RunFolder.create(tmp_path / "run")
     asked = check(Request(scenario="mixed-nightly", rate=30, duration_s=8, warmup_s=2))
-    runner.run(asked, folder=folder, target_path=system.target_path, progress=lambda fraction, text: None)
+    runner.run(asked, folder=folder, target_path=system.target_path)
     loads = {load.scenario: load for load in folder.loads()}
     mixed, bus = loads["mixed-nightly"], loads["mixed-nightly-bus"]
     regions = system.target().regions

@@ -25,10 +25,6 @@ from system.wire import COUNTRIES, PROJECTS, REGIONS
 Numbers = set[int]
 
 
-def _ignore(fraction: float, text: str) -> None:
-    """Progress that nobody watches."""
-
-
 def _numbers(spans: list[tuple[int, int]]) -> Numbers:
     return {number for first, last in spans for number in range(first, last + 1)}
 
@@ -189,7 +185,7 @@ def test_locusts_page_shows_the_load_while_it_runs_and_ends_with_it(
 def test_reads_go_to_every_region_in_the_stated_mix(api: Api, make_target: Callable[..., Path], tmp_path: Path) -> None:
     folder = RunFolder.create(tmp_path / "run")
     asked = check(Request(scenario="api-browse", rate=80, duration_s=1.5, warmup_s=0.5))
-    runner.run(asked, folder=folder, target_path=make_target(api=api.url), progress=_ignore)
+    runner.run(asked, folder=folder, target_path=make_target(api=api.url))
     (load,) = folder.loads()
     assert (load.offered, load.sent, load.ok, load.requests) == (120, 120, 120, True)
     assert {operation.region: operation.latencies.samples for operation in load.operations} == {"iad": 60, "ams": 60}
@@ -201,7 +197,7 @@ def test_reads_go_to_every_region_in_the_stated_mix(api: Api, make_target: Calla
 def test_requests_arrive_as_they_were_asked_to(api: Api, make_target: Callable[..., Path], tmp_path: Path) -> None:
     folder = RunFolder.create(tmp_path / "run")
     asked = check(Request(scenario="api-browse", arrival="step:20,80", duration_s=2.0, warmup_s=0.5, users=2))
-    runner.run(asked, folder=folder, target_path=make_target(api=api.url), progress=_ignore)
+    runner.run(asked, folder=folder, target_path=make_target(api=api.url))
     (load,) = folder.loads()
     assert (load.offered, load.sent, load.ok) == (100, 100, 100)
     assert [second.ok for second in load.seconds] == [20, 80]
@@ -212,7 +208,7 @@ def test_reads_that_fail_are_counted_and_named(api: Api, make_target: Callable[.
     folder = RunFolder.create(tmp_path / "run")
     api.broken[REGIONS] = 503
     asked = check(Request(scenario="api-browse", rate=80, duration_s=1.0, warmup_s=0))
-    runner.run(asked, folder=folder, target_path=make_target(api=api.url), progress=_ignore)
+    runner.run(asked, folder=folder, target_path=make_target(api=api.url))
     (load,) = folder.loads()
     failures = folder.load_failures("api-browse")
     assert load.failed == sum(failure.count for failure in failures) > 0
@@ -226,7 +222,7 @@ def test_messages_are_published_as_they_are_asked_to(
 ) -> None:
     folder = RunFolder.create(tmp_path / "run")
     asked = check(Request(scenario="bus-ingest", rate=500, duration_s=1, warmup_s=0, mode=mode))
-    runner.run(asked, folder=folder, target_path=make_target(nats=nats_server.url), progress=_ignore)
+    runner.run(asked, folder=folder, target_path=make_target(nats=nats_server.url))
     load, hop = _results(folder)
     assert mode in load.settings["mode"]
     assert load.ok == load.offered == sum(last - first + 1 for _, first, last in hop.spans)
@@ -237,7 +233,7 @@ def test_a_fast_load_is_read_when_it_is_over_and_its_deliveries_are_not_timed(
 ) -> None:
     folder = RunFolder.create(tmp_path / "run")
     asked = check(Request(scenario="bus-ingest", duration_s=1, warmup_s=0, arrival="spike:50000@0.9..0.92", rate=1000))
-    runner.run(asked, folder=folder, target_path=make_target(nats=nats_server.url), progress=_ignore)
+    runner.run(asked, folder=folder, target_path=make_target(nats=nats_server.url))
     load, hop = _results(folder)
     assert [operation.name for operation in load.operations] == ["bus.publish_p99"]
     assert load.untimed.keys() == {"bus.delivery_p99", "bus.end_to_end_p99"}
@@ -251,7 +247,7 @@ def test_messages_arrive_as_they_are_asked_to(
 ) -> None:
     folder = RunFolder.create(tmp_path / "run")
     asked = check(Request(scenario="bus-ingest", duration_s=2, warmup_s=0, users=2, arrival=shape))
-    runner.run(asked, folder=folder, target_path=make_target(nats=nats_server.url), progress=_ignore)
+    runner.run(asked, folder=folder, target_path=make_target(nats=nats_server.url))
     load, hop = _results(folder)
     assert load.offered_per_s == 400
     first, second = (each.ok for each in load.seconds[:2])
@@ -265,7 +261,7 @@ def test_a_token_that_is_not_taken_is_a_failure_that_names_itself(
     folder = RunFolder.create(tmp_path / "run")
     api.broken[REGIONS] = 401
     asked = check(Request(scenario="api-browse", rate=80, duration_s=1.0, warmup_s=0))
-    runner.run(asked, folder=folder, target_path=make_target(api=api.url), progress=_ignore)
+    runner.run(asked, folder=folder, target_path=make_target(api=api.url))
     details = {failure.detail for failure in folder.load_failures("api-browse")}
     assert details == {"status 401 (the bearer token was refused)"}
 
@@ -274,7 +270,7 @@ def test_a_load_that_cannot_be_made_says_why(make_target: Callable[..., Path], t
     folder = RunFolder.create(tmp_path / "run")
     asked = check(Request(scenario="api-browse", rate=10, duration_s=1))
     with pytest.raises(runner.LoadError, match="connection refused, never sent"):
-        runner.run(asked, folder=folder, target_path=make_target(), progress=_ignore)
+        runner.run(asked, folder=folder, target_path=make_target())
     assert folder.loads() == []
 
 
@@ -285,7 +281,7 @@ def test_a_load_whose_first_read_is_refused_ends_at_once_and_says_why(
     api.broken[PROJECTS] = 503
     asked = check(Request(scenario="api-browse", rate=10, duration_s=1))
     with pytest.raises(runner.LoadError, match=r"expected 200, found 503"):
-        runner.run(asked, folder=folder, target_path=make_target(api=api.url), progress=_ignore)
+        runner.run(asked, folder=folder, target_path=make_target(api=api.url))
 
 
 def test_listing_scenarios_imports_no_locust() -> None:

@@ -24,7 +24,7 @@ _TOTAL = "Aggregated"
 def _run(api: Api, make_target: Callable[..., Path], folder: RunFolder) -> tuple[Load, dict[str, dict[str, str]]]:
     """The load's record, and Locust's statistics by name."""
     asked = check(Request(scenario="api-browse", rate=200, duration_s=2.0, warmup_s=1.0, users=2))
-    runner.run(asked, folder=folder, target_path=make_target(api=api.url), progress=lambda fraction, text: None)
+    runner.run(asked, folder=folder, target_path=make_target(api=api.url))
     (load,) = folder.loads()
     with (folder.evidence / "load" / "api-browse.locust_stats.csv").open(newline="") as file:
         return load, {row["Name"]: row for row in csv.DictReader(file)}

@@ -16,7 +16,7 @@ from system.wire import PROJECTS
 
 def _run(api: Api, make_target: Callable[..., Path], folder: RunFolder) -> Load:
     asked = check(Request(scenario="api-write", rate=80, duration_s=1.5, warmup_s=0.5))
-    runner.run(asked, folder=folder, target_path=make_target(api=api.url), progress=lambda fraction, text: None)
+    runner.run(asked, folder=folder, target_path=make_target(api=api.url))
     (load,) = folder.loads()
     return load
 

@@ -13,6 +13,7 @@ from msgspec import structs
 
 from infra import target as targets
 from infra.fabric.process import bus_alone
+from infra.machine.waiting import eventually
 from infra.parts import nats
 from infra.target import Target
 from infra.topology.options import DEFAULTS
@@ -35,11 +36,11 @@ def bus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
 
 
 async def _until(condition: Callable[[], bool], holder: Holder) -> None:
-    deadline = time.monotonic() + DEADLINE_S
-    while not condition():
-        assert time.monotonic() < deadline, f"in {DEADLINE_S:.0f} s: {holder.opened} opened, {holder.reasons}"
+    def looked() -> bool:
         holder.look()
-        await asyncio.sleep(0.02)
+        return condition()
+
+    assert await eventually(looked, DEADLINE_S), f"in {DEADLINE_S:.0f} s: {holder.opened} opened, {holder.reasons}"
 
 
 async def _opened(target: Target, count: int) -> Holder:
@@ -55,7 +56,7 @@ def test_a_whole_storm(bus: Target, tmp_path: Path) -> None:
     folder, path = RunFolder.create(tmp_path / "run"), tmp_path / "target.json"
     targets.write(bus, path)
     asked = check(Request(scenario="connection-storm", rate=100, duration_s=4.5, warmup_s=0))
-    runner.run(asked, folder=folder, target_path=path, progress=lambda fraction, text: None)
+    runner.run(asked, folder=folder, target_path=path)
     (load,), (held,) = folder.loads(), folder.connections()
     assert load.ok == load.offered == 450
     assert (held.wanted, held.held, held.lost, held.own_problem) == (CROWD_MAX, CROWD_MAX, 0, None)

@@ -116,7 +116,7 @@ def test_every_size_is_acknowledged_read_and_accounted_for(
     folder = RunFolder.create(tmp_path / "run")
     asked = check(Request(scenario="payload-sweep", rate=40, duration_s=4.5, warmup_s=0.5))
     target = make_target(nats=nats_server.url)
-    runner.run(asked, folder=folder, target_path=target, progress=lambda fraction, text: None)
+    runner.run(asked, folder=folder, target_path=target)
     (load,), (hop,) = folder.loads(), folder.hops()
     small = {f"publish of {sized.words(size)}" for size in SIZES if size <= MIB}
     answered = {op.name: op.latencies for op in load.operations if op.name.startswith("publish of ")}

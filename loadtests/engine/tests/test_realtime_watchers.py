@@ -84,7 +84,7 @@ def test_an_event_without_an_end_is_given_up(monkeypatch: pytest.MonkeyPatch) ->
 def _watched(api: Api, target: Path, folder: RunFolder) -> tuple[Latencies, dict[str, str]]:
     """What watchers in two regions received of 60 writes, half of which create."""
     asked = check(Request(scenario="realtime-watchers", rate=40, duration_s=1.5, warmup_s=0.0))
-    runner.run(asked, folder=folder, target_path=target, progress=lambda fraction, text: None)
+    runner.run(asked, folder=folder, target_path=target)
     (load,) = folder.loads()
     assert load.ok == load.offered == 60
     (latencies,) = (each.latencies for each in load.operations if each.name == "realtime.p99")

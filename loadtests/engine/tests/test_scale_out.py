@@ -47,7 +47,7 @@ def test_what_became_of_it_is_told(served: Served, first: int, second: int, told
 def test_a_second_process_serves_and_goes_again(system: System, tmp_path: Path) -> None:
     folder = RunFolder.create(tmp_path / "run")
     asked = check(Request(scenario="scale-out", rate=40, duration_s=24, warmup_s=1))
-    runner.run(asked, folder=folder, target_path=system.target_path, progress=lambda fraction, text: None)
+    runner.run(asked, folder=folder, target_path=system.target_path)
     (load,) = folder.loads()
     told = load.settings["second process"]
     assert "s after its start, first answer after" in told

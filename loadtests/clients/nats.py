@@ -14,8 +14,6 @@ import time
 from typing import Protocol, cast
 from urllib.parse import urlsplit
 
-import msgspec
-
 from infra.machine.spec import EngineError
 from infra.machine.waiting import eventually
 from infra.target import Login, Target
@@ -143,11 +141,6 @@ def _address(url: str) -> tuple[str, int]:
     return parts.hostname, parts.port
 
 
-class _Info(msgspec.Struct):
-    tls_required: bool = False
-    headers: bool = False
-
-
 class _Link(asyncio.Protocol):
     """One TCP connection, from INFO to its loss. `ready` is set when the server took the credentials."""
 
@@ -216,20 +209,12 @@ class _Link(asyncio.Protocol):
         if self._introduced or self.lost.done():
             return
         self._introduced = True
-        try:
-            info = msgspec.json.decode(argument, type=_Info)
-        except msgspec.MsgspecError as error:
-            self.lose(f"expected INFO as JSON: {error}")
-            return
-        if not info.headers:
-            self.lose("expected a server with headers (2.2 or newer); this client speaks no other")
-            return
-        if info.tls_required and self.transport.get_extra_info("sslcontext") is None:
-            self.lose("the server wants TLS, and this system's target names no certificates")
-            return
-        login = self._login
-        hello = nats_wire.connect(user=login.user, password=login.password, name=self._name)
-        self.write(hello + b"PING\r\n")
+        login, encrypted = self._login, self.transport.get_extra_info("sslcontext") is not None
+        self.write(
+            nats_wire.hello(
+                argument, user=login.user, password=login.password, name=self._name, encrypted=encrypted
+            )
+        )  # fmt: skip
 
     def _refused(self, what: str) -> None:
         """-ERR: a permission that is missing leaves the connection as it is; all else ends it."""

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import sys
 from pathlib import Path
 
 import msgspec
@@ -209,15 +208,7 @@ async def work(spec: BusSubscriberSpec, control: Control, kind: type[Subscriber]
     finally:
         if consumer is not None:
             await consumer.close()
-        await _clear_away(target)
-
-
-async def _clear_away(target: Target) -> None:
-    try:
-        await load_stream.delete(target)
-    except EngineError as error:
-        # The evidence is whole without it; the next load empties the stream before it begins.
-        print(f"the stream stays behind: {error}", file=sys.stderr, flush=True)
+        await load_stream.clear_away(target)
 
 
 async def _until_finished(subscriber: Subscriber, control: Control) -> None:

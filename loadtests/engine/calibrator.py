@@ -7,14 +7,12 @@ It fills the same stream as a load, under the same settings, and leaves it as it
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
 from pathlib import Path
 
 import msgspec
 
 from infra import target as targets
-from infra.machine.spec import EngineError
 from infra.machine.waiting import eventually
 from infra.target import Target
 from loadtests.clients import publish_modes
@@ -121,7 +119,7 @@ async def work(spec: CalibratorSpec, control: Control) -> None:
             write_record(Path(spec.part), await _measure(spec, calibrator, begin_ns))
     finally:
         await calibrator.client.close()
-        await _clear_away(target)
+        await load_stream.clear_away(target)
 
 
 async def _measure(spec: CalibratorSpec, calibrator: Calibrator, begin_ns: int) -> CalibratorPart:
@@ -146,13 +144,6 @@ async def _measure(spec: CalibratorSpec, calibrator: Calibrator, begin_ns: int) 
 
 async def _until(instant_ns: int) -> None:
     await asyncio.sleep(max(0.0, (instant_ns - time.monotonic_ns()) / 1e9))
-
-
-async def _clear_away(target: Target) -> None:
-    try:
-        await load_stream.delete(target)
-    except EngineError as error:
-        print(f"the stream stays behind: {error}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What `./covenant test` checks: style, types, import rules, then the tests, counted."""
+"""What `./covenant test` checks: style, types, import rules, declarations, then the tests, counted."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ _STATIC = (
     ("format", ("ruff", "format", "--check", "--quiet")),
     ("types", ("mypy", "--no-error-summary")),
     ("import rules", ("lint-imports", "--no-logo")),
+    ("declarations", ("python", "-m", "commands.declared")),
 )
 _NO_TESTS = 5
 SHARED = "running or browser"

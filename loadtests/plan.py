@@ -76,8 +76,6 @@ class Scenario:
     name: str
     help: str
     """One line."""
-    rows: tuple[str, ...]
-    """The rows that it is evidence for."""
     unit: str
     """What `rate` counts."""
     rate: float

@@ -10,6 +10,11 @@ from contextlib import contextmanager
 Report = Callable[[float, str], None]
 """Takes the fraction done, 0..1, and what is being done."""
 
+
+def show_nothing(fraction: float, text: str) -> None:
+    """A `Report` for steps that are not watched."""
+
+
 _EVERY_S = 15.0
 """Without a terminal, a step that only moves its fraction is told this often."""
 

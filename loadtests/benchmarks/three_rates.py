@@ -23,6 +23,7 @@ from infra.fabric.protocol import StartError
 from infra.machine.progress import step
 from loadtests import run as runner
 from loadtests.benchmarks import own_system
+from loadtests.request import Request, check
 from loadtests.run import LoadError
 from reports.evidence import Load, RunFolder, percentile_ms
 
@@ -79,10 +80,8 @@ def measure(system: System, folder: RunFolder) -> dict[str, Load]:
     """Offer each in turn. LoadError."""
     for offer in OFFERS:
         with step(offer.scenario) as progress:
-            runner.run(
-                offer.scenario, folder=folder, target_path=system.target_path, rate=offer.rate,
-                duration_s=offer.seconds, progress=progress,
-            )  # fmt: skip
+            asked = check(Request(scenario=offer.scenario, rate=offer.rate, duration_s=offer.seconds))
+            runner.run(asked, folder=folder, target_path=system.target_path, progress=progress)
     return {load.scenario: load for load in folder.loads()}
 
 

@@ -14,9 +14,8 @@ import time
 from typing import Protocol, cast
 from urllib.parse import urlsplit
 
-import msgspec
-
 from infra.machine.spec import EngineError
+from infra.machine.waiting import eventually
 from infra.target import Login, Target
 from loadtests.clients import nats_wire
 from system.wire import inbox_prefix
@@ -75,15 +74,11 @@ class NatsClient:
 
     async def wait_connected(self, deadline_s: float = 15.0) -> None:
         """EngineError if no server has taken us by then."""
-        try:
-            async with asyncio.timeout(deadline_s):
-                while not self.connected:
-                    await asyncio.sleep(0.01)
-        except TimeoutError:
+        if not await eventually(lambda: self.connected, deadline_s):
             raise EngineError(
                 f"expected a NATS server that takes us within {deadline_s:.0f} s, found {self.last_problem}; "
                 "is the system up? ./covenant status"
-            ) from None
+            )
 
     def write(self, data: bytes) -> bool:
         """Send protocol bytes; False if there is no connection, and then nothing was sent."""
@@ -144,11 +139,6 @@ def _address(url: str) -> tuple[str, int]:
     if parts.scheme != "nats" or not parts.hostname or not parts.port:
         raise ValueError(f"expected nats://host:port, found {url!r}")
     return parts.hostname, parts.port
-
-
-class _Info(msgspec.Struct):
-    tls_required: bool = False
-    headers: bool = False
 
 
 class _Link(asyncio.Protocol):
@@ -219,20 +209,12 @@ class _Link(asyncio.Protocol):
         if self._introduced or self.lost.done():
             return
         self._introduced = True
-        try:
-            info = msgspec.json.decode(argument, type=_Info)
-        except msgspec.MsgspecError as error:
-            self.lose(f"expected INFO as JSON: {error}")
-            return
-        if not info.headers:
-            self.lose("expected a server with headers (2.2 or newer); this client speaks no other")
-            return
-        if info.tls_required and self.transport.get_extra_info("sslcontext") is None:
-            self.lose("the server wants TLS, and this system's target names no certificates")
-            return
-        login = self._login
-        hello = nats_wire.connect(user=login.user, password=login.password, name=self._name)
-        self.write(hello + b"PING\r\n")
+        login, encrypted = self._login, self.transport.get_extra_info("sslcontext") is not None
+        self.write(
+            nats_wire.hello(
+                argument, user=login.user, password=login.password, name=self._name, encrypted=encrypted
+            )
+        )  # fmt: skip
 
     def _refused(self, what: str) -> None:
         """-ERR: a permission that is missing leaves the connection as it is; all else ends it."""

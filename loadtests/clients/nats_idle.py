@@ -14,8 +14,6 @@ import socket
 import ssl
 from typing import Protocol
 
-import msgspec
-
 from infra.target import Login
 from loadtests.clients import nats_wire
 
@@ -32,10 +30,6 @@ class Owner(Protocol):
 
     def on_ended(self, connection: Connection, reason: str) -> None:
         """It is gone, or never came to be; it is closed."""
-
-
-class _Info(msgspec.Struct):
-    tls_required: bool = False
 
 
 class Connection:
@@ -156,13 +150,9 @@ class Connection:
 
     def _introduce(self, argument: bytes) -> None:
         self._introduced = True
-        try:
-            info = msgspec.json.decode(argument, type=_Info)
-        except msgspec.MsgspecError as error:
-            self._end(f"expected INFO as JSON: {error}")
-            return
-        if info.tls_required and self._context is None:
-            self._end("the server wants TLS, and this system's target names no certificates")
-            return
-        hello = nats_wire.connect(user=self._login.user, password=self._login.password, name=f"load-{self.number}")
-        self._write(hello + b"PING\r\n")
+        login, encrypted = self._login, self._context is not None
+        self._write(
+            nats_wire.hello(
+                argument, user=login.user, password=login.password, name=f"load-{self.number}", encrypted=encrypted
+            )
+        )  # fmt: skip

@@ -12,14 +12,13 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import sys
-import time
 from pathlib import Path
 
 import msgspec
 
 from infra import target as targets
 from infra.machine.spec import EngineError
+from infra.machine.waiting import eventually
 from infra.target import Target
 from ledger.received import Arrivals
 from loadtests.clients import payload as numbered
@@ -36,7 +35,6 @@ from reports.evidence.range_set import TooManyRanges
 DELIVERY_ROW = "bus.delivery_p99"
 END_TO_END_ROW = "bus.end_to_end_p99"
 _REPORT_INTERVAL_S = 0.25
-_POLL_S = 0.02
 
 
 class BusSubscriberSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -210,15 +208,7 @@ async def work(spec: BusSubscriberSpec, control: Control, kind: type[Subscriber]
     finally:
         if consumer is not None:
             await consumer.close()
-        await _clear_away(target)
-
-
-async def _clear_away(target: Target) -> None:
-    try:
-        await load_stream.delete(target)
-    except EngineError as error:
-        # The evidence is whole without it; the next load empties the stream before it begins.
-        print(f"the stream stays behind: {error}", file=sys.stderr, flush=True)
+        await load_stream.clear_away(target)
 
 
 async def _until_finished(subscriber: Subscriber, control: Control) -> None:
@@ -232,7 +222,6 @@ async def _catch_up(
     spec: BusSubscriberSpec, target: Target, subscriber: Subscriber, consumer: OrderedConsumer, first: int
 ) -> str | None:
     """Read to the stream's end; None, or why that could not be done."""
-    deadline = time.monotonic() + spec.catch_up_s
     try:
         held_first, last = await load_stream.bounds(target)
     except EngineError as error:
@@ -241,15 +230,12 @@ async def _catch_up(
         consumer.problems.append(f"the stream evicted {held_first - first:,} messages before the load ended")
     sequences = subscriber.arrivals.sequences
     # Live: what is still on its way. Reading again ends all of that, so let it come first.
-    while not consumer.reached(last) and time.monotonic() < deadline:
-        await asyncio.sleep(_POLL_S)
+    await eventually(lambda: consumer.reached(last), spec.catch_up_s)
     missing = next(sequences.missing(max(first, held_first), last), None)
     if missing is not None:
         subscriber.catching_up = True
         consumer.read_from(missing[0])
-        deadline = time.monotonic() + spec.catch_up_s
-        while not consumer.reached(last) and time.monotonic() < deadline:
-            await asyncio.sleep(_POLL_S)
+        await eventually(lambda: consumer.reached(last), spec.catch_up_s)
     if subscriber.problem is None and not consumer.reached(last):
         return f"expected to read the stream to sequence {last:,} in time, came to {consumer.last:,}"
     return subscriber.problem

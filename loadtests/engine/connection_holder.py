@@ -21,6 +21,7 @@ import msgspec
 
 from infra import target as targets
 from infra.machine.spec import EngineError
+from infra.machine.waiting import eventually
 from infra.target import Login, Target
 from loadtests.arrivals.pacer import Pacer
 from loadtests.arrivals.schedule import Schedule
@@ -149,15 +150,13 @@ class Holder:
 
     async def prove(self) -> int:
         """How many answer a PING now, each within its deadline."""
-        self._answered = set()
+        answered = self._answered = set()
         for place, connection in enumerate(list(self._held.values())):
             connection.ping()
             if place % _PINGS_A_TURN == 0:
                 await asyncio.sleep(0)
-        deadline = time.monotonic() + _ANSWERS_S
-        while len(self._answered) < len(self._held) and time.monotonic() < deadline:
-            await asyncio.sleep(0.02)
-        return len(self._answered)
+        await eventually(lambda: len(answered) >= len(self._held), _ANSWERS_S)
+        return len(answered)
 
     def close(self) -> None:
         self._closing = True
@@ -176,9 +175,7 @@ class Holder:
                 )
             except OSError as error:
                 first.reasons[number] = str(error)
-        deadline = time.monotonic() + _FIND_S
-        while len(first.taken) + len(first.reasons) < len(tried) and time.monotonic() < deadline:
-            await asyncio.sleep(0.01)
+        await eventually(lambda: len(first.taken) + len(first.reasons) >= len(tried), _FIND_S)
         for connection in first.connections.values():
             connection.close()
         self.addresses = [tried[number] for number in sorted(first.taken)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from loadtests.engine.api_load import ROW
 from loadtests.plan import Engine, Plan, Scenario
 from loadtests.planned_engines import requester
 
@@ -14,7 +13,6 @@ def _generator(plan: Plan, user: int) -> Engine:
 SCENARIO = Scenario(
     name="api-browse",
     help="read projects, regions and countries from every region at a fixed arrival rate",
-    rows=(ROW, "availability"),
     unit="requests/s over all regions",
     rate=300.0,
     duration_s=60.0,

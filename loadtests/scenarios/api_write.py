@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from loadtests.engine.api_write import ROW
 from loadtests.plan import Engine, Plan, Scenario
 from loadtests.planned_engines import requester
 
@@ -14,7 +13,6 @@ def _generator(plan: Plan, user: int) -> Engine:
 SCENARIO = Scenario(
     name="api-write",
     help="create projects and change them with If-Match in every region, each acknowledged one looked for at every hop",
-    rows=(ROW, "availability", "bus.exactly_once"),
     unit="requests/s over all regions",
     rate=60.0,
     duration_s=60.0,

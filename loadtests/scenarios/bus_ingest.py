@@ -5,8 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from loadtests.clients.publish_modes import ModeName
-from loadtests.engine.bus_publisher import RATE_ROW, ROW
-from loadtests.engine.bus_subscriber import DELIVERY_ROW, END_TO_END_ROW
+from loadtests.engine.bus_publisher import RATE_ROW
 from loadtests.engine.load_stream import MAX_BYTES, MAX_MSGS
 from loadtests.plan import Engine, Plan, Scenario
 from loadtests.planned_engines import publisher, subscriber
@@ -48,7 +47,6 @@ def _observers(plan: Plan) -> list[Engine]:
 SCENARIO = Scenario(
     name="bus-ingest",
     help="publish numbered messages to an R3 file stream, each acknowledged, delivered and accounted for",
-    rows=(RATE_ROW, ROW, DELIVERY_ROW, END_TO_END_ROW, "bus.exactly_once"),
     unit="messages/s",
     rate=2000.0,
     duration_s=30.0,

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from infra import target as targets
 from loadtests.engine import connection_limits
-from loadtests.engine.bus_publisher import ROW
 from loadtests.engine.connection_holder import ConnectionHolderSpec
 from loadtests.plan import Engine, Plan, Scenario
 from loadtests.planned_engines import subscriber
@@ -61,7 +60,6 @@ def _holder(
 SCENARIO = Scenario(
     name="connection-storm",
     help=f"open {WANTED:,} connections to the bus, or all that the machine allows, and hold them while messages flow",
-    rows=("bus.connections", ROW, "bus.exactly_once"),
     unit="messages/s",
     rate=1000.0,
     # In which two cores open all of them.

@@ -3,8 +3,6 @@ messages: its settings tell the framing beside every figure."""
 
 from __future__ import annotations
 
-from loadtests.engine.bus_publisher import ROW
-from loadtests.engine.bus_subscriber import DELIVERY_ROW, END_TO_END_ROW
 from loadtests.plan import Engine, Plan, Scenario
 from loadtests.planned_engines import publisher, subscriber
 
@@ -26,7 +24,6 @@ def _generator(plan: Plan, user: int) -> Engine:
 SCENARIO = Scenario(
     name="event-frames",
     help="publish numbered events in frames of up to 500 a message, each event delivered and accounted for",
-    rows=(ROW, DELIVERY_ROW, END_TO_END_ROW, "bus.exactly_once"),
     unit="events/s",
     rate=300_000.0,
     duration_s=30.0,

@@ -4,7 +4,6 @@ what is said of them."""
 from __future__ import annotations
 
 from loadtests import planned_engines
-from loadtests.engine import bus_limits
 from loadtests.engine.payload_sweep import PayloadSweepSpec
 from loadtests.plan import Engine, Plan, Scenario
 from loadtests.recording import sized
@@ -37,7 +36,6 @@ SCENARIO = Scenario(
     name="payload-sweep",
     help=f"publish messages of {sized.words(sized.SIZES[0])} to {sized.words(sized.SIZES[-1])}, size after size, each "
     "acknowledged and read byte by byte; refuse more",
-    rows=(bus_limits.ROW, "bus.exactly_once"),
     unit="messages/s of the small sizes",
     rate=200.0,
     duration_s=90.0,

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from msgspec import structs
 
-from loadtests.engine.api_load import ROW
 from loadtests.engine.scaler import ScalerSpec
 from loadtests.plan import Engine, Plan, Scenario
 from loadtests.planned_engines import requester
@@ -31,7 +30,6 @@ def _observers(plan: Plan) -> list[Engine]:
 SCENARIO = Scenario(
     name="scale-out",
     help="start a second API process in one region while new visitors read there: how soon it serves, what it changes",
-    rows=(ROW, "availability"),
     unit="requests/s in one region",
     rate=120.0,
     duration_s=80.0,

@@ -6,7 +6,6 @@ import json
 import signal
 import subprocess
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 
+from infra.machine.waiting import until
 from infra.parts.base import binary
 from infra.target import Login
 from system.wire import EVENTS, TOKENS, SignIn, Token
@@ -27,10 +27,7 @@ CLIENT = Login(user="client", password="client-secret")
 
 def wait_until(condition: Callable[[], bool], what: str) -> None:
     """Until the condition holds; the test fails if it does not in time."""
-    deadline = time.monotonic() + DEADLINE_S
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {DEADLINE_S:.0f} s for {what}"
-        time.sleep(0.01)
+    assert until(lambda: condition() or None, DEADLINE_S), f"waited {DEADLINE_S:.0f} s for {what}"
 
 
 class NatsServer:

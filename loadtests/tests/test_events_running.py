@@ -8,6 +8,7 @@ import pytest
 
 from infra.fabric.process.system import System
 from loadtests import run as runner
+from loadtests.request import Request, check
 from reports.evidence import Load, RunFolder
 from reports.findings import ledger
 from reports.model import LedgerResult
@@ -21,10 +22,8 @@ def offered(
     system: System, folder: RunFolder, scenario: str, rate: float, seconds: float, *, warmup_s: float
 ) -> Load:  # fmt: skip
     """Run it; its record."""
-    runner.run(
-        scenario, folder=folder, target_path=system.target_path, rate=rate, duration_s=seconds, warmup_s=warmup_s,
-        progress=lambda *_: None,
-    )  # fmt: skip
+    asked = check(Request(scenario=scenario, rate=rate, duration_s=seconds, warmup_s=warmup_s))
+    runner.run(asked, folder=folder, target_path=system.target_path)
     [load] = [load for load in folder.loads() if load.scenario == scenario]
     return load
 

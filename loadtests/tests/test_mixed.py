@@ -9,6 +9,7 @@ import pytest
 
 from infra.fabric.process.system import System
 from loadtests import run as runner
+from loadtests.request import Request, check
 from loadtests.tests.load_servers import Api, NatsServer
 from reports.evidence import RunFolder
 
@@ -18,10 +19,9 @@ def test_loads_of_two_kinds_have_a_record_and_a_ledger_each(
 ) -> None:
     """Reads, writes and watchers are requests; the messages beside them are not."""
     folder = RunFolder.create(tmp_path / "run")
-    runner.run(
-        "mixed-nightly", folder=folder, target_path=make_target(nats=nats_server.url, api=api.url), rate=60,
-        duration_s=2, warmup_s=0.5, progress=lambda fraction, text: None,
-    )  # fmt: skip
+    asked = check(Request(scenario="mixed-nightly", rate=60, duration_s=2, warmup_s=0.5))
+    target = make_target(nats=nats_server.url, api=api.url)
+    runner.run(asked, folder=folder, target_path=target)
     loads = {load.scenario: load for load in folder.loads()}
     mixed, bus = loads["mixed-nightly"], loads["mixed-nightly-bus"]
     assert (mixed.requests, bus.requests) == (True, False)
@@ -36,10 +36,8 @@ def test_loads_of_two_kinds_have_a_record_and_a_ledger_each(
 @pytest.mark.running
 def test_all_of_it_at_once_on_the_running_system(system: System, tmp_path: Path) -> None:
     folder = RunFolder.create(tmp_path / "run")
-    runner.run(
-        "mixed-nightly", folder=folder, target_path=system.target_path, rate=30, duration_s=8, warmup_s=2,
-        progress=lambda fraction, text: None,
-    )  # fmt: skip
+    asked = check(Request(scenario="mixed-nightly", rate=30, duration_s=8, warmup_s=2))
+    runner.run(asked, folder=folder, target_path=system.target_path)
     loads = {load.scenario: load for load in folder.loads()}
     mixed, bus = loads["mixed-nightly"], loads["mixed-nightly-bus"]
     regions = system.target().regions

@@ -17,17 +17,12 @@ import psutil
 import pytest
 
 from loadtests import run as runner
-from loadtests.plan import MAX_USERS
-from loadtests.scenarios import scenarios
+from loadtests.request import Request, check
 from loadtests.tests.load_servers import DEADLINE_S, Api, NatsServer, wait_until
 from reports.evidence import Hop, Load, RunFolder, percentile_ms
 from system.wire import COUNTRIES, PROJECTS, REGIONS
 
 Numbers = set[int]
-
-
-def _ignore(fraction: float, text: str) -> None:
-    """Progress that nobody watches."""
 
 
 def _numbers(spans: list[tuple[int, int]]) -> Numbers:
@@ -79,10 +74,9 @@ def test_every_number_is_acknowledged_and_found(
 ) -> None:
     folder = RunFolder.create(tmp_path / "run")
     told: list[tuple[float, str]] = []
-    runner.run(
-        "bus-ingest", folder=folder, target_path=make_target(nats=nats_server.url), rate=400, duration_s=1.5,
-        warmup_s=0.5, users=2, progress=lambda fraction, text: told.append((fraction, text)),
-    )  # fmt: skip
+    asked = check(Request(scenario="bus-ingest", rate=400, duration_s=1.5, warmup_s=0.5, users=2))
+    target = make_target(nats=nats_server.url)
+    runner.run(asked, folder=folder, target_path=target, progress=lambda fraction, text: told.append((fraction, text)))
     load, hop = _results(folder)
     assert (load.offered, load.sent, load.ok, load.failed, load.unknown) == (600, 600, 600, 0, 0)
     assert sum(second.ok for second in load.seconds) == 600
@@ -113,10 +107,8 @@ def test_a_server_that_is_killed_costs_no_number(
             nats_server.kill()
             nats_server.start()
 
-    runner.run(
-        "bus-ingest", folder=folder, target_path=make_target(nats=nats_server.url), rate=rate, duration_s=4,
-        warmup_s=0, progress=kill_once,
-    )  # fmt: skip
+    asked = check(Request(scenario="bus-ingest", rate=rate, duration_s=4, warmup_s=0))
+    runner.run(asked, folder=folder, target_path=make_target(nats=nats_server.url), progress=kill_once)
     assert kills, "killed while the load was on"
     load, _ = _check_accounts(folder, total=4 * rate)
     assert "connection lost" in load.settings["notes"]
@@ -137,10 +129,8 @@ def test_a_frozen_server_shows_as_latency_and_not_as_lag(
             frozen.append(time.monotonic())
             nats_server.signal(signal.SIGCONT)
 
-    runner.run(
-        "bus-ingest", folder=folder, target_path=make_target(nats=nats_server.url), rate=500, duration_s=4,
-        warmup_s=0, progress=freeze_between_two_calls,
-    )  # fmt: skip
+    asked = check(Request(scenario="bus-ingest", rate=500, duration_s=4, warmup_s=0))
+    runner.run(asked, folder=folder, target_path=make_target(nats=nats_server.url), progress=freeze_between_two_calls)
     load, _ = _check_accounts(folder, total=2000)
     frozen_ms = (frozen[1] - frozen[0]) * 1000
     publish = next(each.latencies for each in load.operations if each.name == "bus.publish_p99")
@@ -162,11 +152,9 @@ def test_interrupted_it_keeps_its_evidence_and_leaves_no_process(
         if 0.0 < fraction < 1.0:
             raise KeyboardInterrupt
 
+    asked = check(Request(scenario="bus-ingest", rate=200, duration_s=600, warmup_s=0))
     with pytest.raises(KeyboardInterrupt):
-        runner.run(
-            "bus-ingest", folder=folder, target_path=target, rate=200, duration_s=600, warmup_s=0,
-            progress=interrupt,
-        )  # fmt: skip
+        runner.run(asked, folder=folder, target_path=target, progress=interrupt)
     load, _ = _results(folder)
     assert 0 < load.ok == load.offered < 200 * 600
     assert load.end_ns - load.begin_ns < 600 * 1_000_000_000
@@ -186,10 +174,8 @@ def test_locusts_page_shows_the_load_while_it_runs_and_ends_with_it(
             with urllib.request.urlopen(f"{address[0]}/stats/requests", timeout=DEADLINE_S) as answer:
                 shown.append(json.load(answer))
 
-    runner.run(
-        "api-browse", folder=folder, target_path=make_target(api=api.url), rate=50, duration_s=4, warmup_s=0, web=True,
-        progress=look,
-    )  # fmt: skip
+    asked = check(Request(scenario="api-browse", rate=50, duration_s=4, warmup_s=0, web=True))
+    runner.run(asked, folder=folder, target_path=make_target(api=api.url), progress=look)
     (load,) = folder.loads()
     assert load.ok == 200
     assert {entry["method"] for entry in shown[0]["stats"] if entry["name"] != "Aggregated"} == {"GET"}
@@ -198,10 +184,8 @@ def test_locusts_page_shows_the_load_while_it_runs_and_ends_with_it(
 
 def test_reads_go_to_every_region_in_the_stated_mix(api: Api, make_target: Callable[..., Path], tmp_path: Path) -> None:
     folder = RunFolder.create(tmp_path / "run")
-    runner.run(
-        "api-browse", folder=folder, target_path=make_target(api=api.url), rate=80, duration_s=1.5, warmup_s=0.5,
-        progress=_ignore,
-    )  # fmt: skip
+    asked = check(Request(scenario="api-browse", rate=80, duration_s=1.5, warmup_s=0.5))
+    runner.run(asked, folder=folder, target_path=make_target(api=api.url))
     (load,) = folder.loads()
     assert (load.offered, load.sent, load.ok, load.requests) == (120, 120, 120, True)
     assert {operation.region: operation.latencies.samples for operation in load.operations} == {"iad": 60, "ams": 60}
@@ -212,10 +196,8 @@ def test_reads_go_to_every_region_in_the_stated_mix(api: Api, make_target: Calla
 
 def test_requests_arrive_as_they_were_asked_to(api: Api, make_target: Callable[..., Path], tmp_path: Path) -> None:
     folder = RunFolder.create(tmp_path / "run")
-    runner.run(
-        "api-browse", folder=folder, target_path=make_target(api=api.url), arrives="step:20,80", duration_s=2.0,
-        warmup_s=0.5, users=2, progress=_ignore,
-    )  # fmt: skip
+    asked = check(Request(scenario="api-browse", arrival="step:20,80", duration_s=2.0, warmup_s=0.5, users=2))
+    runner.run(asked, folder=folder, target_path=make_target(api=api.url))
     (load,) = folder.loads()
     assert (load.offered, load.sent, load.ok) == (100, 100, 100)
     assert [second.ok for second in load.seconds] == [20, 80]
@@ -225,10 +207,8 @@ def test_requests_arrive_as_they_were_asked_to(api: Api, make_target: Callable[.
 def test_reads_that_fail_are_counted_and_named(api: Api, make_target: Callable[..., Path], tmp_path: Path) -> None:
     folder = RunFolder.create(tmp_path / "run")
     api.broken[REGIONS] = 503
-    runner.run(
-        "api-browse", folder=folder, target_path=make_target(api=api.url), rate=80, duration_s=1.0, warmup_s=0,
-        progress=_ignore,
-    )  # fmt: skip
+    asked = check(Request(scenario="api-browse", rate=80, duration_s=1.0, warmup_s=0))
+    runner.run(asked, folder=folder, target_path=make_target(api=api.url))
     (load,) = folder.loads()
     failures = folder.load_failures("api-browse")
     assert load.failed == sum(failure.count for failure in failures) > 0
@@ -241,10 +221,8 @@ def test_messages_are_published_as_they_are_asked_to(
     nats_server: NatsServer, make_target: Callable[..., Path], tmp_path: Path, mode: str
 ) -> None:
     folder = RunFolder.create(tmp_path / "run")
-    runner.run(
-        "bus-ingest", folder=folder, target_path=make_target(nats=nats_server.url), rate=500, duration_s=1,
-        warmup_s=0, mode=mode, progress=_ignore,
-    )  # fmt: skip
+    asked = check(Request(scenario="bus-ingest", rate=500, duration_s=1, warmup_s=0, mode=mode))
+    runner.run(asked, folder=folder, target_path=make_target(nats=nats_server.url))
     load, hop = _results(folder)
     assert mode in load.settings["mode"]
     assert load.ok == load.offered == sum(last - first + 1 for _, first, last in hop.spans)
@@ -254,10 +232,8 @@ def test_a_fast_load_is_read_when_it_is_over_and_its_deliveries_are_not_timed(
     nats_server: NatsServer, make_target: Callable[..., Path], tmp_path: Path
 ) -> None:
     folder = RunFolder.create(tmp_path / "run")
-    runner.run(
-        "bus-ingest", folder=folder, target_path=make_target(nats=nats_server.url), duration_s=1, warmup_s=0,
-        arrives="spike:50000@0.9..0.92", rate=1000, progress=_ignore,
-    )  # fmt: skip
+    asked = check(Request(scenario="bus-ingest", duration_s=1, warmup_s=0, arrival="spike:50000@0.9..0.92", rate=1000))
+    runner.run(asked, folder=folder, target_path=make_target(nats=nats_server.url))
     load, hop = _results(folder)
     assert [operation.name for operation in load.operations] == ["bus.publish_p99"]
     assert load.untimed.keys() == {"bus.delivery_p99", "bus.end_to_end_p99"}
@@ -270,10 +246,8 @@ def test_messages_arrive_as_they_are_asked_to(
     nats_server: NatsServer, make_target: Callable[..., Path], tmp_path: Path, shape: str
 ) -> None:
     folder = RunFolder.create(tmp_path / "run")
-    runner.run(
-        "bus-ingest", folder=folder, target_path=make_target(nats=nats_server.url), duration_s=2, warmup_s=0,
-        users=2, arrives=shape, progress=_ignore,
-    )  # fmt: skip
+    asked = check(Request(scenario="bus-ingest", duration_s=2, warmup_s=0, users=2, arrival=shape))
+    runner.run(asked, folder=folder, target_path=make_target(nats=nats_server.url))
     load, hop = _results(folder)
     assert load.offered_per_s == 400
     first, second = (each.ok for each in load.seconds[:2])
@@ -286,20 +260,17 @@ def test_a_token_that_is_not_taken_is_a_failure_that_names_itself(
 ) -> None:
     folder = RunFolder.create(tmp_path / "run")
     api.broken[REGIONS] = 401
-    runner.run(
-        "api-browse", folder=folder, target_path=make_target(api=api.url), rate=80, duration_s=1.0, warmup_s=0,
-        progress=_ignore,
-    )  # fmt: skip
+    asked = check(Request(scenario="api-browse", rate=80, duration_s=1.0, warmup_s=0))
+    runner.run(asked, folder=folder, target_path=make_target(api=api.url))
     details = {failure.detail for failure in folder.load_failures("api-browse")}
     assert details == {"status 401 (the bearer token was refused)"}
 
 
 def test_a_load_that_cannot_be_made_says_why(make_target: Callable[..., Path], tmp_path: Path) -> None:
     folder = RunFolder.create(tmp_path / "run")
+    asked = check(Request(scenario="api-browse", rate=10, duration_s=1))
     with pytest.raises(runner.LoadError, match="connection refused, never sent"):
-        runner.run(
-            "api-browse", folder=folder, target_path=make_target(), rate=10, duration_s=1, progress=_ignore
-        )  # fmt: skip
+        runner.run(asked, folder=folder, target_path=make_target())
     assert folder.loads() == []
 
 
@@ -308,46 +279,14 @@ def test_a_load_whose_first_read_is_refused_ends_at_once_and_says_why(
 ) -> None:
     folder = RunFolder.create(tmp_path / "run")
     api.broken[PROJECTS] = 503
+    asked = check(Request(scenario="api-browse", rate=10, duration_s=1))
     with pytest.raises(runner.LoadError, match=r"expected 200, found 503"):
-        runner.run(
-            "api-browse", folder=folder, target_path=make_target(api=api.url), rate=10, duration_s=1, progress=_ignore
-        )  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("name", "options", "said"),
-    [
-        ("no-such", {}, "scenario: expected one of api-browse, api-write, "),
-        ("api-browse", {"rate": 0.0}, "rate: expected"),
-        ("api-browse", {"rate": float("nan")}, "rate: expected"),
-        ("api-browse", {"duration_s": -1.0}, "duration: expected"),
-        ("api-browse", {"warmup_s": -1.0}, "warm-up: expected"),
-        ("api-browse", {"arrives": "sometimes"}, "arrival: expected"),
-        ("connection-storm", {"arrives": "poisson"}, "arrival: connection-storm offers one even rate"),
-        ("bus-ingest", {"mode": "frames"}, "mode: expected one of singles, atomic, fast; found 'frames'"),
-        ("api-browse", {"mode": "fast"}, "mode: expected none, api-browse has no choice of it; found 'fast'"),
-        ("api-browse", {"users": 0}, "users: expected"),
-        ("api-browse", {"users": MAX_USERS + 1}, "users: expected"),
-    ],
-)
-def test_wrong_use_is_answered_in_one_line(name: str, options: dict[str, float | str], said: str) -> None:
-    with pytest.raises(runner.UsageError) as caught:
-        runner.check(name, **options)  # type: ignore[arg-type]
-    assert str(caught.value).startswith(said)
-    assert "\n" not in str(caught.value)
-
-
-def test_every_scenario_says_what_it_is_for() -> None:
-    for name, scenario in scenarios().items():
-        assert name == scenario.name == name.lower().replace("_", "-")
-        assert scenario.rows
-        assert scenario.help
-        assert runner.check(name) is scenario
+        runner.run(asked, folder=folder, target_path=make_target(api=api.url))
 
 
 def test_listing_scenarios_imports_no_locust() -> None:
     script = (
-        "import sys; from loadtests import runner; runner.scenarios();"
+        "import sys; from loadtests import run; from loadtests.scenarios import scenarios; scenarios();"
         "sys.exit(len({'locust', 'gevent'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", script], timeout=60, check=False).returncode == 0

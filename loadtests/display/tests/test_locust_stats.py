@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from loadtests import run as runner
+from loadtests.request import Request, check
 from loadtests.tests.load_servers import DEADLINE_S, Api
 from reports.evidence import Load, RunFolder, merge, percentile_ms
 from system.wire import REGIONS
@@ -22,10 +23,8 @@ _TOTAL = "Aggregated"
 
 def _run(api: Api, make_target: Callable[..., Path], folder: RunFolder) -> tuple[Load, dict[str, dict[str, str]]]:
     """The load's record, and Locust's statistics by name."""
-    runner.run(
-        "api-browse", folder=folder, target_path=make_target(api=api.url), rate=200, duration_s=2.0, warmup_s=1.0,
-        users=2, progress=lambda fraction, text: None,
-    )  # fmt: skip
+    asked = check(Request(scenario="api-browse", rate=200, duration_s=2.0, warmup_s=1.0, users=2))
+    runner.run(asked, folder=folder, target_path=make_target(api=api.url))
     (load,) = folder.loads()
     with (folder.evidence / "load" / "api-browse.locust_stats.csv").open(newline="") as file:
         return load, {row["Name"]: row for row in csv.DictReader(file)}

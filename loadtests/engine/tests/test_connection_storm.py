@@ -13,11 +13,13 @@ from msgspec import structs
 
 from infra import target as targets
 from infra.fabric.process import bus_alone
+from infra.machine.waiting import eventually
 from infra.parts import nats
 from infra.target import Target
 from infra.topology.options import DEFAULTS
 from loadtests import run as runner
 from loadtests.engine.connection_holder import Holder, servers_say
+from loadtests.request import Request, check
 from loadtests.tests.load_servers import DEADLINE_S, NatsServer
 from reports.evidence import RunFolder
 
@@ -34,11 +36,11 @@ def bus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
 
 
 async def _until(condition: Callable[[], bool], holder: Holder) -> None:
-    deadline = time.monotonic() + DEADLINE_S
-    while not condition():
-        assert time.monotonic() < deadline, f"in {DEADLINE_S:.0f} s: {holder.opened} opened, {holder.reasons}"
+    def looked() -> bool:
         holder.look()
-        await asyncio.sleep(0.02)
+        return condition()
+
+    assert await eventually(looked, DEADLINE_S), f"in {DEADLINE_S:.0f} s: {holder.opened} opened, {holder.reasons}"
 
 
 async def _opened(target: Target, count: int) -> Holder:
@@ -53,10 +55,8 @@ def test_a_whole_storm(bus: Target, tmp_path: Path) -> None:
     """As a user runs it: as many as can be opened in three seconds, which are all that the crowd may have."""
     folder, path = RunFolder.create(tmp_path / "run"), tmp_path / "target.json"
     targets.write(bus, path)
-    runner.run(
-        "connection-storm", folder=folder, target_path=path, rate=100, duration_s=4.5, warmup_s=0,
-        progress=lambda fraction, text: None,
-    )  # fmt: skip
+    asked = check(Request(scenario="connection-storm", rate=100, duration_s=4.5, warmup_s=0))
+    runner.run(asked, folder=folder, target_path=path)
     (load,), (held,) = folder.loads(), folder.connections()
     assert load.ok == load.offered == 450
     assert (held.wanted, held.held, held.lost, held.own_problem) == (CROWD_MAX, CROWD_MAX, 0, None)

@@ -11,6 +11,7 @@ from infra.machine import processes
 from loadtests import run as runner
 from loadtests.engine.scaler import Served, words
 from loadtests.engine.second_api import requests_in
+from loadtests.request import Request, check
 from reports.evidence import RunFolder
 
 METRICS = """# HELP covenant_http_requests_total Requests answered.
@@ -45,10 +46,8 @@ def test_what_became_of_it_is_told(served: Served, first: int, second: int, told
 @pytest.mark.running
 def test_a_second_process_serves_and_goes_again(system: System, tmp_path: Path) -> None:
     folder = RunFolder.create(tmp_path / "run")
-    runner.run(
-        "scale-out", folder=folder, target_path=system.target_path, rate=40, duration_s=24, warmup_s=1,
-        progress=lambda fraction, text: None,
-    )  # fmt: skip
+    asked = check(Request(scenario="scale-out", rate=40, duration_s=24, warmup_s=1))
+    runner.run(asked, folder=folder, target_path=system.target_path)
     (load,) = folder.loads()
     told = load.settings["second process"]
     assert "s after its start, first answer after" in told

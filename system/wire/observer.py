@@ -1,5 +1,5 @@
-"""What an observer may read besides the published contract, named here and nowhere else: the consumers, and what each
-of them keeps in its region's Valkey.
+"""What an observer may read besides the published contract, named here and nowhere else: the consumers, what those of
+a region keep in its Valkey, and the views in PostgreSQL.
 
 The harness reads this and never a table or a key that it knows by itself, so that the inside may change. Adding a
 consumer begins here: users of the bus, parts, positions and dead letters follow from its line.
@@ -109,3 +109,46 @@ def trace_key(consumer: str, partition: str) -> str:
 
 def feed_key(partition: str) -> str:
     return f"{FEED}{partition}"
+
+
+# Views in PostgreSQL, which migrations make.
+
+SCHEMA = "observer"
+
+
+class View(NamedTuple):
+    """A view that only the role `covenant_observer` may read. In the text of a query it stands by its name:
+    `f"select id from {PROJECTS}"`."""
+
+    name: str
+    columns: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{SCHEMA}.{self.name}"
+
+
+PROJECTS = View("projects", ("id", "region", "sector", "status", "funding_usd_millions", "version"))
+COUNTRIES = View("countries", ("id", "region", "gdp_usd_billions", "contribution_usd_millions", "version"))
+ROLLUPS = View("rollups", ("region", "sector", "status", "projects", "funding_usd_millions"))
+"""What analytics has added up."""
+EVENTS = View(
+    "events",
+    ("id", "event_id", "aggregate", "aggregate_id", "partition", "position", "type", "before", "after", "created_at"),
+)
+"""The outbox: events in the order of `id`; `position` is null until the relay has given one."""
+WAITING_EVENTS = View("waiting_events", ("id", "aggregate"))
+"""Those of the outbox that have no position yet."""
+RELAY_POSITIONS = View("relay_positions", ("partition", "next_position", "confirmed_position"))
+"""Of each partition the next position that the relay gives, and up to which it has noted its events as stored."""
+CONSUMER_POSITIONS = View("consumer_positions", ("consumer", "partition", "position"))
+"""Of a consumer that runs once, by its name; of one that runs in a region what it last reported, by its durable."""
+CONSUMER_TRACES = View("consumer_traces", ("consumer", "partition", "first", "last"))
+"""The ranges of positions that a consumer that runs once has applied: one that overlaps another is a doubled effect, a
+hole a lost one."""
+AUDIT_TRAIL = View("audit_trail", ("seq", "event_id"))
+NOTIFICATIONS = View("notifications", ("event_id", "state"))
+
+VIEWS = (
+    PROJECTS, COUNTRIES, ROLLUPS, EVENTS, WAITING_EVENTS, RELAY_POSITIONS, CONSUMER_POSITIONS, CONSUMER_TRACES,
+    AUDIT_TRAIL, NOTIFICATIONS,
+)  # fmt: skip

@@ -14,9 +14,8 @@ from chaos.faults.region import region as regions
 from chaos.run import catalog, toolkit
 from chaos.run.catalog import UnknownExperiment, experiments, plan, read
 from infra.topology import model as topology
-from ledger.observe import consumers
 from system import wire
-from system.store import feed, regional
+from system.wire import observer
 
 IDS = [info.id for info in experiments()]
 
@@ -98,28 +97,9 @@ def test_parts_and_durables_are_called_what_the_system_calls_them() -> None:
     assert parts <= nodes
     durables = {known["durable"] for known in arguments if "durable" in known}
     regions = topology.load().running_regions("core")
-    assert {str(consumers.named(durable, regions)) for durable in durables} == {
+    assert {str(observer.instance(durable, regions)) for durable in durables} == {
         "analytics", "audit-logger", "frontend-realtime in iad",
     }  # fmt: skip
-
-
-def test_the_consumers_are_the_topologys_and_run_once_a_region_where_it_says_so() -> None:
-    where = topology.load()
-    own = {"api", "relay", "etcd", "postgres", "nats", "mirror", "gateway", "valkey", "s3", "archiver"}
-    placed = {(node.kind, node.region) for node in where.nodes("core") if node.kind not in own}
-    regions = where.running_regions("core")
-    expected = {(one.name, one.region or regions[0]) for one in consumers.consumers(regions)}
-    assert placed == expected
-
-
-def test_the_audit_reads_traces_and_feeds_where_the_regional_consumers_write_them() -> None:
-    for name in consumers.PER_REGION:
-        keys = regional.keys_of(name)
-        consumer = consumers.Consumer(name, "iad")
-        assert consumer.positions_key == keys.positions
-        assert consumer.trace_key("projects.1") == f"{keys.trace}projects.1"
-    assert consumers.TRACE_LENGTH_MAX == regional.TRACE_LENGTH_MAX
-    assert consumers.FEED == feed.FEED
 
 
 @pytest.mark.parametrize("experiment", IDS)

@@ -20,7 +20,7 @@ import psycopg
 from infra import target as targets
 from infra.machine.spec import EngineError
 from infra.target import Target
-from ledger.steps import NUMBER_MAX, sender_prefix
+from ledger.numbered import NUMBER_MAX, sender_prefix
 from loadtests.arrivals.pacer import Pacer
 from loadtests.arrivals.schedule import Schedule
 from loadtests.engine.process import Control, offer, run_engine

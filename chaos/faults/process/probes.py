@@ -31,7 +31,7 @@ from infra.parts.base import http_get
 from infra.site import clients
 from infra.target import Target
 from ledger.observe import bus
-from ledger.observe.one_write import REGION, Refused, create_project, delete_project
+from ledger.observe.one_write import APPLIED, REGION, Refused, create_project, delete_project
 from reports.evidence import Count
 from system import wire
 
@@ -96,18 +96,12 @@ def event_goes_through_at(system: System, region: str, within_s: float) -> bool:
         token = clients.token(target, "steward", REGION)
         etag = create_project(base, token, project)
         with psycopg.connect(target.observer_dsn, autocommit=True) as link:
-            applied = until(lambda: link.execute(_APPLIED, [project]).fetchone(), within_s)
+            applied = until(lambda: link.execute(APPLIED, [project]).fetchone(), within_s)
         delete_project(base, token, project, etag)
     except (Refused, clients.NoToken, OSError, psycopg.Error) as error:
         raise ActivityFailed(f"a write did not pass: {error!r}") from error
     return applied is not None
 
-
-_APPLIED = """
-select 1 from outbox_events e join consumer_position using (partition)
-where aggregate = 'projects' and aggregate_id = %s and consumer = 'analytics'
-and consumer_position.position >= e.position
-"""
 
 # Proof.
 

@@ -81,7 +81,7 @@ def audit(
     analytics' totals add up and for the order of each project's changes. What could not be read, in words.
 
     `behind_seq` is what `last_event_seq` answered before the first write; `late` what `ledger.drain` still waited for.
-    The effects in a region that was lost as a whole are not looked for: its cache, and what it told of them, is gone.
+    The effects in a region that was lost as a whole are not looked for: its cache, and with it their traces, is gone.
     """
     history = folder.write_history(client)
     ids = sorted({write.id for write in history})

@@ -31,7 +31,7 @@ from {observer.EVENTS} o join {observer.RELAY_POSITIONS} r using (partition) whe
 
 def drain(target: Target, within_s: float, lost_region: str | None = None) -> str | None:
     """Wait until everything written up to now has been published, applied and acknowledged; not for the consumers of a
-    region that was lost as a whole, whose cache began anew and says nothing of what came before.
+    region that was lost as a whole, whose cache is a new one and says nothing of what came before.
 
     None when it has; else what was still missing after `within_s`, in words.
     """
@@ -111,7 +111,7 @@ async def _unacknowledged(target: Target) -> str | None:
             last = await bus.last_frame(client, stream.name, wire.events_filter(stream.aggregate))
             for durable in await bus.durables(client, stream.name) if last is not None else ():
                 state = await bus.consumer_state(client, stream.name, durable)
-                # A durable that was made anew where a stream was promoted begins behind what it need not see.
+                # A durable that was made again where a stream was promoted begins behind what it need not see.
                 left = state.num_pending + state.num_ack_pending
                 if last is not None and state.ack_floor.stream_seq < last.seq and left:
                     return f"{durable} to acknowledge {left} messages of {stream.name}"

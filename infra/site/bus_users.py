@@ -136,7 +136,7 @@ def _relay() -> User:
 def _consumer(instance: observer.ConsumerInstance) -> User:
     """Its own durable on every stream, the reader with which it fills gaps, and its own dead letters."""
     name = instance.durable
-    allowed = [f"covenant.dead-letters.{name}.>"]
+    allowed = [wire.dead_letter_subject(name, ">")]
     allowed += [f"{_API}.STREAM.{verb}.{_LETTERS}" for verb in ("INFO", "CREATE")]
     for stream in wire.STREAMS:
         durable = f"{stream.name}.{name}"

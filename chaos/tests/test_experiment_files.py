@@ -11,9 +11,8 @@ from chaoslib.exceptions import InvalidActivity
 from chaos.run import catalog, toolkit
 from chaos.run.catalog import UnknownExperiment, experiments, plan, read
 from infra.topology import model as topology
-from ledger.observe import consumers
 from system import wire
-from system.store import feed, regional
+from system.wire import observer
 
 IDS = [info.id for info in experiments()]
 
@@ -88,26 +87,7 @@ def test_consumers_are_called_what_the_system_calls_them() -> None:
     arguments = [activity["provider"].get("arguments", {}) for name in IDS for activity in activities(name)]
     named = {known["consumer"] for known in arguments if "consumer" in known}
     assert named == {"analytics", "audit-logger", "frontend-realtime"}
-    assert named <= {*consumers.ONCE, *consumers.PER_REGION}
-
-
-def test_the_consumers_are_the_topologys_and_run_once_a_region_where_it_says_so() -> None:
-    where = topology.load()
-    own = {"api", "relay", "etcd", "postgres", "nats", "mirror", "gateway", "valkey", "s3", "archiver"}
-    placed = {(node.kind, node.region) for node in where.nodes("core") if node.kind not in own}
-    regions = where.running_regions("core")
-    expected = {(one.name, one.region or regions[0]) for one in consumers.consumers(regions)}
-    assert placed == expected
-
-
-def test_the_audit_reads_traces_and_feeds_where_the_regional_consumers_write_them() -> None:
-    for name in consumers.PER_REGION:
-        keys = regional.keys_of(name)
-        consumer = consumers.Consumer(name, "iad")
-        assert consumer.positions_key == keys.positions
-        assert consumer.trace_key("projects.1") == f"{keys.trace}projects.1"
-    assert consumers.TRACE_LENGTH_MAX == regional.TRACE_LENGTH_MAX
-    assert consumers.FEED == feed.FEED
+    assert named <= {consumer.name for consumer in observer.CONSUMERS}
 
 
 @pytest.mark.parametrize("experiment", IDS)

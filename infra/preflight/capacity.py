@@ -8,15 +8,18 @@ from collections import Counter
 from infra.preflight.inputs import BUS, COMMIT, REPLICAS, Inputs
 from infra.topology.model import Node
 from reports.evidence import Quorum, Resource, StreamCover
+from system.wire import observer
 
 RATES_PER_S = (10.0, 2_000.0, 100_000.0)
 """A busy day's changes one by one, the nightly's load on the bus, the seed's claim."""
 
 API_WRITES, API_READS = 16, 6
 """Database connections of an API process to the primary, and to each member that it reads from."""
-_WORKERS = {"relay": 6, "analytics": 2, "audit-logger": 2, "notifications": 3}
-"""Connections of those that are there once; a region's consumers have one each, to report their positions."""
-_REGIONAL = ("cache-invalidator", "mobile-sync", "frontend-realtime")
+_RELAY, _CONSUMER, _REGIONAL_CONSUMER = 6, 2, 1
+"""Connections of a relay, of a consumer that runs once, and of one that runs in every region: that one only reports
+its positions there."""
+_BESIDES = {"notifications": 1}
+"""What a consumer needs besides: its sender has a connection of its own."""
 _OTHERS = 10
 """Patroni, migrations, observers of each member."""
 _RESERVED = 3
@@ -119,7 +122,9 @@ def _told(kinds: Counter[str], sizes: dict[str, int], other: int) -> str:
 def _connections(inputs: Inputs, kinds: Counter[str]) -> Resource:
     """Of the primary when its region's standby is lost: then it serves that region's reads, too."""
     apis, at_home = kinds["api"], sum(node.region == inputs.primary.region for node in inputs.nodes("api"))
-    workers = sum(each * kinds[kind] for kind, each in _WORKERS.items()) + sum(kinds[kind] for kind in _REGIONAL)
+    workers = _RELAY * kinds["relay"]
+    workers += sum((_CONSUMER + _BESIDES.get(kind, 0)) * kinds[kind] for kind in observer.once())
+    workers += sum(_REGIONAL_CONSUMER * kinds[kind] for kind in observer.per_region())
     followers = kinds[COMMIT] - 1 + kinds["archiver"]
     return Resource(
         what="connections to the primary",

@@ -12,10 +12,9 @@ from loadtests.request import Request, check
 from reports.evidence import Load, RunFolder
 from reports.findings import ledger
 from reports.model import LedgerResult
+from system.wire import observer
 
 pytestmark = pytest.mark.running
-
-REGIONAL = ("cache-invalidator", "mobile-sync", "frontend-realtime")
 
 
 def offered(
@@ -33,8 +32,7 @@ def checked(system: System, folder: RunFolder, scenario: str) -> LedgerResult:
     found = ledger.check(scenario, [], folder.span_history(scenario), folder.hops())
     regions = system.target().regions
     assert {(hop.hop, hop.region) for hop in found.hops} == {
-        ("outbox", None), ("analytics", None), ("audit-logger", None), ("notifications", None),
-        *((name, region) for name in REGIONAL for region in regions),
+        ("outbox", None), *((one.name, one.region) for one in observer.instances(regions)),
     }  # fmt: skip
     for hop in found.hops:
         assert (hop.problem, hop.lost, hop.duplicated, hop.unexpected) == (None, 0, 0, 0), hop

@@ -12,8 +12,15 @@ from typing import NamedTuple
 
 import msgspec
 
-from system.domain.partitions import partitions_of
-from system.wire import EVENT_KINDS, EVENTS_A_MESSAGE_MAX, MESSAGE_BYTES_MAX, Aggregate, Event, event_subject
+from system.wire import (
+    EVENT_KINDS,
+    EVENTS_A_MESSAGE_MAX,
+    MESSAGE_BYTES_MAX,
+    Aggregate,
+    Event,
+    event_subject,
+    partitions_of,
+)
 
 _raw = msgspec.json.Decoder(list[msgspec.Raw]).decode
 

@@ -1,4 +1,4 @@
-"""Which partition an aggregate's events go to, and the names of all partitions.
+"""Which partition an aggregate's events go to.
 
 The database's trigger computes the same thing where the outbox row is written (`outbox_partition` in the
 migrations); this is its definition, and a test compares the two.
@@ -8,17 +8,7 @@ from __future__ import annotations
 
 from hashlib import sha256
 
-from system.wire import PARTITIONS, STREAMS, Aggregate
-
-AGGREGATES: tuple[Aggregate, ...] = tuple(stream.aggregate for stream in STREAMS)
-
-
-def partitions_of(aggregate: Aggregate) -> tuple[str, ...]:
-    """`projects.0` ... `projects.3`."""
-    return tuple(f"{aggregate}.{number}" for number in range(PARTITIONS))
-
-
-ALL_PARTITIONS: tuple[str, ...] = tuple(name for aggregate in AGGREGATES for name in partitions_of(aggregate))
+from system.wire import PARTITIONS, Aggregate
 
 
 def partition_of(aggregate: Aggregate, aggregate_id: str) -> str:

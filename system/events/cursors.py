@@ -21,9 +21,8 @@ from nats.js.api import ConsumerConfig, ConsumerInfo, RawStreamMsg
 from nats.js.errors import NotFoundError
 
 from system.domain.frames import span
-from system.domain.partitions import partitions_of
 from system.events.streams import ACK_PENDING_MAX, durable_config
-from system.wire import POSITIONS_HEADER, Region, Stream, event_subject
+from system.wire import POSITIONS_HEADER, Region, Stream, event_subject, partitions_of
 
 AT_ONCE = 15
 """Places in a stream that are looked at together: from another continent every look takes its round trip."""

@@ -26,14 +26,13 @@ from nats.js.api import RawStreamMsg, StreamConfig
 from nats.js.errors import NotFoundError
 
 from system import process
-from system.domain.partitions import partitions_of
 from system.events import bus, streams
 from system.events.cursors import first_lacking, is_cursor, positions_in
 from system.process import Backoff, Surroundings
 from system.settings import Settings
 from system.store import outbox
 from system.store.session import Session, Unavailable
-from system.wire import STREAMS, Stream, event_subject
+from system.wire import STREAMS, Stream, event_subject, partitions_of
 
 _DEADLINE_S = 90.0
 _ANSWER_WITHIN_S = 5.0

@@ -30,7 +30,6 @@ from nats.js.errors import NotFoundError
 
 from system import process
 from system.domain.frames import EncodedEvent
-from system.domain.partitions import partitions_of
 from system.events import bus, metrics, streams, watch
 from system.events.publish import Outcome, publish
 from system.events.streams import Sight
@@ -40,7 +39,7 @@ from system.store import outbox
 from system.store.outbox import Lease, LeaseLost, StandingBy
 from system.store.rows import HINT_CHANNEL
 from system.store.session import Session, Unavailable
-from system.wire import STREAMS, Stream
+from system.wire import STREAMS, Stream, partitions_of
 
 _LOOK_EVERY_S = 0.1
 _BATCH_MAX = 4_000

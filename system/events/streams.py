@@ -21,7 +21,6 @@ from nats.js.errors import NotFoundError
 
 from system import process
 from system.domain.frames import span
-from system.domain.partitions import partitions_of
 from system.events import bus
 from system.process import Surroundings
 from system.settings import Settings
@@ -35,6 +34,7 @@ from system.wire import (
     Stream,
     event_subject,
     events_filter,
+    partitions_of,
 )
 
 ACK_WAIT_S = 2.0

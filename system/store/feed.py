@@ -14,8 +14,8 @@ from redis.asyncio import Redis
 
 from system.store.regional import answer
 from system.wire import Event
+from system.wire.observer import FEED, feed_key
 
-FEED = "covenant:feed:"
 LENGTH_MAX = 10_000
 """Entries a partition, about: Valkey drops old ones by the hundred."""
 
@@ -51,7 +51,7 @@ async def read_feed(
 ) -> dict[str, list[tuple[int, bytes]]]:
     """What the feed holds behind these positions, (position, JSON) in order by partition, at most `limit` each;
     waits up to `wait_s` for the first. redis.RedisError."""
-    streams: dict[Any, Any] = {f"{FEED}{partition}": f"{position}-0" for partition, position in positions.items()}
+    streams: dict[Any, Any] = {feed_key(partition): f"{position}-0" for partition, position in positions.items()}
     block = {"block": int(wait_s * 1000)} if wait_s else {}
     found = await answer(client.xread(streams, count=limit, **block))
     return {

@@ -22,8 +22,9 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 
 from system.settings import Settings
+from system.wire import observer
+from system.wire.observer import TRACE_LENGTH_MAX
 
-TRACE_LENGTH_MAX = 100_000
 _CONNECTIONS_MAX = 64
 _PASSING = frozenset({"BUSY", "MISCONF", "NOREPLICAS", "UNKILLABLE"})
 """Codes of refusals that have to do with the state of Valkey, among those that redis-py has no class for."""
@@ -69,15 +70,21 @@ class Keys(NamedTuple):
     effects: str
     """Hash: partition -> how many events were applied."""
     trace: str
-    """List for each partition: the ranges that were applied, `first-last`, the last 100,000."""
+    """List for each partition: the ranges that were applied, `first-last`, the last TRACE_LENGTH_MAX."""
     skipped: str
     """Set for each partition: positions that were moved past without their effect."""
 
 
 def keys_of(consumer: str) -> Keys:
     """`keys_of("mobile-sync").positions == "covenant:mobile-sync:positions"`."""
-    prefix = f"covenant:{consumer}"
-    return Keys(prefix, f"{prefix}:positions", f"{prefix}:effects", f"{prefix}:trace:", f"{prefix}:skipped:")
+    prefix = observer.key_prefix(consumer)
+    return Keys(
+        prefix,
+        observer.positions_key(consumer),
+        f"{prefix}:effects",
+        observer.trace_key(consumer, ""),
+        f"{prefix}:skipped:",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,7 +24,6 @@ from system.api.live.event_stream import Realtime
 from system.api.live.hub import Hub
 from system.api.live.wake_follower import Wakes
 from system.api.services import Services, open_services
-from system.domain.partitions import partitions_of
 from system.events.consuming.effect import Delivery
 from system.events.consuming.valkey import ValkeyEffect
 from system.process import Surroundings
@@ -32,7 +31,7 @@ from system.settings import Settings
 from system.store import regional
 from system.store.history import History
 from system.store.outbox import AFTER
-from system.wire import EVENT_KINDS, Aggregate, Role, stream_of
+from system.wire import EVENT_KINDS, Aggregate, Role, partitions_of, stream_of
 
 DEADLINE_S = 60.0
 LOG = logging.getLogger("test")

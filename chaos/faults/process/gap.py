@@ -41,7 +41,7 @@ def kill_consumer_before_ack(consumer: str, within_s: int, configuration: Config
     its help. Of a consumer of every region it is the one beside the database."""
     activity = Activity(configuration)
     node = roles.beside_database(activity.system, consumer)
-    durable = roles.durable(activity.system, node)
+    durable = roles.durable(node)
     _prepare(activity, node.name)
     at_ns, stands = asyncio.run(_hunt_consumer(activity.system, node.name, durable, within_s))
     activity.system.kill(node.name)
@@ -106,7 +106,7 @@ def _prepare(activity: Activity, part: str) -> None:
 
 
 def _durable(activity: Activity) -> str:
-    return roles.durable(activity.system, activity.system.parts[activity.fault().part].node)
+    return roles.durable(activity.system.parts[activity.fault().part].node)
 
 
 async def _hunt_consumer(system: Fabric, part: str, durable: str, within_s: int) -> tuple[int, instants.ConsumerStands]:

@@ -24,8 +24,7 @@ from system.api.live.event_stream import EventStream
 from system.api.services import services_of
 from system.domain.access import may, roles_that_may
 from system.domain.event_log import parse_positions
-from system.domain.partitions import ALL_PARTITIONS
-from system.wire import Aggregate
+from system.wire import ALL_PARTITIONS, Aggregate
 
 _AGGREGATES: tuple[Aggregate, ...] = get_args(Aggregate)
 _RESTRICTED: Aggregate = "users"

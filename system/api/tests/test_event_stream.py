@@ -19,11 +19,11 @@ from system.api.http.metrics import FROM_OUTBOX
 from system.api.live import event_stream
 from system.api.services import Services
 from system.domain.event_log import parse_positions
-from system.domain.partitions import ALL_PARTITIONS
 from system.events.consumers.frontend_realtime import RealtimeFeed
 from system.settings import Settings
 from system.tests import streaming
 from system.tests.streaming import DEADLINE_S, Block, Bus, Past, all_of, open_stream, served
+from system.wire import ALL_PARTITIONS
 
 pytestmark = pytest.mark.filterwarnings("ignore::litestar.exceptions.LitestarDeprecationWarning")
 PUBLIC = all_of("countries", "projects", "incidents")

@@ -32,4 +32,4 @@ class Analytics(PostgresEffect):
 
 
 if __name__ == "__main__":
-    sys.exit(process.run(NAME, main_of(NAME, Analytics, per_region=False)))
+    sys.exit(process.run(NAME, main_of(NAME, Analytics)))

@@ -78,7 +78,7 @@ async def main(settings: Settings, log: logging.Logger) -> None:
         # A daemon: an upload under way may be cut off at any point, and does not hold up the process's end.
         threading.Thread(target=keep_exporting, args=(settings, log, ending.wait), daemon=True).start()
     try:
-        await main_of(NAME, AuditLogger, per_region=False)(settings, log)
+        await main_of(NAME, AuditLogger)(settings, log)
     finally:
         ending.set()
 

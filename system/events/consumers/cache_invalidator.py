@@ -26,4 +26,4 @@ class CacheInvalidation(ValkeyEffect):
 
 
 if __name__ == "__main__":
-    sys.exit(process.run(INVALIDATOR, main_of(INVALIDATOR, CacheInvalidation, per_region=True)))
+    sys.exit(process.run(INVALIDATOR, main_of(INVALIDATOR, CacheInvalidation)))

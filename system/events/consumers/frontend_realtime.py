@@ -13,8 +13,9 @@ from typing import ClassVar
 from system import process
 from system.events.consuming.runner import main_of
 from system.events.consuming.valkey import ValkeyEffect
-from system.store.feed import APPEND, FEED, append_arguments
+from system.store.feed import APPEND, append_arguments
 from system.wire import Event
+from system.wire.observer import FEED
 
 NAME = "frontend-realtime"
 
@@ -31,4 +32,4 @@ class RealtimeFeed(ValkeyEffect):
 
 
 if __name__ == "__main__":
-    sys.exit(process.run(NAME, main_of(NAME, RealtimeFeed, per_region=True)))
+    sys.exit(process.run(NAME, main_of(NAME, RealtimeFeed)))

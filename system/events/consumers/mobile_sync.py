@@ -23,4 +23,4 @@ class WakeUp(ValkeyEffect):
 
 
 if __name__ == "__main__":
-    sys.exit(process.run(MOBILE_SYNC, main_of(MOBILE_SYNC, WakeUp, per_region=True)))
+    sys.exit(process.run(MOBILE_SYNC, main_of(MOBILE_SYNC, WakeUp)))

@@ -149,7 +149,7 @@ async def main(settings: Settings, log: logging.Logger) -> None:
     push = None if settings.push_url is None else HttpPush(settings.push_url)
     if push is None:
         log.warning("COVENANT_PUSH_URL is not set: notifications wait, and expire after a day")
-    consume = main_of(NAME, lambda given, stream: Notifications(given, stream, kept), per_region=False)
+    consume = main_of(NAME, lambda given, stream: Notifications(given, stream, kept))
     async with asyncio.TaskGroup() as group:
         group.create_task(Sender(settings, push, Surroundings(log)).run(kept))
         group.create_task(consume(settings, log))

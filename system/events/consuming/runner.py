@@ -30,7 +30,7 @@ from system.events.streams import ensure_durable
 from system.process import Backoff, Surroundings
 from system.settings import Settings
 from system.store.session import Session, Unavailable
-from system.wire import POSITIONS_HEADER, STREAMS, Stream, gap_reader
+from system.wire import POSITIONS_HEADER, STREAMS, Stream, gap_reader, observer
 
 _BATCH_MAX = 500
 _DURABLE_WITHIN_S = 2.0
@@ -188,10 +188,11 @@ async def _acknowledge(messages: Sequence[Msg]) -> None:
 
 
 def main_of(
-    name: str, make: Callable[[Settings, Stream], Effect], *, per_region: bool
+    name: str, make: Callable[[Settings, Stream], Effect]
 ) -> Callable[[Settings, logging.Logger], Coroutine[Any, Any, None]]:
     """The main function of a consumer's process, for `system.process.run`: one Consumer a stream, each with
-    an effect of its own. Ready once all of them ask for messages."""
+    an effect of its own. Ready once all of them ask for messages. ValueError for a consumer that is not declared."""
+    per_region = observer.consumer(name).per_region
 
     async def main(settings: Settings, log: logging.Logger) -> None:
         metrics.serve(settings)

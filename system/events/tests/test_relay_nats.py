@@ -16,7 +16,6 @@ import pytest
 from nats.aio.client import Client
 from nats.js.errors import NotFoundError
 
-from system.domain.partitions import partitions_of
 from system.events import bus, metrics, relay, streams
 from system.events.consuming.recover import read_stream
 from system.events.relay import Lane
@@ -24,7 +23,7 @@ from system.events.streams import ensure_stream
 from system.process import Surroundings
 from system.settings import Settings
 from system.store.connect import connect_primary
-from system.wire import PROJECTS_STREAM, ProjectEvent, events_filter
+from system.wire import PROJECTS_STREAM, ProjectEvent, events_filter, partitions_of
 
 NAME = PROJECTS_STREAM.name
 LOG = logging.getLogger("test")

@@ -6,20 +6,30 @@ import asyncio
 import random
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any
+from typing import Any, get_args
 from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
 
 from system.domain.frames import EncodedEvent, Opener, cut
-from system.domain.partitions import AGGREGATES, partition_of, partitions_of
+from system.domain.partitions import partition_of
 from system.settings import Settings
 from system.store import outbox, positions
 from system.store.connect import connect
 from system.store.outbox import LeaseLost, StandingBy
 from system.store.tests.test_outbox_tables import as_role
-from system.wire import Aggregate, CountryEvent, Event, IncidentEvent, ProjectEvent, Refusal, User, UserEvent
+from system.wire import (
+    Aggregate,
+    CountryEvent,
+    Event,
+    IncidentEvent,
+    ProjectEvent,
+    Refusal,
+    User,
+    UserEvent,
+    partitions_of,
+)
 
 PROJECTS = partitions_of("projects")
 INSERT = """insert into projects (id, name, region, country_code, sector, status, funding_usd_millions)
@@ -214,7 +224,7 @@ def test_every_kind_of_event_leaves_as_the_wire_says(database: Settings) -> None
         await connection.execute("""insert into incidents (region, kind, severity, subject, title, detail, raised_by)
             values ('ams', 'reported', 'info', 's', 't', E'two\nlines', 'tool')""")
         found: dict[str, list[Event]] = {}
-        for aggregate in AGGREGATES:
+        for aggregate in get_args(Aggregate):
             lease = await outbox.take_lease(connection, partitions_of(aggregate))
             found[aggregate] = await all_assigned(connection, lease, aggregate)
         return found

@@ -24,7 +24,6 @@ from nats.aio.client import Client
 from nats.js.errors import NotFoundError
 
 from system.domain.frames import EncodedEvent
-from system.domain.partitions import partitions_of
 from system.events import bus
 from system.events.consumers.analytics import Analytics
 from system.events.consuming.effect import Batch, Delivery
@@ -34,7 +33,7 @@ from system.events.publish import publish
 from system.events.streams import ensure_stream
 from system.process import Surroundings
 from system.settings import Settings, variable
-from system.wire import DEAD_LETTERS, PROJECTS_STREAM, STREAMS, Project, ProjectEvent
+from system.wire import DEAD_LETTERS, PROJECTS_STREAM, STREAMS, Project, ProjectEvent, partitions_of
 
 LOG = logging.getLogger("test")
 DEADLINE_S = 60.0

@@ -20,10 +20,11 @@ from system.events.publish import publish
 from system.events.streams import ensure_dead_letters, ensure_stream
 from system.process import Surroundings
 from system.settings import Settings, variable
-from system.store.feed import FEED, encode
+from system.store.feed import encode
 from system.store.regional import keys_of
 from system.tests.streaming import DEADLINE_S, LOG, Past
 from system.wire import DEAD_LETTERS, STREAMS
+from system.wire.observer import feed_key
 
 PARTITIONS = ["projects.0", "projects.1"]
 KILLS = 6
@@ -122,5 +123,5 @@ def test_killed_at_any_moment_each_event_takes_effect_once(
                 last = int(end)
             assert last == tail
             if consumer == "frontend-realtime":
-                entries = valkey.xrange(f"{FEED}{partition}")
+                entries = valkey.xrange(feed_key(partition))
                 assert [entry for entry, _ in entries] == [f"{position}-0" for position in range(1, tail + 1)]  # type: ignore[union-attr]

@@ -24,7 +24,7 @@ from system.events.publish import publish
 from system.process import Surroundings
 from system.settings import Settings
 from system.store.regional import keys_of
-from system.wire import PROJECTS_STREAM, Event
+from system.wire import PROJECTS_STREAM, Event, observer
 
 LOG = logging.getLogger("test")
 DEADLINE_S = 60.0
@@ -136,8 +136,7 @@ def test_what_has_no_positions_cannot_be_replayed(servers: Settings) -> None:
     on_streams(servers, work)
 
 
-@pytest.mark.parametrize("name", ["analytics", "audit-logger", "cache-invalidator", "frontend-realtime",
-                                  "mobile-sync", "notifications"])  # fmt: skip
+@pytest.mark.parametrize("name", [declared.name for declared in observer.CONSUMERS])
 def test_every_consumer_can_be_replayed(name: str, settings: Settings) -> None:
     async def run() -> None:
         effect = dead_letters.effect_of(name)(settings, PROJECTS_STREAM)

@@ -20,11 +20,12 @@ from system.events.consuming.effect import Batch, Delivery
 from system.events.consuming.valkey import ValkeyEffect
 from system.settings import Settings
 from system.store import feed, positions, regional, wake_feed
-from system.store.feed import FEED, encode
+from system.store.feed import encode
 from system.store.regional import keys_of
 from system.store.session import Session, Unavailable
 from system.tests.streaming import Past
 from system.wire import PROJECTS_STREAM, Project, ProjectEvent
+from system.wire.observer import feed_key
 
 
 class Reported(ValkeyEffect):
@@ -279,7 +280,7 @@ def test_the_feed_holds_the_events_in_order(valkey: redis.Redis, settings: Setti
     use(Feed, settings, work)
     # Number 3 cannot be put in behind 4; subscribers get it from the outbox.
     expected = [(f"{position}-0", {"event": encode(event(position)).decode()}) for position in (1, 2, 4, 5)]
-    assert valkey.xrange(f"{FEED}projects.0") == expected
+    assert valkey.xrange(feed_key("projects.0")) == expected
     assert '"funding_usd_millions":1.50' in expected[0][1]["event"]
 
 
@@ -301,7 +302,7 @@ def test_the_feed_is_capped(valkey: redis.Redis, settings: Settings) -> None:
             await effect.apply(batch(*range(first, first + 500)))
 
     use(Feed, settings, work)
-    assert feed.LENGTH_MAX <= int(valkey.xlen(f"{FEED}projects.0")) < feed.LENGTH_MAX + 500  # type: ignore[arg-type]
+    assert feed.LENGTH_MAX <= int(valkey.xlen(feed_key("projects.0"))) < feed.LENGTH_MAX + 500  # type: ignore[arg-type]
 
 
 def test_devices_are_told_how_far_it_is(valkey: redis.Redis, settings: Settings) -> None:

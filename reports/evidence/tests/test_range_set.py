@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger.received import Arrivals
 from reports.evidence.range_set import RangeSet, TooManyRanges
 
 numbers = st.lists(st.integers(0, 60), max_size=80)
@@ -78,31 +77,23 @@ def test_memory_has_a_limit() -> None:
     assert ranges.add(3)
 
 
-@given(st.lists(st.tuples(st.integers(1, 2), st.integers(0, 15)), max_size=60))
-def test_arrivals_tell_found_and_doubled_of_each_publisher(stored: list[tuple[int, int]]) -> None:
-    arrivals = Arrivals()
-    for sequence, (publisher, number) in enumerate(stored, 1):
-        assert arrivals.add(sequence, publisher, number)
-        assert not arrivals.add(sequence, publisher, number), "the same stream sequence is the same message"
-    found = {(p, n) for p, first, last in arrivals.spans for n in range(first, last + 1)}
-    doubled = {(p, n) for p, first, last in arrivals.doubled_spans for n in range(first, last + 1)}
-    assert found == set(stored)
-    assert doubled == {each for each in stored if stored.count(each) > 1}
+pairs = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 12)).map(lambda pair: (pair[0], sum(pair))), max_size=12)
 
 
-def test_a_message_behind_a_higher_number_is_reordered() -> None:
-    arrivals = Arrivals()
-    for sequence, number in enumerate((0, 2, 1, 3), 1):
-        arrivals.add(sequence, 1, number)
-    arrivals.add(5, 2, 0)
-    assert arrivals.reordered == 1
-    assert arrivals.spans == [(1, 0, 3), (2, 0, 0)]
+@given(pairs)
+def test_any_ranges_make_a_set(some: list[tuple[int, int]]) -> None:
+    made = RangeSet(some)
+    assert _numbers(list(made)) == _numbers(some)
+    assert made.count == len(_numbers(some))
+    assert all(last + 1 < first for (_, last), (first, _) in itertools.pairwise(made))
 
 
-def test_what_is_not_of_this_load_is_counted_apart() -> None:
-    arrivals = Arrivals()
-    arrivals.add_foreign(1)
-    arrivals.add_foreign(1)
-    arrivals.add(2, 1, 0)
-    assert arrivals.foreign == 1
-    assert list(arrivals.sequences) == [(1, 2)]
+@given(pairs, pairs)
+def test_a_difference_is_that_of_sets(left: list[tuple[int, int]], right: list[tuple[int, int]]) -> None:
+    difference = RangeSet(left) - RangeSet(right)
+    assert list(difference) == list(RangeSet((n, n) for n in _numbers(left) - _numbers(right)))
+
+
+def test_a_range_that_ends_before_it_begins_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"found 5\.\.4"):
+        RangeSet([(5, 4)])

@@ -1,4 +1,4 @@
-"""The published contract: paths, subjects and message shapes. Clients are written against this alone.
+"""HTTP: paths, headers, and the shapes of requests and answers.
 
 Money is in millions of USD as a decimal number with at most two digits after the point, so that totals
 reconcile to the cent of a million; JSON carries it as a number, and readers must not pass it through binary
@@ -12,7 +12,8 @@ from typing import Literal
 
 import msgspec
 
-# HTTP.
+from system.wire.streams import Aggregate
+
 COUNTRIES = "/api/v1/countries"
 PROJECTS = "/api/v1/projects"
 REGIONS = "/api/v1/regions"
@@ -140,7 +141,7 @@ class NewIncident(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class Incident(msgspec.Struct, frozen=True, kw_only=True):
-    """Something that somebody should know of. `subject` is what it is about (`analytics`, `postgres`); the system
+    """What people should know of. `subject` is what it is about (`analytics`, `postgres`); the system
     itself keeps at most one open incident of a kind and subject. Instants are ISO 8601, UTC."""
 
     id: str
@@ -209,169 +210,3 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     title: str
     status: int
     detail: str
-
-
-# Events on the bus.
-MESSAGE_ID_HEADER = "Nats-Msg-Id"
-POSITIONS_HEADER = "Covenant-Positions"
-"""`first-last`: the positions of the events in a message, so that one which cannot be read still tells them."""
-PARTITIONS = 4
-"""Partitions a stream: an aggregate's events always go to the same one, and are in order there."""
-EVENTS_A_MESSAGE_MAX = 500
-MESSAGE_BYTES_MAX = 512 * 1024
-"""How much the relay puts into one message; a single event that is larger has a message to itself."""
-
-Aggregate = Literal["countries", "projects", "users", "incidents"]
-EventType = Literal["created", "updated", "deleted", "refused"]
-
-
-class Stream(msgspec.Struct, frozen=True, kw_only=True):
-    """A JetStream stream: limits are the seed's. A message is a JSON array of events of one partition, with
-    positions that follow on one another."""
-
-    name: str
-    aggregate: Aggregate
-    subjects: list[str]
-    max_msgs: int
-    max_age_s: int
-    health_subject: str
-    """A publish here proves that the stream takes messages; consumers of events do not see it."""
-
-
-def _stream(aggregate: Aggregate, prefix: str, max_msgs: int, days: int) -> Stream:
-    return Stream(
-        name=prefix.upper().replace(".", "_"),
-        aggregate=aggregate,
-        subjects=[f"{prefix}.>"],
-        max_msgs=max_msgs,
-        max_age_s=days * 86_400,
-        health_subject=f"{prefix}.health",
-    )
-
-
-COUNTRIES_STREAM = _stream("countries", "covenant.countries", 1_000_000, 30)
-PROJECTS_STREAM = _stream("projects", "covenant.projects", 1_000_000, 30)
-USERS_STREAM = _stream("users", "covenant.users", 100_000, 7)
-INCIDENTS_STREAM = _stream("incidents", "alerts.incidents", 10_000, 1)
-STREAMS = (COUNTRIES_STREAM, PROJECTS_STREAM, USERS_STREAM, INCIDENTS_STREAM)
-_BY_AGGREGATE = {stream.aggregate: stream for stream in STREAMS}
-
-DEAD_LETTERS = "COVENANT_DEAD_LETTERS"
-"""The stream of what a consumer could not apply; each message is a DeadLetter."""
-DEAD_LETTERS_SUBJECTS = "covenant.dead-letters.>"
-DEAD_LETTERS_MSGS_MAX = 100_000
-DEAD_LETTERS_AGE_S = 30 * 86_400
-
-
-def stream_of(aggregate: Aggregate) -> Stream:
-    """The stream that carries the events of an aggregate."""
-    return _BY_AGGREGATE[aggregate]
-
-
-def event_subject(partition: str) -> str:
-    """`covenant.projects.events.2`: what the events of a partition (`projects.2`) are published on."""
-    aggregate, _, number = partition.partition(".")
-    return f"{_prefix(aggregate)}.events.{number}"
-
-
-def events_filter(aggregate: Aggregate) -> str:
-    """All events of an aggregate, without health probes."""
-    return f"{_prefix(aggregate)}.events.>"
-
-
-def inbox_prefix(user: str) -> str:
-    """What the subjects begin with on which a user of the bus hears answers; nobody else may hear them."""
-    return f"_INBOX_{user}"
-
-
-def gap_reader(durable: str) -> str:
-    """The name of the consumer with which a durable's owner reads again what it was not given."""
-    return f"{durable}-gaps"
-
-
-def dead_letter_subject(consumer: str, partition: str) -> str:
-    """`covenant.dead-letters.analytics.projects.2`."""
-    return f"covenant.dead-letters.{consumer}.{partition}"
-
-
-def _prefix(aggregate: str) -> str:
-    return _BY_AGGREGATE[msgspec.convert(aggregate, Aggregate)].health_subject.removesuffix(".health")
-
-
-class Event(msgspec.Struct, frozen=True, kw_only=True):
-    """A change of one aggregate, the part that all consumers need. `position` counts the events of a
-    `partition` from 1 without gaps, in the order in which they took effect; a consumer that has applied
-    position n takes n + 1 next, knows anything at or below n as a duplicate, and fetches what is missing
-    before anything above n + 1."""
-
-    id: str
-    type: EventType
-    aggregate: Aggregate
-    aggregate_id: str
-    partition: str
-    """`projects.0` ... `projects.3`."""
-    position: int
-    region: Region | None
-    """Where the aggregate belongs; null for users that belong to none."""
-    occurred_at: str
-    """ISO 8601, UTC: the transaction's time."""
-
-
-class ProjectEvent(Event, frozen=True, kw_only=True):
-    """`before` is null for a creation, `after` for a deletion."""
-
-    before: Project | None
-    after: Project | None
-
-
-class CountryEvent(Event, frozen=True, kw_only=True):
-    """Countries are only updated."""
-
-    before: Country
-    after: Country
-
-
-class UserEvent(Event, frozen=True, kw_only=True):
-    """A machine client was created, changed or deleted; or requests were `refused`: then `refusal` says which,
-    and `aggregate_id` is its `client_id`."""
-
-    before: User | None
-    after: User | None
-    refusal: Refusal | None = None
-
-
-class IncidentEvent(Event, frozen=True, kw_only=True):
-    """`before` is null for a new incident; they are never deleted."""
-
-    before: Incident | None
-    after: Incident
-
-
-EVENT_KINDS: dict[Aggregate, type[Event]] = {
-    "countries": CountryEvent,
-    "projects": ProjectEvent,
-    "users": UserEvent,
-    "incidents": IncidentEvent,
-}
-
-
-class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
-    """What a consumer put aside, and why. `first` and `last` are the positions that it moved past, null for a
-    message that is none of the relay's; `payload` is the message or the event as it was (base64 in JSON)."""
-
-    consumer: str
-    region: Region
-    stream: str
-    sequence: int
-    partition: str
-    first: int | None
-    last: int | None
-    reason: str
-    failed_at: str
-    payload: bytes
-
-
-def event_positions(positions: dict[str, int]) -> str:
-    """The `id` of a server-sent event, and what Last-Event-ID and `since` hold: the position in each partition,
-    `countries.0:3,projects.2:17`; partitions at 0 are left out."""
-    return ",".join(f"{partition}:{position}" for partition, position in sorted(positions.items()) if position)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger.steps import Event, Events, Steps, drained, event_of, overlaps, sender_prefix, spans, time_all, together
+from ledger.coverage import overlaps
+from ledger.numbered import NumberedEvent, NumberedEvents, event_of, sender_prefix, spans
+from ledger.timing import PositionHistory, drained, reached_by_all, time_all
 from loadtests.engine import outbox_feed
 from loadtests.engine.outbox_feed import batches
 from reports.evidence import Recorder
@@ -14,17 +16,17 @@ looks = st.lists(st.tuples(st.integers(0, 50), st.integers(0, 30)), max_size=20)
 some_ranges = st.lists(st.tuples(st.integers(1, 30), st.integers(0, 6)).map(lambda one: (one[0], sum(one))), max_size=8)
 
 
-def steps_of(seen: list[tuple[int, int]]) -> Steps:
-    steps = Steps()
+def history_of(seen: list[tuple[int, int]]) -> PositionHistory:
+    history = PositionHistory()
     for at_ns, position in seen:
-        steps.add(at_ns, position)
-    return steps
+        history.add(at_ns, position)
+    return history
 
 
-def events_of(*positions: int, publisher: int = 1) -> Events:
-    events = Events()
+def events_of(*positions: int, publisher: int = 1) -> NumberedEvents:
+    events = NumberedEvents()
     for number, position in enumerate(positions):
-        events.add(Event(position, publisher, number))
+        events.add(NumberedEvent(position, publisher, number))
     return events
 
 
@@ -39,16 +41,16 @@ def test_all_have_an_event_when_the_last_of_them_was_seen_to_have_it(
 ) -> None:
     found = [reached(seen, at) for seen in every]
     expected = None if None in found else max(one for one in found if one is not None)
-    steps = together([steps_of(seen) for seen in every])
-    assert next((at_ns for at_ns, position in steps if position >= at), None) == expected
+    history = reached_by_all([history_of(seen) for seen in every])
+    assert next((at_ns for at_ns, position in history if position >= at), None) == expected
 
 
 def test_events_are_timed_from_their_instants_and_what_never_came_counts_as_failed() -> None:
-    steps = steps_of([(5_000, 0), (10_000, 2), (30_000, 4)])
+    history = history_of([(5_000, 0), (10_000, 2), (30_000, 4)])
     recorder = Recorder()
     # The instants are 0, 1,000, 2,000, ...; the window ends before that of the sixth.
     timed = time_all(
-        events_of(1, 2, 3, 4, 5, 6), steps, lambda event: event.number * 1_000, (1_000, 5_000), 20_000, recorder
+        events_of(1, 2, 3, 4, 5, 6), history, lambda event: event.number * 1_000, (1_000, 5_000), 20_000, recorder
     )
     assert timed == (1, 1)
     latencies = recorder.close()
@@ -58,8 +60,8 @@ def test_events_are_timed_from_their_instants_and_what_never_came_counts_as_fail
 
 def test_a_backlog_is_timed_to_its_last_event_or_to_the_end_of_what_was_watched() -> None:
     second = 1_000_000_000
-    zero = events_of(*range(1, 11)), steps_of([(0, 2), (2 * second, 6), (4 * second, 10)])
-    one = events_of(5, 6, publisher=2), steps_of([(0, 4), (1 * second, 7)])
+    zero = events_of(*range(1, 11)), history_of([(0, 2), (2 * second, 6), (4 * second, 10)])
+    one = events_of(5, 6, publisher=2), history_of([(0, 4), (1 * second, 7)])
     went = drained([zero, one], 0, 10 * second)
     assert went == (10, 0, 4 * second)
     assert went.per_s(0) == 2.5

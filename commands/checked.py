@@ -21,7 +21,7 @@ _STATIC = (
     ("format", ("ruff", "format", "--check", "--quiet")),
     ("types", ("mypy", "--no-error-summary")),
     ("import rules", ("lint-imports", "--no-logo")),
-    ("declarations", ("python", "-m", "commands.declared")),
+    ("declarations", ("python", "-m", "commands.declarations")),
 )
 _NO_TESTS = 5
 SHARED = "running or browser"

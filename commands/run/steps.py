@@ -27,7 +27,7 @@ from checks import NotChecked
 from checks import access as access_facts
 from checks import data as data_facts
 from checks.security import cells as security_facts
-from commands import declared
+from commands.declarations import loads
 from commands.exit_codes import EXIT_UNTRUSTED, EXIT_USAGE, fail
 from commands.run.profiles import PROFILES
 from commands.run.session import Session, StepFailed
@@ -65,7 +65,7 @@ def session(
 ) -> Iterator[Session]:
     """A run of a profile on the running system, or on one of its own; ends the process with its verdict, or before
     anything is started if it could not be judged."""
-    if problems := declared.problems_of(profile):
+    if problems := loads.problems_of(profile):
         fail(EXIT_UNTRUSTED, problems[0])
     now = datetime.now(UTC)
     run_id = f"{now:%Y%m%d-%H%M%S}-{profile.replace('.', '-')}-{secrets.token_hex(2)}"

@@ -19,7 +19,7 @@ from chaos.faults import roles
 from chaos.faults.activity import Activity
 from chaos.faults.process import instants
 from chaos.faults.process.hunt import hunt
-from chaos.faults.process.kill import RESTART
+from chaos.faults.process.kill import restart
 from infra.fabric.protocol import Fabric
 from infra.machine.waiting import until
 from infra.target import Target
@@ -102,7 +102,7 @@ def events_were_redelivered(within_s: int, configuration: Configuration) -> bool
 def _prepare(activity: Activity, part: str) -> None:
     if not activity.system.alive(part):
         raise ActivityFailed(f"expected {part} to run, found no process of it")
-    activity.prepare(RESTART, part=part)
+    activity.prepare(restart, part=part)
 
 
 def _durable(activity: Activity) -> str:

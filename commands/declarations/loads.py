@@ -1,13 +1,7 @@
-"""What is declared in one place and needs its counterpart in another: what is missing, before anything runs.
-
-Each check is a pure function of what it compares. It returns a line for each omission, with the thing that is not whole
-and the file and the line to add. `./covenant test --static` runs them all (`python -m commands.declared`); a run first
-checks its own profile.
-"""
+"""Whether each scenario and each profile has what a verdict on it needs: rows to judge, and a measure of each row."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Container, Iterable, Mapping
 
 from commands.run.profiles import PROFILES
@@ -96,13 +90,3 @@ def loads_that_cannot_be(loads: Mapping[str, Iterable[Request]]) -> list[str]:
             except UsageError as error:
                 found.append(f"profile {profile} asks for a load that cannot be: {error}; see commands/run/profiles.py")
     return found
-
-
-def main() -> None:
-    found = problems()
-    if found:
-        sys.exit("\n".join(found))
-
-
-if __name__ == "__main__":
-    main()

@@ -4,8 +4,8 @@
     publish(folder, report)
     sys.exit(exit_code(report))
 
-What judges and renders is imported when it is first used: load engines and probers import `reports.evidence`
-many times over, and must not pay for charts and templates.
+The modules that judge and render are imported on first use: every load engine and every prober imports
+`reports.evidence`, and must not pay for charts and templates.
 """
 
 from importlib import import_module
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ClaimError", "PolicyError", "assess", "exit_code", "headline", "load_policy", "publish", "to_text"]
 
-_HOMES = {
+_MODULES = {
     "ClaimError": "reports.policy.claims",
     "PolicyError": "reports.policy.policy",
     "assess": "reports.archive.documents",
@@ -34,8 +34,8 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> object:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(_HOMES[name]), name)
+    value = getattr(import_module(_MODULES[name]), name)
     globals()[name] = value
     return value

@@ -1,6 +1,6 @@
 """The report as data: what the verdict computes and every document prints.
 
-`Document` is `report.json` field by field, and nothing more. `Report` adds what the readable documents say
+`Document` is `report.json` field by field, and nothing more. `Report` adds what the readable documents show
 besides and what the exit code needs, so that no document has to compute anything again. A value that is not
 known is None, never zero; a percentile that falls among failed operations is infinite (null in JSON).
 """
@@ -42,8 +42,8 @@ class Bound(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
-    """What the seed says and whether the measured value alone bears it out; never touches the exit code.
-    Without a number, the bar is the project's own."""
+    """What the seed claims, and whether the measured value meets it; it never affects the exit code. `op`, `value` and
+    `unit` are None if the seed claims nothing and the gate is the project's own."""
 
     text: str
     op: Op | None
@@ -53,15 +53,15 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Ceiling(msgspec.Struct, frozen=True, kw_only=True):
-    """What the same machine was calibrated to give, and the share of it that was measured."""
+    """The highest rate that calibration found on the same machine, and the share of it that was measured."""
 
     value: float
     ratio: float
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """One row. `verdict` is its gate's; `interval` is at 95% confidence, or the range where `why` says so;
-    `evidence` is relative to the run folder."""
+    """One row. `verdict` is its gate's; `interval` is at 95% confidence, or the range where `why` says so; `evidence`
+    are paths relative to the run folder."""
 
     id: str
     claim: Claim
@@ -80,7 +80,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Clocks(msgspec.Struct, frozen=True, kw_only=True):
-    """Seconds since the fault; None where it was never reached or never seen."""
+    """Seconds since the fault; None for what never happened or was never seen."""
 
     detected: float | None
     first_success: float | None
@@ -89,8 +89,8 @@ class Clocks(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Loss(msgspec.Struct, frozen=True, kw_only=True):
-    """Acknowledged writes; how many are lost from PostgreSQL and how old the oldest of them was at the fault
-    (seconds); effects that are there more than once; writes whose outcome the client never learnt."""
+    """`lost` of `acked` acknowledged writes are not in PostgreSQL; `lost_seconds` is the age of the oldest of them at
+    the fault. `duplicated` counts effects that are there more than once, `unknown` writes that were never answered."""
 
     acked: int
     lost: int | None
@@ -100,7 +100,7 @@ class Loss(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Worst(msgspec.Struct, frozen=True, kw_only=True):
-    """The region and operation that an experiment's clocks are those of."""
+    """The region and operation with the slowest recovery: an experiment's clocks are theirs."""
 
     region: str
     operation: str
@@ -130,7 +130,7 @@ class BrowserResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Planted(msgspec.Struct, frozen=True, kw_only=True):
-    """How planted bugs fared."""
+    """How many planted bugs were caught and missed, and how many false alarms there were."""
 
     caught: int = 0
     missed: int = 0
@@ -156,9 +156,8 @@ class Document(msgspec.Struct, kw_only=True):
 
 
 class Recovery(msgspec.Struct, frozen=True, kw_only=True):
-    """What the probes of one region and operation say about a fault. `state` tells how far the clocks can be
-    trusted: without enough probes after the fault nothing is known; `censored` means that it was not stable
-    again when the probing ended, `observed_s` after the fault."""
+    """What the probes of one region and operation say about a fault. `no_evidence`: too few probes followed the fault.
+    `censored`: the probing ended, `observed_s` after the fault, before the operation was stable again."""
 
     region: str
     operation: str
@@ -175,8 +174,8 @@ class Recovery(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HopResult(msgspec.Struct, frozen=True, kw_only=True):
-    """The ledger of one client against one hop. Counts are None where the hop could not be read. `found`
-    counts acknowledged writes that are there, `unknown_found` unknown ones; examples name writes."""
+    """The ledger of one client against one hop. `found` counts the acknowledged writes that are there, `unknown_found`
+    the unknown ones; examples are names of writes. Counts are None if the hop could not be read."""
 
     client: str
     hop: str
@@ -196,9 +195,10 @@ class HopResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LedgerResult(msgspec.Struct, frozen=True, kw_only=True):
-    """One client's ledger. `first_lost` and `first_doubled` are the first hops, in the order in which a write
-    passes them, where one is missing or there twice. `lost_seconds` is the age at the fault of the oldest lost
-    acknowledged write in PostgreSQL, `lost_after_fault` how many of the lost were sent after it."""
+    """One client's ledger. Of the hops in the order in which a write passes them, `first_lost` is the first that lacks
+    a write and `first_doubled` the first that has one twice. `lost_seconds` is the age at the fault of the oldest
+    acknowledged write that PostgreSQL lost; `lost_after_fault` counts the lost writes that were sent after the
+    fault."""
 
     client: str
     acked: int
@@ -231,7 +231,7 @@ class Repeat(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LoadResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What a load offered and what came of it, in the measured window."""
+    """What a load offered and how its operations ended, in the measured window."""
 
     scenario: str
     duration_s: float
@@ -246,7 +246,7 @@ class LoadResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class KneeResult(msgspec.Struct, frozen=True, kw_only=True):
-    """A search for a knee, and what it says of itself."""
+    """A search for a knee, its verdict, and that verdict in words."""
 
     knee: Knee
     verdict: Verdict
@@ -254,7 +254,7 @@ class KneeResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HostResult(msgspec.Struct, frozen=True, kw_only=True):
-    """The machine over the whole run: shares of all cores (means), milliseconds (percentiles)."""
+    """The machine over the whole run: mean shares of all cores, percentiles in ms."""
 
     samples: int
     busy: float
@@ -267,7 +267,7 @@ class HostResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Report(Document, kw_only=True):
-    """The document, and what the readable ones tell besides."""
+    """The document, and what the readable documents show besides."""
 
     state: str
     error: str | None
@@ -281,7 +281,7 @@ class Report(Document, kw_only=True):
     regions: list[str]
     duration_s: float | None
     waived: dict[str, str]
-    """Judged row -> whose waiver covers its verdict, why, and until when."""
+    """Judged row whose verdict is waived -> by whom, until when and why, in words."""
     notes: list[str]
     """What a reader must know before any number: parts that died, what was skipped, evidence that is damaged."""
     repeats: list[Repeat]
@@ -292,9 +292,9 @@ class Report(Document, kw_only=True):
     preflight: Preflight | None
     """What was found possible before the run."""
     possible: dict[str, Possibility]
-    """Row -> what the preflight says of its claim."""
+    """Row -> whether the preflight finds its claim possible."""
     lifted: dict[str, str]
-    """Row whose gate is the floor and an allowance -> why."""
+    """Row whose gate was moved, by a floor or by the machine's ceiling -> why."""
 
 
 def document(report: Report) -> Document:

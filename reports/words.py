@@ -1,4 +1,4 @@
-"""How numbers and verdicts are said, the same in every document.
+"""How numbers and verdicts are written, the same in every document.
 
 A number is never rounded onto the bound that it is compared with: 99.97 ms beside a gate of 100 ms is not
 printed as 100 ms.
@@ -16,7 +16,7 @@ _REASON_MAX = 160
 
 
 def number(value: float | None, beside: float | None = None) -> str:
-    """Three significant digits, more where that would print `beside` for another value; `–` for None."""
+    """The value with three significant digits; with more, where three would print it as `beside`. None is `–`."""
     if value is None:
         return "–"
     if math.isinf(value):
@@ -24,7 +24,7 @@ def number(value: float | None, beside: float | None = None) -> str:
     if value == round(value) and abs(value) < 1e15:
         return f"{value:,.0f}"
     text = ""
-    for digits in range(3, 18):  # 17 tell any two apart
+    for digits in range(3, 18):  # 17 digits distinguish any two floats
         text = f"{value:.{digits}g}"
         short = abs(value) >= 10**digits  # fewer digits than the whole part has
         if not short and (beside is None or float(text) != beside) and (value < 99 or float(text) != 100):
@@ -35,14 +35,14 @@ def number(value: float | None, beside: float | None = None) -> str:
 
 
 def amount(value: float | None, unit: str | None, beside: float | None = None) -> str:
-    """A number with its unit: `99.99%`, `12.4 ms`; a ratio has none."""
+    """A number with its unit: `99.99%`, `12.4 ms`; a ratio has no unit."""
     if value is None:
         return "–"
     return number(value, beside) + ("" if unit in (None, "", "ratio") else "%" if unit == "%" else f" {unit}")
 
 
 _PRINTED_UNITS = ("ms", "s", "%", "MB", "USD", "msg/s", "events/s")
-"""Units that a bound repeats; what is counted is named once, beside the measured value."""
+"""Units that are printed beside a bound, too; others are printed beside the measured value alone."""
 _SIGNS = {"<=": "≤", ">=": "≥", "==": "="}
 
 
@@ -54,7 +54,7 @@ def bound(gate: Bound | Claim | None) -> str:
 
 
 def _is_censored(row: Row) -> bool:
-    """Whether a duration was still going on when the watching ended: its range then has no upper end."""
+    """Whether a recovery had not ended when probing did: its range then has no upper end."""
     return row.unit == "s" and row.interval is not None and row.interval[1] == math.inf
 
 
@@ -84,9 +84,12 @@ def ceiling(row: Row) -> str:
 
 
 def margin(row: Row) -> float | None:
-    """The share of the target that is left, negative where it is missed: 0.4 for 60 ms of 100 ms. Of a share
-    such as 99.99% it is the budget below 100% that is left. Where there is nothing between met and missed (no
-    lost write, 195 countries) it is None if met; None, too, where nothing was measured."""
+    """The share of the target that is left: 0.4 for 60 ms of 100 ms, negative for a miss. For a percentage such as
+    99.99% it is the share of the budget below 100%.
+
+    A target without degrees (no lost write, 195 countries) gives None if it is met, -inf if not; so does a recovery
+    that did not end. None if nothing was measured.
+    """
     if row.measured is None or row.gate is None:
         return None
     gate, value = row.gate, row.measured
@@ -102,7 +105,7 @@ def margin(row: Row) -> float | None:
 
 
 def worst_first(rows: list[Row]) -> list[Row]:
-    """By verdict, then by margin; rows alike keep their order."""
+    """By verdict, then by margin; equal rows keep their order."""
 
     def key(row: Row) -> tuple[int, float]:
         left = margin(row)

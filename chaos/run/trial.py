@@ -30,7 +30,7 @@ from ledger.audit import audit, last_event_seq
 from ledger.drain import drain
 from ledger.observe import bus
 from loadtests.engine.prober import BUS, ProberSpec
-from reports.evidence import Experiment, Moment, RunFolder
+from reports.evidence import Experiment, RunFolder, TimelineEvent
 
 __all__ = ["SLO_US", "ExperimentError", "Info", "UnknownExperiment", "experiments", "plan", "run"]
 
@@ -154,7 +154,7 @@ class _Trial:
         """Write down what is known, however far it came."""
         facts = self._facts.of(self._experiment, self._record.begin_ns)
         with self._folder.timeline() as timeline:
-            timeline.add(*(moment for fact in facts if (moment := _moment(fact)) is not None))
+            timeline.add(*(event for fact in facts if (event := _timeline_event(fact)) is not None))
         for fact in facts:
             match fact:
                 case Fault():
@@ -250,7 +250,7 @@ class _Trial:
         self._record.redundancy_ns = noted[-1] if noted else time.monotonic_ns()
         self._record.healed = self._record.healed is not False
         with self._folder.timeline() as timeline:
-            timeline.add(Moment(at_ns=self._record.redundancy_ns, kind="healed", name=self._experiment))
+            timeline.add(TimelineEvent(at_ns=self._record.redundancy_ns, kind="healed", name=self._experiment))
 
     def _wait_calm(self, prober: _Prober, since_ns: int, when: str) -> None:
         """Wait for some seconds, all after `since_ns`, in which every probe was served; say so if there were none."""
@@ -274,20 +274,20 @@ class _Trial:
             self._record.problems.append(f"no {_CALM_S:.0f} s of calm within {_CALM_WITHIN_S:.0f} s {when}: {found[0]}")
 
 
-def _moment(fact: Fact) -> Moment | None:
+def _timeline_event(fact: Fact) -> TimelineEvent | None:
     match fact:
         case Fault():
-            return Moment(at_ns=fact.at_ns, kind="fault", name=fact.experiment, detail=fact.target)
+            return TimelineEvent(at_ns=fact.at_ns, kind="fault", name=fact.experiment, detail=fact.target)
         case Proved(proof=proof):
             detail = f"{proof.what}: expected {proof.expected}, found {proof.found}"
-            return Moment(at_ns=fact.at_ns, kind="proof", name=fact.experiment, detail=detail)
+            return TimelineEvent(at_ns=fact.at_ns, kind="proof", name=fact.experiment, detail=detail)
         case Undone():
-            return Moment(at_ns=fact.at_ns, kind="undo", name=fact.experiment, detail=fact.what)
+            return TimelineEvent(at_ns=fact.at_ns, kind="undo", name=fact.experiment, detail=fact.what)
         case Counted(count=count):
             detail = f"{count.how}: {count.value:g} {count.unit}"
-            return Moment(at_ns=fact.at_ns, kind="note", name=fact.experiment, detail=detail)
+            return TimelineEvent(at_ns=fact.at_ns, kind="note", name=fact.experiment, detail=detail)
         case HandedBack():
-            return Moment(at_ns=fact.at_ns, kind="note", name=fact.experiment, detail="handing back, as planned")
+            return TimelineEvent(at_ns=fact.at_ns, kind="note", name=fact.experiment, detail="handing back, as planned")
         case Redundant():
             return None
 

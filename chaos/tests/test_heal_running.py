@@ -123,7 +123,7 @@ def test_an_experiment_leaves_evidence_of_fault_healing_and_every_write(
     # Whether the instant was caught is luck on a busy machine; what is said of it must agree.
     caught = "was stored and not confirmed" in record.target
     assert all(proof.proven for proof in record.proofs) == caught
-    assert next(moment.kind for moment in folder.moments()) == "fault"
+    assert next(event.kind for event in folder.timeline_events()) == "fault"
     acked = {write.id for write in folder.write_history(name) if write.outcome == "ok"}
     assert acked
     hops = folder.hops()

@@ -182,8 +182,10 @@ class KneeRun:
         with folder.host() as samples:
             samples.add(*[sample for sample in self._sampled(until_ns) if sample.at_ns >= begin_ns])
         with folder.timeline() as timeline:
-            moments = [moment for moment in whole.moments() if moment.kind == "part_died" and moment.at_ns >= begin_ns]
-            timeline.add(*moments)
+            events = [
+                event for event in whole.timeline_events() if event.kind == "part_died" and event.at_ns >= begin_ns
+            ]
+            timeline.add(*events)
 
     def _sampled(self, until_ns: int) -> list[HostSample]:
         """The machine up to that instant, as far as it is known within a moment."""

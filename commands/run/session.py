@@ -24,7 +24,7 @@ from infra.fabric.process.system import System
 from infra.fabric.protocol import Death, StartError
 from infra.machine import processes
 from infra.machine.progress import Report, say, step
-from reports.evidence import Moment, Run, RunFolder
+from reports.evidence import Run, RunFolder, TimelineEvent
 
 _FREE_TO_GO_ON_BYTES = 256 * 1024**2
 _BALLAST_BYTES = 16 * 1024**2
@@ -70,7 +70,7 @@ class Session:
     # The parts of a run.
 
     def note(self, kind: str, name: str, detail: str = "") -> None:
-        self._timeline.add(Moment(at_ns=time.monotonic_ns(), kind=kind, name=name, detail=detail))  # type: ignore[arg-type]
+        self._timeline.add(TimelineEvent(at_ns=time.monotonic_ns(), kind=kind, name=name, detail=detail))  # type: ignore[arg-type]
 
     def skip(self, name: str, why: str) -> None:
         """A step that cannot be done on this machine: said in one line, kept as evidence."""
@@ -199,7 +199,9 @@ class Session:
         say(f"{death.part} died, and nobody here killed it")
         what = "the supervisor starts it again" if death.supervised else "nothing starts it again"
         self._timeline.add(
-            Moment(at_ns=death.at_ns, kind="part_died", name=death.part, detail=f"ended without being told to; {what}")
+            TimelineEvent(
+                at_ns=death.at_ns, kind="part_died", name=death.part, detail=f"ended without being told to; {what}"
+            )
         )
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:

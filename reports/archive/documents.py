@@ -22,7 +22,7 @@ MANIFEST = "manifest.json"
 
 
 class Manifest(msgspec.Struct, kw_only=True):
-    """What the run folder holds: path -> SHA-256. Whoever changes a file changes its line."""
+    """`files`: path of every other file, relative to the run folder -> its SHA-256."""
 
     schema: int = SCHEMA
     run_id: str
@@ -33,7 +33,7 @@ class Manifest(msgspec.Struct, kw_only=True):
 def assess(folder: RunFolder) -> Report:
     """The report of a run, computed from its evidence alone with the project's claims and policy.
 
-    Raises EvidenceError if the folder has no readable `run.json`, PolicyError or ClaimError for wrong files.
+    EvidenceError if the folder has no readable `run.json`; PolicyError or ClaimError if the project's files are wrong.
     """
     claims = load_claims()
     return judge(load(folder), claims, load_policy(claims=claims))
@@ -50,7 +50,10 @@ def _manifest(folder: RunFolder, report: Report) -> Manifest:
 
 
 def publish(folder: RunFolder, report: Report) -> None:
-    """Write report.json, junit.xml, summary.md, report.html, and last the manifest of everything there."""
+    """Write report.json, junit.xml, summary.md, report.html, and last the manifest of the whole folder.
+
+    ReportTooLarge, OSError.
+    """
     write_record(folder.path / "report.json", document(report))
     (folder.path / "junit.xml").write_bytes(to_junit(report))
     (folder.path / "summary.md").write_text(to_markdown(report), "utf-8")

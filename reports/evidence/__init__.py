@@ -27,7 +27,6 @@ from reports.evidence.records import (
     HostSample,
     Latencies,
     Load,
-    Moment,
     Operation,
     Outcome,
     Probe,
@@ -36,6 +35,7 @@ from reports.evidence.records import (
     Run,
     Second,
     Span,
+    TimelineEvent,
     Write,
 )
 
@@ -57,7 +57,6 @@ __all__ = [
     "KneeStep",
     "Latencies",
     "Load",
-    "Moment",
     "Operation",
     "Outcome",
     "Possibility",
@@ -78,6 +77,7 @@ __all__ = [
     "StepOutcome",
     "StepRow",
     "StreamCover",
+    "TimelineEvent",
     "Write",
     "merge",
     "percentile_ms",

@@ -1,8 +1,8 @@
 """A run's folder on disk: one typed way in and out of `evidence/`.
 
-Lists are JSON lines, appended and flushed record by record, so that a run that is killed leaves what it
-had; single records are JSON, written beside and renamed. A torn last line (the writer was killed in it)
-is dropped when read; a torn line anywhere else is damage and raises.
+Lists are JSON lines, appended and flushed record by record: a run that is killed leaves what it had. Single records
+are JSON, written to a temporary file that is then renamed. A reader drops a torn last line, since its writer was
+killed; a torn line anywhere else is damage and raises EvidenceError.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from reports.evidence.records import (
     Hop,
     HostSample,
     Load,
-    Moment,
     Probe,
     Run,
     Span,
+    TimelineEvent,
     Write,
 )
 
@@ -43,7 +43,7 @@ class EvidenceError(Exception):
 
 
 class Appender(Generic[T]):
-    """An open JSON-lines file. `add` is on disk's page cache when it returns (it survives kill -9)."""
+    """An open JSON-lines file. What `add` has written survives a kill -9 of this process, but not a loss of power."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -51,7 +51,7 @@ class Appender(Generic[T]):
         self._encode = msgspec.json.Encoder().encode
 
     def add(self, *records: T) -> None:
-        """Append the records with one write, so that lines of several processes do not mix."""
+        """Append the records with one write, so that lines of several processes do not mix. OSError on a full disk."""
         if not records:
             return
         lines = b"".join(self._encode(record) + b"\n" for record in records)
@@ -72,7 +72,7 @@ class Appender(Generic[T]):
 
 
 def read_lines(path: Path, kind: type[T]) -> Iterator[T]:
-    """The records of a JSON-lines file; none if there is no such file."""
+    """The records of a JSON-lines file; none if there is no such file. EvidenceError names a damaged line."""
     if not path.exists():
         return
     decoder = msgspec.json.Decoder(kind)
@@ -89,13 +89,13 @@ def read_lines(path: Path, kind: type[T]) -> Iterator[T]:
 def write_record(path: Path, record: object) -> None:
     """Write one record as indented JSON, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_suffix(path.suffix + ".tmp")
-    beside.write_bytes(msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n")
-    beside.replace(path)
+    temporary = path.with_suffix(path.suffix + ".tmp")
+    temporary.write_bytes(msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n")
+    temporary.replace(path)
 
 
 def read_record(path: Path, kind: type[T]) -> T:
-    """One record; EvidenceError names the file if it is missing or damaged."""
+    """The record of a file. EvidenceError names the file if it is missing or damaged."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=kind)
     except FileNotFoundError:
@@ -105,9 +105,10 @@ def read_record(path: Path, kind: type[T]) -> T:
 
 
 class RunFolder:
-    """`reports/runs/<run id>/`: the evidence and what is made of it.
+    """`reports/runs/<run id>/`: the evidence, and the documents made of it.
 
-    Readers return what is there and nothing for what is not: the verdict decides what missing means.
+    Where evidence is missing, readers return an empty list or None, since the verdict decides what that means; only
+    `run` raises EvidenceError then. Damaged evidence always raises it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -116,7 +117,7 @@ class RunFolder:
 
     @classmethod
     def create(cls, path: Path) -> RunFolder:
-        """Make the folder. OSError if it cannot be made or written."""
+        """Make the folder. OSError if it cannot be made or written to."""
         folder = cls(path)
         folder.evidence.mkdir(parents=True, exist_ok=True)
         if not os.access(folder.evidence, os.W_OK):
@@ -148,7 +149,7 @@ class RunFolder:
         write_record(self.evidence / "calibration" / f"{found.scenario}.{found.when}.json", found)
 
     def calibrations(self) -> list[Calibration]:
-        """In the order in which they were made."""
+        """All calibrations, the earliest first."""
         paths = (self.evidence / "calibration").glob("*.json")
         return sorted((read_record(path, Calibration) for path in paths), key=lambda each: each.begin_ns)
 
@@ -161,7 +162,7 @@ class RunFolder:
         ]
 
     def knee_dir(self, scenario: str) -> Path:
-        """Where the tries of a search have their folders, each like a run's."""
+        """The parent of the tries' folders; each of these is a run folder."""
         return self.evidence / "knee" / scenario
 
     def write_knee(self, knee: Knee) -> None:
@@ -178,7 +179,7 @@ class RunFolder:
         write_record(self.experiment_dir(result.id, repeat) / "experiment.json", result)
 
     def experiments(self) -> list[tuple[str, Experiment]]:
-        """(folder name, record): the folder name is the name of its ledger and hops, too."""
+        """(folder name, record) of every repeat; its ledger and hops have the folder's name, too."""
         return [
             (path.parent.name, read_record(path, Experiment))
             for path in sorted((self.evidence / "chaos").glob("*/experiment.json"))
@@ -193,11 +194,11 @@ class RunFolder:
 
     # Lists.
 
-    def timeline(self) -> Appender[Moment]:
+    def timeline(self) -> Appender[TimelineEvent]:
         return Appender(self.evidence / "timeline.jsonl")
 
-    def moments(self) -> list[Moment]:
-        return sorted(read_lines(self.evidence / "timeline.jsonl", Moment), key=lambda moment: moment.at_ns)
+    def timeline_events(self) -> list[TimelineEvent]:
+        return sorted(read_lines(self.evidence / "timeline.jsonl", TimelineEvent), key=lambda event: event.at_ns)
 
     def host(self) -> Appender[HostSample]:
         return Appender(self.evidence / "host.jsonl")
@@ -212,7 +213,7 @@ class RunFolder:
         return list(read_lines(self.evidence / "load" / f"{scenario}.failures.jsonl", Failure))
 
     def probes(self, experiment: str) -> Appender[Probe]:
-        """`experiment` is the folder's name, as in `experiments`."""
+        """`experiment` is the folder's name, as `experiments` gives it."""
         return Appender(self.evidence / "chaos" / experiment / "probes.jsonl")
 
     def probe_history(self, experiment: str) -> list[Probe]:
@@ -232,7 +233,7 @@ class RunFolder:
         return list(read_lines(self.evidence / "ledger" / f"{client}.spans.jsonl", Span))
 
     def ledger_clients(self) -> list[str]:
-        """The names of all ledgers in the run."""
+        """The clients that left a ledger, by name."""
         paths = (self.evidence / "ledger").glob("*.jsonl")
         return sorted({path.name.removesuffix(".jsonl").removesuffix(".spans") for path in paths})
 
@@ -256,7 +257,7 @@ class RunFolder:
 
 
 def find_run(runs: Path, name: str | None) -> RunFolder:
-    """The run of that id below `runs`, or the run's own folder, or without a name the newest below `runs`.
+    """The run with the id `name` below `runs`, or in the folder `name`; without a name the newest below `runs`.
     EvidenceError if there is none."""
     if name is None:
         found = list(runs.glob("*/evidence/run.json"))

@@ -18,14 +18,14 @@ _LOWEST_US = 1
 _HIGHEST_US = 3_600_000_000
 _DIGITS = 3
 _EXACT_BITS = 11
-"""The histogram tells values below 2,048 apart, and above as many steps in each doubling."""
+"""Significant bits that the histogram keeps: values below 2,048 are exact, each doubling above has 1,024 steps."""
 
 
 class Recorder:
     """Counts latencies of one operation in constant memory; `close()` gives the record.
 
-    Putting a value into the library's histogram takes ten times what counting it by the step that it falls into does:
-    so they are counted, and the histogram is made when it is asked for.
+    Values are counted in a dict, by the histogram step that they fall into, and the library's histogram is built only
+    on `close()`: recording each value into the library's histogram would take ten times as long.
     """
 
     def __init__(self) -> None:
@@ -36,7 +36,7 @@ class Recorder:
         self._min_us = 0
 
     def record_us(self, latency_us: int, count: int = 1) -> None:
-        """Count a latency. Below zero is counted apart and kept as 1 us; above 1 h is kept as 1 h."""
+        """Count a latency. One below zero is kept as 1 us and also counted as negative; above 1 h it is kept as 1 h."""
         if latency_us < _LOWEST_US or latency_us > _HIGHEST_US:
             if latency_us < 0:
                 self._negative += count
@@ -70,7 +70,7 @@ def _decode(latencies: Latencies) -> HdrHistogram:
 
 
 def merge(parts: Iterable[Latencies]) -> Latencies:
-    """The distribution of all parts together, in any order the same."""
+    """The distribution of all parts together; their order does not matter."""
     total = HdrHistogram(_LOWEST_US, _HIGHEST_US, _DIGITS)
     failed = unknown = negative = min_us = 0
     for part in parts:
@@ -90,8 +90,10 @@ def merge(parts: Iterable[Latencies]) -> Latencies:
 
 
 def percentile_ms(latencies: Latencies, percent: float) -> float | None:
-    """The value in ms at or below which `percent` of all operations ended; `inf` where that falls among
-    those that failed or never answered; None without any operation."""
+    """The latency in ms at or below which `percent` (0 to 100) of all operations ended; None without any operation.
+
+    Operations that failed or never answered rank last: a percentile that falls among them is `inf`.
+    """
     total = latencies.samples + latencies.failed + latencies.unknown
     if total == 0:
         return None
@@ -99,6 +101,5 @@ def percentile_ms(latencies: Latencies, percent: float) -> float | None:
     rank = max(1, math.ceil(round(percent * total / 100, 6)))
     if rank > latencies.samples:
         return math.inf
-    # The library takes a percentile of what is recorded and rounds `percent * count` to the nearest rank: give it
-    # the share of exactly this rank, which is then half a rank away from either neighbour.
+    # The library rounds `percent * count` to the nearest rank, so the share of exactly this rank finds this rank.
     return float(_decode(latencies).get_value_at_percentile(rank / latencies.samples * 100)) / 1000

@@ -1,7 +1,7 @@
 """The record of a search for a knee (`evidence/knee/<scenario>.json`): the highest rate at which every gate holds.
 
-Each try is a load with evidence of its own, in a folder that is read like a run's; what is kept here is what the
-search went by, so that it can be followed and drawn. The folders let every verdict be computed again.
+Each try is a load with a run folder of its own, from which its verdict can be computed again. This record holds what
+the search decided by, so that its course can be followed and drawn.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ from typing import Literal
 import msgspec
 
 StepOutcome = Literal["held", "missed", "late", "disturbed", "inconclusive", "failed"]
-"""Every gate held; one was missed on valid evidence; the generator itself was late; the machine was disturbed; there
-was not enough evidence; the load could not be made."""
+"""held: every gate held. missed: a gate was missed on valid evidence. late: the generator itself was late. disturbed:
+the machine was disturbed. inconclusive: there was not enough evidence. failed: the load could not be made."""
 
 KneeEnd = Literal["found", "late", "above", "below", "disturbed", "inconclusive", "failed", "tries"]
-"""Between a rate that held and one that missed; between one that held and one at which the generator was late; the
-highest rate allowed held; even the lowest one missed; or what kept the search from going on."""
+"""found: the knee lies between a rate that held and one that missed. late: the generator was late at the next rate
+above one that held. above: even the highest rate allowed held. below: even the lowest rate missed. disturbed,
+inconclusive, failed, tries (too many): what stopped the search."""
 
 
 class StepRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,7 +25,7 @@ class StepRow(msgspec.Struct, frozen=True, kw_only=True):
 
     id: str
     measured: float | None
-    """None also where it falls among operations that failed."""
+    """None if nothing was measured, or if the percentile falls among operations that failed."""
     unit: str | None
     gate: str
     """In words: `< 100 ms`."""
@@ -47,7 +48,7 @@ class KneeStep(msgspec.Struct, frozen=True, kw_only=True):
 
     rate: float
     folder: str
-    """Below the run folder."""
+    """Relative to the run folder."""
     begin_ns: int
     end_ns: int
     outcome: StepOutcome
@@ -60,11 +61,11 @@ class KneeStep(msgspec.Struct, frozen=True, kw_only=True):
     busy: float | None = None
     """None where the machine was not watched."""
     by_kind: dict[str, float] = {}
-    """Kind of process -> its share."""
+    """Kind of process -> its share of all cores."""
 
 
 class Knee(msgspec.Struct, frozen=True, kw_only=True):
-    """The interval is (`held`, `missed`): the knee lies at or above the one, below the other."""
+    """The knee lies at or above `held`, the highest rate that held, and below `missed`, the lowest that missed."""
 
     scenario: str
     unit: str
@@ -75,7 +76,7 @@ class Knee(msgspec.Struct, frozen=True, kw_only=True):
     held: float | None = None
     missed: float | None = None
     end: KneeEnd | None = None
-    """None: it was interrupted."""
+    """None if the search was interrupted."""
     steps: list[KneeStep] = []
     with_room: list[KneeStep] = []
     """Tries below the highest rate that held, made after the search; the last one counts."""

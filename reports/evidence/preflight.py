@@ -1,5 +1,5 @@
-"""What is possible before anything runs (`evidence/preflight.json`): computed from the topology, the options and the
-machine, written beside what was then measured. Every figure says how it came about."""
+"""What is possible, computed from the topology, the options and the machine before anything runs
+(`evidence/preflight.json`). Reports show it beside what was measured. Every figure says how it was computed."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ Feasible = Literal["possible", "impossible", "depends"]
 
 
 class RegionFloor(msgspec.Struct, frozen=True, kw_only=True):
-    """What the way alone takes, ms, for a client in a region that asks the nearest part there is. None where nothing
-    of the kind stands in the size. `write_ms` is by durability, what the bus does by its layout."""
+    """The least that distance alone makes a client in a region wait for the nearest part, in ms. None if the size has
+    no such part. `write_ms` is by durability; `publish_ms`, `delivery_ms` and `realtime_ms` are by bus layout."""
 
     region: str
     read_ms: float | None
@@ -27,8 +27,8 @@ class RegionFloor(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FaultBound(msgspec.Struct, frozen=True, kw_only=True):
-    """How long a fault can keep the system from its work, and what it can cost. `rto_max_s` is None where the system
-    does not recover by itself."""
+    """How long a fault can stop the system, and which acknowledged writes it can take. `rto_max_s` is None where the
+    system does not recover by itself."""
 
     id: str
     what: str
@@ -38,15 +38,15 @@ class FaultBound(msgspec.Struct, frozen=True, kw_only=True):
     lost: str
     lost_how: str
     budget_share: float | None
-    """What the worst case takes of a month's error budget, 1.0 is all of it; None with `rto_max_s`."""
+    """The share of a month's error budget that the worst case takes (1.0: all of it); None if `rto_max_s` is."""
     experiments: list[str] = []
     """The experiments that inject it."""
     applies: bool = True
-    """False for the other choice of an option, shown for comparison."""
+    """False if the bound belongs to an option that was not chosen; it is shown for comparison."""
 
 
 class PowerLoss(msgspec.Struct, frozen=True, kw_only=True):
-    """What a power loss can take of what was acknowledged."""
+    """Which acknowledged writes or messages a power loss can take."""
 
     what: str
     lost: str
@@ -54,7 +54,7 @@ class PowerLoss(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StreamCover(msgspec.Struct, frozen=True, kw_only=True):
-    """How long a stream keeps what a consumer that is down has still to read, at a rate of messages."""
+    """How long an outage of a consumer a stream covers before it drops unread messages, at a given rate."""
 
     stream: str
     msgs_max: int
@@ -65,7 +65,7 @@ class StreamCover(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Quorum(msgspec.Struct, frozen=True, kw_only=True):
-    """`needs` of `members` must be there; `ends_with` names the regions whose loss alone takes too many."""
+    """`needs` of `members` must be alive; `ends_with` names the regions whose loss alone leaves too few."""
 
     what: str
     members: int
@@ -79,7 +79,7 @@ class Quorum(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Resource(msgspec.Struct, frozen=True, kw_only=True):
-    """What the system wants of this machine or of a part, and what there is."""
+    """What the system needs of this machine or of a part, and how much of it there is."""
 
     what: str
     needs: float
@@ -93,9 +93,9 @@ class Resource(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Possibility(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether a claim can be met at all. `best` is the best value that can come out, in the claim's unit: the floor of
-    a latency, the ceiling of an amount; None where nothing sets one. `by_distance`: it comes from the round trips, so
-    that it is none where the regions are not apart."""
+    """Whether a claim can be met at all. `best` is the best value that can be measured, in the claim's unit: the floor
+    of a latency or the ceiling of an amount; None if nothing bounds it. If `by_distance`, the bound comes from round
+    trips and does not apply where the regions are not apart."""
 
     row: str
     verdict: Feasible
@@ -106,7 +106,7 @@ class Possibility(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Preflight(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that the preflight found. `formulas` says how the floors of the regions come about, by field."""
+    """Everything that the preflight found. `formulas`: field of RegionFloor -> how it is computed, in words."""
 
     size: str
     bus: str

@@ -1,7 +1,7 @@
 """Sets of whole numbers kept as ranges: what was written, what arrived, what is missing.
 
-A load of millions of numbered messages that all arrive is one range; memory is taken only by what is
-missing or out of order, and that has a limit.
+Millions of numbered messages that all arrive are one range. Only gaps and messages out of order take memory, and that
+has a limit.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Range = tuple[int, int]
 
 
 class TooManyRanges(Exception):
-    """What was seen is too scattered to be kept within the memory limit, so that it proves nothing."""
+    """The numbers are too scattered for the memory limit, so what was recorded proves nothing."""
 
 
 class RangeSet:
@@ -116,7 +116,7 @@ class RangeSet:
             yield position, last
 
     def take(self) -> list[Range]:
-        """All ranges, leaving the set empty: what came since it was last taken."""
+        """Remove and return all ranges: the numbers that were added since the last call."""
         taken = list(self)
         self._firsts.clear()
         self._lasts.clear()

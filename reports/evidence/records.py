@@ -1,7 +1,7 @@
 """The records that a run leaves behind: what every other part writes and the verdict reads.
 
 A run is a folder. Everything that a verdict needs is a record in its `evidence/` folder, so that every
-number of a report can be computed again, offline, by a pure function. Nobody decides anything here.
+number of a report can be computed again, offline, by a pure function. Nothing is judged here.
 
 Instants named `*_ns` are CLOCK_MONOTONIC nanoseconds of the machine that ran the harness: one clock for
 load, faults, probes and browser. `Run` holds the same instant on both clocks, so that readers can print
@@ -46,7 +46,7 @@ class Run(msgspec.Struct, kw_only=True):
     started_at: str
     """ISO 8601, UTC."""
     started_ns: int
-    """The instant `started_at` on CLOCK_MONOTONIC."""
+    """The same instant on CLOCK_MONOTONIC."""
     finished_at: str | None = None
     state: Literal["running", "finished", "interrupted", "not_started", "broken"] = "running"
     """`not_started`: the system would not start; `broken`: the run could not go on. `error` says why."""
@@ -57,32 +57,32 @@ class Run(msgspec.Struct, kw_only=True):
     distance: str = "none"
     regions: list[str] = []
     experiments: list[str] = []
-    """The experiments that the run set out to do: one without a result is missing evidence."""
+    """The experiments that were planned: one without a result is missing evidence."""
     durability: str = ""
-    """As it ran, in words: replication, storage, sync_interval, synchronous standby."""
+    """The settings that the system ran with, in words: replication, storage, sync_interval, synchronous standby."""
     security: str = ""
-    """As it ran, in words: TLS, encryption at rest, authentication."""
+    """The settings that the system ran with, in words: TLS, encryption at rest, authentication."""
     fingerprint: Fingerprint
 
 
-class Moment(msgspec.Struct, frozen=True, kw_only=True):
-    """Something that happened (a line of `evidence/timeline.jsonl`)."""
+class TimelineEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that happened in the run (a line of `evidence/timeline.jsonl`)."""
 
     at_ns: int
     kind: Literal[
         "phase_begin", "phase_end", "fault", "proof", "undo", "healed", "part_died", "skipped", "note", "error"
     ]
     name: str
-    """Of the phase, experiment or part that it belongs to."""
+    """The phase, experiment or part that it happened to."""
     detail: str = ""
 
 
 class HostSample(msgspec.Struct, frozen=True, kw_only=True):
     """The machine during one interval (a line of `evidence/host.jsonl`, about one a second).
 
-    Fractions are of all cores: 1.0 = every core. `foreign` is CPU that neither the system nor the harness
-    used; `steal` is CPU that the hypervisor gave to others. `timer_lag_ms` is the worst lateness of a
-    sleeping process in the interval, `fsync_ms` one 4 KiB write and fsync beside the components' data.
+    Fractions are of all cores: 1.0 = every core. `foreign` is CPU that other programs used, neither the system's nor
+    the harness's; `steal` is CPU that the hypervisor gave to other machines. `timer_lag_ms` is the worst lateness of
+    a sleeping process in the interval, `fsync_ms` the time of one 4 KiB write and fsync beside the components' data.
     """
 
     at_ns: int
@@ -95,17 +95,17 @@ class HostSample(msgspec.Struct, frozen=True, kw_only=True):
     by_kind: dict[str, float] = {}
     """CPU fraction by kind of process: nats, postgres, patroni, etcd, api, consumer, load, harness, ..."""
     memory_mib: dict[str, float] = {}
-    """Memory of their own by kind of process (PSS of anonymous pages, and what is swapped); in one of 30 samples."""
+    """Private memory by kind of process (PSS of anonymous pages, plus swap); only every 30th sample has it."""
     files: dict[str, int] = {}
-    """Open files by kind of process, in the same samples."""
+    """Open files by kind of process; the same samples have it."""
 
 
 class Latencies(msgspec.Struct, frozen=True, kw_only=True):
     """One distribution: an HdrHistogram V2 blob of microseconds (1 us to 1 h, 3 significant digits).
 
-    Operations that failed or never answered are not in the blob; `failed` and `unknown` count them, and a
-    percentile is taken with them as slower than everything recorded. `negative` counts values below zero
-    (two clocks), which are in the blob as 1 us, with the lowest as `min_us`.
+    Operations that failed or never answered are not in the blob: `failed` and `unknown` count them, and a percentile
+    ranks them above everything recorded. `negative` counts values below zero (from two clocks), which are in the blob
+    as 1 us; `min_us` is the lowest of them.
     """
 
     hdr: str
@@ -128,12 +128,17 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     region: str | None = None
     latencies: Latencies
 
+    @property
+    def row(self) -> str:
+        """The id of the row that it is evidence for, with the region: `api.read_p99.syd`."""
+        return f"{self.name}.{self.region}" if self.region else self.name
+
 
 class Rate(msgspec.Struct, frozen=True, kw_only=True):
-    """How much of what the measured window asked for was completed at the pace of its schedule.
+    """How many of the operations that a measured window offered were completed in time.
 
-    `name` is the row that it is evidence for: `bus.throughput`. A backlog that grows is no throughput: what was not
-    `completed` a quarter of a second after the window's end does not count, though it may come later.
+    `name` is the row that it is evidence for: `bus.throughput`. A growing backlog is no throughput: an operation counts
+    as `completed` only if it completes within a quarter of a second after the window's end.
     """
 
     name: str
@@ -142,7 +147,7 @@ class Rate(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Second(msgspec.Struct, frozen=True, kw_only=True):
-    """One second of a load, for pictures; percentiles in ms, null without samples."""
+    """One second of a load, for charts; percentiles in ms, None without samples."""
 
     at_ns: int
     ok: int
@@ -170,38 +175,38 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     operations: list[Operation]
     rates: list[Rate] = []
     untimed: dict[str, str] = {}
-    """Row -> why this load, as it was asked for, does not time it."""
+    """Row -> why this load, with its options, does not measure that row."""
     seconds: list[Second]
     requests: bool = False
     """Whether these are well-formed requests to the API, which count for availability."""
     settings: dict[str, str] = {}
-    """Beside every figure: payload_bytes, durability, security, connections, ..."""
+    """Shown beside every figure: payload_bytes, durability, security, connections, ..."""
 
 
 class Calibration(msgspec.Struct, frozen=True, kw_only=True):
-    """What the same bus took from a publisher that costs next to nothing, right before or right after a load, as fast
-    as it goes with a bounded window (`evidence/calibration/<scenario>.<when>.json`).
+    """The highest rate that the bus took right before or after a load, from a cheap publisher that sends as fast as a
+    bounded window of unacknowledged messages allows (`evidence/calibration/<scenario>.<when>.json`).
 
-    Shares are of the measured window. A rate is a ceiling only where the machine had nothing left to give and most of
-    that went to the servers; whether it is one is the verdict's business.
+    Shares are of the measured window. The rate is the machine's ceiling only if every core was busy, and mostly with
+    the servers; the verdict decides that.
     """
 
     scenario: str
     when: Literal["before", "after"]
     row: str
-    """The row that it is the ceiling of."""
+    """The row whose ceiling it measures."""
     begin_ns: int
     end_ns: int
     acked: int
     """Messages that were stored and acknowledged in the window."""
     failed: int
-    """Messages that were refused or not acknowledged, in the window and out of it."""
+    """Messages that were refused or not acknowledged, inside and outside the window."""
     busy: list[float]
-    """How busy each core was."""
+    """The busy share of each core."""
     servers: float
     """The servers' share of the CPU that was used."""
     generator: float
-    """The publisher's."""
+    """The publisher's share of it."""
     settings: dict[str, str] = {}
 
     @property
@@ -210,7 +215,7 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Connections(msgspec.Struct, frozen=True, kw_only=True):
-    """Connections to the bus that one process opened and held beside a load
+    """The connections to the bus that one process opened and held during a load
     (`evidence/load/connections/<scenario>.<name>.json`)."""
 
     scenario: str
@@ -218,34 +223,34 @@ class Connections(msgspec.Struct, frozen=True, kw_only=True):
     wanted: int
     """This process's share of what the machine allows."""
     limited_by: str | None
-    """What allowed all processes together no more, in words; None if that was all that was asked for."""
+    """What limited all processes together, in words; None if nothing did."""
     per_s: float
-    """Opened at this rate, in an open loop."""
+    """The rate at which they were opened, in an open loop."""
     opened: int
-    """Taken by a server, at some time."""
+    """How many a server accepted at some time."""
     retried: int
-    """Attempts that failed and were made again."""
+    """How many attempts failed and were repeated."""
     lost: int
-    """Taken, and gone before the end."""
+    """How many were accepted, and lost before the end."""
     held: int
-    """Answered a PING when the load had ended."""
+    """How many answered a PING when the load had ended."""
     counted: int | None
-    """Connections of everybody by the servers' own count just before that; None if this process did not ask, or got no
-    answer."""
+    """All clients' connections as the servers counted them just before that PING; None if this process did not ask
+    them, or they did not answer."""
     memory_bytes: tuple[int, int] | None
-    """Resident memory of all servers before and then, by their own word."""
+    """Resident memory of all servers as they report it: before the first connection, and at the end."""
     taking: Latencies
-    """Intended instant -> taken by a server, over all attempts."""
+    """Intended instant -> accepted by a server, over all attempts."""
     begin_ns: int
     end_ns: int
     reasons: dict[str, int] = {}
-    """Why attempts failed and connections were lost -> how often; the most frequent ones."""
+    """Why an attempt failed or a connection was lost -> how often; only the most frequent reasons."""
     own_problem: str | None = None
-    """Why this process itself could not do its share: then nothing is known of the servers."""
+    """Why this process could not do its share; the record then says nothing about the servers."""
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True):
-    """Requests of a load that did not succeed, with the instant of the intended send."""
+    """Requests of a load that did not succeed; `at_ns` is the instant of the intended send."""
 
     at_ns: int
     region: str
@@ -260,7 +265,7 @@ class Write(msgspec.Struct, frozen=True, array_like=True):
     outcome None, and again when its outcome is known. A write whose only line says None is unknown."""
 
     id: str
-    """What the write can be found by at every hop: the id of the project that it creates."""
+    """The id of the project that the write creates, by which it is found at every hop."""
     at_ns: int
     outcome: Outcome | None
     region: str
@@ -279,12 +284,12 @@ class Span(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Hop(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the ledger's writes were found at one hop after healing (`evidence/hops/<client>.<hop>.json`).
+    """Which of a ledger's writes were found at one hop after healing (`evidence/hops/<client>.<hop>.json`).
 
-    `found` maps the id of a write to how often its effect is there; what is not in it was not found. Hops are the
-    stores that a write passes (postgres, outbox, stream, replica), the consumers by name, and what some of these
-    leave to look at (audit-log, notification, feed). For numbered writes, `spans` holds what was found as
-    [publisher, first, last] and `doubled_spans` what was found more than once.
+    `found`: id of a write -> how many times it is there; a write that is not in it was not found. Hops are the stores
+    that a write passes (postgres, outbox, stream, replica), the consumers by name, and the effects that users see of
+    some consumers (audit-log, notification, feed). For numbered writes, `spans` holds what was found as [publisher,
+    first, last] and `doubled_spans` what was found more than once.
     """
 
     client: str
@@ -297,9 +302,9 @@ class Hop(msgspec.Struct, frozen=True, kw_only=True):
     spans: list[tuple[int, int, int]] = []
     doubled_spans: list[tuple[int, int, int]] = []
     labels: dict[str, str] = {}
-    """Further names of a write, to name it with: id -> event id, partition and position."""
+    """Id of a write -> its event id, partition and position, to print beside the id."""
     problem: str | None = None
-    """Why this hop could not be read; then it proves nothing."""
+    """Why this hop could not be read; the record then proves nothing."""
 
 
 class Probe(msgspec.Struct, frozen=True, array_like=True):
@@ -316,7 +321,7 @@ class Probe(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Proof(msgspec.Struct, frozen=True, kw_only=True):
-    """What an independent probe saw of the fault: not the injector's own word."""
+    """What an independent probe saw of the fault. The injector's own word is no proof."""
 
     at_ns: int
     what: str
@@ -326,31 +331,31 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Experiment(msgspec.Struct, kw_only=True):
-    """What one repeat of an experiment did (`evidence/chaos/<experiment>/experiment.json`); its clocks and
-    counts are computed from `probes.jsonl`, the ledger and the hops of the same name."""
+    """One repeat of an experiment (`evidence/chaos/<experiment>/experiment.json`). Its clocks and counts are computed
+    from `probes.jsonl`, and from the ledger and the hops of the same name."""
 
     id: str
     title: str
     target: str
-    """What the fault hit, as it was found at that moment: `nats-iad-b, leader of COVENANT_PROJECTS`."""
+    """What the fault hit, with its role at that time: `nats-iad-b, leader of COVENANT_PROJECTS`."""
     begin_ns: int
     end_ns: int
     steady_before: bool | None = None
     fault_ns: int | None = None
     proofs: list[Proof] = []
     lost_region: str | None = None
-    """A region that was lost as a whole: its own probes say nothing about recovery."""
+    """The region that was lost as a whole; probes from inside it say nothing about recovery."""
     handed_back_ns: int | None = None
-    """When that region was to be made the active one again, as planned: what was probed from then on is no recovery."""
+    """When the lost region began to be made active again, as planned; probes after that say nothing about recovery."""
     undo_ns: int | None = None
     redundancy_ns: int | None = None
-    """When everything that the fault took was there again (replicas streaming, stream replicas current)."""
+    """When full redundancy was back (replicas streaming, stream replicas current)."""
     healed: bool | None = None
     steady_after: bool | None = None
     slo: dict[str, int] = {}
-    """The latency in us within which a probe of an operation counts as within its SLO."""
+    """Operation -> the latency in us up to which a probe of it meets its SLO."""
     probe_hz: float = 20.0
-    """How often each operation of each region was probed: what no clock can be finer than."""
+    """Probes a second of each operation in each region; no recovery clock is finer than their distance."""
     chaos_status: str = ""
     """What Chaos Toolkit's own journal says: completed, failed, interrupted, aborted."""
     problems: list[str] = []
@@ -364,8 +369,8 @@ class Count(msgspec.Struct, frozen=True, kw_only=True):
     unit: str
     how: str
     ok: bool | None = None
-    """For facts that are not a number against a bound: whether it holds (totals reconcile). None in a matrix of them:
-    the claim does not hold, and the gate does not ask for it (a build that knows no TLS)."""
+    """Whether a check holds (totals reconcile); None for a number that is compared with a bound. In a matrix of checks,
+    None means that the claim does not hold and that the gate allows it (a build without TLS)."""
 
 
 class BrowserTest(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,9 +1,8 @@
-"""What the machine was calibrated to give, and what a gate may ask of it: pure, over calibrations and stated limits.
+"""The machine's ceiling, found by calibration, and the gate that follows from it. Pure.
 
-A rate is the ceiling of a machine only where the machine was full, and full of the servers' work: a publisher that is
-slow itself, or one that waits for a disk, shows its own limit. A release is not stopped by the size of the machine that
-it was tried on, but neither may a small machine hide a slow system: below the claim, the gate asks for a share of the
-ceiling.
+A calibrated rate is the machine's ceiling only if every core was busy, and mostly with the servers: a publisher that is
+slow or waits for a disk shows its own limit instead. A small machine must not stop a release, and must not hide a slow
+system: if its ceiling is below the claim, the gate asks for a share of the ceiling.
 """
 
 from __future__ import annotations
@@ -18,14 +17,14 @@ from reports.policy.policy import CalibrationLimits, Policy
 
 
 class Calibrated(msgspec.Struct, frozen=True, kw_only=True):
-    """What the calibrations of a row say. `value` is None where none of them is a ceiling."""
+    """What the calibrations of a row say. `value` is the ceiling; None if no calibration found one."""
 
     value: float | None
     says: str
     evidence: list[str]
 
     def ceiling(self, measured: float | None) -> Ceiling | None:
-        """Beside what was measured."""
+        """The ceiling, with the share of it that was `measured`; None if either is unknown."""
         if self.value is None or measured is None:
             return None
         return Ceiling(value=self.value, ratio=measured / self.value)
@@ -48,14 +47,14 @@ def _why_not(found: Calibration, limits: CalibrationLimits) -> str | None:
 
 
 def calibrated(found: list[Calibration], limits: CalibrationLimits) -> Calibrated:
-    """What calibrations of one row, at least one, say together."""
-    told, rates = [], []
+    """What the calibrations of one row (at least one) say together."""
+    sentences, rates = [], []
     for each in found:
         why_not = _why_not(each, limits)
-        told.append(f"{each.per_s:,.0f}/s {each.when}" + (f" (no ceiling: {why_not})" if why_not else ""))
+        sentences.append(f"{each.per_s:,.0f}/s {each.when}" + (f" (no ceiling: {why_not})" if why_not else ""))
         if why_not is None:
             rates.append(each.per_s)
-    says = f"calibrated: {', '.join(told)}"
+    says = f"calibrated: {', '.join(sentences)}"
     if rates and max(rates) > limits.apart_max * min(rates):
         says += f"; they are {max(rates) / min(rates):.2f} times apart: the machine changed meanwhile"
     value = sum(rates) / len(rates) if rates else None
@@ -71,7 +70,7 @@ def ceilings(evidence: Evidence, policy: Policy) -> dict[str, Calibrated]:
 
 
 def gate(policy: Policy, claim: RowClaim, own: Bound, found: Calibrated | None) -> tuple[Bound, str | None]:
-    """A row's gate, and why where it is not `own`: a share of the ceiling where that is below it."""
+    """(gate, why): `own` and None, or a share of the ceiling and the reason if the ceiling is below `own`."""
     share = policy.ceilings.get(claim.family)
     if share is None or found is None or found.value is None or own.met_by(found.value):
         return own, None

@@ -1,4 +1,4 @@
-"""What the evidence says before anyone judges it: recoveries, ledgers, loads, windows of faults, deaths of parts.
+"""What the evidence says before it is judged: recoveries, ledgers, loads, windows of faults, deaths of parts.
 
 Computed once per run and used by every row and every document.
 """
@@ -11,7 +11,7 @@ import msgspec
 
 from reports.evidence import Experiment, Load, percentile_ms
 from reports.findings import ledger, recovery
-from reports.findings.loaded import Book, Evidence, Trial
+from reports.findings.loaded import ClientLedger, Evidence, Trial
 from reports.model import Bound, Clocks, LedgerResult, LoadResult, Recovery, Repeat, Worst
 from reports.policy.policy import Policy
 
@@ -20,7 +20,7 @@ Window = tuple[int, int]
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """One repeat of an experiment with what its probes and its ledger say. `ledger` is None if it kept none."""
+    """One repeat of an experiment, and what its probes and its ledger say. `ledger` is None if there is none."""
 
     trial: Trial
     recoveries: list[Recovery]
@@ -39,12 +39,12 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def distrust(self) -> str | None:
-        """Why the repeat proves nothing about recovery; None if it can be believed."""
+        """Why the repeat proves nothing about recovery; None if it can be trusted."""
         return _distrust(self.trial.record)
 
 
 class Findings(msgspec.Struct, frozen=True, kw_only=True):
-    """A run's findings, the gates, and which rows the profile judges."""
+    """A run's findings; `gates`: row -> its gate; `judged`: the rows that the profile judges."""
 
     evidence: Evidence
     policy: Policy
@@ -54,7 +54,7 @@ class Findings(msgspec.Struct, frozen=True, kw_only=True):
     ledgers: dict[str, LedgerResult]
 
     def without_result(self) -> list[tuple[str, str]]:
-        """(experiment, why) of each that the run set out to do and that left no result."""
+        """(experiment, why) for each planned experiment that left no result."""
         done = {finding.trial.record.id for finding in self.experiments}
         return [
             (name, self.skipped(name) or "no result was left")
@@ -63,9 +63,9 @@ class Findings(msgspec.Struct, frozen=True, kw_only=True):
         ]
 
     def skipped(self, *names: str) -> str | None:
-        """Why a phase, experiment or part of one of these names was skipped; None if it was not."""
-        moments = (moment for moment in self.evidence.moments if moment.kind == "skipped" and moment.name in names)
-        return next((f"skipped: {moment.detail}" for moment in moments), None)
+        """Why a phase, experiment or part with one of these names was skipped; None if none was."""
+        events = (event for event in self.evidence.timeline if event.kind == "skipped" and event.name in names)
+        return next((f"skipped: {event.detail}" for event in events), None)
 
     def fault_windows(self) -> list[Window]:
         return [finding.window for finding in self.experiments if finding.trial.record.fault_ns is not None]
@@ -75,12 +75,12 @@ class Findings(msgspec.Struct, frozen=True, kw_only=True):
         return (at_ns - self.evidence.run.started_ns) / 1e9
 
     def deaths(self, window: Window | None = None) -> list[str]:
-        """Parts that died without being asked to (within the window), in words."""
+        """A sentence for each part that died unplanned, within the window if one is given."""
         return [
-            f"{moment.name} died unplanned {self.seconds(moment.at_ns):+.0f} s into the run"
-            + (f" ({moment.detail})" if moment.detail else "")
-            for moment in self.evidence.moments
-            if moment.kind == "part_died" and (window is None or window[0] <= moment.at_ns <= window[1])
+            f"{event.name} died unplanned {self.seconds(event.at_ns):+.0f} s into the run"
+            + (f" ({event.detail})" if event.detail else "")
+            for event in self.evidence.timeline
+            if event.kind == "part_died" and (window is None or window[0] <= event.at_ns <= window[1])
         ]
 
 
@@ -90,8 +90,8 @@ def _distrust(record: Experiment) -> str | None:
         reasons.append("no fault was injected")
     elif not fault_proven(record):
         unproven = next((proof for proof in record.proofs if not proof.proven), None)
-        told = f" ({unproven.what}: expected {unproven.expected}, found {unproven.found})" if unproven else ""
-        reasons.append(f"the fault was not proven to have bitten{told}")
+        detail = f" ({unproven.what}: expected {unproven.expected}, found {unproven.found})" if unproven else ""
+        reasons.append(f"the fault was not proven to have bitten{detail}")
     if record.steady_before is False:
         reasons.append("the steady state did not hold before the fault")
     if record.healed is not True:
@@ -100,16 +100,17 @@ def _distrust(record: Experiment) -> str | None:
 
 
 def fault_proven(record: Experiment) -> bool:
-    """Whether there is a proof of the fault, and every one holds."""
+    """Whether the fault has at least one proof, and every proof holds."""
     return bool(record.proofs) and all(proof.proven for proof in record.proofs)
 
 
 def lag_p99_ms(load: Load) -> float | None:
+    """The p99 of the schedule lag; None if the load recorded none."""
     return percentile_ms(load.schedule_lag, 99)
 
 
 def load_distrust(load: Load, gates: Iterable[Bound], policy: Policy) -> str | None:
-    """Why a load cannot be believed for rows with these gates (those in ms count); None if it can."""
+    """Why a load cannot be trusted for rows with these gates, of which those in ms count; None if it can."""
     limits = policy.honesty
     reasons: list[str] = []
     ratio = load.sent / load.offered if load.offered else 0.0
@@ -161,9 +162,9 @@ def repeat(finding: Finding, findings: Findings) -> Repeat:
     )
 
 
-def _check(client: str, book: Book, evidence: Evidence) -> LedgerResult:
+def _check(client: str, kept: ClientLedger, evidence: Evidence) -> LedgerResult:
     faults = {trial.name: trial.record.fault_ns for trial in evidence.trials}
-    return ledger.check(client, book.writes, book.spans, evidence.hops, faults.get(client))
+    return ledger.check(client, kept.writes, kept.spans, evidence.hops, faults.get(client))
 
 
 def _finding(trial: Trial, ledgers: dict[str, LedgerResult]) -> Finding:
@@ -180,7 +181,7 @@ def _finding(trial: Trial, ledgers: dict[str, LedgerResult]) -> Finding:
 
 def find(evidence: Evidence, policy: Policy, gates: dict[str, Bound], judged: frozenset[str]) -> Findings:
     """All findings of a run."""
-    ledgers = {client: _check(client, book, evidence) for client, book in sorted(evidence.books.items())}
+    ledgers = {client: _check(client, kept, evidence) for client, kept in sorted(evidence.ledgers.items())}
     return Findings(
         evidence=evidence,
         policy=policy,

@@ -1,7 +1,7 @@
-"""Whether the machine was disturbed while something was measured: pure, over host samples and stated limits.
+"""Whether the machine was disturbed while something was measured, by its samples and the policy's limits. Pure.
 
-A miss that a noisy neighbour caused says nothing about the system. But an excuse must be proven as well as a
-miss: without samples of the machine there is none, and what the run itself used of it is no disturbance.
+A miss that a noisy neighbour caused says nothing about the system. But an excuse needs proof as much as a miss does:
+without samples nothing is excused, and what the run itself used of the machine is no disturbance.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from reports.policy.policy import HostLimits
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
-    """Nearest rank: the value at or below which `percent` of them lie. ValueError without any."""
+    """The value at or below which `percent` (0 to 100) of the values lie, by nearest rank. ValueError without
+    values."""
     if not values:
         raise ValueError("expected at least one value")
     return sorted(values)[max(1, math.ceil(round(percent * len(values) / 100, 6))) - 1]
@@ -48,8 +49,8 @@ def disturbance(
 ) -> str | None:
     """What disturbed the machine during `samples`, in words; None if nothing did, or nothing is known.
 
-    `target_ms` is the row's gate as a time (None if it is not one), `waits_for_disk` whether what it measures
-    includes an fsync.
+    `target_ms` is the row's gate; None if the gate is not a time. `waits_for_disk`: the measured time includes an
+    fsync.
     """
     if not samples:
         return None
@@ -59,7 +60,7 @@ def disturbance(
     steal, foreign = (_mean([getattr(sample, name) for sample in samples]) for name in ("steal", "foreign"))
     if taken > limits.taken_mean_max:
         takers = [
-            f"{who} {share:.0%}" for who, share in (("steal", steal), ("other programs", foreign)) if share >= 0.005
+            f"{taker} {share:.0%}" for taker, share in (("steal", steal), ("other programs", foreign)) if share >= 0.005
         ]
         causes.append(f"{', '.join(takers)} of all cores")
     elif bursts > limits.taken_peak_share_max:

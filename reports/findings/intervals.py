@@ -1,8 +1,8 @@
 """How sure a number is: 95% intervals that assume no distribution.
 
 A percentile's interval comes from order statistics (how many of n operations fall below the true percentile is
-binomial), a share's is Wilson's. Both are honest with few samples: where n is too small for an upper end there
-is none (infinite), and nothing is ever narrower than the samples allow.
+binomial), a share's is Wilson's. Both are honest with few samples: if n is too small for an upper end, the end is
+infinite.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ def percentile_interval_ms(latencies: Latencies, percent: float) -> tuple[float,
     spread = _Z * math.sqrt(total * share * (1 - share))
     low_rank = max(1, math.floor(total * share - spread))
     high_rank = math.ceil(total * share + spread) + 1
-    # Half a rank lower, so that rounding up to a rank cannot be pushed to the next one by binary fractions.
+    # Half a rank lower: `percentile_ms` rounds up, and binary fractions must not push it to the next rank.
     low = percentile_ms(latencies, (low_rank - 0.5) / total * 100)
     high = percentile_ms(latencies, (high_rank - 0.5) / total * 100) if high_rank <= total else math.inf
     return (low or 0.0, math.inf if high is None else high)
 
 
 def share_interval(good: int, total: int) -> tuple[float, float] | None:
-    """Wilson's 95% interval of `good / total`; None without any."""
+    """Wilson's 95% interval of `good / total`; None if `total` is 0."""
     if total == 0:
         return None
     share = good / total
@@ -61,18 +61,18 @@ def slope_interval(points: Sequence[tuple[float, float]]) -> tuple[float, float,
 
 def shift_interval(before: Sequence[float], after: Sequence[float]) -> tuple[float, float, float] | None:
     """(shift, low, high) from one sample to another, 95%: Hodges and Lehmann's median of all differences, with the
-    interval of Wilcoxon's rank sum. None without any."""
+    interval of Wilcoxon's rank sum. None if either sample is empty."""
     n, m = len(before), len(after)
     if not n or not m:
         return None
     differences = sorted(later - earlier for earlier in before for later in after)
-    # Its ends are as far from the middle as Kendall's are in all.
+    # Twice the deviation, since `_middle` puts half of the spread on either side, as Kendall's statistic wants it.
     return _middle(differences, 2 * math.sqrt(n * m * (n + m + 1) / 12))
 
 
 def _middle(ordered: Sequence[float], deviation: float) -> tuple[float, float, float]:
-    """(median, low, high) of ordered values: 1.96 deviations of the statistic lie between the ranks of the ends, or all
-    of them if there are no more."""
+    """(median, low, high) of ordered values. The ranks of `low` and `high` are 1.96 deviations apart; with too few
+    values they are the first and the last."""
     spread = _Z * deviation
     low = max(0, math.floor((len(ordered) - spread) / 2) - 1)
     high = min(len(ordered) - 1, math.ceil((len(ordered) + spread) / 2))
@@ -80,6 +80,6 @@ def _middle(ordered: Sequence[float], deviation: float) -> tuple[float, float, f
 
 
 def bound_without_a_miss(runs: int) -> float:
-    """The highest rate of misses that `runs` clean runs leave possible at 95%; near 3 / runs from 30 runs on
-    (rule of three)."""
+    """The highest rate of misses (0 to 1) that `runs` runs without a miss leave possible at 95%; from 30 runs on it is
+    near 3 / runs (rule of three)."""
     return 1.0 if runs <= 0 else 1 - 0.05 ** (1 / runs)

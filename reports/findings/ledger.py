@@ -1,9 +1,9 @@
-"""Where writes vanished or doubled: what clients had acknowledged against what is found at every hop.
+"""Where writes vanished or doubled: the writes that clients had acknowledged, against what is found at every hop.
 
-Pure arithmetic over the ledger and the hops of one client. Named writes are compared by id, numbered ones as
-ranges, so that millions of numbers cost no more than the thousands of ranges that they come in. Lost is a write
-that was acknowledged and is not there; doubled is anything that is there more than once; unexpected is what is
-there although it failed or was never recorded; a write without an outcome may be there or not.
+Pure arithmetic over the ledger and the hops of one client. Named writes are compared by id, numbered writes as ranges,
+so that millions of numbers cost no more than their few thousand ranges. A write is lost if it was acknowledged and is
+not there; doubled if it is there more than once; unexpected if it is there although it failed or was never recorded.
+A write with an unknown outcome may be there or not.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ STORE = "postgres"
 _EXAMPLES = 5
 
 
-class _Ledger(msgspec.Struct):
-    """One client's writes by outcome: id -> instant of the first line, or publisher -> numbers."""
+class _Writes(msgspec.Struct):
+    """One client's writes by outcome: `ids` id -> instant of its first line, `numbers` publisher -> its numbers."""
 
     ids: dict[Outcome, dict[str, int]]
     numbers: dict[Outcome, dict[int, RangeSet]]
@@ -38,14 +38,14 @@ class _Ledger(msgspec.Struct):
 
 
 class _Found(msgspec.Struct):
-    """One hop against the ledger, with the names that the report may need."""
+    """The result of one hop, and the ids of all writes that are lost there."""
 
     result: HopResult
     lost_ids: list[str]
 
 
-def _sorted_ids(writes: Iterable[Write]) -> dict[Outcome, dict[str, int]]:
-    """Ids by outcome: the last line that has one says it; without any it is unknown."""
+def _ids_by_outcome(writes: Iterable[Write]) -> dict[Outcome, dict[str, int]]:
+    """Outcome -> id -> instant of its first line. A write's last outcome counts; without any it is unknown."""
     sent_ns: dict[str, int] = {}
     outcomes: dict[str, Outcome] = {}
     for write in writes:
@@ -65,9 +65,9 @@ def _by_publisher(spans: Iterable[tuple[int, int, int]]) -> dict[int, RangeSet]:
     return {publisher: RangeSet(numbers) for publisher, numbers in collected.items()}
 
 
-def _sorted_numbers(spans: Sequence[Span]) -> dict[Outcome, dict[int, RangeSet]]:
-    """Numbers by outcome. An acknowledgement stands whatever other line names the number (it was stored), a
-    failure before an unknown outcome, and what was only about to be sent is unknown."""
+def _numbers_by_outcome(spans: Sequence[Span]) -> dict[Outcome, dict[int, RangeSet]]:
+    """Outcome -> publisher -> its numbers. If lines disagree, ok outranks fail (the number was stored), and fail
+    outranks unknown. A number that was only about to be sent is unknown."""
 
     def of(*outcomes: Outcome | None) -> dict[int, RangeSet]:
         return _by_publisher((span.publisher, span.first, span.last) for span in spans if span.outcome in outcomes)
@@ -98,8 +98,8 @@ def _numbered(numbers: Mapping[int, RangeSet]) -> list[str]:
     ]
 
 
-def _compare(ledger: _Ledger, hop: Hop) -> _Found:
-    acked, unknown = ledger.count("ok"), ledger.count("unknown")
+def _compare(written: _Writes, hop: Hop) -> _Found:
+    acked, unknown = written.count("ok"), written.count("unknown")
     if hop.problem is not None:
         result = HopResult(
             client=hop.client,
@@ -112,15 +112,15 @@ def _compare(ledger: _Ledger, hop: Hop) -> _Found:
         )
         return _Found(result, [])
     there = {name for name, times in hop.found.items() if times > 0}
-    lost = [name for name in ledger.ids["ok"] if name not in there]
+    lost = [name for name in written.ids["ok"] if name not in there]
     doubled = [name for name, times in hop.found.items() if times > 1]
-    maybe = ledger.ids["unknown"]
-    unexpected = [name for name in hop.found if name in there and name not in ledger.ids["ok"] and name not in maybe]
+    maybe = written.ids["unknown"]
+    unexpected = [name for name in hop.found if name in there and name not in written.ids["ok"] and name not in maybe]
 
     spans, doubled_spans = _by_publisher(hop.spans), _by_publisher(hop.doubled_spans)
-    lost_spans = _minus(ledger.numbers["ok"], spans)
-    unexpected_spans = _minus(_minus(spans, ledger.numbers["ok"]), ledger.numbers["unknown"])
-    unknown_missing = _count(_minus(ledger.numbers["unknown"], spans))
+    lost_spans = _minus(written.numbers["ok"], spans)
+    unexpected_spans = _minus(_minus(spans, written.numbers["ok"]), written.numbers["unknown"])
+    unknown_missing = _count(_minus(written.numbers["unknown"], spans))
     lost_count = len(lost) + _count(lost_spans)
     result = HopResult(
         client=hop.client,
@@ -133,7 +133,7 @@ def _compare(ledger: _Ledger, hop: Hop) -> _Found:
         lost=lost_count,
         duplicated=len(doubled) + _count(doubled_spans),
         unexpected=len(unexpected) + _count(unexpected_spans),
-        unknown_found=sum(name in there for name in maybe) + _count(ledger.numbers["unknown"]) - unknown_missing,
+        unknown_found=sum(name in there for name in maybe) + _count(written.numbers["unknown"]) - unknown_missing,
         lost_examples=(_named(lost, hop.labels) + _numbered(lost_spans))[:_EXAMPLES],
         duplicated_examples=(_named(doubled, hop.labels) + _numbered(doubled_spans))[:_EXAMPLES],
         unexpected_examples=(_named(unexpected, hop.labels) + _numbered(unexpected_spans))[:_EXAMPLES],
@@ -142,17 +142,18 @@ def _compare(ledger: _Ledger, hop: Hop) -> _Found:
 
 
 def hop_name(hop: HopResult) -> str:
-    """`analytics`, or `replica.syd` for one of several regions."""
+    """`analytics`, or with its region `replica.syd`."""
     return f"{hop.hop}.{hop.region}" if hop.region else hop.hop
 
 
 def _passage(hop: Hop) -> tuple[int, str, str]:
-    place = PASSAGE.index(hop.hop) if hop.hop in PASSAGE else len(PASSAGE)
-    return (place, hop.hop, hop.region or "")
+    """Sorts hops by `PASSAGE`."""
+    position = PASSAGE.index(hop.hop) if hop.hop in PASSAGE else len(PASSAGE)
+    return (position, hop.hop, hop.region or "")
 
 
-def _lend_labels(hops: Sequence[Hop]) -> list[Hop]:
-    """A hop names writes with the labels of the others, too: a lost write has none where it is lost."""
+def _share_labels(hops: Sequence[Hop]) -> list[Hop]:
+    """Every hop with the labels of all: the hop that lost a write has no label for it."""
     labels = {name: label for hop in hops for name, label in hop.labels.items()}
     return [msgspec.structs.replace(hop, labels=labels | hop.labels) for hop in hops]
 
@@ -164,18 +165,18 @@ def check(
     hops: Iterable[Hop],
     fault_ns: int | None = None,
 ) -> LedgerResult:
-    """The ledger of `client` against its hops, in the order in which a write passes them. `fault_ns` is the
-    instant that the age of a lost write is taken at; without it the age is None."""
-    ledger = _Ledger(_sorted_ids(writes), _sorted_numbers(spans))
+    """The ledger of `client` against its hops, in the order in which a write passes them; hops of other clients are
+    ignored. A lost write's age is its age at `fault_ns`, None without that."""
+    written = _Writes(_ids_by_outcome(writes), _numbers_by_outcome(spans))
     own = sorted((hop for hop in hops if hop.client == client), key=_passage)
-    found = [_compare(ledger, hop) for hop in _lend_labels(own)]
+    found = [_compare(written, hop) for hop in _share_labels(own)]
     stored = [entry.lost_ids for entry in found if entry.result.hop == STORE and entry.result.problem is None]
-    ages_ns = [fault_ns - ledger.ids["ok"][name] for lost in stored for name in lost] if fault_ns is not None else []
+    ages_ns = [fault_ns - written.ids["ok"][name] for lost in stored for name in lost] if fault_ns is not None else []
     return LedgerResult(
         client=client,
-        acked=ledger.count("ok"),
-        failed=ledger.count("fail"),
-        unknown=ledger.count("unknown"),
+        acked=written.count("ok"),
+        failed=written.count("fail"),
+        unknown=written.count("unknown"),
         hops=[entry.result for entry in found],
         first_lost=next((hop_name(entry.result) for entry in found if entry.result.lost), None),
         first_doubled=next((hop_name(entry.result) for entry in found if entry.result.duplicated), None),

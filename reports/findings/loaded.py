@@ -1,7 +1,7 @@
-"""Everything that a run left behind, in memory: what the verdict is computed from.
+"""Everything that a run left behind, in memory: the verdict is computed from it.
 
-A plain struct, so that a test writes it down literally. A file that is damaged (a disk that filled up in the
-middle of a line) does not take the others with it: its records count as missing, and `problems` names it.
+It is a plain struct, so that a test can write it down literally. If one file is damaged (the disk filled up in the
+middle of a line), the others are still read: its records count as missing, and `problems` names it.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from reports.evidence import (
     HostSample,
     Knee,
     Load,
-    Moment,
     Preflight,
     Probe,
     Run,
     RunFolder,
     Span,
+    TimelineEvent,
     Write,
 )
 from reports.evidence.folder import EvidenceError
@@ -36,14 +36,14 @@ T = TypeVar("T")
 
 
 class Trial(msgspec.Struct, kw_only=True):
-    """One repeat of an experiment: `name` is its folder's, and that of its ledger."""
+    """One repeat of an experiment. `name` is the name of its folder and of its ledger."""
 
     name: str
     record: Experiment
     probes: list[Probe] = []
 
 
-class Book(msgspec.Struct, kw_only=True):
+class ClientLedger(msgspec.Struct, kw_only=True):
     """One client's ledger."""
 
     writes: list[Write] = []
@@ -51,16 +51,16 @@ class Book(msgspec.Struct, kw_only=True):
 
 
 class Evidence(msgspec.Struct, kw_only=True):
-    """A run's evidence. Lists are empty where there is none."""
+    """A run's evidence. Lists are empty if there is none; `ledgers` are by client."""
 
     run: Run
-    moments: list[Moment] = []
+    timeline: list[TimelineEvent] = []
     host: list[HostSample] = []
     loads: list[Load] = []
     calibrations: list[Calibration] = []
     connections: list[Connections] = []
     trials: list[Trial] = []
-    books: dict[str, Book] = {}
+    ledgers: dict[str, ClientLedger] = {}
     hops: list[Hop] = []
     counts: list[Count] = []
     browser: list[BrowserTest] = []
@@ -74,7 +74,7 @@ class Evidence(msgspec.Struct, kw_only=True):
 
 
 def load(folder: RunFolder) -> Evidence:
-    """The evidence of a run. EvidenceError if even `run.json` cannot be read: then nothing can be said."""
+    """The evidence of a run. EvidenceError if `run.json` cannot be read: without it nothing can be said."""
     problems: list[str] = []
 
     def read(kind: Callable[[], list[T]]) -> list[T]:
@@ -88,8 +88,8 @@ def load(folder: RunFolder) -> Evidence:
         Trial(name=name, record=record, probes=read(partial(folder.probe_history, name)))
         for name, record in read(folder.experiments)
     ]
-    books = {
-        client: Book(
+    ledgers = {
+        client: ClientLedger(
             writes=read(partial(folder.write_history, client)),
             spans=read(partial(folder.span_history, client)),
         )
@@ -99,13 +99,13 @@ def load(folder: RunFolder) -> Evidence:
     return Evidence(
         run=folder.run(),
         preflight=preflight,
-        moments=read(folder.moments),
+        timeline=read(folder.timeline_events),
         host=read(folder.host_samples),
         loads=read(folder.loads),
         connections=read(folder.connections),
         calibrations=read(folder.calibrations),
         trials=sorted(trials, key=lambda trial: trial.record.begin_ns),
-        books=books,
+        ledgers=ledgers,
         hops=read(folder.hops),
         counts=read(folder.counts),
         browser=read(folder.browser_tests),

@@ -1,7 +1,7 @@
-"""What the preflight says beside what was measured: the floor of a row, and the gate where a claim is impossible.
+"""What the preflight adds to a verdict: the floor of a row, and its gate where the claim is impossible.
 
-A floor that comes from the distance between regions is none where a run's regions were not apart. The floor of the
-RTO is that of the faults that were injected, not of all that there could be.
+A floor that comes from distance does not apply to a run whose regions were not apart. The floor of the RTO is that of
+the faults that were injected, not of all possible ones.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from reports.policy.policy import Policy
 _RTO = "recovery.rto"
 _APART = "namespaces"
 _ACCURACY = 0.9
-"""An emulated link is within a tenth of its round trip."""
+"""An emulated link keeps its round trip to within a tenth."""
 
 
 def possibilities(evidence: Evidence) -> dict[str, Possibility]:
-    """Row -> what the preflight said of its claim; empty without one."""
+    """Row -> what the preflight said of its claim; empty without a preflight."""
     return {claim.row: claim for claim in evidence.preflight.claims} if evidence.preflight else {}
 
 
 def floors(evidence: Evidence, claims: list[RowClaim]) -> dict[str, float]:
-    """Row -> the least that can be measured, in the claim's unit, where that is known and the less the better."""
+    """Row -> the least that can be measured, in the claim's unit; only rows where less is better and it is known."""
     found = {}
     said = possibilities(evidence)
     for claim in claims:
@@ -38,7 +38,7 @@ def floors(evidence: Evidence, claims: list[RowClaim]) -> dict[str, float]:
 
 
 def below_floor(evidence: Evidence, row: str, floor: float | None, value: float | None) -> str | None:
-    """Why a value proves nothing that is less than the way alone takes; None if it is not."""
+    """Why a value proves nothing if it is below a floor of distance; None if it is not."""
     known = possibilities(evidence).get(row)
     if known is None or not known.by_distance or floor is None or value is None or value >= _ACCURACY * floor:
         return None
@@ -55,8 +55,8 @@ def _rto_floor(evidence: Evidence) -> float | None:
 
 
 def gate(policy: Policy, claim: RowClaim, floor: float | None) -> tuple[Bound, str | None]:
-    """A row's gate, and why where it is neither the claim nor the policy's own: where the floor misses that one it is
-    the floor and the allowance that the policy states."""
+    """(gate, why): the policy's gate and None; or the floor plus the policy's allowance and the reason, if the floor
+    itself misses the policy's gate."""
     own = policy.gate(claim)
     allowance = policy.allowances.get(claim.family)
     if floor is None or allowance is None or own.met_by(floor):

@@ -1,14 +1,14 @@
 """How long an outage lasted as clients saw it: from probe records alone, recomputed offline.
 
-A prober sends each operation from each region at fixed instants, whatever the answers do. Bad is a probe that
-failed, never answered, or was slower than its SLO; a stretch of 3 s without a bad one is stable, and what lies
-between is an episode. The clocks start at the fault: `detected` is the end of the first bad probe, `first_success`
-the end of the first successful probe that was sent after that, `slo_stable` the end of the first probe of the
-stable stretch. Recovery time is `slo_stable`, for the worst region and operation: one answer between two failures
-is no recovery, and an outage that comes back has not ended.
+A prober sends each operation from each region at fixed instants, whatever the answers do. A probe is bad if it failed,
+was never answered, or was slower than its SLO. A stretch of 3 s without a bad probe is stable; what lies between two
+stable stretches is an episode. The clocks start at the fault: `detected` is the end of the first bad probe,
+`first_success` the end of the first successful probe that was sent after that, `slo_stable` the end of the first probe
+of the stable stretch after the last outage. Recovery time is `slo_stable` of the worst region and operation: one answer
+between two failures is no recovery, and an outage that comes back has not ended.
 
-An episode of one or two slow probes is what a p99 allows: it is counted, but is no outage and no relapse. Where
-the probing ended before it was stable, the recovery is censored: it took at least as long as was watched.
+A p99 allows one or two slow probes: such an episode is counted, but is no outage and no relapse. If the probing ended
+in an outage, the recovery is censored: it took at least as long as was watched.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from reports.model import Clocks, Recovery, Worst
 _State = Literal["no_evidence", "no_outage", "recovered", "censored"]
 
 STABLE_NS = 3_000_000_000
-"""How long everything has to be good."""
+"""How long a stable stretch has to be."""
 _GAP_SLOTS = 10
-"""Without a probe for so many times the distance of two nothing is known: no stable stretch reaches across."""
+"""A hole of more than so many probe intervals ends a stable stretch, since nothing is known of it."""
 EFFECT = "effect"
 """The operation whose latency is the age of the oldest event that has had no effect yet."""
 _SLOW_ALLOWED = 2
-"""So many slow probes in an episode are no outage."""
+"""An episode of at most so many bad probes, all of them only slow, is no outage."""
 
 
 def _end_ns(probe: Probe) -> int:
-    """When the prober knew. What an effect probe measures is an age, which it learns at once."""
+    """When the prober knew the result. An effect probe reads an age, and knows it at once."""
     if probe.operation == EFFECT and probe.outcome == "ok":
         return probe.at_ns
     return probe.at_ns + probe.latency_us * 1000
@@ -60,8 +60,8 @@ def _stable_from(probes: Sequence[Probe], bad: Sequence[bool], start: int, slot_
 
 
 def _outages(probes: Sequence[Probe], bad: Sequence[bool], slot_ns: int) -> list[tuple[int, int | None]]:
-    """Episodes that are more than a slow probe or two: (index of the first bad probe, index from which it is
-    stable, None if it never is)."""
+    """Episodes of more than a slow probe or two: (index of the first bad probe, index at which the next stable stretch
+    begins or None)."""
     outages: list[tuple[int, int | None]] = []
     position: int | None = 0
     while position is not None:
@@ -76,7 +76,7 @@ def _outages(probes: Sequence[Probe], bad: Sequence[bool], slot_ns: int) -> list
 
 
 def _is_watched(probes: Sequence[Probe], fault_ns: int, slot_ns: int) -> bool:
-    """Whether there are probes from the fault on, without a gap, for at least 3 s."""
+    """Whether probes follow the fault for at least 3 s without a hole."""
     instants = [fault_ns, *(probe.at_ns for probe in probes if probe.at_ns >= fault_ns)]
     if instants[-1] + slot_ns - fault_ns < STABLE_NS:
         return False
@@ -94,9 +94,8 @@ def _budget_s(probes: Iterable[Probe], fault_ns: int, slot_ns: int) -> float:
 def recovery(
     region: str, operation: str, probes: Iterable[Probe], fault_ns: int, slo_us: int | None, rate_hz: float = 20.0
 ) -> Recovery:
-    """The clocks of one region and operation. `probes` are its own, in any order, meant to come `rate_hz` times a
-    second; those that had ended when the fault came (`fault_ns`) play no part. `slo_us` None: only failed and
-    unknown probes are bad."""
+    """The clocks of one region and operation. `probes` are its own, in any order, sent `rate_hz` times a second; those
+    that ended before `fault_ns` are ignored. If `slo_us` is None, only failed and unknown probes are bad."""
     slot_ns = round(1e9 / rate_hz)
     after = sorted((probe for probe in probes if _end_ns(probe) > fault_ns), key=lambda probe: probe.at_ns)
     slow = [_is_slow(probe, slo_us) for probe in after]
@@ -131,8 +130,8 @@ def recovery(
 
 
 def recoveries(experiment: Experiment, probes: Iterable[Probe]) -> list[Recovery]:
-    """The recovery of every region and operation that was probed, but for a region that was lost as a whole, and up to
-    when that was made the active one again; none without a fault."""
+    """The recovery of every region and operation that was probed; empty without a fault. Left out are probes from a
+    region that was lost as a whole, and all probes after that region was handed back."""
     if experiment.fault_ns is None:
         return []
     by_key: defaultdict[tuple[str, str], list[Probe]] = defaultdict(list)
@@ -146,7 +145,7 @@ def recoveries(experiment: Experiment, probes: Iterable[Probe]) -> list[Recovery
 
 
 def worst(results: Iterable[Recovery]) -> Recovery | None:
-    """The one that took longest: one that never became stable before any other. None without evidence."""
+    """The slowest recovery; one that never became stable is slower than any other. None without evidence."""
     known = [result for result in results if result.state != "no_evidence"]
 
     def length(result: Recovery) -> tuple[bool, float, float]:
@@ -157,7 +156,7 @@ def worst(results: Iterable[Recovery]) -> Recovery | None:
 
 
 def redundancy_s(experiment: Experiment) -> float | None:
-    """Seconds from the fault until everything that it took was there again; None if that was not seen."""
+    """Seconds from the fault until full redundancy was back; None if that was not seen."""
     if experiment.fault_ns is None or experiment.redundancy_ns is None:
         return None
     return max(0, experiment.redundancy_ns - experiment.fault_ns) / 1e9
@@ -174,8 +173,10 @@ def clocks(experiment: Experiment, results: Iterable[Recovery]) -> tuple[Clocks,
     hit = [result for result in known if result.state in ("recovered", "censored")]
     return (
         Clocks(
-            detected=min((result.detected for result in hit if result.detected is not None), default=_calm(slowest)),
-            first_success=_last([result.first_success for result in hit], _calm(slowest)),
+            detected=min(
+                (result.detected for result in hit if result.detected is not None), default=_no_outage(slowest)
+            ),
+            first_success=_last([result.first_success for result in hit], _no_outage(slowest)),
             slo_stable=slowest.slo_stable if slowest else None,
             redundancy=redundancy_s(experiment),
         ),
@@ -183,12 +184,13 @@ def clocks(experiment: Experiment, results: Iterable[Recovery]) -> tuple[Clocks,
     )
 
 
-def _calm(slowest: Recovery | None) -> float | None:
-    """What a clock says when nobody noticed anything: 0, or nothing without evidence."""
+def _no_outage(slowest: Recovery | None) -> float | None:
+    """A clock's value if no client saw an outage: 0, or None without evidence."""
     return 0.0 if slowest else None
 
 
 def _last(instants: Sequence[float | None], otherwise: float | None) -> float | None:
+    """The last instant; None if any is unknown, `otherwise` if there are none."""
     known = [instant for instant in instants if instant is not None]
     if len(known) < len(instants):
         return None

@@ -1,7 +1,7 @@
 """The rows and what the seed claims of them, read from `slo.yaml` (OpenSLO v1, one document a row).
 
-OpenSLO is what other tools read; only the few fields that a verdict needs are taken, and anything else than
-what is expected is refused with the name of the document, so that a slip of the pen cannot loosen a claim.
+Other tools read OpenSLO, too. Only the few fields that a verdict needs are used, and an unexpected value is refused
+with the name of its document, so that a slip cannot loosen a claim.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ class ClaimError(Exception):
 
 
 class RowClaim(msgspec.Struct, frozen=True, kw_only=True):
-    """A row: its claim's words and bound. `claimed` is False where the bar is the project's own."""
+    """A row and what is claimed for it, in words and as a bound. `claimed` is False if the bar is the project's own."""
 
     row: str
     text: str
     bound: Bound
     claimed: bool = True
     family: str = ""
-    """The row without its region; the same as `row` for others."""
+    """The row's id without its region; the same as `row` if it has none."""
     region: str | None = None
 
 
@@ -77,9 +77,9 @@ def _row(document: Any) -> list[RowClaim]:
 
 
 def parse_claims(text: str) -> list[RowClaim]:
-    """The claims of every row, in the order of the file, per-region rows expanded.
+    """The claims of every row in the order of the file; a row per region is six claims.
 
-    Raises ClaimError, which names the document, for anything that is not as expected.
+    ClaimError names the document that is wrong, and what was expected.
     """
     claims: list[RowClaim] = []
     try:
@@ -103,5 +103,5 @@ def parse_claims(text: str) -> list[RowClaim]:
 
 
 def load_claims(path: Path | None = None) -> list[RowClaim]:
-    """The claims of `path`, by default those of the project."""
+    """The claims of `path`, by default the project's. ClaimError, OSError."""
     return parse_claims((path or Path(__file__).parents[1] / "slo.yaml").read_text("utf-8"))

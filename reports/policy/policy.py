@@ -52,14 +52,14 @@ class Allowance(_Strict, frozen=True, kw_only=True):
 
 
 class Share(_Strict, frozen=True, kw_only=True):
-    """The share of a machine's calibrated ceiling that a gate asks for where that is below it, with the reason."""
+    """The share of the machine's ceiling that a gate asks for, if the ceiling is below the gate; with the reason."""
 
     share: float
     why: str
 
 
 class CalibrationLimits(_Strict, frozen=True, kw_only=True):
-    """When a calibrated rate is the ceiling of a machine: shares (0 to 1), and a factor."""
+    """When a calibrated rate is the machine's ceiling: shares (0 to 1), and the factor between two calibrations."""
 
     busy_min: float
     servers_share_min: float
@@ -74,7 +74,7 @@ class Unbuilt(_Strict, frozen=True, kw_only=True):
 
 
 class Honesty(_Strict, frozen=True, kw_only=True):
-    """Shares (0 to 1) beyond which a load is not to be believed."""
+    """Shares (0 to 1) beyond which a load cannot be trusted."""
 
     sent_ratio_min: float
     lag_share_max: float
@@ -93,7 +93,7 @@ class HostLimits(_Strict, frozen=True, kw_only=True):
 
 
 class Waiver(_Strict, frozen=True, kw_only=True):
-    """Lets one judged row not stop a release, up to and including `expires`."""
+    """A judged row that does not stop a release, up to and including the day `expires`."""
 
     row: str
     owner: str
@@ -110,7 +110,7 @@ class Policy(_Strict, frozen=True, kw_only=True):
     minimum: dict[str, Minimum]
     profiles: dict[str, list[str]]
     where_measured: dict[str, list[str]] = {}
-    """Profile -> rows that it judges only in a run that has something of them."""
+    """Profile -> rows that it judges only in a run that measured them."""
     unbuilt: list[Unbuilt]
     honesty: Honesty
     calibration: CalibrationLimits
@@ -129,8 +129,8 @@ class Policy(_Strict, frozen=True, kw_only=True):
         return self.minimum[family].seconds if family in self.minimum else 0.0
 
     def judges(self, profile: str, row: str, *, measured: bool = False) -> bool:
-        """Whether the profile names the row, be it only for where it was `measured`. PolicyError for a profile that
-        does not exist."""
+        """Whether the profile judges the row. `measured`: the run measured it, so that `where_measured` counts, too.
+        PolicyError for a profile that does not exist."""
         if profile not in self.profiles:
             raise PolicyError(f"unknown profile {profile!r}: expected one of {', '.join(sorted(self.profiles))}")
         return matches(row, self.profiles[profile]) or (measured and matches(row, self.where_measured.get(profile, ())))
@@ -145,7 +145,7 @@ class Policy(_Strict, frozen=True, kw_only=True):
 
 
 def matches(row: str, patterns: Iterable[str]) -> bool:
-    """Whether any of the patterns (`api.read_p99.*`) is the row's."""
+    """Whether the row matches any of the patterns (`api.read_p99.*`)."""
     return any(fnmatchcase(row, pattern) for pattern in patterns)
 
 
@@ -218,6 +218,6 @@ def parse_policy(text: str, claims: list[RowClaim]) -> Policy:
 
 
 def load_policy(path: Path | None = None, claims: list[RowClaim] | None = None) -> Policy:
-    """The policy of `path`, by default the project's."""
+    """The policy of `path`, by default the project's. PolicyError, ClaimError, OSError."""
     text = (path or Path(__file__).parents[1] / "policy.yaml").read_text("utf-8")
     return parse_policy(text, load_claims() if claims is None else claims)

@@ -17,7 +17,7 @@ _BIN_S = 0.25
 
 
 def _lanes(spans: list[tuple[str, float, float]]) -> list[tuple[int, str, float, float]]:
-    """Spans side by side: the first lane that is free takes each."""
+    """(lane, name, begin, end): each span is placed in the first lane that is free."""
     ends: list[float] = []
     placed: list[tuple[int, str, float, float]] = []
     for name, begin, end in sorted(spans, key=lambda span: (span[1], -span[2])):
@@ -30,12 +30,12 @@ def _lanes(spans: list[tuple[str, float, float]]) -> list[tuple[int, str, float,
 def _phase_spans(evidence: Evidence, duration_s: float) -> list[tuple[str, float, float]]:
     began: dict[str, float] = {}
     spans: list[tuple[str, float, float]] = []
-    for moment in evidence.moments:
-        at_s = (moment.at_ns - evidence.run.started_ns) / 1e9
-        if moment.kind == "phase_begin":
-            began[moment.name] = at_s
-        elif moment.kind == "phase_end" and moment.name in began:
-            spans.append((moment.name, began.pop(moment.name), at_s))
+    for event in evidence.timeline:
+        at_s = (event.at_ns - evidence.run.started_ns) / 1e9
+        if event.kind == "phase_begin":
+            began[event.name] = at_s
+        elif event.kind == "phase_end" and event.name in began:
+            spans.append((event.name, began.pop(event.name), at_s))
     return spans + [(name, at_s, duration_s) for name, at_s in began.items()]
 
 
@@ -75,7 +75,7 @@ def _phases(evidence: Evidence, duration_s: float) -> Spec | None:
 
 
 def _faults(evidence: Evidence, duration_s: float) -> list[Spec]:
-    """One band a fault: until everything was stable again, and until redundancy was back."""
+    """One band for each fault: from the fault until everything was stable again, and until redundancy was back."""
     bands = []
     for trial in evidence.trials:
         record = trial.record
@@ -164,7 +164,7 @@ def _load_panel(evidence: Evidence, duration_s: float, bands: list[Spec], *, lab
 
 
 def _bad_probes(trial: Trial, begin_ns: int) -> list[Spec]:
-    """Bins with a probe that failed, never answered or was slow; the worst of each bin."""
+    """The worst probe of each bin that has one that failed, was never answered or was slow."""
     worst: dict[tuple[str, int], str] = {}
     rank = {"slow": 0, "failed": 1, "no answer": 2}
     for probe in trial.probes:
@@ -215,7 +215,7 @@ def _probe_panel(evidence: Evidence, duration_s: float, bands: list[Spec]) -> Sp
 def timeline(evidence: Evidence, report: Report) -> str:
     """Phases, faults, each load's p99 and the probes that went wrong, on one clock."""
     last_ns = max(
-        [moment.at_ns for moment in evidence.moments]
+        [event.at_ns for event in evidence.timeline]
         + [load.end_ns for load in evidence.loads]
         + [trial.record.end_ns for trial in evidence.trials]
         + [evidence.run.started_ns + round((report.duration_s or 0) * 1e9)],
@@ -255,9 +255,8 @@ def curves(evidence: Evidence, report: Report) -> str:
     names: list[str] = []
     for load in evidence.loads:
         for operation in load.operations:
-            name = f"{operation.name}.{operation.region}" if operation.region else operation.name
-            names.append(name)
-            values += _curve(name, operation.latencies)
+            names.append(operation.row)
+            values += _curve(operation.row, operation.latencies)
     if not values:
         return ""
     judged = [row for row in report.slos if row.id in names and row.verdict != "NOT_JUDGED"]
@@ -310,7 +309,7 @@ def _host_values(samples: list[HostSample], start_ns: int) -> tuple[list[Spec], 
 
 
 def host(evidence: Evidence) -> str:
-    """Who used the machine, and how late its timers and its disk were."""
+    """CPU by user, and how late timers and fsyncs were; nothing with fewer than two samples."""
     if len(evidence.host) < 2:
         return ""
     cpu, waits = _host_values(evidence.host, evidence.run.started_ns)

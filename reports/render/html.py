@@ -1,9 +1,9 @@
 """`report.html`: one file that opens from disk with the network off and asks it for nothing.
 
-The first screen is for the thirty seconds in which someone decides: the verdict in one sentence, what was run,
-and the rows, worst first. The second is for the thirty minutes after: one timeline, the curves, each recovery,
-each hop of the ledger, and links to the evidence. No scripts; pictures are inline; the colours follow the
-reader's light or dark setting, and no meaning rests on colour alone.
+The first screen answers in thirty seconds: the verdict in one sentence, what was run, and the rows, worst first. The
+rest is for the thirty minutes after: one timeline, the curves, each recovery, each hop of the ledger, and links to the
+evidence. The page has no scripts, and its pictures are inline. Colours follow the reader's light or dark setting, and
+no meaning rests on colour alone.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from reports.render import charts, knees
 
 LIMIT_BYTES = 3_000_000
 _WHY_MAX = {"PASS": 90, "FAIL": 150, "INVALID": 150, "INCONCLUSIVE": 150}
-"""Characters of a row's reason on the first screen; the whole stands further down."""
+"""How many characters of a row's reason the first screen shows; the full text is further down."""
 _PATHS_MAX = 12
 _USED_MAX = 1.3
-"""How far over its target a row's bar still grows."""
+"""The share of its target at which a row's bar is full."""
 
 
 class ReportTooLarge(Exception):
@@ -33,13 +33,13 @@ class ReportTooLarge(Exception):
 
 
 def _used(row: Row) -> float | None:
-    """The share of the target that is used up, for the bar: 1.0 is the target, cut at 1.3."""
+    """How full a row's bar is (0 to 1): the used share of the target, of at most 1.3; None without degrees."""
     left = words.margin(row)
     return None if left is None or math.isinf(left) else max(0.0, min(_USED_MAX, 1 - left)) / _USED_MAX
 
 
 def _left(row: Row) -> str:
-    """What is left of the target, in words."""
+    """The margin to the target in words: `12% left`, `5% over`, `met`."""
     left = words.margin(row)
     if row.measured is None or row.gate is None:
         return "–"
@@ -83,7 +83,7 @@ def _environment() -> jinja2.Environment:
 
 
 def to_html(report: Report, evidence: Evidence) -> str:
-    """The page. ReportTooLarge if it would pass 3 MB."""
+    """The page. ReportTooLarge if it would be over 3 MB."""
     page = (
         _environment()
         .get_template("report.html.j2")

@@ -10,20 +10,21 @@ from reports.model import Report, Row
 
 def _case(row: Row, report: Report) -> TestCase:
     case = TestCase(row.id, classname=f"covenant.{report.profile}")
-    told = f"measured {words.measured(row)}, gate {words.bound(row.gate)}: {row.why}"
+    detail = f"measured {words.measured(row)}, gate {words.bound(row.gate)}: {row.why}"
     if row.id in report.waived:
-        case.result = [Skipped(f"{row.verdict}, {report.waived[row.id]}; {told}")]
+        case.result = [Skipped(f"{row.verdict}, {report.waived[row.id]}; {detail}")]
     elif row.verdict == "FAIL":
-        case.result = [Failure(told, "FAIL")]
+        case.result = [Failure(detail, "FAIL")]
     elif row.verdict in ("INVALID", "INCONCLUSIVE"):
-        case.result = [Error(told, row.verdict)]
+        case.result = [Error(detail, row.verdict)]
     elif row.verdict == "NOT_JUDGED":
         case.result = [Skipped(row.why)]
     return case
 
 
 def to_junit(report: Report) -> bytes:
-    """FAIL is a failure, INVALID and INCONCLUSIVE an error, NOT_JUDGED and waived rows are skipped."""
+    """The report as JUnit XML: FAIL is a failure, INVALID and INCONCLUSIVE are errors, NOT_JUDGED and waived rows are
+    skipped."""
     suite = TestSuite(f"covenant {report.profile}")
     suite.timestamp = report.started_at
     suite.add_property("run_id", report.run_id)

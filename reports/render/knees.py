@@ -13,7 +13,7 @@ _OUTCOMES: dict[StepOutcome, tuple[str, str, str]] = {
     "disturbed": ("the machine was disturbed", "diamond", "var(--unsure)"),
     "inconclusive": ("too little evidence", "square", "var(--muted)"),
 }
-"""How the tries are told apart: words, shape, colour. One whose load could not be made has no point."""
+"""How each outcome is drawn: words, shape, colour. A try whose load could not be made has no point."""
 
 
 def _values(knee: Knee) -> list[Spec]:
@@ -28,7 +28,7 @@ def _values(knee: Knee) -> list[Spec]:
 
 
 def _gates(knee: Knee) -> list[Spec]:
-    """One rule for each value that gates ask for, named with the rows that do."""
+    """One rule for each gate's value, labelled with the rows that have this gate."""
     asked: dict[float, list[str]] = {}
     for found in (found for step in knee.steps for found in step.latencies):
         if found.gate_ms is not None and found.row not in asked.setdefault(found.gate_ms, []):
@@ -40,7 +40,7 @@ def _gates(knee: Knee) -> list[Spec]:
 
 
 def _interval(knee: Knee, x: Spec) -> list[Spec]:
-    """Its two ends and what is between them."""
+    """The rates that held and missed, and the band between them."""
     ends = [rate for rate in (knee.held, knee.missed) if rate is not None]
     layers: list[Spec] = [
         {

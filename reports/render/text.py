@@ -47,9 +47,11 @@ def _rows(report: Report) -> Table:
 
 
 def _whys(report: Report) -> list[Text]:
-    """Why each row is not green, below the table: beside it there would be no room."""
-    told = [(row, report.waived.get(row.id) or row.why) for row in words.judged(report) if row.verdict != "PASS"]
-    return [Text.assemble((row.id, _STYLES[row.verdict]), f": {words.shortened(why, _WHY_MAX)}") for row, why in told]
+    """Why each row did not pass. It is printed below the table, which has no room for it."""
+    reasons = [(row, report.waived.get(row.id) or row.why) for row in words.judged(report) if row.verdict != "PASS"]
+    return [
+        Text.assemble((row.id, _STYLES[row.verdict]), f": {words.shortened(why, _WHY_MAX)}") for row, why in reasons
+    ]
 
 
 def _joined(*values: float | None) -> str:

@@ -52,14 +52,14 @@ _CONFIG: Spec = {
 
 
 def svg(spec: Spec, label: str) -> str:
-    """The drawing, with a label for those who cannot see it. Nothing is fetched."""
+    """The drawing as SVG; `label` is its text for screen readers. Nothing is fetched."""
     drawn = str(vl_convert.vegalite_to_svg({"config": _CONFIG, **spec}, allowed_base_urls=[]))
     head = f'<svg role="img" aria-label="{label}" '
     return head + drawn.removeprefix("<svg ")
 
 
 def colour(field: str, names: Iterable[str]) -> Spec:
-    """Encodings by which the series of a field differ, named in a legend."""
+    """Encodings that give each series of a field its colour and dash, with a legend."""
     domain = list(names)
     return {
         "color": {"field": field, "type": "nominal", "scale": {"domain": domain, "range": _SERIES}},
@@ -68,7 +68,7 @@ def colour(field: str, names: Iterable[str]) -> Spec:
 
 
 def seconds_axis(duration_s: float, *, labelled: bool) -> Spec:
-    """The time axis that panels above each other share; only the lowest is `labelled`."""
+    """The time axis of panels that stand above each other; only the lowest is `labelled`."""
     axis: Spec = {"grid": False, "title": "seconds since the run began", "tickCount": 12}
     if not labelled:
         axis = {"grid": False, "title": None, "labels": False, "ticks": False}

@@ -63,9 +63,9 @@ def lost_write(evidence: Evidence) -> None:
 
 
 def doubled_effect(evidence: Evidence) -> None:
-    book = evidence.books["analytics-kill"].writes
+    writes = evidence.ledgers["analytics-kill"].writes
     hops = [hop for hop in evidence.hops if (hop.client, hop.hop) != ("analytics-kill", "analytics")]
-    found = {write.id: 1 for write in book} | {book[0].id: 2}
+    found = {write.id: 1 for write in writes} | {writes[0].id: 2}
     evidence.hops = [*hops, Hop(client="analytics-kill", hop="analytics", effect=True, found=found)]
 
 

@@ -18,7 +18,6 @@ from reports.evidence import (
     Hop,
     HostSample,
     Load,
-    Moment,
     Operation,
     Probe,
     Proof,
@@ -28,6 +27,7 @@ from reports.evidence import (
     RunFolder,
     Second,
     Span,
+    TimelineEvent,
     Write,
 )
 
@@ -285,16 +285,16 @@ def _write_timeline(folder: RunFolder, story: Story) -> None:
     phases = [("start", 0, 18), ("load api-browse", 18, 66), ("load bus-ingest", 66, 101), ("chaos", 108, 240)]
     with folder.timeline() as timeline:
         for name, begin, end in [*phases, ("e2e", 241, 250)]:
-            timeline.add(Moment(at_ns=at(begin), kind="phase_begin", name=name))
-            timeline.add(Moment(at_ns=at(end), kind="phase_end", name=name))
+            timeline.add(TimelineEvent(at_ns=at(begin), kind="phase_begin", name=name))
+            timeline.add(TimelineEvent(at_ns=at(end), kind="phase_end", name=name))
         for number, name in enumerate(story.experiments):
             fault_s = 120 + 45 * number
-            timeline.add(Moment(at_ns=at(fault_s), kind="fault", name=name))
-            timeline.add(Moment(at_ns=at(fault_s + 17.5), kind="healed", name=name))
+            timeline.add(TimelineEvent(at_ns=at(fault_s), kind="fault", name=name))
+            timeline.add(TimelineEvent(at_ns=at(fault_s + 17.5), kind="healed", name=name))
         if story.died:
-            timeline.add(Moment(at_ns=at(83), kind="part_died", name=story.died, detail="exit code -9"))
+            timeline.add(TimelineEvent(at_ns=at(83), kind="part_died", name=story.died, detail="exit code -9"))
         if story.browser == "skipped":
-            timeline.add(Moment(at_ns=at(241), kind="skipped", name="e2e", detail="no browser was found"))
+            timeline.add(TimelineEvent(at_ns=at(241), kind="skipped", name="e2e", detail="no browser was found"))
 
 
 def _write_host(folder: RunFolder, story: Story, dice: random.Random) -> None:

@@ -1,6 +1,6 @@
-"""A try at one rate and the search that it is part of, in verdicts: pure, over their evidence.
+"""The verdicts on a search for a knee and on each of its tries. Pure.
 
-A try is judged like a run of its own; what is added is why it is INVALID: a generator that is late ends what can be
+A try is judged like a run of its own. If it is INVALID, its outcome says why: with a late generator nothing can be
 known of the system at that rate, a disturbed machine asks for another try.
 """
 
@@ -18,13 +18,13 @@ from reports.model import Bound, KneeResult, Report, Row, Verdict
 from reports.policy.policy import Policy, matches
 
 _WHY_MAX = 300
-_BOUND_BY = 3
-"""So many kinds of process are named after a miss."""
+_KINDS_NAMED = 3
+"""How many kinds of process a miss names, those that used most CPU."""
 
 
 def step(scenario: str, rate: float, folder: str, evidence: Evidence, report: Report, policy: Policy) -> KneeStep:
-    """What a try at `rate` came to. `evidence` is the try's own, the scenario's load and perhaps others beside it, and
-    `report` what was made of it."""
+    """The record of a try at `rate` operations a second. `evidence` holds the scenario's load, and loads beside it if
+    there are any; `report` is the report on it; `folder` is relative to the run folder."""
     load = next(load for load in evidence.loads if load.scenario == scenario)
     begin_ns, end_ns = min(each.begin_ns for each in evidence.loads), max(each.end_ns for each in evidence.loads)
     judged = [row for row in report.slos if row.verdict != "NOT_JUDGED"]
@@ -49,7 +49,7 @@ def step(scenario: str, rate: float, folder: str, evidence: Evidence, report: Re
 
 
 def _why(rows: list[Row]) -> str:
-    """Each reason once, with the rows that it is of."""
+    """Each reason once, after the rows that share it."""
     reasons: dict[str, list[str]] = defaultdict(list)
     for row in rows:
         reasons[row.why].append(row.id)
@@ -71,13 +71,10 @@ def _outcome(
             return "inconclusive"
 
 
-def _rows_of(load: Load) -> list[str]:
-    return [f"{each.name}.{each.region}" if each.region else each.name for each in load.operations]
-
-
 def _gates(load: Load, judged: list[Row]) -> list[Bound]:
-    """Those of the rows that the load is evidence for."""
-    return [row.gate for row in judged if row.gate is not None and row.id in _rows_of(load)]
+    """The gates of the rows that the load is evidence for."""
+    rows = [operation.row for operation in load.operations]
+    return [row.gate for row in judged if row.gate is not None and row.id in rows]
 
 
 def _disturbed(judged: list[Row], samples: list[HostSample], policy: Policy) -> bool:
@@ -97,15 +94,15 @@ def _row(row: Row) -> StepRow:
 def _latencies(load: Load, judged: list[Row]) -> list[StepLatency]:
     gates = {row.id: row.gate.value for row in judged if row.gate is not None and row.gate.unit == "ms"}
     found = []
-    for name, operation in zip(_rows_of(load), load.operations, strict=True):
+    for operation in load.operations:
         known = operation.latencies
         found.append(
             StepLatency(
-                row=name,
+                row=operation.row,
                 p50_ms=_finite(percentile_ms(known, 50)),
                 p99_ms=_finite(percentile_ms(known, 99)),
                 samples=known.samples + known.failed + known.unknown,
-                gate_ms=gates.get(name),
+                gate_ms=gates.get(operation.row),
             )
         )
     return found
@@ -124,31 +121,31 @@ def _by_kind(samples: list[HostSample]) -> dict[str, float]:
 
 
 def results(evidence: Evidence) -> list[KneeResult]:
-    """What each search of a run says of itself."""
+    """Every search of the run with its verdict."""
     return [
         KneeResult(knee=each, verdict=found, says=says) for each in evidence.knees for found, says in [verdict(each)]
     ]
 
 
 def verdict(knee: Knee) -> tuple[Verdict, str]:
-    """What the search says of itself, with how the system did below its knee, and in words."""
+    """The verdict on a search, with the tries below its knee, and that verdict in words."""
     found, says = _search(knee)
     if not knee.with_room:
         return found, says
     step = knee.with_room[-1]
-    # A rate that held twice is no knee if less than it does not hold.
+    # A rate that held is no knee if a lower rate misses a gate.
     return "FAIL" if step.outcome == "missed" else found, f"{says}; {_with_room(knee, step)}"
 
 
 def _with_room(knee: Knee, step: KneeStep) -> str:
-    """What the rows came to, and after a miss who used the machine."""
+    """The rows of a try below the knee, in words; after a miss also which processes used the CPU."""
     rows = ", ".join(f"{row.id} {words.amount(row.measured, row.unit)}" for row in step.rows if row.unit == "ms")
     at = f"at {words.number(step.rate)}"
     if step.outcome == "held":
         return f"{at} every gate held" + (f" ({rows})" if rows else "")
     if step.outcome != "missed":
         return f"{at} nothing is known: {step.why}"
-    used = sorted(step.by_kind.items(), key=lambda each: -each[1])[:_BOUND_BY]
+    used = sorted(step.by_kind.items(), key=lambda each: -each[1])[:_KINDS_NAMED]
     by = ", ".join(f"{kind} {share:.0%}" for kind, share in used)
     return f"{at} a gate was missed: {step.why}" + (f"; who used the cores: {by}" if by else "")
 
@@ -158,27 +155,27 @@ def _search(knee: Knee) -> tuple[Verdict, str]:
     held = "" if knee.held is None else f"{words.number(knee.held)} {knee.unit} held"
     missed = "" if knee.missed is None else words.number(knee.missed)
     last = next((each.why for each in reversed(knee.steps) if each.outcome != "held"), "")
-    told = f" ({last})" if last else ""
+    reason = f" ({last})" if last else ""
     match knee.end:
         case "found":
             return "PASS", f"{what} lies from {words.number(knee.held)} to {missed} {knee.unit}"
         case "late":
             return "INVALID", (
                 f"{held or 'nothing held'}, at {missed} the generator itself was late: {what} is the generator's, that"
-                f" of the system may lie higher{told}"
+                f" of the system may lie higher{reason}"
             )
         case "above":
             return "INCONCLUSIVE", f"{held}, the highest rate that was asked for: {what} lies above; raise --to"
         case "below":
-            return "FAIL", f"even {missed} {knee.unit} missed a gate: {what} lies below; lower --from{told}"
+            return "FAIL", f"even {missed} {knee.unit} missed a gate: {what} lies below; lower --from{reason}"
         case "disturbed":
-            return "INVALID", f"{what} was not found: the machine stayed disturbed{_so_far(held)}{told}"
+            return "INVALID", f"{what} was not found: the machine stayed disturbed{_so_far(held)}{reason}"
         case "inconclusive":
             return "INCONCLUSIVE", (
-                f"{what} was not found: a step had not enough evidence, take a longer --duration{_so_far(held)}{told}"
+                f"{what} was not found: a step had not enough evidence, take a longer --duration{_so_far(held)}{reason}"
             )
         case "failed":
-            return "INVALID", f"{what} was not found: a load could not be made{_so_far(held)}{told}"
+            return "INVALID", f"{what} was not found: a load could not be made{_so_far(held)}{reason}"
         case "tries":
             return "INCONCLUSIVE", f"{what} was not found within {len(knee.steps)} tries{_so_far(held)}"
         case None:

@@ -1,9 +1,9 @@
 """Evidence and gates in, verdicts out: a pure function, so that every report can be computed again offline.
 
-A gate is missed (FAIL) only on valid evidence, so a miss is first asked whether the harness can be believed and
-whether the machine was disturbed; a pass is not, since neither makes a system look faster than it is. A lost
-write or a doubled effect is proof in itself and stands however the run went otherwise. FAIL outranks INVALID
-outranks INCONCLUSIVE, for the parts of a row as for the rows of a run.
+A gate is missed (FAIL) only on valid evidence: a miss is INVALID if the harness cannot be trusted or the machine was
+disturbed. A pass needs no such check of the machine, since a disturbance never makes a system look faster. A lost write
+or a doubled effect is proof by itself, however the run went. FAIL outranks INVALID, which outranks INCONCLUSIVE, both
+among the parts of a row and among the rows of a run.
 """
 
 from __future__ import annotations
@@ -60,23 +60,24 @@ def _disturbance(findings: Findings, claim: RowClaim, gate: Bound, part: Part) -
 
 
 def judge_part(part: Part, gate: Bound, minimum: int, disturbed: str | None) -> tuple[Verdict, str]:
-    """The verdict of one part, and why. `disturbed` says what disturbed the machine in the part's window."""
+    """The verdict on one part, and why. `minimum` is the fewest samples that are judged; `disturbed` says what
+    disturbed the machine in the part's window, None if nothing did."""
     missed = part.missed is not None or (part.value is not None and not gate.met_by(part.value))
-    told = part.missed or part.says
+    measured = part.missed or part.says
     if missed and part.certain:
-        return "FAIL", told
+        return "FAIL", measured
     if part.invalid is not None:
         return "INVALID", (f"the host was disturbed: {disturbed}; " if disturbed else "") + part.invalid
     if missed and part.samples >= minimum:
         if disturbed is None:
-            return "FAIL", told
+            return "FAIL", measured
         return "INVALID", (f"{part.name}: " if part.name else "") + f"the host was disturbed: {disturbed}"
     if part.missing is not None or part.value is None:
         return "INCONCLUSIVE", part.missing or "not measured"
     if part.samples < minimum:
         why = f"{part.samples:,} samples of the {minimum:,} that it takes"
         return "INCONCLUSIVE", f"{part.name}: {why}" if part.name else why
-    return "PASS", told
+    return "PASS", measured
 
 
 def _unfinished(run: Run) -> str | None:
@@ -84,14 +85,14 @@ def _unfinished(run: Run) -> str | None:
         case "finished":
             return None
         case "interrupted":
-            told = "the run was interrupted"
+            how = "the run was interrupted"
         case "not_started":
-            told = "the system would not start"
+            how = "the system would not start"
         case "broken":
-            told = "the run could not go on"
+            how = "the run could not go on"
         case "running":
-            told = "the run has not ended"
-    return told + (f": {run.error}" if run.error else "")
+            how = "the run has not ended"
+    return how + (f": {run.error}" if run.error else "")
 
 
 def _why_not_judged(findings: Findings, claim: RowClaim) -> str:
@@ -118,19 +119,19 @@ def _claim(claim: RowClaim, measurement: Measurement, calibrated: Calibrated | N
         verdict = "PASS"
     elif value is not None:
         beyond = calibrated is not None and calibrated.value is not None and not bound.met_by(calibrated.value)
-        # What the machine cannot give says nothing of what the system could do on another.
+        # A claim above the machine's ceiling could still be met on a larger machine.
         verdict = "INCONCLUSIVE" if beyond else "FAIL"
     return Claim(text=claim.text, op=bound.op, value=bound.value, unit=bound.unit, verdict=verdict)
 
 
 def _durability(run: Run, measurement: Measurement) -> str:
-    told = measurement.settings or [run.durability, run.security]
-    return "; ".join(dict.fromkeys(filter(None, told)))
+    settings = measurement.settings or [run.durability, run.security]
+    return "; ".join(dict.fromkeys(filter(None, settings)))
 
 
 def _chosen(run: Run) -> bool:
-    """Whether a user chose the load: then it is judged on what it was asked for. A profile has to ask for all that it
-    judges."""
+    """Whether the run is one load that a user chose: then rows that its options leave out are not judged. Every other
+    profile has to measure what it judges."""
     return run.profile.startswith("load.")
 
 
@@ -161,8 +162,8 @@ def _judge_row(
         why = "; ".join(dict.fromkeys(reasons))
     else:
         unasked = measurement.unasked if claim.row in findings.judged else None
-        told = "; ".join(filter(None, (unasked, calibrated.says if calibrated else None)))
-        verdict, why = "NOT_JUDGED", told if unasked else _why_not_judged(findings, claim)
+        reason = "; ".join(filter(None, (unasked, calibrated.says if calibrated else None)))
+        verdict, why = "NOT_JUDGED", reason if unasked else _why_not_judged(findings, claim)
     row = Row(
         id=claim.row,
         claim=_claim(claim, measurement, calibrated),
@@ -188,18 +189,18 @@ def _sum(values: Iterable[int | None]) -> int | None:
 
 
 def _loss(repeats: list[Finding]) -> Loss | None:
-    books = [finding.ledger for finding in repeats if finding.ledger]
-    if not books:
+    ledgers = [finding.ledger for finding in repeats if finding.ledger]
+    if not ledgers:
         return None
-    stores = [hop for book in books for hop in book.hops if hop.hop == "postgres"]
-    effects = [hop for book in books for hop in book.hops if hop.effect]
-    ages = [book.lost_seconds for book in books if book.lost_seconds is not None]
+    stores = [hop for ledger in ledgers for hop in ledger.hops if hop.hop == "postgres"]
+    effects = [hop for ledger in ledgers for hop in ledger.hops if hop.effect]
+    ages = [ledger.lost_seconds for ledger in ledgers if ledger.lost_seconds is not None]
     return Loss(
-        acked=sum(book.acked for book in books),
+        acked=sum(ledger.acked for ledger in ledgers),
         lost=_sum(hop.lost for hop in stores),
         lost_seconds=max(ages, default=None),
         duplicated=_sum(hop.duplicated for hop in effects),
-        unknown=sum(book.unknown for book in books),
+        unknown=sum(ledger.unknown for ledger in ledgers),
     )
 
 
@@ -244,13 +245,13 @@ def _browser(evidence: Evidence) -> BrowserResult:
 
 
 def _notes(findings: Findings) -> list[str]:
-    run, moments = findings.evidence.run, findings.evidence.moments
+    run, events = findings.evidence.run, findings.evidence.timeline
     notes = [unfinished] if (unfinished := _unfinished(run)) else []
     if run.planted:
         notes.append(f"the system carried a planted bug: {run.planted}")
     notes += findings.deaths()
-    notes += [f"{moment.name}: {moment.detail}" for moment in moments if moment.kind == "error"]
-    notes += [f"{moment.name} was skipped: {moment.detail}" for moment in moments if moment.kind == "skipped"]
+    notes += [f"{event.name}: {event.detail}" for event in events if event.kind == "error"]
+    notes += [f"{event.name} was skipped: {event.detail}" for event in events if event.kind == "skipped"]
     notes += [f"damaged evidence: {problem}" for problem in findings.evidence.problems]
     for finding in findings.experiments:
         notes += [f"{finding.name}: {problem}" for problem in finding.trial.record.problems]
@@ -277,7 +278,8 @@ def _duration_s(run: Run) -> float | None:
 def _gate(
     policy: Policy, claim: RowClaim, floor: float | None, calibrated: Calibrated | None
 ) -> tuple[Bound, str | None]:  # fmt: skip
-    """A row's gate, and why where it is not the policy's own: moved by physics, or by the size of the machine."""
+    """(gate, why): the policy's gate and None, or a gate that a floor or the machine's ceiling moved, and the
+    reason."""
     bound, lifted = possible.gate(policy, claim, floor)
     lowered, why = ceiling.gate(policy, claim, bound, calibrated)
     return lowered, why or lifted

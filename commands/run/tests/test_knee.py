@@ -17,7 +17,7 @@ from commands.run.session import StepFailed
 from infra.machine.progress import Report
 from loadtests.request import CheckedRequest, Request
 from loadtests.search.knee import Search
-from reports.evidence import Fingerprint, HostSample, Knee, Load, Moment, Operation, Recorder, Run, RunFolder
+from reports.evidence import Fingerprint, HostSample, Knee, Load, Operation, Recorder, Run, RunFolder, TimelineEvent
 from reports.model import Report as Assessed
 from reports.policy.policy import load_policy
 from reports.verdict.knee import verdict
@@ -104,7 +104,7 @@ class _System:
                     )
                 )
         with self.run.folder.timeline() as timeline:
-            timeline.add(Moment(at_ns=end_ns, kind="note", name="api-browse"))
+            timeline.add(TimelineEvent(at_ns=end_ns, kind="note", name="api-browse"))
 
 
 @dataclasses.dataclass

@@ -102,7 +102,7 @@ def test_run_says_what_ended_it(folder: RunFolder, error: BaseException, state: 
     assert ended.state == state
     assert said in (ended.error or "")
     assert system.calls[-2:] == ["stop", "remove"]
-    assert any(moment.kind == "error" for moment in folder.moments())
+    assert any(event.kind == "error" for event in folder.timeline_events())
 
 
 def test_signal_interrupts_the_run(folder: RunFolder) -> None:
@@ -120,7 +120,7 @@ def test_failed_step_is_noted_and_the_run_goes_on(folder: RunFolder) -> None:
         with run.phase("second"):
             pass
     assert folder.run().state == "finished"
-    told = [(moment.kind, moment.name) for moment in folder.moments() if moment.name in ("first", "second")]
+    told = [(event.kind, event.name) for event in folder.timeline_events() if event.name in ("first", "second")]
     assert told == [
         ("phase_begin", "first"),
         ("error", "first"),
@@ -148,8 +148,8 @@ def test_death_is_told_once_and_stays_evidence_when_the_part_was_started_again(f
             Death(part="relay-iad", created=2.0, at_ns=9, supervised=True),
         ]
         wait_for_deaths(folder, 2)
-    died = [moment for moment in folder.moments() if moment.kind == "part_died"]
-    assert [(moment.name, moment.at_ns) for moment in died] == [("relay-iad", 5), ("relay-iad", 9)]
+    died = [event for event in folder.timeline_events() if event.kind == "part_died"]
+    assert [(event.name, event.at_ns) for event in died] == [("relay-iad", 5), ("relay-iad", 9)]
     assert died[0].detail.endswith("nothing starts it again")
     assert died[1].detail.endswith("the supervisor starts it again")
 
@@ -161,11 +161,11 @@ def test_deaths_before_the_run_are_not_its_own(folder: RunFolder) -> None:
         system.died = [Death(part="relay-iad", created=1.0, at_ns=9), Death(part="relay-iad", created=2.0, at_ns=10)]
         run.start()
         wait_for_deaths(folder, 1)
-    assert [moment.at_ns for moment in folder.moments() if moment.kind == "part_died"] == [10]
+    assert [event.at_ns for event in folder.timeline_events() if event.kind == "part_died"] == [10]
 
 
 def wait_for_deaths(folder: RunFolder, count: int) -> None:
     deadline = time.monotonic() + 10
-    while sum(moment.kind == "part_died" for moment in folder.moments()) < count:
+    while sum(event.kind == "part_died" for event in folder.timeline_events()) < count:
         assert time.monotonic() < deadline, f"expected {count} deaths to be told"
         time.sleep(0.02)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from reports.evidence import Experiment, Hop, Moment, Probe, Run, RunFolder, Span, Write
+from reports.evidence import Experiment, Hop, Probe, Run, RunFolder, Span, TimelineEvent, Write
 from reports.evidence.folder import Appender, EvidenceError
 from reports.findings.loaded import load
 from reports.tests.synthetic_run import Story, at, fingerprint, write_run
@@ -19,8 +19,8 @@ def test_a_whole_run_comes_back(tmp_path: Path) -> None:
     assert evidence.run.regions == ["iad", "ams", "syd"]
     assert [load.scenario for load in evidence.loads] == ["api-browse", "bus-ingest"]
     assert [trial.name for trial in evidence.trials] == ["pg-primary-kill", "bus-leader-kill", "analytics-kill"]
-    assert len(evidence.books["bus-ingest"].spans) == 120
-    assert len(evidence.books["pg-primary-kill"].writes) == 1197
+    assert len(evidence.ledgers["bus-ingest"].spans) == 120
+    assert len(evidence.ledgers["pg-primary-kill"].writes) == 1197
     assert {count.row for count in evidence.counts} == {
         "data.countries",
         "data.projects",
@@ -53,12 +53,12 @@ def test_records_survive_the_way_to_disk_and_back(tmp_path: Path) -> None:
 
 def test_a_torn_last_line_is_dropped(tmp_path: Path) -> None:
     folder = RunFolder.create(tmp_path / "run")
-    moment = Moment(at_ns=1, kind="note", name="a")
+    event = TimelineEvent(at_ns=1, kind="note", name="a")
     with folder.timeline() as timeline:
-        timeline.add(moment)
+        timeline.add(event)
     with (folder.evidence / "timeline.jsonl").open("ab") as file:
         file.write(b'{"at_ns": 2, "kind": "no')
-    assert folder.moments() == [moment]
+    assert folder.timeline_events() == [event]
 
 
 def test_a_torn_line_in_the_middle_is_damage_and_names_its_place(tmp_path: Path) -> None:
@@ -66,7 +66,7 @@ def test_a_torn_line_in_the_middle_is_damage_and_names_its_place(tmp_path: Path)
     path = folder.evidence / "timeline.jsonl"
     path.write_bytes(b'{"at_ns": 2, "kind": "no\n{"at_ns":3,"kind":"note","name":"b"}\n')
     with pytest.raises(EvidenceError, match=r"timeline\.jsonl, line 1"):
-        folder.moments()
+        folder.timeline_events()
 
 
 def test_damage_in_one_file_leaves_the_others_readable(tmp_path: Path) -> None:
@@ -101,5 +101,5 @@ def test_a_write_that_does_not_fit_on_the_disk_raises() -> None:
     full = Path("/dev/full")
     if not full.exists():
         pytest.skip("this system has no /dev/full to stand for a full disk")
-    with Appender[Moment](full) as appender, pytest.raises(OSError, match="No space left"):
-        appender.add(Moment(at_ns=1, kind="note", name="a"))
+    with Appender[TimelineEvent](full) as appender, pytest.raises(OSError, match="No space left"):
+        appender.add(TimelineEvent(at_ns=1, kind="note", name="a"))

@@ -93,7 +93,7 @@ def test_a_load_that_offers_less_judges_neither_side_and_costs_no_exit_code(evid
     assert exit_code(report_of(evidence)) == 0
 
 
-def test_a_ceiling_is_shown_beside_a_rate_that_nobody_judges(evidence: Evidence) -> None:
+def test_a_ceiling_is_shown_beside_a_rate_that_is_not_judged(evidence: Evidence) -> None:
     evidence.calibrations = [calibration(80_000), calibration(82_000, "after", busy=(0.5, 0.97))]
     row = row_of(evidence)
     assert words.ceiling(row) == "80,000 msg/s, 2% of it measured"
@@ -159,7 +159,7 @@ def test_a_claim_that_is_met_needs_no_ceiling(evidence: Evidence) -> None:
 
 
 @pytest.mark.parametrize(
-    ("found", "told"),
+    ("found", "message"),
     [
         (calibration(60_000, busy=(0.99, 0.94)), "a core was only 94% busy, it takes 95% of each"),
         (calibration(60_000, servers=0.5), "the servers had only 50% of the CPU that was used"),
@@ -167,16 +167,16 @@ def test_a_claim_that_is_met_needs_no_ceiling(evidence: Evidence) -> None:
     ],
 )
 def test_a_machine_that_was_not_full_of_the_servers_work_has_no_ceiling(
-    evidence: Evidence, found: Calibration, told: str
+    evidence: Evidence, found: Calibration, message: str
 ) -> None:
     offered(evidence, 100_000, kept=0.6)
     evidence.calibrations = [found]
     row = row_of(evidence)
     assert (row.ceiling, row.verdict, row.claim.verdict) == (None, "FAIL", "FAIL")
-    assert told in row.why
+    assert message in row.why
 
 
-def test_calibrations_that_differ_are_told_apart() -> None:
+def test_calibrations_that_differ_by_much_say_so() -> None:
     found = ceiling.calibrated([calibration(60_000), calibration(90_000, "after")], POLICY.calibration)
     assert found.value == 75_000
     assert "1.50 times apart: the machine changed meanwhile" in found.says

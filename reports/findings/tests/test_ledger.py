@@ -21,8 +21,8 @@ def hop(name: str = "postgres", *, effect: bool = False, **found: int) -> Hop:
     return Hop(client="c", hop=name, effect=effect, found=found)
 
 
-def only(writes: list[Write], place: Hop) -> HopResult:
-    return check("c", writes, [], [place]).hops[0]
+def only(writes: list[Write], one_hop: Hop) -> HopResult:
+    return check("c", writes, [], [one_hop]).hops[0]
 
 
 def test_an_acknowledged_write_that_is_there_once_is_found() -> None:
@@ -51,7 +51,7 @@ def test_a_write_that_failed_and_is_there_is_unexpected() -> None:
     assert (result.unexpected, result.unexpected_examples) == (1, ["a"])
 
 
-def test_a_write_that_nobody_recorded_is_unexpected() -> None:
+def test_a_write_that_was_not_recorded_is_unexpected() -> None:
     assert only(wrote("a", "ok"), hop(a=1, stranger=1)).unexpected_examples == ["stranger"]
 
 
@@ -73,24 +73,24 @@ def test_a_hop_that_could_not_be_read_proves_nothing() -> None:
 
 
 def test_the_first_hop_that_a_write_did_not_reach_is_named() -> None:
-    places = [hop("analytics", effect=True), hop("stream"), hop("outbox", a=1), hop("postgres", a=1)]
-    result = check("c", wrote("a", "ok"), [], places)
-    assert [place.hop for place in result.hops] == ["postgres", "outbox", "stream", "analytics"]
+    hops = [hop("analytics", effect=True), hop("stream"), hop("outbox", a=1), hop("postgres", a=1)]
+    result = check("c", wrote("a", "ok"), [], hops)
+    assert [one_hop.hop for one_hop in result.hops] == ["postgres", "outbox", "stream", "analytics"]
     assert result.first_lost == "stream"
     assert result.first_doubled is None
 
 
 def test_the_first_hop_where_a_write_doubled_is_named_with_its_region() -> None:
-    places = [hop("postgres", a=1), Hop(client="c", hop="cache-invalidator", region="syd", effect=True, found={"a": 2})]
-    assert check("c", wrote("a", "ok"), [], places).first_doubled == "cache-invalidator.syd"
+    hops = [hop("postgres", a=1), Hop(client="c", hop="cache-invalidator", region="syd", effect=True, found={"a": 2})]
+    assert check("c", wrote("a", "ok"), [], hops).first_doubled == "cache-invalidator.syd"
 
 
 def test_a_lost_write_is_named_with_the_label_that_another_hop_knows() -> None:
-    places = [
+    hops = [
         Hop(client="c", hop="outbox", found={"a": 1}, labels={"a": "event e1, projects.2 position 7"}),
         hop("stream"),
     ]
-    result = check("c", wrote("a", "ok"), [], places)
+    result = check("c", wrote("a", "ok"), [], hops)
     assert result.hops[1].lost_examples == ["a (event e1, projects.2 position 7)"]
 
 
@@ -123,8 +123,10 @@ def spans(*lines: tuple[int, int, Outcome | None]) -> list[Span]:
 
 def test_numbered_writes_are_compared_as_ranges() -> None:
     sent = spans((0, 999, None), (0, 899, "ok"), (900, 949, "fail"))
-    place = Hop(client="c", hop="stream", spans=[(1, 0, 499), (1, 510, 920), (1, 960, 969)], doubled_spans=[(1, 3, 4)])
-    result = check("c", [], sent, [place]).hops[0]
+    one_hop = Hop(
+        client="c", hop="stream", spans=[(1, 0, 499), (1, 510, 920), (1, 960, 969)], doubled_spans=[(1, 3, 4)]
+    )
+    result = check("c", [], sent, [one_hop]).hops[0]
     assert (result.acked, result.unknown) == (900, 50)
     assert (result.lost, result.lost_examples) == (10, ["publisher 1: 500 to 509"])
     assert (result.duplicated, result.duplicated_examples) == (2, ["publisher 1: 3 to 4"])
@@ -140,8 +142,8 @@ def test_publishers_are_kept_apart() -> None:
 
 def test_millions_of_numbers_cost_no_more_than_their_ranges() -> None:
     sent = [Span(1, first, first + 999, "ok", 0) for first in range(0, 6_000_000_000, 1_000_000)]
-    places = [Hop(client="c", hop="stream", spans=[(1, 0, 6_000_000_000)], doubled_spans=[])]
-    assert check("c", [], sent, places).hops[0].lost == 0
+    hops = [Hop(client="c", hop="stream", spans=[(1, 0, 6_000_000_000)], doubled_spans=[])]
+    assert check("c", [], sent, hops).hops[0].lost == 0
 
 
 # Numbers as ranges, against a model of sets.
@@ -155,14 +157,14 @@ def expand(some: list[tuple[int, int]]) -> set[int]:
 
 outcomes: st.SearchStrategy[Outcome | None] = st.sampled_from(["ok", "fail", "unknown", None])
 ledgers = st.lists(st.tuples(st.integers(1, 2), pairs, outcomes), max_size=15)
-places = st.lists(st.tuples(st.integers(1, 2), pairs), max_size=10)
+hops = st.lists(st.tuples(st.integers(1, 2), pairs), max_size=10)
 
 
 def _publisher_numbers(lines: list[tuple[int, tuple[int, int]]]) -> set[tuple[int, int]]:
     return {(publisher, number) for publisher, span in lines for number in expand([span])}
 
 
-@given(ledgers, places, places)
+@given(ledgers, hops, hops)
 def test_numbered_writes_agree_with_a_model_of_sets(
     lines: list[tuple[int, tuple[int, int], Outcome | None]],
     found: list[tuple[int, tuple[int, int]]],
@@ -175,15 +177,15 @@ def test_numbered_writes_agree_with_a_model_of_sets(
     unknown = named(None, "unknown") - acked - named("fail")
     there = _publisher_numbers(found)
     sent = [Span(publisher, *span, outcome, 0) for publisher, span, outcome in lines]
-    place = Hop(
+    one_hop = Hop(
         client="c",
         hop="stream",
         spans=[(publisher, *span) for publisher, span in found],
         doubled_spans=[(publisher, *span) for publisher, span in doubled],
     )
-    book = check("c", [], sent, [place])
-    assert book.failed == len(named("fail") - acked)
-    result = book.hops[0]
+    ledger = check("c", [], sent, [one_hop])
+    assert ledger.failed == len(named("fail") - acked)
+    result = ledger.hops[0]
     assert result.acked == len(acked)
     assert result.unknown == len(unknown)
     assert result.lost == len(acked - there)

@@ -186,7 +186,7 @@ def test_a_gate_is_never_tighter_than_before_and_never_below_the_floor(floor: fl
 
 
 @pytest.mark.parametrize(
-    ("allowances", "told"),
+    ("allowances", "message"),
     [
         ("{bus.nothing: {plus: 5, why: x}}", "there is no row 'bus.nothing'"),
         ("{bus.publish_p99: {plus: 0, why: x}}", "expected plus above 0, found 0"),
@@ -194,8 +194,8 @@ def test_a_gate_is_never_tighter_than_before_and_never_below_the_floor(floor: fl
         ("{bus.publish_p99: {plus: 5}}", "missing required field `why`"),
     ],
 )
-def test_a_wrong_allowance_is_refused(allowances: str, told: str) -> None:
+def test_a_wrong_allowance_is_refused(allowances: str, message: str) -> None:
     text = (Path(possible.__file__).parents[1] / "policy.yaml").read_text("utf-8")
     content = yaml.safe_load(text) | {"allowances": yaml.safe_load(allowances)}
-    with pytest.raises(PolicyError, match=told):
+    with pytest.raises(PolicyError, match=message):
         parse_policy(yaml.safe_dump(content), CLAIMS)

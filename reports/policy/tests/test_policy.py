@@ -67,7 +67,7 @@ def test_an_unknown_profile_is_refused_with_those_there_are() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"gates": {"bus.p99": {"op": "<", "value": 1, "unit": "ms", "why": "w"}}}, "gates: there is no row 'bus.p99'"),
         ({"gates": {"availability": {"op": "~", "value": 1, "unit": "%", "why": "w"}}}, r"\$\.gates"),
@@ -84,8 +84,8 @@ def test_an_unknown_profile_is_refused_with_those_there_are() -> None:
         ({"waivers": [{"row": "availability", "owner": "o", "reason": "r", "expires": "soon"}]}, r"\$\.waivers"),
     ],
 )  # fmt: skip
-def test_a_wrong_policy_is_refused_by_the_name_of_its_entry(changes: dict[str, Any], told: str) -> None:
-    with pytest.raises(PolicyError, match=told):
+def test_a_wrong_policy_is_refused_by_the_name_of_its_entry(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(PolicyError, match=message):
         policy_with(**changes)
 
 
@@ -109,7 +109,7 @@ def first_document(**spec: Any) -> str:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         (
             SLO_TEXT.replace("openslo/v1", "openslo/v9", 1),
@@ -126,8 +126,8 @@ def first_document(**spec: Any) -> str:
         ("kind: [", "not YAML"),
     ],
 )
-def test_a_wrong_slo_file_is_refused_by_the_name_of_its_document(text: str, told: str) -> None:
-    with pytest.raises(ClaimError, match=told):
+def test_a_wrong_slo_file_is_refused_by_the_name_of_its_document(text: str, message: str) -> None:
+    with pytest.raises(ClaimError, match=message):
         parse_claims(text)
 
 

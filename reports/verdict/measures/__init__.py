@@ -1,4 +1,4 @@
-"""How each row is measured. A row without an entry here is measured by nobody yet."""
+"""How each row is measured. A row without an entry here is not measured yet."""
 
 from __future__ import annotations
 
@@ -35,6 +35,6 @@ MEASURES: dict[str, Measure] = {
     "soak.drift": soak.latency,
     "harness.honesty": loads.honesty,
 }
-"""How each row is measured, by its name without the region."""
+"""Row without its region -> how it is measured."""
 
 __all__ = ["MEASURES", "Measure", "Measurement", "Part"]

@@ -9,11 +9,11 @@ from reports.model import Bound
 from reports.policy.claims import RowClaim
 from reports.verdict.measures.parts import Measurement, Part, nothing
 
-_TOLD_MAX = 3
+_NAMED_MAX = 3
 
 
-def told(count: Count) -> str:
-    """A fact in words: `count of countries: 195 countries`; of a check, whether it holds."""
+def in_words(count: Count) -> str:
+    """A fact in words: `count of countries: 195 countries`, or whether the check holds."""
     value = f"{count.value:g} {count.unit}".rstrip()
     if count.ok is None:
         return f"{count.how}: {value}"
@@ -21,27 +21,28 @@ def told(count: Count) -> str:
 
 
 def count(findings: Findings, claim: RowClaim, gate: Bound) -> Measurement:
+    """A number that was counted, and checks beside it that all have to hold."""
     counts = [count for count in findings.evidence.counts if count.row == claim.row]
     if not counts:
-        return nothing("nobody counted it")
+        return nothing("it was not counted")
     numbers = [count for count in counts if count.ok is None]
     broken = [count for count in counts if count.ok is False]
     worst = next((count for count in numbers if not gate.met_by(count.value)), numbers[0] if numbers else None)
     value = None if worst is None else worst.value
-    says = "; ".join(told(count) for count in counts)
+    says = "; ".join(in_words(count) for count in counts)
     part = Part(
         value=value,
         samples=len(counts),
         says=says,
         missing=None if numbers else "it was checked, but not counted",
-        missed="; ".join(told(count) for count in broken) or None,
+        missed="; ".join(in_words(count) for count in broken) or None,
     )
     return Measurement(value=value, samples=len(counts), says=says, parts=[part], evidence=["evidence/facts.jsonl"])
 
 
 def matrix(findings: Findings, claim: RowClaim, gate: Bound) -> Measurement:
-    """Many cells that each hold or do not: the value is how many do not. One that is neither is short of the claim, and
-    the gate allows for it."""
+    """A matrix of checks; the value is how many of its cells do not hold. A cell whose `ok` is None is short of the
+    claim, but the gate allows it."""
     cells = [count for count in findings.evidence.counts if count.row == claim.row]
     if not cells:
         return nothing("no cell was tried")
@@ -49,10 +50,11 @@ def matrix(findings: Findings, claim: RowClaim, gate: Bound) -> Measurement:
     short = [cell for cell in cells if cell.ok is None]
     says = f"{len(cells)} cells tried, each as expected"
     if short:
-        says += f", {len(short)} of them short of the claim: {'; '.join(told(cell) for cell in short[:_TOLD_MAX])}"
+        says += f", {len(short)} of them short of the claim: {'; '.join(in_words(cell) for cell in short[:_NAMED_MAX])}"
     if wrong:
-        more = f" (and {len(wrong) - _TOLD_MAX} more)" if len(wrong) > _TOLD_MAX else ""
-        says = f"{len(wrong)} of {len(cells)} cells wrong: {'; '.join(told(cell) for cell in wrong[:_TOLD_MAX])}{more}"
+        more = f" (and {len(wrong) - _NAMED_MAX} more)" if len(wrong) > _NAMED_MAX else ""
+        named = "; ".join(in_words(cell) for cell in wrong[:_NAMED_MAX])
+        says = f"{len(wrong)} of {len(cells)} cells wrong: {named}{more}"
     part = Part(value=float(len(wrong)), samples=len(cells), says=says, missed=says if wrong else None)
     return Measurement(
         value=float(len(wrong)),
@@ -65,6 +67,7 @@ def matrix(findings: Findings, claim: RowClaim, gate: Bound) -> Measurement:
 
 
 def browser(findings: Findings, claim: RowClaim, gate: Bound) -> Measurement:
+    """The share of browser tests that passed, in percent; skipped tests count for neither side."""
     tests = findings.evidence.browser
     if not tests:
         return nothing(findings.skipped("e2e", "browser") or "no browser test was run")

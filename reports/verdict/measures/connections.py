@@ -1,7 +1,7 @@
-"""How many connections the bus held while messages flowed: what was asked to be there at the end, and was.
+"""How many connections the bus still held at the end of a load with messages.
 
-Where the machine allows fewer than the gate asks for, holding all that it allows proves nothing about more: the row
-is INCONCLUSIVE with the count and what limits it. Losing some of them is a miss all the same.
+If the machine allows fewer than the gate asks for, holding all of these proves nothing about more: the row is
+INCONCLUSIVE, with the count and the limit. Losing some of them is a miss all the same.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ _REASONS_MAX = 3
 
 
 def connections(findings: Findings, claim: RowClaim, gate: Bound) -> Measurement:
+    """Connections that answered at the end, of the scenario that held the fewest."""
     found = findings.evidence.connections
     if not found:
         return nothing("no load held connections")
@@ -38,14 +39,14 @@ def _part(records: list[Connections], gate: Bound) -> Part:
     held, wanted = sum(record.held for record in records), sum(record.wanted for record in records)
     says = _says(records, held, wanted)
     limited_by = next((record.limited_by for record in records if record.limited_by), None)
-    all_of_the_limit = held == wanted and limited_by is not None and not gate.met_by(held)
+    only_limited = held == wanted and limited_by is not None and not gate.met_by(held)
     return Part(
         name=records[0].scenario,
-        # All that the machine allows is no miss of what it doesn't.
-        value=None if all_of_the_limit else float(held),
+        # Holding every connection that the machine allows is no miss.
+        value=None if only_limited else float(held),
         samples=held,
         says=says,
-        missing=f"{says}; no more is possible here: {limited_by}" if all_of_the_limit else None,
+        missing=f"{says}; no more is possible here: {limited_by}" if only_limited else None,
         invalid=_distrust(records, held),
         timed=True,
         window=(min(record.begin_ns for record in records), max(record.end_ns for record in records)),
@@ -68,7 +69,7 @@ def _says(records: list[Connections], held: int, wanted: int) -> str:
     says = f"{held:,} of {wanted:,} connections held to the end, each answered a PING"
     counted = next((record.counted for record in records if record.counted is not None), None)
     if counted is not None:
-        says += f"; the servers counted {counted:,}, of everybody"
+        says += f"; the servers counted {counted:,} in all"
     memory = next((record.memory_bytes for record in records if record.memory_bytes), None)
     if memory is not None and held:
         says += f", and grew by {(memory[1] - memory[0]) / 2**20:,.0f} MiB"
@@ -81,6 +82,6 @@ def _says(records: list[Connections], held: int, wanted: int) -> str:
         reasons: Counter[str] = Counter()
         for record in records:
             reasons.update(record.reasons)
-        told = ", ".join(f"{count:,} x {why}" for why, count in reasons.most_common(_REASONS_MAX))
-        says += f"; {retried:,} attempts made again, {lost:,} lost: {told}"
+        most = ", ".join(f"{count:,} x {why}" for why, count in reasons.most_common(_REASONS_MAX))
+        says += f"; {retried:,} attempts made again, {lost:,} lost: {most}"
     return says

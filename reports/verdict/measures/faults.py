@@ -10,12 +10,12 @@ from reports.findings.intervals import bound_without_a_miss
 from reports.findings.ledger import STORE, hop_name
 from reports.model import Bound, HopResult, LedgerResult
 from reports.policy.claims import RowClaim
-from reports.verdict.measures.checks import told
+from reports.verdict.measures.checks import in_words
 from reports.verdict.measures.parts import Measurement, Part, nothing
 
 _EXAMPLES = 3
 _PROBED_HZ = 20.0
-"""What a recovery is probed at; where the machine could not carry that, its figure says so."""
+"""The usual rate of probes. A recovery that was probed less often, on a small machine, says so."""
 
 
 def _chaos_path(finding: Finding, file: str) -> str:
@@ -23,6 +23,7 @@ def _chaos_path(finding: Finding, file: str) -> str:
 
 
 def _absent(findings: Findings) -> list[Part]:
+    """A part without a value for each experiment without a result; its reason names all that share it."""
     absent = findings.without_result()
     together = {why: ", ".join(name for name, other in absent if other == why) for _, why in absent}
     return [Part(name=name, value=None, missing=f"{together[why]}: {why}") for name, why in absent]
@@ -69,6 +70,7 @@ def _recovery_part(finding: Finding) -> Part:
 
 
 def rto(findings: Findings, claim: RowClaim, gate: Bound) -> Measurement:
+    """The slowest recovery of all experiments, in seconds."""
     parts = [_recovery_part(finding) for finding in findings.experiments]
     values = [part.value for part in parts if part.value is not None]
     absent = _absent(findings)
@@ -94,38 +96,38 @@ def rto(findings: Findings, claim: RowClaim, gate: Bound) -> Measurement:
     )
 
 
-def _told(lost: int, doubled: int, hops: list[HopResult], book: LedgerResult) -> str:
-    """What vanished or doubled, the first hop where it did, and a few by name."""
-    told: list[str] = []
-    for count, word, first in ((lost, "lost", book.first_lost), (doubled, "doubled", book.first_doubled)):
+def _defects(lost: int, doubled: int, hops: list[HopResult], ledger: LedgerResult) -> str:
+    """How many writes were lost and doubled, in words: the first hop where they were, and a few by name."""
+    defects: list[str] = []
+    for count, word, first in ((lost, "lost", ledger.first_lost), (doubled, "doubled", ledger.first_doubled)):
         if count:
             names = {"lost": "lost_examples", "doubled": "duplicated_examples"}[word]
             examples = list(dict.fromkeys(name for hop in hops for name in getattr(hop, names)))[:_EXAMPLES]
-            told.append(f"{count:,} {word}, first at {first}: {', '.join(examples)}")
-    return "; ".join(told)
+            defects.append(f"{count:,} {word}, first at {first}: {', '.join(examples)}")
+    return "; ".join(defects)
 
 
 def _loss_part(finding: Finding) -> Part:
-    """Acknowledged writes that are not in PostgreSQL: proof, however the experiment went otherwise."""
-    book = finding.ledger
-    stores = [hop for hop in book.hops if hop.hop == STORE] if book else []
+    """Acknowledged writes that are not in PostgreSQL, which is proof however the experiment went."""
+    ledger = finding.ledger
+    stores = [hop for hop in ledger.hops if hop.hop == STORE] if ledger else []
     missing = None
-    if book is None or book.acked == 0:
+    if ledger is None or ledger.acked == 0:
         missing = "no acknowledged write is in its ledger"
     elif not stores:
         missing = "its writes were not looked for in PostgreSQL"
     else:
         missing = next((f"PostgreSQL could not be read: {hop.problem}" for hop in stores if hop.problem), None)
     lost = max((hop.lost for hop in stores if hop.lost is not None), default=None)
-    says = f"{finding.name} lost {lost or 0:,} of {book.acked if book else 0:,} acknowledged writes"
-    if lost and book:
-        says += f", the oldest {book.lost_seconds or 0:.3f} s before the fault"
-        says += f", {book.lost_after_fault:,} after it" if book.lost_after_fault else ""
-        says += "; " + _told(lost, 0, stores, book)
+    says = f"{finding.name} lost {lost or 0:,} of {ledger.acked if ledger else 0:,} acknowledged writes"
+    if lost and ledger:
+        says += f", the oldest {ledger.lost_seconds or 0:.3f} s before the fault"
+        says += f", {ledger.lost_after_fault:,} after it" if ledger.lost_after_fault else ""
+        says += "; " + _defects(lost, 0, stores, ledger)
     return Part(
         name=finding.name,
         value=lost,
-        samples=book.acked if book else 0,
+        samples=ledger.acked if ledger else 0,
         says=says,
         missing=missing and f"{finding.name}: {missing}",
         invalid=f"{finding.name}: {finding.distrust}" if finding.distrust else None,
@@ -136,20 +138,21 @@ def _loss_part(finding: Finding) -> Part:
 
 
 def rpo(findings: Findings, claim: RowClaim, gate: Bound) -> Measurement:
+    """Acknowledged writes that the experiments lost. The claim is judged by the age of the oldest, in seconds."""
     parts = [_loss_part(finding) for finding in findings.experiments]
     absent = _absent(findings)
     if not parts and not absent:
         return nothing("no experiment was run")
-    # Writes that a primary took which had lost its lease: each is lost when it rejoins.
+    # Writes that a primary took after it had lost its lease: they are lost when it rejoins.
     forked = [_broken(check) for check in _checks(findings, claim) if check.ok is False]
     parts += forked
     known = [part.value for part in parts if part.value is not None]
-    books = [finding.ledger for finding in findings.experiments if finding.ledger]
-    ages = [book.lost_seconds for book in books if book.lost_seconds is not None]
-    after = any(book.lost_after_fault for book in books)
+    ledgers = [finding.ledger for finding in findings.experiments if finding.ledger]
+    ages = [ledger.lost_seconds for ledger in ledgers if ledger.lost_seconds is not None]
+    after = any(ledger.lost_after_fault for ledger in ledgers)
     return Measurement(
         value=sum(known) if known else None,
-        # The claim allows for writes of the last moment before the fault, for none after it.
+        # The claim allows the loss of the last writes before the fault, but of none after it.
         claim_value=math.inf if after or forked else max(ages, default=None),
         samples=sum(part.samples for part in parts),
         says=f"none of {sum(part.samples for part in parts):,} acknowledged writes of {len(parts)} experiments is lost",
@@ -162,11 +165,11 @@ def rpo(findings: Findings, claim: RowClaim, gate: Bound) -> Measurement:
     )
 
 
-def _effect_part(client: str, book: LedgerResult | None, distrust: str | None, window: Window | None) -> Part:
-    """Lost and doubled effects: consumers' where the client's writes have any, else what the stream delivered."""
-    hops = [hop for hop in book.hops if hop.effect] or book.hops if book else []
+def _effect_part(client: str, ledger: LedgerResult | None, distrust: str | None, window: Window | None) -> Part:
+    """Lost and doubled effects of a client's writes: those of the consumers; if no hop is a consumer, of every hop."""
+    hops = [hop for hop in ledger.hops if hop.effect] or ledger.hops if ledger else []
     missing = None
-    if book is None or book.acked == 0:
+    if ledger is None or ledger.acked == 0:
         missing = "no acknowledged write is in its ledger"
     elif not hops:
         missing = "its writes were looked for nowhere"
@@ -177,13 +180,13 @@ def _effect_part(client: str, book: LedgerResult | None, distrust: str | None, w
     lost, doubled = sum(hop.lost or 0 for hop in read), sum(hop.duplicated or 0 for hop in read)
     wrong = lost + doubled
     where = ", ".join(hop_name(hop) for hop in read)
-    says = f"{client}: {book.acked if book else 0:,} writes, each once at {where}"
-    if wrong and book:
-        says = f"{client}: {_told(lost, doubled, read, book)}"
+    says = f"{client}: {ledger.acked if ledger else 0:,} writes, each once at {where}"
+    if wrong and ledger:
+        says = f"{client}: {_defects(lost, doubled, read, ledger)}"
     return Part(
         name=client,
         value=wrong if read else None,
-        samples=book.acked if book else 0,
+        samples=ledger.acked if ledger else 0,
         says=says,
         missing=missing and f"{client}: {missing}",
         invalid=f"{client}: {distrust}" if distrust else None,
@@ -198,19 +201,20 @@ def _checks(findings: Findings, claim: RowClaim) -> list[Count]:
 
 
 def _broken(count: Count) -> Part:
-    """A check that does not hold is proof, whoever wrote: totals that do not add up, say."""
-    return Part(value=max(1.0, count.value), samples=1, missed=told(count), certain=True)
+    """A check that does not hold (totals that do not add up) is proof, whatever the ledgers say."""
+    return Part(value=max(1.0, count.value), samples=1, missed=in_words(count), certain=True)
 
 
 def exactly_once(findings: Findings, claim: RowClaim, gate: Bound) -> Measurement:
+    """Lost and doubled effects of everything that experiments and loads wrote."""
     parts = [
         _effect_part(finding.name, finding.ledger, finding.distrust, finding.window) for finding in findings.experiments
     ]
     for load in findings.evidence.loads:
         publishes = any(operation.name == "bus.publish_p99" for operation in load.operations)
         if publishes or load.scenario in findings.ledgers:
-            book = findings.ledgers.get(load.scenario)
-            parts.append(_effect_part(load.scenario, book, None, (load.begin_ns, load.end_ns)))
+            ledger = findings.ledgers.get(load.scenario)
+            parts.append(_effect_part(load.scenario, ledger, None, (load.begin_ns, load.end_ns)))
     absent = _absent(findings)
     if not parts and not absent:
         return nothing("nothing was written that could be looked for")

@@ -1,4 +1,4 @@
-"""Rows that loads are evidence for: latency, availability, and whether the load itself is to be believed."""
+"""Rows that loads are evidence for: latency, availability, and whether the load itself can be trusted."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from reports.verdict.measures.parts import Measurement, Part, nothing
 
 
 def load_path(load: Load) -> str:
-    """Of its record, relative to the run folder."""
+    """The path of the load's record, relative to the run folder."""
     return f"evidence/load/{load.scenario}.json"
 
 
 def latency(findings: Findings, claim: RowClaim, gate: Bound) -> Measurement:
+    """The p99 in ms, over all loads that measured the row."""
     found = [
         (load, operation.latencies)
         for load in findings.evidence.loads
@@ -62,7 +63,7 @@ def latency(findings: Findings, claim: RowClaim, gate: Bound) -> Measurement:
 
 
 def _outside(load: Load, windows: list[Window]) -> tuple[int, int]:
-    """(good, all) requests of a load outside fault windows: whole seconds that touch one are left out."""
+    """(succeeded, all) requests of a load outside fault windows; a second that touches a window is left out."""
     inside = [window for window in windows if window[0] <= load.end_ns and window[1] >= load.begin_ns]
     if not inside:
         return load.ok, load.ok + load.failed + load.unknown
@@ -76,6 +77,7 @@ def _outside(load: Load, windows: list[Window]) -> tuple[int, int]:
 
 
 def availability(findings: Findings, claim: RowClaim, gate: Bound) -> Measurement:
+    """The percentage of requests outside fault windows that succeeded."""
     loads = [load for load in findings.evidence.loads if load.requests]
     if not loads:
         return nothing("no load sent requests to the API")
@@ -90,7 +92,7 @@ def availability(findings: Findings, claim: RowClaim, gate: Bound) -> Measuremen
         interval=None if interval is None else (100 * interval[0], 100 * interval[1]),
         samples=total,
         says=says,
-        # A machine that is taken away makes requests time out: that is no proof against the system.
+        # `timed`: a machine that is taken away makes requests time out, which proves nothing against the system.
         parts=[
             Part(
                 value=value,
@@ -106,22 +108,23 @@ def availability(findings: Findings, claim: RowClaim, gate: Bound) -> Measuremen
 
 
 def honesty(findings: Findings, claim: RowClaim, gate: Bound) -> Measurement:
+    """The share of its offered operations that a load sent; of all loads the least."""
     if not findings.evidence.loads:
         return nothing("no load was run")
     parts: list[Part] = []
     for load in findings.evidence.loads:
-        rows = [f"{op.name}.{op.region}" if op.region else op.name for op in load.operations]
+        rows = [operation.row for operation in load.operations]
         gates = [findings.gates[row] for row in rows if row in findings.judged and row in findings.gates]
         ratio = load.sent / load.offered if load.offered else None
         lag_ms = percentile_ms(load.schedule_lag, 99)
-        told = "" if ratio is None else f" sent {ratio:.2%} of {load.offered:,}"
-        told += "" if lag_ms is None else f", schedule lag p99 {lag_ms:.2f} ms"
+        detail = "" if ratio is None else f" sent {ratio:.2%} of {load.offered:,}"
+        detail += "" if lag_ms is None else f", schedule lag p99 {lag_ms:.2f} ms"
         parts.append(
             Part(
                 name=load.scenario,
                 value=ratio,
                 samples=load.offered,
-                says=f"{load.scenario}{told}",
+                says=f"{load.scenario}{detail}",
                 invalid=load_distrust(load, gates, findings.policy),
                 timed=True,
                 window=(load.begin_ns, load.end_ns),

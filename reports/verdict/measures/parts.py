@@ -1,7 +1,7 @@
 """What a row's verdict rests on: a measurement, made of parts that stand or fall by themselves.
 
-A part (a load, a repeat of an experiment, a ledger) may lack evidence, may be not to be believed, or may have
-missed its gate; the row is as bad as its worst part. Nothing is judged here.
+A part (a load, a repeat of an experiment, a ledger) may lack evidence, may be invalid, or may have missed its gate; the
+row is as bad as its worst part. Nothing is judged here.
 """
 
 from __future__ import annotations
@@ -16,26 +16,29 @@ from reports.policy.claims import RowClaim
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing that a row's verdict rests on.
-
-    `missed` says why the part misses its gate whatever its value; `certain` that a miss is proof even where the
-    harness is not to be believed otherwise (a lost write); `timed` that a disturbed machine excuses a miss.
-    """
+    """One thing that a row's verdict rests on."""
 
     name: str = ""
     value: float | None
     samples: int = 0
     says: str = ""
+    """What was measured, in words."""
     missing: str | None = None
+    """Why there is nothing to judge: then the part is INCONCLUSIVE."""
     invalid: str | None = None
+    """Why the harness cannot be trusted here: then the part is INVALID."""
     missed: str | None = None
+    """Why the gate is missed, whatever `value` is."""
     certain: bool = False
+    """Whether a miss is proof even if the harness cannot be trusted (a lost write)."""
     timed: bool = False
+    """Whether a disturbed machine excuses a miss."""
     window: Window | None = None
+    """When it was measured; None if that does not matter."""
 
 
 class Measurement(msgspec.Struct, frozen=True, kw_only=True):
-    """A row's figures. `claim_value` is what the claim is judged on where that is not `value`."""
+    """A row's figures, in the unit of its gate. `claim_value` is judged against the claim; None: `value` is."""
 
     value: float | None = None
     claim_value: float | None = None
@@ -44,12 +47,12 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True):
     says: str = ""
     parts: list[Part]
     settings: list[str] = []
-    """Durability and security of the loads, where they say other than the run."""
+    """Durability and security of the loads; if it is empty, those of the run are shown."""
     evidence: list[str] = []
     unasked: str | None = None
-    """Why the loads, as they were asked for, say nothing of the row (a rate far below the claim)."""
+    """Why the loads, with the options that were chosen, cannot judge the row (a rate far below the claim)."""
     asked: float | None = None
-    """What was asked for at most, where no more can come of it: a claim of more was not put to the test."""
+    """The rate that was offered, which no value can exceed: a higher claim was not put to the test."""
 
 
 Measure = Callable[[Findings, RowClaim, Bound], Measurement]
@@ -57,5 +60,5 @@ Measure = Callable[[Findings, RowClaim, Bound], Measurement]
 
 
 def nothing(why: str) -> Measurement:
-    """Nothing was measured, and why."""
+    """The measurement of a row that was not measured, with the reason."""
     return Measurement(parts=[Part(value=None, missing=why)])

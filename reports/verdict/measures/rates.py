@@ -10,12 +10,13 @@ from reports.verdict.measures.loads import load_path
 from reports.verdict.measures.parts import Measurement, Part, nothing
 
 _GRACE = Bound(op="<", value=250, unit="ms")
-"""After the window's end, what completes still counts (`reports.evidence.Rate`): a generator that is late by more than
-a share of it makes a system look slow that is not."""
+"""Operations that complete this soon after the window still count (`reports.evidence.Rate`). A generator whose lag is
+more than a share of that makes a fast system look slow."""
 
 
 def rate(findings: Findings, claim: RowClaim, gate: Bound) -> Measurement:
-    """What the load that offered most completed. A load that offers less than the gate cannot miss it, nor meet it."""
+    """The rate that was completed of the load with the highest offered rate. A load that offers less than the gate can
+    neither meet nor miss it."""
     found = [(load, each) for load in findings.evidence.loads for each in load.rates if each.name == claim.family]
     if not found:
         return nothing("no load measured it")
@@ -53,5 +54,5 @@ def rate(findings: Findings, claim: RowClaim, gate: Bound) -> Measurement:
 
 
 def _per_s(load: Load, found: Rate) -> float:
-    """The share of the schedule that was kept, as a rate."""
+    """The offered rate times the share of the operations that were completed in time."""
     return load.offered_per_s * found.completed / found.offered if found.offered else 0.0

@@ -1,9 +1,9 @@
-"""What hours of load did to a system: does a component's memory or its number of open files grow, and are answers later
-at the end than at the beginning?
+"""What hours of load did to a system: does a component's memory or its number of open files grow, and are answers
+slower at the end than at the beginning?
 
-A growth is judged with its interval: it is a leak where even the low end is above the gate, none where even the high
-end is not, and INCONCLUSIVE between the two, which a longer run settles. The beginning, in which caches fill and pools
-open, is left out. Readings are gathered in blocks, since those that follow on one another are not independent.
+A growth is judged by its interval: it is a leak if even the low end is above the gate, it is none if even the high end
+is not, and between the two it is INCONCLUSIVE until a longer run. The beginning, in which caches fill and pools open,
+is left out. Readings are gathered in blocks, since neighbouring readings are not independent.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from reports.policy.claims import RowClaim
 from reports.verdict.measures.parts import Measurement, Part, nothing
 
 SETTLED_SHARE = 0.25
-"""Of the window, left out at its beginning."""
+"""The share of the window that is left out at its beginning."""
 BLOCKS = 24
-"""Of readings, each its median: 276 slopes between them."""
+"""How many blocks the readings are gathered in; there are 276 slopes between their medians."""
 DRIFT_BLOCKS = 12
-"""In the first hour and in the last."""
+"""How many blocks the first hour has, and the last."""
 _NS_PER_HOUR = 3_600_000_000_000
 _OURS = ("harness", "load")
 """Kinds of process that are not the system's."""
@@ -41,7 +41,8 @@ class Change(NamedTuple):
 
 
 def growth(readings: Sequence[tuple[int, float]]) -> Change | None:
-    """By how much a value grows an hour; `readings` are (instant in ns, value) in order. None with too few."""
+    """By how much a value grows in an hour. `readings` are (instant in ns, value) in order; None if they are too
+    few."""
     if len(readings) < BLOCKS:
         return None
     blocks = [(instant / _NS_PER_HOUR, value) for instant, value in _blocks(readings, BLOCKS)]
@@ -50,7 +51,7 @@ def growth(readings: Sequence[tuple[int, float]]) -> Change | None:
 
 
 def _blocks(readings: Sequence[tuple[int, float]], count: int) -> Iterator[tuple[float, float]]:
-    """`count` blocks of as many readings, each the median of its instants and of its values."""
+    """The readings in `count` blocks of equal length: (median instant, median value) of each."""
     for number in range(count):
         block = readings[len(readings) * number // count : len(readings) * (number + 1) // count]
         if block:
@@ -58,8 +59,8 @@ def _blocks(readings: Sequence[tuple[int, float]], count: int) -> Iterator[tuple
 
 
 def drift(load: Load) -> Change | None:
-    """By how many percent the median latency of a second is higher in the last hour than in the first; in a load of
-    less than three hours, in the last third than in the first. None with too few seconds."""
+    """How many percent higher the median latency of a second is in the last hour than in the first. A load of less than
+    three hours is compared by thirds. None with too few seconds."""
     seconds = [(second.at_ns, second.p50_ms) for second in load.seconds if second.p50_ms]
     length_ns = min(_NS_PER_HOUR, (load.end_ns - load.begin_ns) // 3)
     first = [reading for reading in seconds if reading[0] < load.begin_ns + length_ns]
@@ -72,31 +73,33 @@ def drift(load: Load) -> Change | None:
 
 
 def memory(findings: Findings, claim: RowClaim, gate: Bound) -> Measurement:
+    """MiB of private memory that a kind of component gains in an hour; of all kinds the most."""
     return _holdings(findings, gate, lambda sample: sample.memory_mib)
 
 
 def files(findings: Findings, claim: RowClaim, gate: Bound) -> Measurement:
+    """Open files that a kind of component gains in an hour; of all kinds the most."""
     return _holdings(findings, gate, lambda sample: dict(sample.files))
 
 
 def _holdings(findings: Findings, gate: Bound, of: Callable[[HostSample], dict[str, float]]) -> Measurement:
-    """Every kind of component, each a part of its own."""
+    """A part for each kind of component; `of` takes what a component holds from a sample."""
     loads = findings.evidence.loads
     if not loads:
         return nothing("no load was run")
     begin_ns, end_ns = min(load.begin_ns for load in loads), max(load.end_ns for load in loads)
     settled_ns = begin_ns + round((end_ns - begin_ns) * SETTLED_SHARE)
-    looks = [
+    samples = [
         (sample.at_ns, of(sample))
         for sample in findings.evidence.host
         if settled_ns <= sample.at_ns <= end_ns and of(sample)
     ]
-    kinds = sorted({kind for _, held in looks for kind in held if kind not in _OURS})
+    kinds = sorted({kind for _, held in samples for kind in held if kind not in _OURS})
     if not kinds:
         return nothing("nobody looked at what the components hold")
     parts, changes = [], {}
     for kind in kinds:
-        readings = [(at_ns, held[kind]) for at_ns, held in looks if kind in held]
+        readings = [(at_ns, held[kind]) for at_ns, held in samples if kind in held]
         change = growth(readings)
         parts.append(_part(kind, change, gate, samples=len(readings), window=None, last=readings[-1][1]))
         if change is not None:
@@ -105,6 +108,7 @@ def _holdings(findings: Findings, gate: Bound, of: Callable[[HostSample], dict[s
 
 
 def latency(findings: Findings, claim: RowClaim, gate: Bound) -> Measurement:
+    """By how many percent a load's answers became slower; of all loads the most."""
     loads = findings.evidence.loads
     if not loads:
         return nothing("no load was run")
@@ -128,7 +132,7 @@ def _part(
     sure = gate.met_by(change.high) or not gate.met_by(change.low)
     return Part(
         name=name,
-        # What may lie on either side of the gate is neither.
+        # An interval that holds the gate decides nothing.
         value=change.value if sure else None,
         samples=samples,
         says=says,
@@ -144,7 +148,7 @@ def _words(name: str, change: Change, gate: Bound) -> str:
 
 
 def _measurement(parts: list[Part], changes: dict[str, Change], gate: Bound, *evidence: str) -> Measurement:
-    """The row shows what grew most."""
+    """The measurement of all parts; its value is the greatest change."""
     worst = sorted(changes, key=lambda name: changes[name].value, reverse=True)
     top = changes[worst[0]] if worst else None
     return Measurement(

@@ -1,4 +1,4 @@
-"""Connections that were held: all of them, all that the machine allows, fewer, and a count that nobody believes."""
+"""Connections that were held: all of them, all that the machine allows, fewer, and a count that cannot be trusted."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_losing_some_of_them_is_a_miss() -> None:
         ({"own_problem": "no socket for connection 19,980: Too many open files"}, "Too many open files"),
     ],
 )
-def test_what_nobody_can_believe_is_invalid(changes: dict[str, Any], why: str) -> None:
+def test_a_count_that_cannot_be_trusted_is_invalid(changes: dict[str, Any], why: str) -> None:
     row = _row(_held(**changes))
     assert row.verdict == "INVALID"
     assert why in row.why

@@ -105,7 +105,7 @@ def test_what_may_be_on_either_side_of_the_gate_needs_a_longer_run() -> None:
 
 
 @pytest.mark.parametrize("hours", [0.1, 0.5])
-def test_a_short_run_tells_nothing(hours: float) -> None:
+def test_a_short_run_shows_nothing(hours: float) -> None:
     assert _row("soak.memory", hours=hours).verdict == "INCONCLUSIVE"
     assert _row("soak.files", hours=hours).verdict == "INCONCLUSIVE"
 
@@ -132,7 +132,7 @@ def test_drift_is_the_last_hour_against_the_first() -> None:
     assert row.measured == pytest.approx(20)
 
 
-def test_nobody_looked_is_inconclusive() -> None:
+def test_without_samples_it_is_inconclusive() -> None:
     evidence = Evidence(run=run_record(Story(profile="load.soak")), loads=[_load(4, lambda hours: 5.0)])
     report = judge(evidence, load_claims(), load_policy())
     row = next(row for row in report.slos if row.id == "soak.memory")

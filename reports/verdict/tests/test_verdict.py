@@ -8,7 +8,7 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from reports.evidence import BrowserTest, Count, Hop, Moment, Operation, Write
+from reports.evidence import BrowserTest, Count, Hop, Operation, TimelineEvent, Write
 from reports.findings.loaded import Evidence
 from reports.model import Verdict
 from reports.tests.spoilt_run import (
@@ -43,13 +43,13 @@ Spoil = Callable[[Evidence], None]
 
 
 @pytest.mark.parametrize(
-    ("spoils", "name", "expected", "told"),
+    ("spoils", "name", "expected", "message"),
     [
         pytest.param([slow_reads], "api.read_p99.syd", "FAIL", "p99 of 12,000", id="a slow read fails"),
         pytest.param([slow_reads, stolen], "api.read_p99.syd", "INVALID", "steal 30%", id="or is invalid if disturbed"),
         pytest.param([stolen], "api.read_p99.syd", "PASS", "p99 of", id="a pass on a disturbed machine stays a pass"),
         pytest.param([unproven], "recovery.rto", "INVALID", "not proven", id="without proof of the fault is invalid"),
-        pytest.param([unwatched], "recovery.rto", "INVALID", "not proven", id="and so is one that nobody looked at"),
+        pytest.param([unwatched], "recovery.rto", "INVALID", "not proven", id="and so is one without any proof"),
         pytest.param([unhealed], "recovery.rto", "INVALID", "healing failed", id="without healing recovery is invalid"),
         pytest.param([unhealed], "recovery.rpo_loss", "INVALID", "healing failed", id="and so is the recovery point"),
         pytest.param([lost_write], "recovery.rpo_loss", "FAIL", "lost 5", id="a lost acknowledged write fails"),
@@ -71,11 +71,11 @@ Spoil = Callable[[Evidence], None]
         ),
     ],
 )  # fmt: skip
-def test_a_row_is_judged(evidence: Evidence, spoils: list[Spoil], name: str, expected: Verdict, told: str) -> None:
+def test_a_row_is_judged(evidence: Evidence, spoils: list[Spoil], name: str, expected: Verdict, message: str) -> None:
     for spoil in spoils:
         spoil(evidence)
     row = row_of(report_of(evidence), name)
-    assert (row.verdict, told in row.why) == (expected, True), row.why
+    assert (row.verdict, message in row.why) == (expected, True), row.why
 
 
 # Rows of single checks.
@@ -212,7 +212,9 @@ def test_an_experiment_without_a_result_is_inconclusive(evidence: Evidence) -> N
 
 def test_an_experiment_that_was_skipped_says_why(evidence: Evidence) -> None:
     evidence.trials = evidence.trials[1:]
-    evidence.moments.append(Moment(at_ns=1, kind="skipped", name="pg-primary-kill", detail="there is no standby"))
+    evidence.timeline.append(
+        TimelineEvent(at_ns=1, kind="skipped", name="pg-primary-kill", detail="there is no standby")
+    )
     assert "skipped: there is no standby" in row_of(report_of(evidence), "recovery.rto").why
 
 
@@ -245,7 +247,7 @@ def test_the_claim_allows_a_loss_of_the_last_moment_but_the_gate_does_not(eviden
     hop = next(hop for hop in evidence.hops if (hop.client, hop.hop) == ("pg-primary-kill", "postgres"))
     for age_ms, verdict in ((50, "PASS"), (150, "FAIL"), (-50, "FAIL")):
         late = [Write("late", fault_ns - age_ms * 1_000_000, outcome, "iad") for outcome in (None, "ok")]
-        evidence.books["pg-primary-kill"].writes[-2:] = late
+        evidence.ledgers["pg-primary-kill"].writes[-2:] = late
         row = row_of(report_of(evidence), "recovery.rpo_loss")
         assert (row.verdict, row.claim.verdict, row.measured) == ("FAIL", verdict, 1.0)
     assert "late" not in hop.found
@@ -268,9 +270,9 @@ def test_totals_that_do_not_add_up_are_proof_of_a_defect(evidence: Evidence) -> 
 
 
 def test_a_double_in_the_stream_alone_is_no_defect_where_consumers_applied_it_once(evidence: Evidence) -> None:
-    book = evidence.books["analytics-kill"].writes
+    writes = evidence.ledgers["analytics-kill"].writes
     hops = [hop for hop in evidence.hops if (hop.client, hop.hop) != ("analytics-kill", "stream")]
-    evidence.hops = [*hops, Hop(client="analytics-kill", hop="stream", found={write.id: 2 for write in book})]
+    evidence.hops = [*hops, Hop(client="analytics-kill", hop="stream", found={write.id: 2 for write in writes})]
     report = report_of(evidence)
     assert row_of(report, "bus.exactly_once").verdict == "PASS"
     ledger = next(ledger for ledger in report.ledgers if ledger.client == "analytics-kill")
@@ -282,7 +284,7 @@ def test_the_clocks_of_the_worst_repeat_stand_for_the_experiment(evidence: Evide
     again.name = "pg-primary-kill.2"
     down_for_ever(evidence)
     evidence.trials.append(again)
-    evidence.books["pg-primary-kill.2"] = evidence.books["pg-primary-kill"]
+    evidence.ledgers["pg-primary-kill.2"] = evidence.ledgers["pg-primary-kill"]
     report = report_of(evidence)
     entry = next(entry for entry in report.experiments if entry.id == "pg-primary-kill")
     assert entry.repeats == 2
@@ -302,7 +304,7 @@ def test_a_browser_test_that_failed_fails_the_gate_but_not_the_claim(evidence: E
 
 def test_browser_tests_that_were_skipped_are_inconclusive_with_the_reason(evidence: Evidence) -> None:
     evidence.browser = []
-    evidence.moments.append(Moment(at_ns=1, kind="skipped", name="browser", detail="no browser was found"))
+    evidence.timeline.append(TimelineEvent(at_ns=1, kind="skipped", name="browser", detail="no browser was found"))
     row = row_of(report_of(evidence), "web.e2e")
     assert (row.verdict, row.why) == ("INCONCLUSIVE", "skipped: no browser was found")
     evidence.browser = [
@@ -325,7 +327,7 @@ def test_a_check_that_does_not_hold_fails_although_the_number_is_right(evidence:
     assert "totals differ: does not hold (3 USD)" in row.why
 
 
-def test_rows_that_nobody_can_judge_say_why(evidence: Evidence) -> None:
+def test_rows_that_cannot_be_judged_say_why(evidence: Evidence) -> None:
     report = report_of(evidence)
     whys = {row.id: row.why for row in report.slos if row.verdict == "NOT_JUDGED"}
     assert whys["api.read_p99.jnb"] == "jnb is not part of size core"

@@ -7,7 +7,7 @@ from datetime import date
 import msgspec
 import pytest
 
-from reports.evidence import Moment
+from reports.evidence import TimelineEvent
 from reports.findings.loaded import Evidence
 from reports.model import Verdict
 from reports.policy.policy import Waiver
@@ -32,7 +32,7 @@ def test_fail_outranks_invalid_outranks_inconclusive(verdicts: list[Verdict], ex
 
 
 @pytest.mark.parametrize(
-    ("state", "code", "told"),
+    ("state", "code", "message"),
     [
         ("interrupted", 130, "the run was interrupted: why"),
         ("not_started", 5, "the system would not start: why"),
@@ -40,11 +40,11 @@ def test_fail_outranks_invalid_outranks_inconclusive(verdicts: list[Verdict], ex
         ("running", 3, "the run has not ended: why"),
     ],
 )
-def test_a_run_that_did_not_end_never_passes(evidence: Evidence, state: str, code: int, told: str) -> None:
+def test_a_run_that_did_not_end_never_passes(evidence: Evidence, state: str, code: int, message: str) -> None:
     evidence.run.state, evidence.run.error = state, "why"  # type: ignore[assignment]
     report = report_of(evidence)
     assert (report.verdict, exit_code(report)) == ("INCONCLUSIVE", code)
-    assert told in headline(report)
+    assert message in headline(report)
 
 
 def test_a_run_that_broke_still_fails_on_a_lost_write(evidence: Evidence) -> None:
@@ -63,15 +63,15 @@ def test_a_system_that_never_started_has_nothing_to_judge() -> None:
     assert "no port was free" in headline(report)
 
 
-def test_damaged_evidence_is_told_and_never_passes(evidence: Evidence) -> None:
+def test_damaged_evidence_is_reported_and_never_passes(evidence: Evidence) -> None:
     evidence.problems = ["host.jsonl, line 3: expected `}`"]
     report = report_of(evidence)
     assert report.verdict == "INCONCLUSIVE"
     assert "host.jsonl, line 3" in headline(report)
 
 
-def test_a_part_that_died_is_told_first_and_in_the_rows_that_it_falls_into(evidence: Evidence) -> None:
-    evidence.moments.append(Moment(at_ns=at(80), kind="part_died", name="nats-ams", detail="signal 9"))
+def test_a_part_that_died_is_the_first_note_and_named_in_its_rows(evidence: Evidence) -> None:
+    evidence.timeline.append(TimelineEvent(at_ns=at(80), kind="part_died", name="nats-ams", detail="signal 9"))
     report = report_of(evidence)
     assert report.notes[0] == "nats-ams died unplanned +80 s into the run (signal 9)"
     assert "nats-ams died" in row_of(report, "bus.publish_p99").why

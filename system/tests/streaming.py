@@ -70,7 +70,7 @@ async def served(settings: Settings, *, look_every_s: float = 5.0, **options: An
             yield services
         finally:
             services.end_waiting()
-            server.stop()
+            server.stop()  # type: ignore[no-untyped-call]
             await serving
             for task in tasks:
                 task.cancel()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -137,13 +137,14 @@ def test_the_archiver_may_write_and_read_and_remove_nothing(system: System) -> N
                 client.delete_object(Bucket=bucket.NAME, Key=key, **extra)
     client.put_object(Bucket=bucket.NAME, Key=key, Body=b"something else")
     assert store.first_versions("").items() >= before.items(), "a deletion and another content are only later versions"
-    for refused in (
+    refusals: tuple[Callable[[], object], ...] = (
         lambda: client.put_object(Bucket=BUCKET, Key="x", Body=b""),
         lambda: client.delete_bucket(Bucket=bucket.NAME),
         lambda: client.put_object_lock_configuration(
             Bucket=bucket.NAME, ObjectLockConfiguration={"ObjectLockEnabled": "Enabled"}
         ),
-    ):
+    )
+    for refused in refusals:
         with pytest.raises(ClientError, match="AccessDenied"):
             refused()
     store.close()

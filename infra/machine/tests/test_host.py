@@ -26,7 +26,7 @@ def _process(
     """Write /proc/<pid>/stat and environ as the kernel does; a name with blanks and parentheses in it."""
     folder = proc / str(pid)
     folder.mkdir(exist_ok=True)
-    fields = [b"S", parent, 0, 0, 0, 0, flags, 0, 0, 0, 0, own, 0, children, 0, 20, 0, 1, 0, started]
+    fields: list[bytes | int] = [b"S", parent, 0, 0, 0, 0, flags, 0, 0, 0, 0, own, 0, children, 0, 20, 0, 1, 0, started]
     words = b" ".join(field if isinstance(field, bytes) else b"%d" % field for field in fields)
     (folder / "stat").write_bytes(b"%d (a ) S 1) " % pid + words + b"\n")
     environment = [b"PATH=/bin"] + (

@@ -58,7 +58,7 @@ def as_user(
                 [f"nats://{system.place.outside(node, 'client')}" for node in nodes],
                 user=user, password=system.site.secrets[bus_users.secret_name(user)],
                 inbox_prefix=wire.inbox_prefix(user), tls=certificates.context(system.site) if on else None,
-                tls_handshake_first=on, connect_timeout=2, max_reconnect_attempts=attempts, reconnect_time_wait=0.1,
+                tls_handshake_first=on, connect_timeout=2, max_reconnect_attempts=attempts, reconnect_time_wait=1,
                 error_cb=unheard,
             )  # fmt: skip
             try:

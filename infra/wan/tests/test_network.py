@@ -74,7 +74,12 @@ def test_this_machine_gets_in_without_distance(network: Network) -> None:
         socket.create_connection(("127.0.0.1", port), 5) as link,
     ):
         sent = bytes(range(256)) * 4096
-        sender = threading.Thread(target=lambda: (link.sendall(sent), link.shutdown(socket.SHUT_WR)))
+
+        def send() -> None:
+            link.sendall(sent)
+            link.shutdown(socket.SHUT_WR)
+
+        sender = threading.Thread(target=send)
         sender.start()
         with link.makefile("rb") as received:
             assert received.read() == sent

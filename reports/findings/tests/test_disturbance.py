@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from reports.evidence import HostSample
@@ -13,8 +14,10 @@ SECOND = 1_000_000_000
 
 
 def sample(second: int = 1, **changes: float) -> HostSample:
-    values = {"busy": 0.5, "steal": 0.0, "foreign": 0.0, "timer_lag_ms": 0.1, "fsync_ms": 0.3} | changes
-    return HostSample(at_ns=second * SECOND, interval_s=1.0, **values)
+    quiet = HostSample(
+        at_ns=second * SECOND, interval_s=1.0, busy=0.5, steal=0.0, foreign=0.0, timer_lag_ms=0.1, fsync_ms=0.3
+    )
+    return msgspec.structs.replace(quiet, **changes)
 
 
 def test_a_quiet_machine_excuses_nothing() -> None:

@@ -112,7 +112,7 @@ def test_every_role_with_every_action(api: Api, user: str | None, action: str) -
 @pytest.mark.parametrize("token", BAD_TOKENS.values(), ids=BAD_TOKENS)
 def test_a_bad_token_is_a_401_that_says_so(api: Api, token: str) -> None:
     with api.client(None) as client:
-        answer = client.get(wire.PROJECTS, headers={"authorization": f"Bearer {token}".strip().encode()})
+        answer = client.get(wire.PROJECTS, headers={b"authorization": f"Bearer {token}".strip().encode()})
     assert answer.status_code == 401
     assert 'error="invalid_token"' in answer.headers["www-authenticate"]
     assert answer.headers["content-type"] == "application/problem+json"

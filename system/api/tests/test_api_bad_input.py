@@ -91,9 +91,10 @@ def refused(answer: httpx.Response, status: int, said: str) -> None:
     assert said in problem["detail"]
 
 
+NO_TEXT: tuple[object, ...] = (None, [], {}, True)
 BODIES: list[tuple[str, str, dict[str, Any], str]] = [
     *(("POST", wire.PROJECTS, without(PROJECT, field), f"`{field}`") for field in PROJECT),
-    *(("POST", wire.PROJECTS, {**PROJECT, field: value}, field) for field in PROJECT for value in (None, [], {}, True)),
+    *(("POST", wire.PROJECTS, {**PROJECT, field: value}, field) for field in PROJECT for value in NO_TEXT),
     ("POST", wire.PROJECTS, {**PROJECT, "surprise": 1}, "surprise"),
     ("POST", wire.PROJECTS, {**PROJECT, "region": "lhr"}, "$.region"),
     ("POST", wire.PROJECTS, {**PROJECT, "sector": "Arms"}, "$.sector"),

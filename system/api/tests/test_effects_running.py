@@ -75,7 +75,7 @@ def _effects(observer: psycopg.Connection[Any], partition: str, position: int) -
 def _expect_in_cache_and_totals(target: Target, region: str, partition: str, position: int) -> None:
     with redis.Redis.from_url(target.valkey[region]) as valkey:
         eventually(
-            lambda: int(valkey.hget(POSITIONS, partition) or 0) >= position,  # type: ignore[arg-type]
+            lambda: int(valkey.hget(POSITIONS, partition) or 0) >= position,
             f"the cache of {region} was invalidated",
         )
     totals = f"{target.api[region]}{wire.REGIONS}/syd"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
+from typing import Any
 
 import pytest
 import schemathesis
@@ -57,7 +58,7 @@ def known(api: Api) -> dict[str, list[str]]:
     }
 
 
-def check(case: Case, api: Api, known: dict[str, list[str]]) -> None:
+def check(case: Case[Any], api: Api, known: dict[str, list[str]]) -> None:
     """As an admin, who gets furthest into every operation."""
     chosen = zlib.crc32(repr((case.path_parameters, case.body, case.query)).encode("utf-8", "replace"))
     for name in case.path_parameters:
@@ -73,7 +74,7 @@ def test_the_document_is_the_one_that_is_served(api: Api) -> None:
 
 @schema.parametrize()
 @settings(unhurried, max_examples=EXAMPLES)
-def test_every_answer_is_as_described(case: Case, api: Api, known: dict[str, list[str]]) -> None:
+def test_every_answer_is_as_described(case: Case[Any], api: Api, known: dict[str, list[str]]) -> None:
     check(case, api, known)
 
 
@@ -81,5 +82,7 @@ def test_every_answer_is_as_described(case: Case, api: Api, known: dict[str, lis
 @pytest.mark.timeout(3 * 3600)
 @schema.parametrize()
 @settings(unhurried, max_examples=EXAMPLES_IN_FULL)
-def test_every_answer_is_as_described_in_many_more_cases(case: Case, api: Api, known: dict[str, list[str]]) -> None:
+def test_every_answer_is_as_described_in_many_more_cases(
+    case: Case[Any], api: Api, known: dict[str, list[str]]
+) -> None:
     check(case, api, known)

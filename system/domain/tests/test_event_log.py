@@ -4,6 +4,7 @@ last events has forgotten meanwhile, and however often it comes back."""
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import pytest
 from hypothesis import given
@@ -96,12 +97,33 @@ class Subscriber:
         self.has = {**self.has, **has}
 
 
+class Happen(NamedTuple):
+    partition: str
+    events: int
+
+
+class PassOver(NamedTuple):
+    partition: str
+    events: int
+
+
+class Work(NamedTuple):
+    bytes_max: int
+    page: int
+
+
+class ComeBack(NamedTuple):
+    pass
+
+
+Step = Happen | PassOver | Work | ComeBack
+
 steps = st.lists(
     st.one_of(
-        st.tuples(st.just("happen"), st.sampled_from(PARTITIONS), st.integers(1, 5)),
-        st.tuples(st.just("pass over"), st.sampled_from(PARTITIONS), st.integers(1, 5)),
-        st.tuples(st.just("work"), st.integers(1, 200), st.integers(1, 4)),
-        st.tuples(st.just("come back"), st.none(), st.none()),
+        st.builds(Happen, st.sampled_from(PARTITIONS), st.integers(1, 5)),
+        st.builds(PassOver, st.sampled_from(PARTITIONS), st.integers(1, 5)),
+        st.builds(Work, st.integers(1, 200), st.integers(1, 4)),
+        st.builds(ComeBack),
     ),
     max_size=60,
 )
@@ -110,7 +132,7 @@ filters = st.lists(st.sampled_from(ALL), min_size=1, unique=True).map(tuple)
 
 @given(st.integers(1, 8), filters, steps, steps, st.booleans())
 def test_nothing_is_missed_and_nothing_comes_twice(
-    entries_max: int, aggregates: tuple[Aggregate, ...], first: list, then: list, from_now: bool
+    entries_max: int, aggregates: tuple[Aggregate, ...], first: list[Step], then: list[Step], from_now: bool
 ) -> None:
     world = World(EventLog(dict.fromkeys(PARTITIONS, 0), entries_max, 10_000))
     for step in first:
@@ -121,17 +143,17 @@ def test_nothing_is_missed_and_nothing_comes_twice(
     subscriber.catch_up()
 
 
-def act(world: World, subscriber: Subscriber | None, step: tuple) -> None:
-    what, one, number = step
-    if what == "happen":
-        for _ in range(number):
-            world.happen(one)
-    elif what == "pass over":
-        world.pass_over(one, number)
-    elif subscriber is not None and what == "work":
-        subscriber.work(one, number)
-    elif subscriber is not None:
-        subscriber.come_back()
+def act(world: World, subscriber: Subscriber | None, step: Step) -> None:
+    match step:
+        case Happen(partition, events):
+            for _ in range(events):
+                world.happen(partition)
+        case PassOver(partition, events):
+            world.pass_over(partition, events)
+        case Work(bytes_max, page) if subscriber is not None:
+            subscriber.work(bytes_max, page)
+        case ComeBack() if subscriber is not None:
+            subscriber.come_back()
 
 
 @given(filters, st.integers(0, 6), st.integers(0, 6))

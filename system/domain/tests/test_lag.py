@@ -53,9 +53,9 @@ def test_a_consumer_further_on_never_lags_more(steps: list[tuple[float, int]], d
         made.add(now_s, {ONE: confirmed})
     behind = data.draw(st.integers(0, confirmed))
     further = data.draw(st.integers(behind, confirmed))
-    more, less = made.lag(now_s, {ONE: behind}), made.lag(now_s, {ONE: further})
-    assert more.events >= less.events >= 0
-    assert more.age_s >= less.age_s >= 0
+    larger, smaller = made.lag(now_s, {ONE: behind}), made.lag(now_s, {ONE: further})
+    assert larger.events >= smaller.events >= 0
+    assert larger.age_s >= smaller.age_s >= 0
     assert made.lag(now_s, {ONE: confirmed}) == Lag(0, 0)
 
 

@@ -19,6 +19,7 @@ from nats.js.errors import NotFoundError
 from system.domain.partitions import partitions_of
 from system.events import bus, metrics, relay, streams
 from system.events.consuming.recover import read_stream
+from system.events.publish import publish
 from system.events.relay import Lane
 from system.events.streams import ensure_stream
 from system.process import Surroundings
@@ -218,7 +219,6 @@ def test_while_the_bus_is_away_the_outbox_holds_and_order_stays(
     servers: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refusals = itertools.chain([True] * 3, itertools.repeat(False))
-    publish = relay.publish
 
     async def sometimes_refused(js: object, events: object, within_s: float, again: str) -> object:
         return await publish(js, events, 0.0 if next(refusals) else within_s, again)  # type: ignore[arg-type]

@@ -253,6 +253,7 @@ def test_within_the_relay_an_incident_reaches_its_stream(nats_server: None, data
             relaying.cancel()
             await asyncio.wait({relaying})
             await client.close()
+        assert message.data is not None
         [event] = msgspec.json.decode(message.data, type=list[IncidentEvent])
         assert (event.type, event.after.kind, event.after.subject) == ("created", "dead-letter", "analytics")
 

@@ -94,7 +94,7 @@ def test_a_value_does_not_outlive_a_minute(valkey: redis.Redis, settings: Settin
         await cache.fill(b"totals", {})
 
     use(settings, work)
-    assert 0 < int(valkey.ttl(TOTALS)) <= 60  # type: ignore[arg-type]
+    assert 0 < int(valkey.ttl(TOTALS)) <= 60
 
 
 def test_requests_at_the_same_time_cost_one_question(valkey: redis.Redis, settings: Settings) -> None:
@@ -105,7 +105,7 @@ def test_requests_at_the_same_time_cost_one_question(valkey: redis.Redis, settin
 
     valkey.config_resetstat()
     use(settings, work)
-    assert valkey.info("commandstats")["cmdstat_get"]["calls"] == 1  # type: ignore[index]
+    assert valkey.info("commandstats")["cmdstat_get"]["calls"] == 1
 
 
 def test_a_frozen_cache_is_no_error_and_then_left_alone(

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import psycopg
 import pytest
 
+from system.domain.notices import notification_of
 from system.events.consumers import notifications
 from system.events.consumers.notifications import Notifications, Sender
 from system.events.consuming.effect import Delivery
@@ -241,7 +242,7 @@ def test_whatever_a_push_service_does_is_a_failed_delivery(answer: bytes | None,
         if answer is None:
             server.close()
             await server.wait_closed()
-        notification = notifications.notification_of(creation(1).event)
+        notification = notification_of(creation(1).event)
         assert notification is not None
         try:
             with pytest.raises(PushFailed, match=reason):

@@ -83,7 +83,7 @@ def test_killed_at_any_moment_each_event_takes_effect_once(
     keys = keys_of(consumer)
 
     def applied(valkey: redis.Redis) -> int:
-        return sum(int(value) for value in valkey.hvals(keys.positions))  # type: ignore[union-attr]
+        return sum(int(value) for value in valkey.hvals(keys.positions))
 
     async def work(js: object) -> None:
         process = start(settings, module)
@@ -114,13 +114,13 @@ def test_killed_at_any_moment_each_event_takes_effect_once(
         with_streams(settings, work)
         for partition in PARTITIONS:
             tail = past.tail(partition)
-            assert int(valkey.hget(keys.effects, partition) or 0) == tail  # type: ignore[arg-type]
+            assert int(valkey.hget(keys.effects, partition) or 0) == tail
             last = 0
-            for text in valkey.lrange(f"{keys.trace}{partition}", 0, -1):  # type: ignore[union-attr]
+            for text in valkey.lrange(f"{keys.trace}{partition}", 0, -1):
                 first, _, end = text.partition("-")
                 assert int(first) == last + 1
                 last = int(end)
             assert last == tail
             if consumer == "frontend-realtime":
                 entries = valkey.xrange(f"{FEED}{partition}")
-                assert [entry for entry, _ in entries] == [f"{position}-0" for position in range(1, tail + 1)]  # type: ignore[union-attr]
+                assert [entry for entry, _ in entries] == [f"{position}-0" for position in range(1, tail + 1)]

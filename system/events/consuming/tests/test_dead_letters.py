@@ -12,6 +12,7 @@ import pytest
 import redis
 from nats.aio.client import Client
 
+from system import settings
 from system.domain.frames import EncodedEvent
 from system.events.consumers.analytics import Analytics
 from system.events.consumers.cache_invalidator import CacheInvalidation
@@ -176,7 +177,7 @@ def test_the_command_lists_and_replays(
         await consume(servers, client, "analytics", effect, creations("projects.0", 1, 5))
 
     on_streams(servers, work)
-    monkeypatch.setattr(dead_letters.settings_, "load", lambda: servers)
+    monkeypatch.setattr(settings, "load", lambda: servers)
     assert dead_letters.main(["list"]) == 0
     assert "projects.0 3-3" in capsys.readouterr().out
     assert dead_letters.main(["replay", "--consumer", "audit-logger"]) == 0

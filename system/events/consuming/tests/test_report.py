@@ -40,7 +40,7 @@ def with_reporter(
 
 
 def lag(consumer: str) -> float:
-    return metrics.LAG.labels(consumer, PROJECTS_STREAM.name)._value.get()
+    return float(metrics.LAG.labels(consumer, PROJECTS_STREAM.name)._value.get())
 
 
 def test_positions_are_reported_when_they_change(database: Settings) -> None:

@@ -13,7 +13,7 @@ from chaos.plants import PLANTS, VARIABLE, environment
 from chaos.plants.patching import CannotPlant, replace
 
 REDELIVERED = """
-from system.events.consumers import guard
+from system.events.consuming import guard
 class E:
     def __init__(self, position): self.position = position
 found = guard.admit(5, [E(5), E(4), E(6)])

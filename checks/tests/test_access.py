@@ -12,6 +12,7 @@ import pytest
 from checks import access as access_facts
 from checks.access import CALLERS, EVERYBODY, ROW, Action, Answer, Api, Item, Matrix, actions, forged
 from infra.target import Target
+from loadtests.conftest import api as api
 from loadtests.tests.load_servers import Api as LaxApi
 from reports.evidence import RunFolder
 from system import wire

@@ -23,7 +23,7 @@ from system import wire
 from system.api.http.messages import Answer, encode
 from system.api.http.openapi import documented
 from system.events import bus
-from system.process import Surroundings
+from system.process import DependencyState
 from system.settings import Settings
 from system.store.primary import NotWritten, OutcomeUnknown, Primary
 from system.store.reader import NothingToRead, Reader
@@ -54,15 +54,15 @@ class Readiness(msgspec.Struct, frozen=True):
 class Bus:
     """This process's connection to the bus."""
 
-    def __init__(self, settings: Settings, surroundings: Surroundings, log: logging.Logger) -> None:
+    def __init__(self, settings: Settings, dependencies: DependencyState, log: logging.Logger) -> None:
         self._settings = settings
-        self._surroundings = surroundings
+        self._dependencies = dependencies
         self._log = log
         self._client: Client | None = None
 
     async def run(self) -> None:
         """Hold the connection until cancelled."""
-        self._client = await bus.connect(self._settings, "api", self._surroundings, self._log)
+        self._client = await bus.connect(self._settings, "api", self._dependencies, self._log)
         try:
             await asyncio.Event().wait()
         finally:

@@ -21,7 +21,7 @@ from system.api.live.event_stream import Realtime
 from system.api.live.hub import Hub
 from system.api.live.wake_follower import Wakes
 from system.api.resources import totals
-from system.process import Surroundings
+from system.process import DependencyState
 from system.settings import Settings
 from system.store import regional
 from system.store.history import History
@@ -80,18 +80,18 @@ class Services:
 @contextlib.asynccontextmanager
 async def open_services(settings: Settings, tokens: Tokens, log: logging.Logger) -> AsyncIterator[Services]:
     """The services for one process; they find and lose what is around them by themselves."""
-    surroundings = Surroundings(log)
-    reader = Reader(settings, surroundings)
-    primary = Primary(settings, surroundings)
-    cache = TotalsCache(regional.connect(settings, _CACHE_WITHIN_S), surroundings)
-    bus = Bus(settings, surroundings, log)
+    dependencies = DependencyState(log)
+    reader = Reader(settings, dependencies)
+    primary = Primary(settings, dependencies)
+    cache = TotalsCache(regional.connect(settings, _CACHE_WITHIN_S), dependencies)
+    bus = Bus(settings, dependencies, log)
     hint = Hint(primary)
     refusals = Refusals(primary, settings.region)
     own_writes = OwnWrites(reader, primary, lambda member: READ_AFTER.labels(member).inc())
     history = History(reader, primary)
     follower = regional.connect(settings, _FOLLOW_WITHIN_S)
-    realtime = Realtime(Hub(follower, history, surroundings), history)
-    wakes = Wakes(follower, history, surroundings)
+    realtime = Realtime(Hub(follower, history, dependencies), history)
+    wakes = Wakes(follower, history, dependencies)
     services = Services(
         region=settings.region, reader=reader, primary=primary, totals=totals.shared(reader, cache), hint=hint,
         health=Health(reader, primary, cache, bus), door=Door(tokens, refusals), sign_ins=SignIns(reader, tokens),

@@ -18,7 +18,7 @@ from nats.js.errors import NotFoundError
 
 from system import process
 from system.events import bus, streams
-from system.process import Surroundings
+from system.process import DependencyState
 from system.settings import Settings, SettingsError
 from system.wire import STREAMS
 
@@ -84,16 +84,16 @@ async def _main(settings: Settings, log: logging.Logger) -> None:
 
 async def _make(settings: Settings, region: str, urls: list[str], log: logging.Logger) -> None:
     """All mirrors of a region."""
-    around = Surroundings(log)
+    dependencies = DependencyState(log)
     there = dataclasses.replace(settings, region=region, nats_urls=",".join(urls))
-    client = await bus.connect(there, "mirrors", around, log)
+    client = await bus.connect(there, "mirrors", dependencies, log)
     try:
         js = client.jetstream(timeout=_ANSWER_WITHIN_S)
         replicas = min(len(urls), settings.stream_replicas)
         wanted = [streams.stream_config(stream, replicas) for stream in STREAMS]
         for stream in [*wanted, streams.letters_config(replicas)]:
             mirror = mirror_config(stream, settings.bus_domain, region, replicas)
-            await bus.patiently(around, partial(ensure_mirror, js, mirror))
+            await bus.retry_jetstream(dependencies, partial(ensure_mirror, js, mirror))
     finally:
         await client.close()
 

@@ -29,7 +29,7 @@ from system import process
 from system.domain.partitions import partitions_of
 from system.events import bus, streams
 from system.events.cursors import first_lacking, is_cursor, positions_in
-from system.process import Backoff, Surroundings
+from system.process import DependencyState, retry
 from system.settings import Settings
 from system.store import outbox
 from system.store.session import Session, Unavailable
@@ -75,35 +75,32 @@ async def _last(js: JetStreamContext, stream: Stream, partition: str) -> RawStre
 
 
 async def _main(settings: Settings, log: logging.Logger) -> None:
-    around = Surroundings(log)
+    dependencies = DependencyState(log)
     async with asyncio.timeout(_DEADLINE_S):
-        known = await _activate(settings, around)
-        client = await bus.connect(settings, "promote", around, log)
+        known = await _activate(settings, dependencies)
+        client = await bus.connect(settings, "promote", dependencies, log)
         try:
             js = client.jetstream(timeout=_ANSWER_WITHIN_S)
-            await bus.patiently(around, partial(promote_stream, js, streams.letters_config(settings.stream_replicas)))
+            await bus.retry_jetstream(
+                dependencies, partial(promote_stream, js, streams.letters_config(settings.stream_replicas))
+            )
             for stream in STREAMS:
-                await bus.patiently(around, partial(_take_over, js, stream, known, settings, log))
+                await bus.retry_jetstream(dependencies, partial(_take_over, js, stream, known, settings, log))
         finally:
             await client.close()
     process.make_ready(settings.ready_file)
 
 
-async def _activate(settings: Settings, around: Surroundings) -> Known:
+async def _activate(settings: Settings, dependencies: DependencyState) -> Known:
     async def work(connection: asyncpg.Connection) -> Known:
         await outbox.activate(connection, settings.region)
         return Known(
             await outbox.heads(connection), await outbox.lowest_applied(connection), await outbox.consumers(connection)
         )
 
-    session, backoff = Session(settings, "promote"), Backoff()
+    session = Session(settings, "promote")
     try:
-        while True:
-            try:
-                return await session.run(work)
-            except Unavailable as error:
-                around.away("primary database", error)
-                await backoff.wait()
+        return await retry(lambda: session.run(work), Unavailable, dependencies, "primary database")
     finally:
         session.close()
 

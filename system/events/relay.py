@@ -34,7 +34,7 @@ from system.domain.partitions import partitions_of
 from system.events import bus, metrics, streams, watch
 from system.events.publish import Outcome, publish
 from system.events.streams import Sight
-from system.process import Backoff, Surroundings
+from system.process import Backoff, DependencyState, set_within
 from system.settings import Settings
 from system.store import outbox
 from system.store.outbox import Lease, LeaseLost, StandingBy
@@ -61,13 +61,13 @@ class Lane:
     """The relay of one aggregate's partitions."""
 
     def __init__(
-        self, stream: Stream, settings: Settings, client: Client, surroundings: Surroundings, log: logging.Logger
+        self, stream: Stream, settings: Settings, client: Client, dependencies: DependencyState, log: logging.Logger
     ) -> None:
         self._stream = stream
         self._settings = settings
         self._client = client
         self._js = client.jetstream(timeout=_INFO_WITHIN_S)
-        self._surroundings = surroundings
+        self._dependencies = dependencies
         self._log = log
         self._hint = asyncio.Event()
         self._session = Session(settings, "relay", self._listen)
@@ -87,15 +87,15 @@ class Lane:
                 try:
                     await self._hold(backoff)
                 except (LeaseLost, StandingBy) as error:
-                    self._surroundings.away(f"lease of {aggregate}", error)
+                    self._dependencies.away(f"lease of {aggregate}", error)
                     await asyncio.sleep(_STAND_BACK_S)
                 except Unavailable as error:
                     # What takes too long in one piece may pass in smaller ones.
                     self._batch = max(_BATCH_MIN, self._batch // 4)
-                    self._surroundings.away("primary database", error)
+                    self._dependencies.away("primary database", error)
                     await backoff.wait()
                 except NotStored as error:
-                    self._surroundings.away(f"stream of {aggregate}", error)
+                    self._dependencies.away(f"stream of {aggregate}", error)
                     await backoff.wait()
         finally:
             self._session.close()
@@ -104,7 +104,7 @@ class Lane:
         partitions = partitions_of(self._stream.aggregate)
         lease = await self._session.run(lambda c: outbox.take_lease(c, partitions, self._settings.region))
         self.holding.set()
-        self._surroundings.back(f"lease of {self._stream.aggregate}")
+        self._dependencies.back(f"lease of {self._stream.aggregate}")
         self._seen = None
         while True:
             await self._know_stream(lease)
@@ -159,14 +159,14 @@ class Lane:
             while time.monotonic() < look_at and self._client.stats["reconnects"] == connection:
                 self._hint.clear()
                 events = await self._session.run(lambda c: outbox.assign(c, lease, self._stream.aggregate, self._batch))
-                self._surroundings.back("primary database")
+                self._dependencies.back("primary database")
                 self._batch = min(_BATCH_MAX, 2 * self._batch)
                 if on_its_way:
                     await self._settle(lease, await on_its_way)
                 on_its_way = asyncio.create_task(self._publish(events)) if events else None
                 backoff.reset()
                 if not on_its_way:
-                    await self._wait()
+                    await set_within(self._hint, _LOOK_EVERY_S)
             if on_its_way:
                 await self._settle(lease, await on_its_way)
         finally:
@@ -190,14 +190,7 @@ class Lane:
             await self._session.run(lambda connection: outbox.confirm(connection, lease, outcome.stored))
         if outcome.failure is not None:
             raise NotStored(outcome.failure)
-        self._surroundings.back(f"stream of {self._stream.aggregate}")
-
-    async def _wait(self) -> None:
-        try:
-            async with asyncio.timeout(_LOOK_EVERY_S):
-                await self._hint.wait()
-        except TimeoutError:
-            return
+        self._dependencies.back(f"stream of {self._stream.aggregate}")
 
     async def _listen(self, connection: asyncpg.Connection) -> None:
         await connection.add_listener(HINT_CHANNEL, self._on_hint)
@@ -215,16 +208,16 @@ def _goes_on(before: tuple[Sight, int], now: tuple[Sight, int]) -> bool:
     )  # fmt: skip
 
 
-async def _prune(settings: Settings, surroundings: Surroundings) -> None:
+async def _prune(settings: Settings, dependencies: DependencyState) -> None:
     """Delete what nobody needs any more from the outbox, in small pieces, until cancelled."""
     session = Session(settings, "relay-prune")
     try:
         while True:
             try:
                 while await session.run(lambda connection: outbox.prune(connection, _PRUNE_BATCH)):
-                    surroundings.back("outbox to prune")
+                    dependencies.back("outbox to prune")
             except Unavailable as error:
-                surroundings.away("outbox to prune", error)
+                dependencies.away("outbox to prune", error)
             await asyncio.sleep(_PRUNE_EVERY_S)
     finally:
         session.close()
@@ -233,14 +226,14 @@ async def _prune(settings: Settings, surroundings: Surroundings) -> None:
 async def main(settings: Settings, log: logging.Logger) -> None:
     """Ready once every lane holds its lease and the bus is connected."""
     metrics.serve(settings)
-    surroundings = Surroundings(log)
-    client = await bus.connect(settings, "relay", surroundings, log)
-    lanes = [Lane(stream, settings, client, surroundings, log) for stream in STREAMS]
+    dependencies = DependencyState(log)
+    client = await bus.connect(settings, "relay", dependencies, log)
+    lanes = [Lane(stream, settings, client, dependencies, log) for stream in STREAMS]
     try:
         async with asyncio.TaskGroup() as group:
             for lane in lanes:
                 group.create_task(lane.run())
-            group.create_task(_prune(settings, surroundings))
+            group.create_task(_prune(settings, dependencies))
             group.create_task(watch.watch(settings, log, client))
             for lane in lanes:
                 await lane.holding.wait()

@@ -23,7 +23,7 @@ from system import process
 from system.domain.frames import span
 from system.domain.partitions import partitions_of
 from system.events import bus
-from system.process import Surroundings
+from system.process import DependencyState
 from system.settings import Settings
 from system.wire import (
     DEAD_LETTERS,
@@ -156,11 +156,11 @@ def durable_config(stream: Stream, durable: str, start: int = 1) -> ConsumerConf
 
 
 async def _main(settings: Settings, log: logging.Logger) -> None:
-    surroundings = Surroundings(log)
+    dependencies = DependencyState(log)
     async with asyncio.timeout(_DEADLINE_S):
-        client = await bus.connect(settings, "streams", surroundings, log)
+        client = await bus.connect(settings, "streams", dependencies, log)
         try:
-            await bus.patiently(surroundings, partial(_ensure_all, client.jetstream(timeout=5), settings))
+            await bus.retry_jetstream(dependencies, partial(_ensure_all, client.jetstream(timeout=5), settings))
         finally:
             await client.close()
     process.make_ready(settings.ready_file)

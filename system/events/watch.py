@@ -20,7 +20,7 @@ from nats.errors import Error
 
 from system.domain.geography import REGIONS
 from system.domain.lag import AGE_MAX_S, EVENTS_MAX, Alarm, History, Lag, judge
-from system.process import Surroundings
+from system.process import DependencyState
 from system.settings import Settings
 from system.store import watch as store
 from system.store.session import Session, Unavailable
@@ -93,7 +93,7 @@ class Watch:
 async def watch(settings: Settings, log: logging.Logger, client: Client) -> None:
     """Look every second until cancelled; whatever goes wrong in one round, there is a next. `client` is the
     relay's connection to the bus."""
-    around = Surroundings(log)
+    dependencies = DependencyState(log)
     session = Session(settings, "watch")
     watching = Watch(msgspec.convert(settings.region, Region))
     told: set[str] = set()
@@ -101,9 +101,9 @@ async def watch(settings: Settings, log: logging.Logger, client: Client) -> None
         while True:
             try:
                 await _round(watching, session, client)
-                around.back(_DATABASE)
+                dependencies.back(_DATABASE)
             except Unavailable as error:
-                around.away(_DATABASE, error)
+                dependencies.away(_DATABASE, error)
             except Exception as error:
                 # The relay runs beside it and must not end for a mistake of the watch.
                 if repr(error) not in told and len(told) < 100:

@@ -9,7 +9,7 @@ import asyncio
 
 import asyncpg
 
-from system.process import Backoff, Surroundings
+from system.process import DependencyState, retry
 from system.settings import Settings
 from system.store.connect import Busy, Member, NoAnswer, NotSent, Record, connect_primary
 
@@ -40,9 +40,9 @@ class OutcomeUnknown(Exception):
 class Primary:
     """Finds the primary, keeps a few connections to it, and looks again as soon as there is a doubt."""
 
-    def __init__(self, settings: Settings, surroundings: Surroundings) -> None:
+    def __init__(self, settings: Settings, dependencies: DependencyState) -> None:
         self._settings = settings
-        self._surroundings = surroundings
+        self._dependencies = dependencies
         self._member: Member | None = None
         self._search: asyncio.Task[None] | None = None
 
@@ -98,19 +98,12 @@ class Primary:
         return self._search
 
     async def _find(self) -> None:
-        backoff = Backoff()
-        while True:
-            try:
-                address, connection = await connect_primary(self._settings, _NAME)
-            except NotSent as error:
-                self._surroundings.away("primary database", error)
-                await backoff.wait()
-                continue
-            self._surroundings.back("primary database")
-            if self._member is not None and self._member.address == address:
-                connection.terminate()
-                return
-            if self._member is not None:
-                self._member.close()
-            self._member = Member(address, self._settings, _NAME, _CONNECTIONS, connection, _KEPT)
+        address, connection = await retry(
+            lambda: connect_primary(self._settings, _NAME), NotSent, self._dependencies, "primary database"
+        )
+        if self._member is not None and self._member.address == address:
+            connection.terminate()
             return
+        if self._member is not None:
+            self._member.close()
+        self._member = Member(address, self._settings, _NAME, _CONNECTIONS, connection, _KEPT)

@@ -6,7 +6,7 @@ import asyncio
 
 import asyncpg
 
-from system.process import Surroundings
+from system.process import DependencyState
 from system.settings import Settings
 from system.store.connect import Busy, Member, NoAnswer, NotSent, Record, addresses
 
@@ -24,10 +24,10 @@ class Reader:
     """A member that fails is left alone until a probe in the background finds that it answers, so that
     requests do not pay for finding out."""
 
-    def __init__(self, settings: Settings, surroundings: Surroundings) -> None:
+    def __init__(self, settings: Settings, dependencies: DependencyState) -> None:
         others = [address for address in addresses(settings.database_hosts) if address != settings.replica]
         self._members = [Member(address, settings, "api-read", _CONNECTIONS) for address in (settings.replica, *others)]
-        self._surroundings = surroundings
+        self._dependencies = dependencies
         self._probes: dict[str, asyncio.Task[None]] = {}
         self.near_losses = 0
         """How often the region's own member was found to be away."""
@@ -77,7 +77,7 @@ class Reader:
             raise NoAnswer(f"{member.address}: {error}") from None
 
     def _leave_alone(self, member: Member, error: Exception) -> None:
-        self._surroundings.away(f"database member {member.address}", error)
+        self._dependencies.away(f"database member {member.address}", error)
         if member.address not in self._probes:
             self.near_losses += member is self._members[0]
             self._probes[member.address] = asyncio.create_task(self._probe(member))
@@ -89,6 +89,6 @@ class Reader:
                 await self._ask(member, "select 1", ())
             except (NotSent, NoAnswer):
                 continue
-            self._surroundings.back(f"database member {member.address}")
+            self._dependencies.back(f"database member {member.address}")
             del self._probes[member.address]
             return

@@ -16,7 +16,7 @@ import msgspec
 from redis import RedisError
 from redis.asyncio import Redis
 
-from system.process import Surroundings
+from system.process import DependencyState
 from system.store.next_answer import NextAnswer
 from system.store.regional import answer, keys_of
 
@@ -52,9 +52,9 @@ class TotalsCache:
     """What the API uses. A cache that is away or slow is no error: it is left alone for a second, and the
     answers come from the database."""
 
-    def __init__(self, client: Redis, surroundings: Surroundings) -> None:
+    def __init__(self, client: Redis, dependencies: DependencyState) -> None:
         self._client = client
-        self._surroundings = surroundings
+        self._dependencies = dependencies
         self._fill = client.register_script(_FILL)
         self._next = NextAnswer(lambda: self._try(lambda: client.get(TOTALS)))
         self._leave_alone_until = 0.0
@@ -62,7 +62,7 @@ class TotalsCache:
     async def ping(self) -> None:
         """redis.RedisError if it does not answer."""
         await answer(self._client.ping())
-        self._surroundings.back("valkey")
+        self._dependencies.back("valkey")
 
     async def get(self) -> bytes | None:
         """The cached value, if there is one. Whoever waits at the same time shares one question to Valkey."""
@@ -83,8 +83,8 @@ class TotalsCache:
         try:
             found = await answer(command())
         except RedisError as error:
-            self._surroundings.away("valkey", error)
+            self._dependencies.away("valkey", error)
             self._leave_alone_until = time.monotonic() + _LEAVE_ALONE_S
             return None
-        self._surroundings.back("valkey")
+        self._dependencies.back("valkey")
         return found

@@ -27,7 +27,7 @@ from system.api.services import Services, open_services
 from system.domain.partitions import partitions_of
 from system.events.consuming.effect import Delivery
 from system.events.consuming.valkey import ValkeyEffect
-from system.process import Surroundings
+from system.process import DependencyState
 from system.settings import Settings
 from system.store import regional
 from system.store.history import History
@@ -53,11 +53,11 @@ def run(main: Coroutine[Any, Any, None]) -> None:
 async def served(settings: Settings, *, look_every_s: float = 5.0, **options: Any) -> AsyncIterator[Services]:
     """The API of these settings, listening; `options` are those of Realtime."""
     async with open_services(settings, Tokens(settings.token_keys), LOG) as opened, asyncio.TaskGroup() as group:
-        surroundings = Surroundings(LOG)
+        dependencies = DependencyState(LOG)
         history = History(opened.reader, opened.primary)
         valkey = regional.connect(settings, 3)
-        hub = Hub(valkey, history, surroundings, look_every_s)
-        wakes = Wakes(valkey, history, surroundings, look_every_s)
+        hub = Hub(valkey, history, dependencies, look_every_s)
+        wakes = Wakes(valkey, history, dependencies, look_every_s)
         services = dataclasses.replace(opened, realtime=Realtime(hub, history, **options), wakes=wakes)
         tasks = [group.create_task(one.run()) for one in (hub, wakes)]
         server = Server(

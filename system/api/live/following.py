@@ -14,7 +14,7 @@ from litestar.types import Receive
 from redis.asyncio import Redis
 
 from system.api.http.problems import ApiError, Refused
-from system.process import Surroundings
+from system.process import DependencyState, set_within
 from system.store.history import History
 from system.store.reader import NothingToRead
 
@@ -102,12 +102,12 @@ class Follower:
     the region's Valkey, and every `look_every_s` by the database, which knows what a Valkey may have lost."""
 
     def __init__(
-        self, valkey: Redis, history: History, surroundings: Surroundings,
+        self, valkey: Redis, history: History, dependencies: DependencyState,
         look_every_s: float, clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
         self._valkey = valkey
         self._history = history
-        self._surroundings = surroundings
+        self._dependencies = dependencies
         self._look_every_s = look_every_s
         self._clock = clock
         self._waiters: set[Waiter] = set()
@@ -137,9 +137,9 @@ class Follower:
         try:
             tails = await self._history.tails()
         except NothingToRead as error:
-            self._surroundings.away("outbox", error)
+            self._dependencies.away("outbox", error)
             return None
-        self._surroundings.back("outbox")
+        self._dependencies.back("outbox")
         return tails
 
     def ready(self) -> None:
@@ -172,17 +172,11 @@ class Follower:
         self._waiters.add(waiter)
         self._wanted.set()
         try:
-            await self._until_ready()
+            if not await set_within(self._ready, _READY_WITHIN_S):
+                raise not_ready()
             yield waiter
         finally:
             self._waiters.discard(waiter)
-
-    async def _until_ready(self) -> None:
-        try:
-            async with asyncio.timeout(_READY_WITHIN_S):
-                await self._ready.wait()
-        except TimeoutError:
-            raise not_ready() from None
 
 
 def not_ready() -> ApiError:

@@ -17,7 +17,7 @@ from redis.asyncio import Redis
 
 from system.api.live.following import LOOK_EVERY_S, Follower, not_ready
 from system.domain.event_log import EventLog
-from system.process import Backoff, Surroundings
+from system.process import Backoff, DependencyState
 from system.store.feed import read_feed
 from system.store.history import Gone, History
 from system.store.reader import NothingToRead
@@ -49,9 +49,9 @@ class Hub(Follower):
     """`row` is None while nobody listens; a cursor in a row that is not the hub's any more leads nowhere."""
 
     def __init__(
-        self, valkey: Redis, history: History, surroundings: Surroundings, look_every_s: float = LOOK_EVERY_S
+        self, valkey: Redis, history: History, dependencies: DependencyState, look_every_s: float = LOOK_EVERY_S
     ) -> None:
-        super().__init__(valkey, history, surroundings, look_every_s)
+        super().__init__(valkey, history, dependencies, look_every_s)
         self.row: EventLog | None = None
         self.filled = 0
         """How many events the feed did not bring."""
@@ -95,9 +95,9 @@ class Hub(Follower):
         try:
             found = await read_feed(self._valkey, row.positions, _PAGE, wait_s)
         except RedisError as error:
-            self._surroundings.away("feed", error)
+            self._dependencies.away("feed", error)
             return False
-        self._surroundings.back("feed")
+        self._dependencies.back("feed")
         for partition, entries in found.items():
             await self._take(row, partition, entries)
         if found:
@@ -132,8 +132,8 @@ class Hub(Follower):
             except Gone:
                 row.pass_over(partition, until)
             except NothingToRead as error:
-                self._surroundings.away("outbox", error)
+                self._dependencies.away("outbox", error)
                 await backoff.wait()
                 continue
-            self._surroundings.back("outbox")
+            self._dependencies.back("outbox")
             self.ring()

@@ -12,7 +12,7 @@ from redis import RedisError
 from redis.asyncio import Redis
 
 from system.api.live.following import LOOK_EVERY_S, Follower, Places
-from system.process import Backoff, Surroundings
+from system.process import Backoff, DependencyState
 from system.store.history import History
 from system.store.regional import answer
 from system.store.wake_feed import CHANGED, moved, read_positions
@@ -26,9 +26,9 @@ class Wakes(Follower):
     """`positions` is how far the region is known to be, in each partition."""
 
     def __init__(
-        self, valkey: Redis, history: History, surroundings: Surroundings, look_every_s: float = LOOK_EVERY_S
+        self, valkey: Redis, history: History, dependencies: DependencyState, look_every_s: float = LOOK_EVERY_S
     ) -> None:
-        super().__init__(valkey, history, surroundings, look_every_s)
+        super().__init__(valkey, history, dependencies, look_every_s)
         self.positions: dict[str, int] = {}
         self.places = Places(WAITING_MAX, WAITING_A_CLIENT_MAX)
 
@@ -41,7 +41,7 @@ class Wakes(Follower):
             try:
                 await self._listen(backoff)
             except RedisError as error:
-                self._surroundings.away("wake-up feed", error)
+                self._dependencies.away("wake-up feed", error)
                 await backoff.wait()
                 await self._look()
 
@@ -56,7 +56,7 @@ class Wakes(Follower):
                     await self._look()
                     look_at = self._clock() + self._look_every_s
                 notice = await answer(channel.get_message(timeout=min(_LISTEN_S, self._look_every_s)))
-                self._surroundings.back("wake-up feed")
+                self._dependencies.back("wake-up feed")
                 backoff.reset()
                 if notice is not None:
                     self._learn(moved(notice["data"]))

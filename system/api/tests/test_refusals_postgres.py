@@ -13,7 +13,7 @@ from system import wire
 from system.api.auth import refusals as module
 from system.api.auth.refusals import Refusals, route_of
 from system.api.http.metrics import REFUSALS_DROPPED
-from system.process import Surroundings
+from system.process import DependencyState
 from system.settings import Settings
 from system.store.primary import NotWritten, OutcomeUnknown, Primary
 
@@ -24,7 +24,7 @@ class Doubtful(Primary):
     """The primary, which answers the first tries as they say: away, or written without telling so."""
 
     def __init__(self, settings: Settings, *troubles: Callable[[], Exception]) -> None:
-        super().__init__(settings, Surroundings(logging.getLogger("test")))
+        super().__init__(settings, DependencyState(logging.getLogger("test")))
         self._troubles = list(troubles)
 
     async def fetch(self, query: str, *args: object) -> list[Any]:

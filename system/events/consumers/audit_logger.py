@@ -18,7 +18,7 @@ import psycopg
 from system import process
 from system.events.consuming.postgres import PostgresEffect
 from system.events.consuming.runner import main_of
-from system.process import Surroundings
+from system.process import DependencyState
 from system.settings import Settings
 from system.store import audit
 from system.wire import Event
@@ -45,19 +45,19 @@ def keep_exporting(settings: Settings, log: logging.Logger, wait: Callable[[floa
     from system.store.exports import ExportsAway
     from system.tools.audit import ExportBusy, export_new
 
-    around = Surroundings(log)
+    dependencies = DependencyState(log)
     broken: set[str] = set()
     while True:
         pause_s = EXPORT_EVERY_S
         try:
             export_new(settings, log.info)
-            around.back("S3")
-            around.back("primary database of the export")
+            dependencies.back("S3")
+            dependencies.back("primary database of the export")
         except ExportsAway as error:
-            around.away("S3", error)
+            dependencies.away("S3", error)
             pause_s = _EXPORT_AGAIN_S
         except psycopg.Error as error:
-            around.away("primary database of the export", error)
+            dependencies.away("primary database of the export", error)
             pause_s = _EXPORT_AGAIN_S
         except ExportBusy as error:
             log.info("%s", error)

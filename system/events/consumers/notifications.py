@@ -24,7 +24,7 @@ from system.events.consuming.guard import Admission
 from system.events.consuming.postgres import PostgresEffect
 from system.events.consuming.runner import main_of
 from system.events.push import HttpPush, Push, PushFailed
-from system.process import Backoff, Surroundings
+from system.process import Backoff, DependencyState, set_within
 from system.settings import Settings
 from system.store import notifications as store
 from system.store.notifications import Claimed, Failure
@@ -80,10 +80,14 @@ class Sender:
     numbers from 0 to 1."""
 
     def __init__(
-        self, settings: Settings, push: Push | None, around: Surroundings, chance: Callable[[], float] = random.random
+        self,
+        settings: Settings,
+        push: Push | None,
+        dependencies: DependencyState,
+        chance: Callable[[], float] = random.random,
     ) -> None:
         self._push = push
-        self._around = around
+        self._dependencies = dependencies
         self._chance = chance
         self._session = Session(settings, "notifications-sender")
 
@@ -100,11 +104,11 @@ class Sender:
                         else:
                             await backoff.wait()
                 except Unavailable as error:
-                    self._around.away("primary database of the sender", error)
+                    self._dependencies.away("primary database of the sender", error)
                     await backoff.wait()
                     continue
-                self._around.back("primary database of the sender")
-                await _set_within(kept, _LOOK_EVERY_S)
+                self._dependencies.back("primary database of the sender")
+                await set_within(kept, _LOOK_EVERY_S)
         finally:
             self._session.close()
 
@@ -125,9 +129,9 @@ class Sender:
         outcomes = await asyncio.gather(*(self._attempt(push, one) for one in claimed))
         failures = [failure for failure in outcomes if failure is not None]
         if len(failures) == len(claimed):
-            self._around.away("push service", failures[0].error)
+            self._dependencies.away("push service", failures[0].error)
         else:
-            self._around.back("push service")
+            self._dependencies.back("push service")
         failed = {failure.event_id for failure in failures}
         delivered = [one.notification.id for one in claimed if one.notification.id not in failed]
         await self._session.run(lambda connection: store.settle(connection, delivered, failures))
@@ -151,16 +155,8 @@ async def main(settings: Settings, log: logging.Logger) -> None:
         log.warning("COVENANT_PUSH_URL is not set: notifications wait, and expire after a day")
     consume = main_of(NAME, lambda given, stream: Notifications(given, stream, kept), per_region=False)
     async with asyncio.TaskGroup() as group:
-        group.create_task(Sender(settings, push, Surroundings(log)).run(kept))
+        group.create_task(Sender(settings, push, DependencyState(log)).run(kept))
         group.create_task(consume(settings, log))
-
-
-async def _set_within(event: asyncio.Event, within_s: float) -> None:
-    try:
-        async with asyncio.timeout(within_s):
-            await event.wait()
-    except TimeoutError:
-        return
 
 
 if __name__ == "__main__":

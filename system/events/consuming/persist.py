@@ -14,7 +14,7 @@ from system.domain.frames import Fault, part_of, span
 from system.events import metrics
 from system.events.consuming.dead_letters import DeadLetterOffice
 from system.events.consuming.effect import Batch, Delivery, Effect
-from system.process import Backoff, Surroundings
+from system.process import DependencyState, retry
 from system.store.session import Unavailable
 from system.wire import POSITIONS_HEADER
 
@@ -49,12 +49,12 @@ class Persister:
     """Applies to one effect."""
 
     def __init__(
-        self, consumer: str, stream: str, effect: Effect, office: DeadLetterOffice, around: Surroundings,
+        self, consumer: str, stream: str, effect: Effect, office: DeadLetterOffice, dependencies: DependencyState,
         log: logging.Logger,
     ) -> None:  # fmt: skip
         self._effect = effect
         self._office = office
-        self._around = around
+        self._dependencies = dependencies
         self._log = log
         self._effects = metrics.EFFECTS.labels(consumer, stream)
         self._duplicates = metrics.DUPLICATES.labels(consumer, stream)
@@ -136,17 +136,8 @@ class Persister:
         await self._persist(lambda: self._effect.skip(partition, position, reason))
 
     async def _persist(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Try until it is done: what is in hand is not given back for an outage."""
-        backoff = Backoff()
-        while True:
-            try:
-                result = await work()
-            except Unavailable as error:
-                self._around.away("where effects go", error)
-                await backoff.wait()
-                continue
-            self._around.back("where effects go")
-            return result
+        """What `work` returns, retried through an outage of the store: events in hand are not given back for that."""
+        return await retry(work, Unavailable, self._dependencies, "where effects go")
 
 
 def _data_of(one: Delivery) -> bytes:

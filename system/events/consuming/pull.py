@@ -14,6 +14,8 @@ import time
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
+from system.process import set_within
+
 _EXPIRES_S = 10.0
 _HEARTBEAT_S = 1.0
 _SILENCE_MAX_S = 2.5
@@ -68,11 +70,7 @@ class Puller:
                 raise Refused(reason)
             self._something.clear()
             await self._keep_asking()
-            try:
-                async with asyncio.timeout(_HEARTBEAT_S):
-                    await self._something.wait()
-            except TimeoutError:
-                continue
+            await set_within(self._something, _HEARTBEAT_S)
         taken, self._arrived = self._arrived, []
         if self._refused is None:
             await self._keep_asking()

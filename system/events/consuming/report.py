@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Mapping
 import asyncpg
 
 from system.events import metrics
-from system.process import Surroundings
+from system.process import DependencyState
 from system.settings import Settings
 from system.store import positions
 from system.store.session import Session, Unavailable
@@ -33,11 +33,11 @@ class Reporter:
         consumer: str,
         read: Callable[[], Awaitable[Mapping[str, int]]] | None,
         settings: Settings,
-        around: Surroundings,
+        dependencies: DependencyState,
     ) -> None:
         self._consumer = consumer
         self._read = read
-        self._around = around
+        self._dependencies = dependencies
         self._session = Session(settings, f"{consumer}-report")
         self._reported: Mapping[str, int] = {}
         self._reported_at = 0.0
@@ -48,9 +48,9 @@ class Reporter:
             while True:
                 try:
                     await self.report()
-                    self._around.back("position reports")
+                    self._dependencies.back("position reports")
                 except Unavailable as error:
-                    self._around.away("position reports", error)
+                    self._dependencies.away("position reports", error)
                 await asyncio.sleep(_EVERY_S)
         finally:
             self.close()

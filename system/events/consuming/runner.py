@@ -27,7 +27,7 @@ from system.events.consuming.recover import read_missing, read_outbox
 from system.events.consuming.report import Reporter
 from system.events.cursors import ensure_cursor, is_cursor
 from system.events.streams import ensure_durable
-from system.process import Backoff, Surroundings
+from system.process import Backoff, DependencyState
 from system.settings import Settings
 from system.store.session import Session, Unavailable
 from system.wire import POSITIONS_HEADER, STREAMS, Stream, gap_reader
@@ -45,19 +45,19 @@ class Consumer:
     cursor (`system.events.cursors`) if the name is a region's."""
 
     def __init__(
-        self, name: str, stream: Stream, effect: Effect, settings: Settings, client: Client, around: Surroundings,
-        log: logging.Logger,
+        self, name: str, stream: Stream, effect: Effect, settings: Settings, client: Client,
+        dependencies: DependencyState, log: logging.Logger,
     ) -> None:  # fmt: skip
         self._name = name
         self._is_cursor = is_cursor(name)
         self._stream = stream
         self._effect = effect
         self._client = client
-        self._around = around
+        self._dependencies = dependencies
         self._log = log
         self._opener = Opener(stream.aggregate)
-        self._office = DeadLetterOffice(name, stream, settings, client, around, log)
-        self._persister = Persister(name, stream.name, effect, self._office, around, log)
+        self._office = DeadLetterOffice(name, stream, settings, client, dependencies, log)
+        self._persister = Persister(name, stream.name, effect, self._office, dependencies, log)
         self._outbox = Session(settings, f"{name}-gaps")
         self._redeliveries = metrics.REDELIVERIES.labels(name, stream.name)
         self._gaps: dict[str, tuple[int, float]] = {}
@@ -74,7 +74,7 @@ class Consumer:
                     await self._ensure_durable()
                     await self._consume(backoff)
                 except (Refused, Unavailable, Error, OSError) as error:
-                    self._around.away(self._stream.name, error)
+                    self._dependencies.away(self._stream.name, error)
                     await backoff.wait()
         finally:
             if self._acks is not None:
@@ -94,11 +94,11 @@ class Consumer:
         goes back to where it began."""
         delivered = 0
         async with Puller(self._client, self._stream.name, self._name, _BATCH_MAX) as puller:
-            self._around.back(self._stream.name)
+            self._dependencies.back(self._stream.name)
             self.consuming.set()
             while True:
                 messages = await puller.take()
-                self._around.back(self._stream.name)
+                self._dependencies.back(self._stream.name)
                 backoff.reset()
                 self._redeliveries.inc(sum(one.metadata.num_delivered > 1 for one in messages))
                 batch, unreadable = await self._opened(messages)
@@ -162,7 +162,7 @@ class Consumer:
                 try:
                     missing = await read_outbox(self._outbox, partition, first, held, self._opener)
                 except Unavailable as error:
-                    self._around.away("outbox", error)
+                    self._dependencies.away("outbox", error)
                     return
             self._log.error(
                 "%s: position %d of %s was not delivered again, %d waits for it; %d events were read from %s",
@@ -195,15 +195,15 @@ def main_of(
 
     async def main(settings: Settings, log: logging.Logger) -> None:
         metrics.serve(settings)
-        around = Surroundings(log)
+        dependencies = DependencyState(log)
         own_name = f"{name}-{settings.region}" if per_region else name
-        client = await bus.connect(settings, name, around, log)
+        client = await bus.connect(settings, name, dependencies, log)
         effects = [make(settings, stream) for stream in STREAMS]
         consumers = [
-            Consumer(own_name, stream, effect, settings, client, around, log)
+            Consumer(own_name, stream, effect, settings, client, dependencies, log)
             for stream, effect in zip(STREAMS, effects, strict=True)
         ]
-        reporter = Reporter(own_name, effects[0].positions if per_region else None, settings, around)
+        reporter = Reporter(own_name, effects[0].positions if per_region else None, settings, dependencies)
         try:
             async with asyncio.TaskGroup() as group:
                 for consumer in consumers:

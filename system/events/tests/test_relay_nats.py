@@ -22,7 +22,7 @@ from system.events.consuming.recover import read_stream
 from system.events.publish import publish
 from system.events.relay import Lane
 from system.events.streams import ensure_stream
-from system.process import Surroundings
+from system.process import DependencyState
 from system.settings import Settings
 from system.store.connect import connect_primary
 from system.wire import PROJECTS_STREAM, ProjectEvent, events_filter
@@ -41,7 +41,7 @@ class Relay:
     """One relay of projects, of which there may be several."""
 
     def __init__(self, settings: Settings, client: Client) -> None:
-        self.lane = Lane(PROJECTS_STREAM, settings, client, Surroundings(LOG), LOG)
+        self.lane = Lane(PROJECTS_STREAM, settings, client, DependencyState(LOG), LOG)
 
     async def __aenter__(self) -> Relay:
         self.task = asyncio.create_task(self.lane.run())
@@ -57,7 +57,7 @@ def with_servers(settings: Settings, work: Callable[[Client, asyncpg.Connection]
     """Run `work` on a new, empty stream."""
 
     async def run() -> None:
-        client = await bus.connect(settings, "test", Surroundings(LOG), LOG)
+        client = await bus.connect(settings, "test", DependencyState(LOG), LOG)
         js = client.jetstream()
         with contextlib.suppress(NotFoundError):
             await js.delete_stream(NAME)

@@ -18,7 +18,7 @@ from nats.js.errors import NotFoundError
 from system.events import bus, relay, watch
 from system.events.streams import ensure_stream
 from system.events.watch import Watch
-from system.process import Surroundings
+from system.process import DependencyState
 from system.settings import Settings
 from system.store import watch as store
 from system.store.connect import connect
@@ -213,7 +213,7 @@ def test_traces_and_refusals_are_kept_as_long_as_events(database: Settings, monk
 
 def test_the_bus_says_whose_letters_there_are(nats_server: None, settings: Settings) -> None:
     async def run() -> None:
-        client = await bus.connect(settings, "test", Surroundings(LOG), LOG)
+        client = await bus.connect(settings, "test", DependencyState(LOG), LOG)
         try:
             js = client.jetstream()
             with contextlib.suppress(NotFoundError):  # Another test may have left one.
@@ -237,7 +237,7 @@ def test_the_bus_says_whose_letters_there_are(nats_server: None, settings: Setti
 
 def test_within_the_relay_an_incident_reaches_its_stream(nats_server: None, database: Settings) -> None:
     async def run() -> None:
-        client = await bus.connect(database, "test", Surroundings(LOG), LOG)
+        client = await bus.connect(database, "test", DependencyState(LOG), LOG)
         js = client.jetstream()
         for stream in STREAMS:
             with contextlib.suppress(NotFoundError):

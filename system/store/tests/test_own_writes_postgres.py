@@ -15,7 +15,7 @@ import pytest
 
 from infra.machine import demote
 from infra.parts.base import binary
-from system.process import Surroundings
+from system.process import DependencyState
 from system.settings import Settings
 from system.store.own_writes import OwnWrites
 from system.store.primary import Primary
@@ -63,9 +63,9 @@ class Site:
     """What the tests speak to: reads that see own writes, the primary, and who answered last."""
 
     def __init__(self, settings: Settings, wait_s: float) -> None:
-        surroundings = Surroundings(logging.getLogger("test"))
-        self.reader = Reader(settings, surroundings)
-        self.primary = Primary(settings, surroundings)
+        dependencies = DependencyState(logging.getLogger("test"))
+        self.reader = Reader(settings, dependencies)
+        self.primary = Primary(settings, dependencies)
         self.answered: list[str] = []
         self.own_writes = OwnWrites(self.reader, self.primary, self.answered.append, wait_s=wait_s)
 

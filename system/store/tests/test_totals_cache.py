@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Iterator
 import pytest
 import redis
 
-from system.process import Surroundings
+from system.process import DependencyState
 from system.settings import Settings
 from system.store import regional
 from system.store.regional import Move, Regional
@@ -28,7 +28,7 @@ def valkey(valkey_server: subprocess.Popen[bytes], settings: Settings) -> Iterat
 
 def use(settings: Settings, work: Callable[[TotalsCache, Regional], Awaitable[None]], within_s: float = 5) -> None:
     async def run() -> None:
-        cache = TotalsCache(regional.connect(settings, within_s), Surroundings(logging.getLogger("test")))
+        cache = TotalsCache(regional.connect(settings, within_s), DependencyState(logging.getLogger("test")))
         invalidator = Regional(regional.connect(settings, within_s), INVALIDATOR, INVALIDATE, [TOTALS])
         try:
             await work(cache, invalidator)

@@ -32,7 +32,7 @@ from system.events.consuming.guard import Admission
 from system.events.consuming.runner import Consumer
 from system.events.publish import publish
 from system.events.streams import ensure_stream
-from system.process import Surroundings
+from system.process import DependencyState
 from system.settings import Settings, variable
 from system.wire import DEAD_LETTERS, PROJECTS_STREAM, STREAMS, Project, ProjectEvent
 
@@ -70,7 +70,7 @@ def on_streams(settings: Settings, work: Callable[[Client], Awaitable[None]]) ->
     """Run `work` on new, empty streams."""
 
     async def run() -> None:
-        client = await bus.connect(settings, "test", Surroundings(LOG), LOG)
+        client = await bus.connect(settings, "test", DependencyState(LOG), LOG)
         js = client.jetstream()
         try:
             for name in (*(stream.name for stream in STREAMS), DEAD_LETTERS):
@@ -121,7 +121,7 @@ def test_a_consumer_that_dies_between_commit_and_acknowledgement(
 
 @contextlib.asynccontextmanager
 async def _consuming(settings: Settings, client: Client, effect: Analytics) -> Any:
-    consumer = Consumer("analytics", PROJECTS_STREAM, effect, settings, client, Surroundings(LOG), LOG)
+    consumer = Consumer("analytics", PROJECTS_STREAM, effect, settings, client, DependencyState(LOG), LOG)
     consuming = asyncio.create_task(consumer.run())
     try:
         yield

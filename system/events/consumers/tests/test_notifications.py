@@ -19,7 +19,7 @@ from system.events.consumers import notifications
 from system.events.consumers.notifications import Notifications, Sender
 from system.events.consuming.effect import Delivery
 from system.events.push import HttpPush, Push, PushFailed
-from system.process import Backoff, Surroundings
+from system.process import Backoff, DependencyState
 from system.settings import Settings
 from system.store import notifications as store
 from system.store.session import Session
@@ -93,7 +93,7 @@ async def deliver(settings: Settings, *positions: int) -> bool:
 
 
 async def with_sender(settings: Settings, push: Push | None, work: Callable[[Sender], Awaitable[T]]) -> T:
-    sender = Sender(settings, push, Surroundings(LOG), chance=lambda: 0.0)
+    sender = Sender(settings, push, DependencyState(LOG), chance=lambda: 0.0)
     try:
         return await work(sender)
     finally:

@@ -18,7 +18,7 @@ from system.domain.frames import EncodedEvent
 from system.events import bus
 from system.events.publish import publish
 from system.events.streams import ensure_dead_letters, ensure_stream
-from system.process import Surroundings
+from system.process import DependencyState
 from system.settings import Settings, variable
 from system.store.feed import FEED, encode
 from system.store.regional import keys_of
@@ -50,7 +50,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 def with_streams(settings: Settings, work: Callable[[object], Awaitable[None]]) -> None:
     async def run() -> None:
-        client = await bus.connect(settings, "test", Surroundings(LOG), LOG)
+        client = await bus.connect(settings, "test", DependencyState(LOG), LOG)
         js = client.jetstream()
         try:
             for name in [*(stream.name for stream in STREAMS), DEAD_LETTERS]:

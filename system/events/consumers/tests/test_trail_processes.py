@@ -27,7 +27,7 @@ from system.events.consumers.tests.test_notifications import PushServer, execute
 from system.events.consumers.tests.test_notifications import push_server as push_server
 from system.events.publish import publish
 from system.events.streams import ensure_durable, ensure_stream
-from system.process import Surroundings
+from system.process import DependencyState
 from system.settings import Settings, variable
 from system.store.exports import Exports
 from system.tests.servers import DEADLINE_S, wait_until
@@ -88,7 +88,7 @@ def publish_all(settings: Settings, *batches: list[Event]) -> None:
     """On new streams, and the last hundred of each batch twice, framed anew, as after a failure."""
 
     async def run() -> None:
-        client = await bus.connect(settings, "test", Surroundings(LOG), LOG)
+        client = await bus.connect(settings, "test", DependencyState(LOG), LOG)
         js = client.jetstream()
         for stream in STREAMS:
             with contextlib.suppress(NotFoundError):

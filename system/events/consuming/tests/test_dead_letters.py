@@ -22,7 +22,7 @@ from system.events.consuming.dead_letters import Stored, replay
 from system.events.consuming.effect import Effect
 from system.events.consuming.runner import Consumer
 from system.events.publish import publish
-from system.process import Surroundings
+from system.process import DependencyState
 from system.settings import Settings
 from system.store.regional import keys_of
 from system.wire import PROJECTS_STREAM, Event
@@ -51,7 +51,7 @@ async def consume(
 ) -> None:
     """Run the consumer until it has come past these events."""
     await publish(client.jetstream(), events, 10)
-    consumer = Consumer(name, PROJECTS_STREAM, effect, settings, client, Surroundings(LOG), LOG)
+    consumer = Consumer(name, PROJECTS_STREAM, effect, settings, client, DependencyState(LOG), LOG)
     consuming = asyncio.create_task(consumer.run())
     try:
         async with asyncio.timeout(DEADLINE_S):

@@ -27,7 +27,7 @@ from system.process import DependencyState
 from system.settings import Settings
 from system.store.primary import NotWritten, OutcomeUnknown, Primary
 from system.store.reader import NothingToRead, Reader
-from system.store.totals_cache import TotalsCache
+from system.store.valkey.totals_cache import TotalsCache
 
 _WITHIN_S = 1.0
 _FRESH_FOR_S = 1.0

@@ -23,14 +23,14 @@ from system.api.live.wake_follower import Wakes
 from system.api.resources import totals
 from system.process import DependencyState
 from system.settings import Settings
-from system.store import regional
-from system.store.history import History
-from system.store.next_answer import NextAnswer
+from system.store.event_history import EventHistory
+from system.store.item_sql import SEND_HINT
 from system.store.own_writes import OwnWrites
 from system.store.primary import NotWritten, OutcomeUnknown, Primary
 from system.store.reader import Reader
-from system.store.rows import SEND_HINT
-from system.store.totals_cache import TotalsCache
+from system.store.single_flight import SingleFlight
+from system.store.valkey import client as valkey_client
+from system.store.valkey.totals_cache import TotalsCache
 
 _CACHE_WITHIN_S = 0.05
 _FOLLOW_WITHIN_S = 3.0
@@ -61,7 +61,7 @@ class Services:
     region: str
     reader: Reader
     primary: Primary
-    totals: NextAnswer[bytes]
+    totals: SingleFlight[bytes]
     hint: Hint
     health: Health
     door: Door
@@ -83,13 +83,13 @@ async def open_services(settings: Settings, tokens: Tokens, log: logging.Logger)
     dependencies = DependencyState(log)
     reader = Reader(settings, dependencies)
     primary = Primary(settings, dependencies)
-    cache = TotalsCache(regional.connect(settings, _CACHE_WITHIN_S), dependencies)
+    cache = TotalsCache(valkey_client.connect(settings, _CACHE_WITHIN_S), dependencies)
     bus = Bus(settings, dependencies, log)
     hint = Hint(primary)
     refusals = Refusals(primary, settings.region)
     own_writes = OwnWrites(reader, primary, lambda member: READ_AFTER.labels(member).inc())
-    history = History(reader, primary)
-    follower = regional.connect(settings, _FOLLOW_WITHIN_S)
+    history = EventHistory(reader, primary)
+    follower = valkey_client.connect(settings, _FOLLOW_WITHIN_S)
     realtime = Realtime(Hub(follower, history, dependencies), history)
     wakes = Wakes(follower, history, dependencies)
     services = Services(

@@ -37,8 +37,8 @@ from system.events.streams import Sight
 from system.process import Backoff, DependencyState, set_within
 from system.settings import Settings
 from system.store import outbox
+from system.store.item_sql import HINT_CHANNEL
 from system.store.outbox import Lease, LeaseLost, StandingBy
-from system.store.rows import HINT_CHANNEL
 from system.store.session import Session, Unavailable
 from system.wire import STREAMS, Stream
 
@@ -125,10 +125,10 @@ class Lane:
         except (Error, OSError) as error:
             raise NotStored(str(error) or type(error).__name__) from None
         aggregate = self._stream.aggregate
-        gone_back = await self._session.run(lambda c: outbox.know_stream(c, lease, aggregate, sight.created_at))
+        gone_back = await self._session.run(lambda c: outbox.record_stream(c, lease, aggregate, sight.created_at))
         self._tell(gone_back, "is not the stream that it was")
         if held:
-            gone_back = await self._session.run(lambda c: outbox.make_up(c, lease, held))
+            gone_back = await self._session.run(lambda c: outbox.go_back_to_held(c, lease, held))
             self._tell(gone_back, "does not hold what it had confirmed")
             if gone_back:
                 # It may remember the ids of what it has lost.

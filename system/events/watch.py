@@ -22,9 +22,9 @@ from system.domain.geography import REGIONS
 from system.domain.lag import AGE_MAX_S, EVENTS_MAX, Alarm, History, Lag, judge
 from system.process import DependencyState
 from system.settings import Settings
-from system.store import watch as store
+from system.store import incidents as store
+from system.store.incidents import Snapshot, SystemIncident
 from system.store.session import Session, Unavailable
-from system.store.watch import NewIncident, Picture
 from system.wire import DEAD_LETTERS, DEAD_LETTERS_SUBJECTS, Region
 
 _EVERY_S = 1.0
@@ -47,19 +47,19 @@ class Watch:
     ) -> None:
         """Look once, and raise or close what that shows. `now_s` is any clock that never goes back, `letters` how
         many dead letters there are of each consumer, if that is known."""
-        await store.see_timeline(connection, self._region)
-        picture = await store.look(connection)
-        await self._judge_lag(connection, picture, now_s)
-        await self._judge_dead_letters(connection, picture, letters)
+        await store.check_timeline(connection, self._region)
+        snapshot = await store.read_snapshot(connection)
+        await self._judge_lag(connection, snapshot, now_s)
+        await self._judge_dead_letters(connection, snapshot, letters)
         if now_s >= self._prune_at_s:
             more = await store.prune(connection)
             self._prune_at_s = now_s + (0.0 if more else _PRUNE_EVERY_S)
 
-    async def _judge_lag(self, connection: asyncpg.Connection, picture: Picture, now_s: float) -> None:
-        self._history.add(now_s, picture.confirmed)
-        for consumer, positions in picture.positions.items():
+    async def _judge_lag(self, connection: asyncpg.Connection, snapshot: Snapshot, now_s: float) -> None:
+        self._history.add(now_s, snapshot.confirmed)
+        for consumer, positions in snapshot.positions.items():
             lag = self._history.lag(now_s, positions)
-            was_open = ("consumer-lag", consumer) in picture.open
+            was_open = ("consumer-lag", consumer) in snapshot.open
             calm_since_s = self._alarms.get(consumer, Alarm()).calm_since_s
             alarm = judge(Alarm(was_open, calm_since_s), lag, now_s)
             self._alarms[consumer] = alarm
@@ -69,18 +69,18 @@ class Watch:
                 await store.close_incident(connection, "consumer-lag", consumer)
 
     async def _judge_dead_letters(
-        self, connection: asyncpg.Connection, picture: Picture, letters: Mapping[str, int] | None
+        self, connection: asyncpg.Connection, snapshot: Snapshot, letters: Mapping[str, int] | None
     ) -> None:
         """A consumer that keeps its effects in PostgreSQL says there what it put aside; what the others did is seen
         by their letters alone."""
-        found = {**(letters or {}), **picture.skipped}
+        found = {**(letters or {}), **snapshot.skipped}
         for consumer, count in found.items():
-            if ("dead-letter", consumer) not in picture.open:
+            if ("dead-letter", consumer) not in snapshot.open:
                 incident = _of_dead_letters(self._region_of(consumer), consumer, count)
                 await store.open_incident(connection, incident)
         if letters is None:
             return
-        for kind, subject in picture.open:
+        for kind, subject in snapshot.open:
             if kind == "dead-letter" and subject not in found:
                 await store.close_incident(connection, kind, subject)
 
@@ -133,17 +133,17 @@ async def _letters(client: Client) -> Mapping[str, int] | None:
     return letters
 
 
-def _of_lag(region: Region, consumer: str, lag: Lag) -> NewIncident:
+def _of_lag(region: Region, consumer: str, lag: Lag) -> SystemIncident:
     detail = (
         f"{lag.events} events are not applied, the oldest has waited {lag.age_s:.0f} s or more; "
         f"expected at most {EVENTS_MAX} events and {AGE_MAX_S:.0f} s. This closes by itself when it has caught up."
     )
-    return NewIncident(region, "consumer-lag", "warning", consumer, f"{consumer} lags", detail)
+    return SystemIncident(region, "consumer-lag", "warning", consumer, f"{consumer} lags", detail)
 
 
-def _of_dead_letters(region: Region, consumer: str, count: int) -> NewIncident:
+def _of_dead_letters(region: Region, consumer: str, count: int) -> SystemIncident:
     detail = (
         f"It could not apply {count} or more events and went on without them; they are kept as dead letters. Mend what "
         "they failed for, then replay them; this closes by itself when none is left."
     )
-    return NewIncident(region, "dead-letter", "critical", consumer, f"{consumer} put events aside", detail)
+    return SystemIncident(region, "dead-letter", "critical", consumer, f"{consumer} put events aside", detail)

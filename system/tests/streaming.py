@@ -29,9 +29,9 @@ from system.events.consuming.effect import Delivery
 from system.events.consuming.valkey import ValkeyEffect
 from system.process import DependencyState
 from system.settings import Settings
-from system.store import regional
-from system.store.history import History
+from system.store.event_history import EventHistory
 from system.store.outbox import AFTER
+from system.store.valkey import client as valkey_client
 from system.wire import EVENT_KINDS, Aggregate, Role, stream_of
 
 DEADLINE_S = 60.0
@@ -54,8 +54,8 @@ async def served(settings: Settings, *, look_every_s: float = 5.0, **options: An
     """The API of these settings, listening; `options` are those of Realtime."""
     async with open_services(settings, Tokens(settings.token_keys), LOG) as opened, asyncio.TaskGroup() as group:
         dependencies = DependencyState(LOG)
-        history = History(opened.reader, opened.primary)
-        valkey = regional.connect(settings, 3)
+        history = EventHistory(opened.reader, opened.primary)
+        valkey = valkey_client.connect(settings, 3)
         hub = Hub(valkey, history, dependencies, look_every_s)
         wakes = Wakes(valkey, history, dependencies, look_every_s)
         services = dataclasses.replace(opened, realtime=Realtime(hub, history, **options), wakes=wakes)

@@ -20,9 +20,9 @@ from system import settings as settings_
 from system.domain import chain
 from system.domain.chain import START, Broken, Entry, Tip
 from system.settings import Settings
-from system.store import audit
+from system.store.audit import trail
+from system.store.audit.exports import Anchor, ExportedAlready, ExportFile, Exports, ExportsAway
 from system.store.blocking import Connection, connect
-from system.store.exports import Anchor, ExportedAlready, ExportFile, Exports, ExportsAway
 
 FILE_ENTRIES_MAX = 50_000
 """Entries a file: about 70 MB of text, a tenth of that as Parquet."""
@@ -107,7 +107,7 @@ def export(connection: Connection, exports: Exports) -> Iterator[ExportFile]:
     tip = exports.anchor(files[-1]).last if files else START
     while True:
         try:
-            anchor = exports.write(_followed(tip, audit.pages(connection, tip.seq, FILE_ENTRIES_MAX)))
+            anchor = exports.write(_followed(tip, trail.pages(connection, tip.seq, FILE_ENTRIES_MAX)))
         except ExportedAlready as error:
             raise ExportBusy(f"another exporter has just written {error}") from None
         if anchor is None:
@@ -148,7 +148,7 @@ def verify(settings: Settings, told: Told) -> Tip:
             exports.close()
     with connect(settings, "audit-verify", _STATEMENT_WITHIN_S) as connection:
         connection.autocommit = True
-        return check(audit.pages(connection, 0), anchors, told)
+        return check(trail.pages(connection, 0), anchors, told)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -16,7 +16,7 @@ from chaos.run.catalog import UnknownExperiment, experiments, plan, read
 from infra.topology import model as topology
 from ledger.observe import consumers
 from system import wire
-from system.store import feed, regional
+from system.store.valkey import consumer_state, event_feed
 
 IDS = [info.id for info in experiments()]
 
@@ -114,12 +114,12 @@ def test_the_consumers_are_the_topologys_and_run_once_a_region_where_it_says_so(
 
 def test_the_audit_reads_traces_and_feeds_where_the_regional_consumers_write_them() -> None:
     for name in consumers.PER_REGION:
-        keys = regional.keys_of(name)
+        keys = consumer_state.keys_of(name)
         consumer = consumers.Consumer(name, "iad")
         assert consumer.positions_key == keys.positions
         assert consumer.trace_key("projects.1") == f"{keys.trace}projects.1"
-    assert consumers.TRACE_LENGTH_MAX == regional.TRACE_LENGTH_MAX
-    assert consumers.FEED == feed.FEED
+    assert consumers.TRACE_LENGTH_MAX == consumer_state.TRACE_LENGTH_MAX
+    assert consumers.FEED == event_feed.FEED
 
 
 @pytest.mark.parametrize("experiment", IDS)

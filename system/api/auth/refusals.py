@@ -15,9 +15,9 @@ import asyncpg
 
 from system import wire
 from system.api.http.metrics import REFUSALS_DROPPED
-from system.store import refusals
+from system.store.audit import refusals
+from system.store.audit.refusals import Refusal
 from system.store.primary import NotWritten, OutcomeUnknown, Primary
-from system.store.refusals import Refusal
 
 _COLLECTIONS = (
     wire.COUNTRIES, wire.PROJECTS, wire.REGIONS, wire.SECTORS, wire.INCIDENTS, wire.USERS, wire.EVENTS, wire.WAKE,

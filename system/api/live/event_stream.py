@@ -20,7 +20,7 @@ from system.api.http.problems import ApiError
 from system.api.live.following import Places, Waiter, watched
 from system.api.live.hub import Hub, text_of
 from system.domain.event_log import Behind, Cursor, EventLog
-from system.store.history import Gone, History
+from system.store.event_history import EventHistory, Gone
 from system.store.reader import NothingToRead
 from system.wire import Aggregate
 
@@ -42,8 +42,8 @@ class Realtime:
     """What all streams of this process share. Times in seconds; `now` counts from 1970, as tokens do."""
 
     def __init__(
-        self, hub: Hub, history: History, *, heartbeat_s: float = HEARTBEAT_S, send_within_s: float = SEND_WITHIN_S,
-        now: Callable[[], float] = time.time,
+        self, hub: Hub, history: EventHistory, *, heartbeat_s: float = HEARTBEAT_S,
+        send_within_s: float = SEND_WITHIN_S, now: Callable[[], float] = time.time,
     ) -> None:  # fmt: skip
         self.hub = hub
         self.history = history
@@ -101,7 +101,7 @@ def _gone(reason: str) -> ApiError:
     return ApiError(410, f"{reason}; read everything again, then subscribe without Last-Event-ID")
 
 
-async def page_of(history: History, cursor: Cursor, behind: Behind) -> bytes:
+async def page_of(history: EventHistory, cursor: Cursor, behind: Behind) -> bytes:
     """The next events that the row does not hold any more, from the outbox. Gone, NothingToRead."""
     limit = min(_PAGE, behind.until - behind.position)
     events = await history.after(behind.partition, behind.position, limit)

@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 
 from system.api.http.problems import ApiError, Refused
 from system.process import DependencyState, set_within
-from system.store.history import History
+from system.store.event_history import EventHistory
 from system.store.reader import NothingToRead
 
 LOOK_EVERY_S = 5.0
@@ -102,7 +102,7 @@ class Follower:
     the region's Valkey, and every `look_every_s` by the database, which knows what a Valkey may have lost."""
 
     def __init__(
-        self, valkey: Redis, history: History, dependencies: DependencyState,
+        self, valkey: Redis, history: EventHistory, dependencies: DependencyState,
         look_every_s: float, clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
         self._valkey = valkey

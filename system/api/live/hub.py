@@ -18,9 +18,9 @@ from redis.asyncio import Redis
 from system.api.live.following import LOOK_EVERY_S, Follower, not_ready
 from system.domain.event_log import EventLog
 from system.process import Backoff, DependencyState
-from system.store.feed import read_feed
-from system.store.history import Gone, History
+from system.store.event_history import EventHistory, Gone
 from system.store.reader import NothingToRead
+from system.store.valkey.event_feed import read_feed
 
 ROW_ENTRIES_MAX = 10_000
 ROW_BYTES_MAX = 16 * 1024 * 1024
@@ -49,7 +49,7 @@ class Hub(Follower):
     """`row` is None while nobody listens; a cursor in a row that is not the hub's any more leads nowhere."""
 
     def __init__(
-        self, valkey: Redis, history: History, dependencies: DependencyState, look_every_s: float = LOOK_EVERY_S
+        self, valkey: Redis, history: EventHistory, dependencies: DependencyState, look_every_s: float = LOOK_EVERY_S
     ) -> None:
         super().__init__(valkey, history, dependencies, look_every_s)
         self.row: EventLog | None = None

@@ -13,9 +13,9 @@ from redis.asyncio import Redis
 
 from system.api.live.following import LOOK_EVERY_S, Follower, Places
 from system.process import Backoff, DependencyState
-from system.store.history import History
-from system.store.regional import answer
-from system.store.wake_feed import CHANGED, moved, read_positions
+from system.store.event_history import EventHistory
+from system.store.valkey.client import answer
+from system.store.valkey.wake_feed import CHANGED, moved, read_positions
 
 WAITING_MAX = 20_000
 WAITING_A_CLIENT_MAX = 10_000
@@ -26,7 +26,7 @@ class Wakes(Follower):
     """`positions` is how far the region is known to be, in each partition."""
 
     def __init__(
-        self, valkey: Redis, history: History, dependencies: DependencyState, look_every_s: float = LOOK_EVERY_S
+        self, valkey: Redis, history: EventHistory, dependencies: DependencyState, look_every_s: float = LOOK_EVERY_S
     ) -> None:
         super().__init__(valkey, history, dependencies, look_every_s)
         self.positions: dict[str, int] = {}

@@ -33,7 +33,7 @@ from system.api.resources.items import (
 )
 from system.domain.money import contribution_usd_millions
 from system.domain.rules import CountryPatch, is_country_code, problems_of_country
-from system.store import rows
+from system.store import item_sql
 from system.wire import Country, Region
 
 _ONE = f"{wire.COUNTRIES}/{{country_id:str}}"
@@ -78,7 +78,7 @@ async def update_country(request: Request[Any, Any, Any], country_id: str) -> An
     gdp = change.gdp_usd_billions
     contribution = contribution_usd_millions(gdp) if isinstance(gdp, Decimal) else None
     values = (key, expected, *given_or_none(change), contribution)
-    changed = await write(request, COUNTRIES, rows.UPDATE_COUNTRY, *values)
+    changed = await write(request, COUNTRIES, item_sql.UPDATE_COUNTRY, *values)
     return changed or await nothing_was_written(request, COUNTRIES, key)
 
 

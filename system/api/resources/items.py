@@ -38,9 +38,9 @@ from system.api.http.metrics import REPLAYED
 from system.api.http.problems import ApiError
 from system.api.services import services_of
 from system.domain.access import Action
-from system.store import idempotency, rows
+from system.store import idempotency, item_sql
+from system.store.item_sql import Write
 from system.store.primary import NotWritten
-from system.store.rows import Write
 from system.wire import Aggregate
 
 Parse = Callable[[str], object]
@@ -87,7 +87,7 @@ async def list_page(request: Request[Any, Any, Any], resource: Resource, query: 
     sort: str = getattr(query, "sort", "id")
     filters = {name: value for name in resource.filters if (value := getattr(query, name)) is not None}
     start = () if query.after is None else _read_cursor(resource, sort, query.after)
-    statement = rows.page(resource.aggregate, tuple(filters), sort, first=not start)
+    statement = item_sql.page(resource.aggregate, tuple(filters), sort, first=not start)
     own_writes = services_of(request).own_writes
     found = await own_writes.fetch(
         principal.client_id, read_after(request), statement, query.limit + 1, *filters.values(), *start
@@ -141,7 +141,7 @@ async def get_item(request: Request[Any, Any, Any], resource: Resource, item_id:
     principal = require(request, resource.read)
     key = resource.key(item_id)
     own_writes = services_of(request).own_writes
-    found = await own_writes.fetch(principal.client_id, read_after(request), rows.ONE[resource.aggregate], key)
+    found = await own_writes.fetch(principal.client_id, read_after(request), item_sql.ONE[resource.aggregate], key)
     if not found:
         raise resource.missing(item_id)
     item, version, _ = found[0]
@@ -216,7 +216,7 @@ def only_region(principal: Principal) -> str | None:
 
 async def nothing_was_written(request: Request[Any, Any, Any], resource: Resource, item_id: str) -> Answer:
     """After a change that found no item with its id, region and version: raises the ApiError that says which."""
-    found = await services_of(request).primary.fetch(rows.ONE[resource.aggregate], item_id)
+    found = await services_of(request).primary.fetch(item_sql.ONE[resource.aggregate], item_id)
     if not found:
         raise resource.missing(item_id)
     _, version, region = found[0]
@@ -229,6 +229,6 @@ async def nothing_was_written(request: Request[Any, Any, Any], resource: Resourc
 
 async def exists_already(request: Request[Any, Any, Any], resource: Resource, item_id: str) -> Answer:
     """After a POST with an id that is taken: raises the ApiError that says so."""
-    found = await services_of(request).primary.fetch(rows.ONE[resource.aggregate], item_id)
+    found = await services_of(request).primary.fetch(item_sql.ONE[resource.aggregate], item_id)
     headers = {"ETag": etag(found[0][1])} if found else {}
     raise ApiError(409, f"a {resource.noun} with the id {item_id} exists already; its ETag is beside this", headers)

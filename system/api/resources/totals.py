@@ -5,12 +5,12 @@ from __future__ import annotations
 
 from system.api.http.messages import Page, encode
 from system.store import rollups
-from system.store.next_answer import NextAnswer
 from system.store.reader import Reader
-from system.store.totals_cache import TotalsCache
+from system.store.single_flight import SingleFlight
+from system.store.valkey.totals_cache import TotalsCache
 
 
-def shared(reader: Reader, cache: TotalsCache) -> NextAnswer[bytes]:
+def shared(reader: Reader, cache: TotalsCache) -> SingleFlight[bytes]:
     """The list of all totals, encoded. NothingToRead."""
 
     async def ask() -> bytes:
@@ -23,4 +23,4 @@ def shared(reader: Reader, cache: TotalsCache) -> NextAnswer[bytes]:
         await cache.fill(page, totals[0].as_of)
         return page
 
-    return NextAnswer(ask)
+    return SingleFlight(ask)

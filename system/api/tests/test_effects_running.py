@@ -18,7 +18,7 @@ from system import wire
 from system.data.countries import countries
 from system.data.projects import projects
 from system.domain.partitions import partition_of
-from system.store.totals_cache import POSITIONS
+from system.store.valkey.totals_cache import POSITIONS
 
 pytestmark = pytest.mark.running
 DEADLINE_S = 30.0

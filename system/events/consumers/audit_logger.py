@@ -20,7 +20,7 @@ from system.events.consuming.postgres import PostgresEffect
 from system.events.consuming.runner import main_of
 from system.process import DependencyState
 from system.settings import Settings
-from system.store import audit
+from system.store.audit import trail
 from system.wire import Event
 
 NAME = "audit-logger"
@@ -35,14 +35,14 @@ class AuditLogger(PostgresEffect):
     consumer: ClassVar[str] = NAME
 
     async def effects(self, connection: asyncpg.Connection, events: Sequence[Event]) -> None:
-        await audit.append(connection, events)
+        await trail.append(connection, events)
 
 
 def keep_exporting(settings: Settings, log: logging.Logger, wait: Callable[[float], bool]) -> None:
     """Export at once and then again and again; `wait` is given seconds and says whether to end."""
     # Importing S3 and Parquet takes longer than all the rest of the start.
     from system.domain.chain import Broken
-    from system.store.exports import ExportsAway
+    from system.store.audit.exports import ExportsAway
     from system.tools.audit import ExportBusy, export_new
 
     dependencies = DependencyState(log)

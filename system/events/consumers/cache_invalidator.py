@@ -14,7 +14,7 @@ from typing import ClassVar
 from system import process
 from system.events.consuming.runner import main_of
 from system.events.consuming.valkey import ValkeyEffect
-from system.store.totals_cache import INVALIDATE, INVALIDATOR, TOTALS
+from system.store.valkey.totals_cache import INVALIDATE, INVALIDATOR, TOTALS
 
 
 class CacheInvalidation(ValkeyEffect):

@@ -13,7 +13,7 @@ from typing import ClassVar
 from system import process
 from system.events.consuming.runner import main_of
 from system.events.consuming.valkey import ValkeyEffect
-from system.store.feed import APPEND, FEED, append_arguments
+from system.store.valkey.event_feed import APPEND, FEED, append_arguments
 from system.wire import Event
 
 NAME = "frontend-realtime"

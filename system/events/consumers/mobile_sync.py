@@ -11,7 +11,7 @@ from typing import ClassVar
 from system import process
 from system.events.consuming.runner import main_of
 from system.events.consuming.valkey import ValkeyEffect
-from system.store.wake_feed import CHANGED, MOBILE_SYNC, NOTIFY
+from system.store.valkey.wake_feed import CHANGED, MOBILE_SYNC, NOTIFY
 
 
 class WakeUp(ValkeyEffect):

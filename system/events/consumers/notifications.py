@@ -26,8 +26,8 @@ from system.events.consuming.runner import main_of
 from system.events.push import HttpPush, Push, PushFailed
 from system.process import Backoff, DependencyState, set_within
 from system.settings import Settings
-from system.store import notifications as store
-from system.store.notifications import Claimed, Failure
+from system.store import notification_queue as store
+from system.store.notification_queue import Claimed, Failure
 from system.store.session import Session, Unavailable
 from system.wire import Event, Stream
 

@@ -19,9 +19,9 @@ from system.events.consuming.effect import Batch, Delivery
 from system.events.consuming.guard import Admission
 from system.settings import Settings
 from system.store import positions as positions_
-from system.store import regional
-from system.store.regional import Move, Regional
 from system.store.session import Session, Unavailable
+from system.store.valkey import client as valkey_client
+from system.store.valkey.consumer_state import ConsumerState, Move
 from system.wire import Event, Stream
 
 _ANSWER_WITHIN_S = 1.0
@@ -33,15 +33,15 @@ T = TypeVar("T")
 
 class ValkeyEffect:
     """A subclass names its `consumer`, the Lua `commands` of its effect and the `own_keys` that these get (see
-    `Regional`), and implements `arguments` if they take any."""
+    `ConsumerState`), and implements `arguments` if they take any."""
 
     consumer: ClassVar[str]
     commands: ClassVar[str]
     own_keys: ClassVar[tuple[str, ...]]
 
     def __init__(self, settings: Settings, _: Stream) -> None:
-        client = regional.connect(settings, _ANSWER_WITHIN_S)
-        self._regional = Regional(client, self.consumer, self.commands, self.own_keys)
+        client = valkey_client.connect(settings, _ANSWER_WITHIN_S)
+        self._state = ConsumerState(client, self.consumer, self.commands, self.own_keys)
         self._reported_as = f"{self.consumer}-{settings.region}"
         self._session = Session(settings, f"{self.consumer}-origin")
         self._origins: dict[str, int] = {}
@@ -59,7 +59,7 @@ class ValkeyEffect:
             for partition, arrived in batch.items()
         }
         for moves, events in _portions(positions, skipped, admissions):
-            if not await _ask(self._regional.apply(moves, self.arguments(events)), faults=True):
+            if not await _ask(self._state.apply(moves, self.arguments(events)), faults=True):
                 raise Unavailable(f"{self.consumer}: another instance moved a position meanwhile")
             for move in moves:
                 self._origins.pop(move.partition, None)
@@ -68,14 +68,14 @@ class ValkeyEffect:
     async def skip(self, partition: str, position: int, reason: str) -> None:
         known = await self.positions()
         origins = await self._known_origins([] if partition in known else [partition])
-        await _ask(self._regional.skip(partition, position, origins.get(partition, 0)))
+        await _ask(self._state.skip(partition, position, origins.get(partition, 0)))
 
     async def positions(self) -> dict[str, int]:
-        return await _ask(self._regional.positions())
+        return await _ask(self._state.positions())
 
     async def close(self) -> None:
         self._session.close()
-        await self._regional.close()
+        await self._state.close()
 
     async def origins(self, partitions: Sequence[str]) -> dict[str, int]:
         """Where to go on from in partitions without a position. Unavailable."""
@@ -100,7 +100,7 @@ class ValkeyEffect:
             for partition, arrived in batch.items()
         }
         asked = {partition: ones for partition, ones in behind.items() if ones}
-        return await _ask(self._regional.skipped(asked)) if asked else {}
+        return await _ask(self._state.skipped(asked)) if asked else {}
 
 
 def _portions(
@@ -134,6 +134,6 @@ async def _ask(question: Awaitable[T], *, faults: bool = False) -> T:
     try:
         return await question
     except RedisError as error:
-        if faults and regional.is_fault(error):
+        if faults and valkey_client.is_fault(error):
             raise
         raise Unavailable(str(error) or type(error).__name__) from error

@@ -20,7 +20,7 @@ from system.events.streams import ensure_stream
 from system.events.watch import Watch
 from system.process import DependencyState
 from system.settings import Settings
-from system.store import watch as store
+from system.store import incidents as store
 from system.store.connect import connect
 from system.wire import (
     DEAD_LETTERS,
@@ -96,7 +96,7 @@ def test_a_report_that_stays_behind_is_an_incident_of_its_region(database: Setti
 
 def test_an_incident_is_an_event_as_any_change(database: Settings) -> None:
     async def work(connection: asyncpg.Connection) -> None:
-        incident = store.NewIncident("iad", "consumer-lag", "warning", "analytics", "analytics lags", "far behind")
+        incident = store.SystemIncident("iad", "consumer-lag", "warning", "analytics", "analytics lags", "far behind")
         await store.open_incident(connection, incident)
         await store.open_incident(connection, incident)
         await store.close_incident(connection, "consumer-lag", "analytics")

@@ -21,7 +21,7 @@ from system.events.consuming.effect import Delivery
 from system.events.push import HttpPush, Push, PushFailed
 from system.process import Backoff, DependencyState
 from system.settings import Settings
-from system.store import notifications as store
+from system.store import notification_queue as store
 from system.store.session import Session
 from system.wire import PROJECTS_STREAM, Project, ProjectEvent
 

@@ -20,8 +20,8 @@ from system.events.publish import publish
 from system.events.streams import ensure_dead_letters, ensure_stream
 from system.process import DependencyState
 from system.settings import Settings, variable
-from system.store.feed import FEED, encode
-from system.store.regional import keys_of
+from system.store.valkey.consumer_state import keys_of
+from system.store.valkey.event_feed import FEED, encode
 from system.tests.streaming import DEADLINE_S, LOG, Past
 from system.wire import DEAD_LETTERS, STREAMS
 

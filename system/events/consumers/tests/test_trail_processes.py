@@ -29,10 +29,10 @@ from system.events.publish import publish
 from system.events.streams import ensure_durable, ensure_stream
 from system.process import DependencyState
 from system.settings import Settings, variable
-from system.store.exports import Exports
+from system.store.audit.exports import Exports
 from system.tests.servers import DEADLINE_S, wait_until
 from system.tools import audit as command
-from system.tools.tests.test_audit import event, told, trail
+from system.tools.tests.test_audit import event, no_progress, read_trail
 from system.tools.tests.test_audit import with_s3 as with_s3
 from system.wire import STREAMS, Event
 
@@ -158,16 +158,16 @@ def published(nats_server: None, with_s3: Settings, monkeypatch: pytest.MonkeyPa
 def test_a_killed_audit_logger_leaves_a_whole_trail(published: Settings) -> None:
     with consumer("audit-logger", published) as process:
         let_it_be_killed(process, "audit-logger", published)
-        assert command.verify(published, told).seq == PROJECTS + REFUSALS
+        assert command.verify(published, no_progress).seq == PROJECTS + REFUSALS
         assert holes_and_overlaps(published, "audit-logger") == []
-        assert {(one.partition, one.position) for one in trail(published)} == {
+        assert {(one.partition, one.position) for one in read_trail(published)} == {
             *(("projects.0", number) for number in range(1, PROJECTS + 1)),
             *(("users.1", number) for number in range(1, REFUSALS + 1)),
         }
         assert process.end() == 0
-    command.export_new(published, told)
+    command.export_new(published, no_progress)
     exports = Exports(published)
-    assert command.check_exports(exports, told).seq == PROJECTS + REFUSALS
+    assert command.check_exports(exports, no_progress).seq == PROJECTS + REFUSALS
     exports.close()
 
 

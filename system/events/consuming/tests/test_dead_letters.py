@@ -24,7 +24,7 @@ from system.events.consuming.runner import Consumer
 from system.events.publish import publish
 from system.process import DependencyState
 from system.settings import Settings
-from system.store.regional import keys_of
+from system.store.valkey.consumer_state import keys_of
 from system.wire import PROJECTS_STREAM, Event
 
 LOG = logging.getLogger("test")

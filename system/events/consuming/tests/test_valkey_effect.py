@@ -19,10 +19,12 @@ from system.events.consuming import valkey as valkey_effect
 from system.events.consuming.effect import Batch, Delivery
 from system.events.consuming.valkey import ValkeyEffect
 from system.settings import Settings
-from system.store import feed, positions, regional, wake_feed
-from system.store.feed import FEED, encode
-from system.store.regional import keys_of
+from system.store import positions
 from system.store.session import Session, Unavailable
+from system.store.valkey import client as valkey_client
+from system.store.valkey import consumer_state, event_feed, wake_feed
+from system.store.valkey.consumer_state import keys_of
+from system.store.valkey.event_feed import FEED, encode
 from system.tests.streaming import Past
 from system.wire import PROJECTS_STREAM, Project, ProjectEvent
 
@@ -258,7 +260,7 @@ def test_a_large_batch_goes_in_portions(
 def test_the_trace_keeps_the_last_ranges(
     valkey: redis.Redis, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(regional, "TRACE_LENGTH_MAX", 2)
+    monkeypatch.setattr(consumer_state, "TRACE_LENGTH_MAX", 2)
 
     async def work(effect: ValkeyEffect) -> None:
         for position in (1, 2, 3):
@@ -286,10 +288,10 @@ def test_the_feed_holds_the_events_in_order(valkey: redis.Redis, settings: Setti
 def test_the_feed_is_read_from_a_position_on(valkey: redis.Redis, settings: Settings) -> None:
     async def work(effect: ValkeyEffect) -> None:
         await effect.apply({**batch(1, 2, 3), **batch(1, partition="projects.1")})
-        client = regional.connect(settings, 5)
-        found = await feed.read_feed(client, {"projects.0": 1, "projects.1": 1, "projects.2": 0}, 10, 0)
+        client = valkey_client.connect(settings, 5)
+        found = await event_feed.read_feed(client, {"projects.0": 1, "projects.1": 1, "projects.2": 0}, 10, 0)
         assert found == {"projects.0": [(position, encode(event(position))) for position in (2, 3)]}
-        assert await feed.read_feed(client, {"projects.1": 1}, 10, 0.01) == {}
+        assert await event_feed.read_feed(client, {"projects.1": 1}, 10, 0.01) == {}
         await client.aclose()
 
     use(Feed, settings, work)
@@ -301,12 +303,12 @@ def test_the_feed_is_capped(valkey: redis.Redis, settings: Settings) -> None:
             await effect.apply(batch(*range(first, first + 500)))
 
     use(Feed, settings, work)
-    assert feed.LENGTH_MAX <= int(valkey.xlen(f"{FEED}projects.0")) < feed.LENGTH_MAX + 500
+    assert event_feed.LENGTH_MAX <= int(valkey.xlen(f"{FEED}projects.0")) < event_feed.LENGTH_MAX + 500
 
 
 def test_devices_are_told_how_far_it_is(valkey: redis.Redis, settings: Settings) -> None:
     async def work(effect: ValkeyEffect) -> None:
-        client = regional.connect(settings, 5)
+        client = valkey_client.connect(settings, 5)
         async with client.pubsub() as channel:
             await channel.subscribe(wake_feed.CHANGED)
             await channel.get_message(timeout=5)
@@ -339,7 +341,7 @@ def test_a_cancellation_that_the_library_forgets_is_not_forgotten() -> None:
         raise AssertionError("unreachable")
 
     async def run() -> None:
-        task = asyncio.create_task(regional.answer(command()))
+        task = asyncio.create_task(valkey_client.answer(command()))
         await asyncio.sleep(0)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):

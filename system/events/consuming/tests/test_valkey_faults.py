@@ -21,7 +21,7 @@ from system.events.consuming.persist import Persister
 from system.events.consuming.valkey import ValkeyEffect
 from system.process import DependencyState
 from system.settings import Settings
-from system.store.regional import keys_of
+from system.store.valkey.consumer_state import keys_of
 from system.tests.servers import wait_until
 from system.wire import PROJECTS_STREAM, Event, ProjectEvent
 

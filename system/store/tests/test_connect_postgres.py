@@ -1,4 +1,4 @@
-"""A few connections to one member: how many, how long, and what becomes of those that break."""
+"""The connection pool of one member: its size, its timeouts, and broken connections."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ async def ask(
 
 
 def run(settings: Settings, scenario: Callable[[Member, Member], Awaitable[None]]) -> None:
-    """`scenario` gets the member, and an observer that is none of its connections."""
+    """Run `scenario` with a member, and with an observer's connection that is not in its pool."""
 
     async def within_the_loop() -> None:
         member = Member(settings.replica, settings, "test-member", SIZE)
@@ -50,7 +50,7 @@ def test_more_queries_than_connections_take_turns(database: Settings) -> None:
     run(database, scenario)
 
 
-def test_connections_that_are_kept_are_there_before_anybody_asks(database: Settings) -> None:
+def test_kept_connections_are_made_before_a_query_needs_them(database: Settings) -> None:
     async def scenario(_: Member, observer: Member) -> None:
         kept = Member(database.replica, database, "test-kept", SIZE, kept=2)
         known = PIDS.replace("test-member", "test-kept")
@@ -71,7 +71,7 @@ def test_connections_that_are_kept_are_there_before_anybody_asks(database: Setti
     run(database, scenario)
 
 
-def test_who_waits_too_long_for_a_connection_is_told_so_and_sends_nothing(database: Settings) -> None:
+def test_a_query_that_waits_too_long_for_a_connection_fails_and_is_not_sent(database: Settings) -> None:
     async def scenario(member: Member, observer: Member) -> None:
         asleep = [asyncio.create_task(ask(member, SLEEP, 60)) for _ in range(SIZE)]
         while len(await ask(observer, f"{PIDS} and wait_event = 'PgSleep'")) < SIZE:
@@ -86,7 +86,7 @@ def test_who_waits_too_long_for_a_connection_is_told_so_and_sends_nothing(databa
     run(database, scenario)
 
 
-def test_a_read_without_an_answer_gives_its_connection_up(database: Settings) -> None:
+def test_a_read_without_an_answer_closes_its_connection(database: Settings) -> None:
     async def scenario(member: Member, observer: Member) -> None:
         [(before,)] = await ask(member, "select pg_backend_pid()")
         with pytest.raises(NoAnswer, match="did not answer within"):
@@ -120,7 +120,7 @@ def test_a_connection_that_ended_while_idle_is_replaced(database: Settings) -> N
                 assert (await ask(member, "select 1"))[0][0] == 1
                 return
             except NotSent:
-                continue  # The server's farewell had not been read yet.
+                continue  # The end of the connection had not been read yet.
         raise AssertionError("expected a new connection")
 
     run(database, scenario)
@@ -155,7 +155,7 @@ def test_a_member_that_is_not_used_any_more_says_so(database: Settings) -> None:
     run(database, scenario)
 
 
-def test_a_connection_that_takes_longer_than_anybody_waits_is_there_for_the_next(
+def test_a_connection_that_takes_longer_than_its_query_waits_serves_the_next_one(
     database: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As over a long link."""

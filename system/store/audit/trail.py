@@ -1,9 +1,9 @@
-"""The audit trail in PostgreSQL: entries are added at its end, and read in order.
+"""The audit trail in PostgreSQL: entries are appended, and read in order.
 
-There is one chain for all streams, so its writers must take turns. They do by an advisory lock of the transaction
-rather than by a row that holds the tip: the trail itself says where it ends, so nothing beside it has to be kept
-equal to it, and nothing in it has to be updatable. Should two ever write at once all the same, `seq` is a primary
-key and the later one fails whole.
+All streams share one hash chain, so its writers must take turns. They take an advisory lock for their transaction.
+A row with the chain's tip would do, too, but it would have to be updatable and to agree with the trail; with the
+lock, the trail's last entry is the tip. If two writers ever got past the lock, the primary key on `seq` would fail
+the later transaction.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from system.store.blocking import Connection
 from system.wire import Event
 
 PAGE = 2_000
-"""Entries that are read at once: about 3 MB."""
+"""Entries a page: about 3 MB."""
 
 _LOCK = "select pg_advisory_xact_lock(hashtext('covenant.audit'))"
-# A statement of its own after _LOCK, so that it sees what the writer before has committed.
+# Separate from _LOCK, so that its snapshot includes what the previous holder of the lock committed.
 _TIP = "select seq, hash from audit_log order by seq desc limit 1"
 _APPEND = """
 insert into audit_log (seq, event_id, partition, position, entry, previous_hash, hash)
@@ -32,8 +32,8 @@ from audit_log where seq > %s order by seq limit %s"""
 
 
 async def append(connection: asyncpg.Connection, events: Sequence[Event]) -> Tip:
-    """Add an entry for each event, within the caller's transaction; the chain's new end. Other writers wait for
-    that transaction to end."""
+    """Append an entry for each event, within the caller's transaction. Returns the chain's new tip. Other writers wait
+    until that transaction ends."""
     await connection.execute(_LOCK)
     row = await connection.fetchrow(_TIP)
     entries = chain.extend(START if row is None else Tip(*row), events)
@@ -42,7 +42,7 @@ async def append(connection: asyncpg.Connection, events: Sequence[Event]) -> Tip
 
 
 def pages(connection: Connection, after: int, limit: int | None = None) -> Iterator[list[Entry]]:
-    """The entries behind `after` in order, at most `limit` of them, page by page."""
+    """The entries after sequence number `after`, in order, at most `limit` of them, in pages of PAGE."""
     left = limit
     while left is None or left > 0:
         size = PAGE if left is None else min(PAGE, left)

@@ -1,6 +1,6 @@
 """The statements for pages."""
 
-from system.store.rows import page
+from system.store.item_sql import page
 
 
 def test_parameters_are_numbered_in_the_order_in_which_they_are_given() -> None:
@@ -12,6 +12,6 @@ def test_a_first_page_without_filters_has_no_condition() -> None:
     assert "where" not in page("countries", (), first=True)
 
 
-def test_another_order_goes_on_behind_the_value_and_then_the_id() -> None:
+def test_a_page_in_another_order_starts_after_value_and_id() -> None:
     statement = page("projects", ("sector",), "-name", first=False)
     assert "(projects.name, projects.id) < ($3, $4) order by projects.name desc, projects.id desc" in statement

@@ -1,34 +1,27 @@
-"""What a consumer that runs once a region keeps in its region's Valkey: positions, effects, and the trace of them.
+"""What a regional consumer keeps in its region's Valkey: its positions, its effect, and a trace of what it applied.
 
-One script for all of these consumers, atomic in Valkey: it compares the positions with what the consumer believes,
-runs the consumer's own commands, moves the positions, counts and writes the trace. So no effect is there without
-its position, and none twice. A script that fails halfway would break that: a consumer's commands must not fail.
+All regional consumers share one Lua script, which Valkey runs atomically. The script compares the stored positions
+with those that the consumer expects, runs the consumer's own commands, then updates positions, counts and trace. So
+no effect is stored without its position, and none is stored twice. A script that fails halfway is not rolled back,
+so a consumer's commands must not fail.
 
-Keys of a consumer start with `covenant:<consumer>` (see `keys_of`); they need no region, since each has its own
-Valkey.
+Keys start with `covenant:<consumer>` (see `keys_of`). They name no region, since each region has a Valkey of its own.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError, ResponseError
 
-from system.settings import Settings
+from system.store.valkey.client import answer
 
 TRACE_LENGTH_MAX = 100_000
-_CONNECTIONS_MAX = 64
-_PASSING = frozenset({"BUSY", "MISCONF", "NOREPLICAS", "UNKILLABLE"})
-"""Codes of refusals that have to do with the state of Valkey, among those that redis-py has no class for."""
 
-# KEYS[1] is the prefix of the consumer's keys, KEYS[2] and on are its own; ARGV[3] and on are its own arguments.
+# KEYS[1] is the prefix of the consumer's keys. KEYS[2] and on, and ARGV[3] and on, are for its own commands.
 _APPLY = """
 local moves = cjson.decode(ARGV[1])
 local positions = KEYS[1] .. ':positions'
@@ -61,7 +54,7 @@ redis.call('SADD', KEYS[1] .. ':skipped:' .. ARGV[1], ARGV[2])
 
 
 class Keys(NamedTuple):
-    """The names under which a consumer keeps things; `trace` and `skipped` are completed by a partition."""
+    """The keys of a consumer; a partition's name is appended to `trace` and `skipped`."""
 
     prefix: str
     positions: str
@@ -71,7 +64,7 @@ class Keys(NamedTuple):
     trace: str
     """List for each partition: the ranges that were applied, `first-last`, the last 100,000."""
     skipped: str
-    """Set for each partition: positions that were moved past without their effect."""
+    """Set for each partition: positions that the consumer moved past without applying them."""
 
 
 def keys_of(consumer: str) -> Keys:
@@ -82,8 +75,8 @@ def keys_of(consumer: str) -> Keys:
 
 @dataclass(frozen=True, kw_only=True)
 class Move:
-    """What is to be applied of one partition. `before` is the position that it is believed to have, None if there
-    is none; `after` is the same if only skipped positions are `replayed`."""
+    """What to apply of one partition. `before` is the position that is expected to be stored, None for none. `after`
+    is the new one; it equals `before` if only skipped positions are `replayed`."""
 
     partition: str
     before: int | None
@@ -92,40 +85,13 @@ class Move:
     replayed: Sequence[int] = ()
 
 
-def connect(settings: Settings, timeout_s: float) -> Redis:
-    """A client of the region's Valkey; connects when first used, and each command has this deadline."""
-    host, _, port = settings.valkey.rpartition(":")
-    return Redis(
-        host=host,
-        port=int(port),
-        password=settings.valkey_password,
-        socket_timeout=timeout_s,
-        socket_connect_timeout=timeout_s,
-        max_connections=_CONNECTIONS_MAX,
-        retry=Retry(NoBackoff(), 0),
-    )
+class ConsumerState:
+    """A regional consumer's positions and effect.
 
-
-def is_fault(error: RedisError) -> bool:
-    """Whether a script failed for what it was given or for what it says, so that trying again does not help. A Valkey
-    that is loading, read-only, full or without the script says so too; redis-py has classes for most of that."""
-    return type(error) is ResponseError and str(error).partition(" ")[0] not in _PASSING
-
-
-async def answer(command: Any) -> Any:
-    """What Valkey answers; every command is awaited here. redis-py sends with asyncio.wait_for, which before Python
-    3.12 forgets that its task was cancelled if what it waits for is done at that moment: the task would go on."""
-    found = await command
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError
-    return found
-
-
-class Regional:
-    """A consumer's positions and effects. `commands` is Lua, run between the comparison and the moves: it sees
-    `moves` (a table of Move), its own `keys` from KEYS[2] and its arguments from ARGV[3]. Every method raises
-    redis.RedisError if Valkey does not answer; then its work may have been done. See `is_fault`."""
+    `commands` is Lua that the script runs after comparing the positions and before moving them. It sees `moves` (a
+    table of Move), its own `keys` from KEYS[2] on and its arguments from ARGV[3] on. Every method raises
+    redis.RedisError if Valkey does not answer; its work may have been done then. See `client.is_fault`.
+    """
 
     def __init__(self, client: Redis, consumer: str, commands: str = "", keys: Sequence[str] = ()) -> None:
         self._client = client
@@ -135,12 +101,12 @@ class Regional:
         self._skip = client.register_script(_SKIP)
 
     async def positions(self) -> dict[str, int]:
-        """The positions that this Valkey remembers; none if it has been emptied."""
+        """Partition -> position, as stored; empty if this Valkey has been emptied."""
         stored: dict[bytes, bytes] = await answer(self._client.hgetall(self._keys.positions))
         return {partition.decode(): int(position) for partition, position in stored.items()}
 
     async def skipped(self, positions: Mapping[str, Iterable[int]]) -> dict[str, set[int]]:
-        """Which of these positions, by partition, were moved past without their effect."""
+        """Which of these positions, by partition, were skipped."""
         asked = {partition: list(ones) for partition, ones in positions.items()}
         pipeline = self._client.pipeline(transaction=False)
         for partition, ones in asked.items():
@@ -152,15 +118,15 @@ class Regional:
         }
 
     async def apply(self, moves: Sequence[Move], arguments: Sequence[bytes | str] = ()) -> bool:
-        """Run the consumer's commands and move the positions. False, and nothing done, if a position is not what
-        it was believed to be."""
+        """Run the consumer's commands and move the positions. False, with nothing done, if a stored position is not
+        the expected one."""
         encoded = msgspec.json.encode([_encodable(move) for move in moves])
         keys = [self._keys.prefix, *self._own_keys]
         return bool(await answer(self._apply(keys=keys, args=[encoded, TRACE_LENGTH_MAX, *arguments])))
 
     async def skip(self, partition: str, position: int, origin: int) -> None:
-        """Move past the next position without its effect, and remember it. Does nothing unless it is the next
-        one: what is behind was applied or skipped before. `origin` counts if there is no position."""
+        """Move past the next position without its effect, and remember that it was skipped. Does nothing if
+        `position` is not the next one. `origin` stands in for the stored position if there is none."""
         await answer(self._skip(keys=[self._keys.prefix], args=[partition, position, origin]))
 
     async def close(self) -> None:
@@ -168,7 +134,7 @@ class Regional:
 
 
 def _encodable(move: Move) -> dict[str, object]:
-    """Positions as strings: what Lua compares is what Valkey stores."""
+    """A move as JSON for Lua, with positions as strings, since Valkey stores strings."""
     return {
         "partition": move.partition,
         "before": "" if move.before is None else str(move.before),

@@ -1,8 +1,8 @@
-"""What the API reads and writes, in SQL: one statement an operation, so that a write from the far side of the
-world costs one round trip. PostgreSQL makes the JSON of an item: it is cheap there, and its numbers stay exact.
+"""The API's SQL for countries, projects, users and incidents: one statement an operation, so that a write from a
+distant region costs one round trip. PostgreSQL makes the JSON of an item, which is cheap and keeps numbers exact.
 
-A write keeps its answer under the client's key in the same statement (see `idempotency`): a second use of the key
-violates it, which undoes the write.
+A write stores its answer under the client's idempotency key in the same statement (see `idempotency`). A second use of
+the key violates a constraint, which rolls the write back.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import msgspec
 from system.wire import Aggregate, Country, Incident, Project, User
 
 HINT_CHANNEL = "covenant_outbox"
-"""The relay listens here. The hint is sent after the commit, on its own: a NOTIFY inside the transaction
-would make all writers queue for one lock while they wait for the standby."""
+"""The channel on which the relay listens. The hint is sent after the commit: a NOTIFY inside the transaction would
+make all writers queue for one lock while they wait for the standby."""
 SEND_HINT = f"select pg_notify('{HINT_CHANNEL}', '')"
 
 _INSTANTS = ("opened_at", "closed_at")
@@ -36,19 +36,19 @@ ONE: dict[Aggregate, str] = {
     aggregate: f"select row_to_json(p)::text, version, region from (select {columns} from {aggregate} where id = $1) p"
     for aggregate, columns in _COLUMNS.items()
 }
-"""An item: its JSON, version and region."""
+"""The statement for one item: $1 is its id; the row is (JSON, version, region)."""
 
 
 class Write(NamedTuple):
-    """A writing statement and the status of its success. $1 is the client's id, $2 its key or null, $3 the SHA-256 of
-    the request; its row is (the item's JSON, its id, its version, the transaction's xid8 as text)."""
+    """A writing statement and the HTTP status of its success. $1 is the client's id, $2 its idempotency key or null, $3
+    the SHA-256 of the request. The row is (item's JSON, id, version, transaction's xid8 as text)."""
 
     sql: str
     status: int
 
 
 def _write(aggregate: Aggregate, status: int, change: str, further: str = "") -> Write:
-    """`change` returns `*` of the row that it wrote."""
+    """A statement around `change`, an insert, update or delete without its `returning`."""
     item = "null::json" if status == 204 else "row_to_json(p)"
     return Write(
         f"""
@@ -64,7 +64,7 @@ select item::text, id::text, version, pg_current_xact_id()::text from item""",
     )
 
 
-# A null id is made here; one that exists already writes nothing.
+# A null id is generated; an id that exists already writes nothing.
 CREATE_PROJECT = _write(
     "projects",
     201,
@@ -90,7 +90,7 @@ insert into users (id, role, region, rate_per_s) values ($4, $5, $6, $7) on conf
 secret as (insert into user_secret (id, secret_sha256) select id, $8 from written),""",
 )
 
-# A parameter that is null leaves its column as it is; a null version matches any (`If-Match: *`).
+# A null parameter leaves its column unchanged; a null version matches any version (`If-Match: *`).
 UPDATE_PROJECT = _write(
     "projects",
     200,
@@ -121,7 +121,7 @@ update incidents set status = coalesce($6, status), severity = coalesce($7, seve
 where id = $4 and ($5::bigint is null or version = $5)""",
 )
 
-# $7 says whether the region is to become $8, which may be null.
+# $7: whether to set the region to $8, which may be null.
 UPDATE_USER = _write(
     "users",
     200,
@@ -153,9 +153,9 @@ delete from users where id = $4 and ($5::bigint is null or version = $5)""",
 
 @cache
 def page(aggregate: Aggregate, filters: tuple[str, ...], sort: str = "id", *, first: bool) -> str:
-    """The statement for one page of items as JSON: $1 how many rows, then the value of each filter, then, unless it
-    is the first page, the value of the field that it is sorted by (if that is not the id) and the id to start after.
-    `filters` and `sort` (`-` in front: descending) are names of columns and never come from a client."""
+    """The statement for a page of items as JSON. Its parameters: the number of rows, the value of each filter, and, for
+    every page but the first, the previous page's last sort value (unless sorted by id) and last id. `filters` and
+    `sort` (with a leading `-`: descending) are column names and never come from a client."""
     field = sort.removeprefix("-")
     order, beyond = ("desc", "<") if sort != field else ("asc", ">")
     keys = [f"{aggregate}.{name}" for name in dict.fromkeys((field, "id"))]

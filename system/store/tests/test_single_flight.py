@@ -1,4 +1,4 @@
-"""Sharing an answer: never one that was asked for before somebody came, never more than one under way."""
+"""Sharing a result: never one of a query that started before the call, never more than one query at a time."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from system.store.next_answer import NextAnswer
+from system.store.single_flight import SingleFlight
 
 
 class Counter:
-    """A question whose answer is how many were asked before it; answered when the test says so."""
+    """A query whose result is the number of queries before it; it ends when the test says so."""
 
     def __init__(self) -> None:
         self.asked = 0
@@ -33,16 +33,16 @@ class Counter:
 
 
 async def settle() -> None:
-    """Let everything run that can."""
+    """Run all tasks until each of them waits."""
     for _ in range(10):
         await asyncio.sleep(0)
 
 
 @given(st.lists(st.sampled_from(["come", "answer", "leave"]), max_size=30))
-def test_nobody_gets_an_answer_that_was_asked_for_before_they_came(steps: list[str]) -> None:
+def test_no_caller_gets_the_result_of_a_query_that_started_before_the_call(steps: list[str]) -> None:
     async def run() -> None:
         counter = Counter()
-        shared = NextAnswer(counter.ask)
+        shared = SingleFlight(counter.ask)
         came: list[tuple[asyncio.Task[int], int]] = []
         for step in steps:
             if step == "come":
@@ -61,10 +61,10 @@ def test_nobody_gets_an_answer_that_was_asked_for_before_they_came(steps: list[s
     asyncio.run(run())
 
 
-def test_who_waits_at_the_same_time_shares_one_question() -> None:
+def test_concurrent_callers_share_one_query() -> None:
     async def run() -> None:
         counter = Counter()
-        shared = NextAnswer(counter.ask)
+        shared = SingleFlight(counter.ask)
         first = asyncio.create_task(shared.get())
         await settle()
         later = [asyncio.create_task(shared.get()) for _ in range(100)]
@@ -79,7 +79,7 @@ def test_who_waits_at_the_same_time_shares_one_question() -> None:
     asyncio.run(run())
 
 
-def test_an_error_goes_to_all_who_wait_and_the_next_question_is_asked_anew() -> None:
+def test_an_error_goes_to_all_callers_and_the_next_call_queries_again() -> None:
     async def run() -> None:
         failing = True
 
@@ -88,7 +88,7 @@ def test_an_error_goes_to_all_who_wait_and_the_next_question_is_asked_anew() -> 
                 raise ConnectionError("as the test wants it")
             return "answer"
 
-        shared = NextAnswer(ask)
+        shared = SingleFlight(ask)
         for outcome in await asyncio.gather(shared.get(), shared.get(), return_exceptions=True):
             assert isinstance(outcome, ConnectionError)
         failing = False
@@ -97,10 +97,10 @@ def test_an_error_goes_to_all_who_wait_and_the_next_question_is_asked_anew() -> 
     asyncio.run(run())
 
 
-def test_one_that_stops_waiting_takes_nothing_from_the_others() -> None:
+def test_a_cancelled_caller_does_not_affect_the_others() -> None:
     async def run() -> None:
         counter = Counter()
-        shared = NextAnswer(counter.ask)
+        shared = SingleFlight(counter.ask)
         impatient, patient = asyncio.create_task(shared.get()), asyncio.create_task(shared.get())
         await settle()
         impatient.cancel()

@@ -1,8 +1,7 @@
-"""Events that have happened, for those who come late: from the outbox table, in the region's member as far as that
-has come, then in the primary.
+"""Past events, read from the outbox table: from the region's replica if it has them, else from the primary.
 
-Positions are given out in one transaction for each batch, so what a replica shows of a partition is a beginning of
-it without a hole; if it shows nothing behind a position it may only be late.
+Each batch gets its positions in one transaction, so a replica shows a prefix of each partition without gaps. If it
+shows nothing after a position, it may merely lag.
 """
 
 from __future__ import annotations
@@ -16,16 +15,16 @@ from system.store.primary import NotWritten, OutcomeUnknown, Primary
 from system.store.reader import NothingToRead, Reader
 
 _AT_A_TIME = 2
-"""Of the few connections that all requests share."""
+"""Queries at a time: all requests share a few connections."""
 _TAILS = "select partition, next_position - 1 from relay_partition"
 
 
 class Gone(Exception):
-    """The events behind this position are not kept any more, or it was never given out."""
+    """The events after this position have been pruned, or the position was never assigned."""
 
 
-class History:
-    """What there is to read; all methods raise NothingToRead if no member answers."""
+class EventHistory:
+    """Reads past events. Every method raises NothingToRead if no member answers."""
 
     def __init__(self, reader: Reader, primary: Primary) -> None:
         self._reader = reader
@@ -33,12 +32,12 @@ class History:
         self._places = asyncio.Semaphore(_AT_A_TIME)
 
     async def tails(self, *, latest: bool = False) -> dict[str, int]:
-        """The last position in each partition, as the region's member or the primary (`latest`) knows it."""
+        """The last position in each partition, from the region's replica, or with `latest` from the primary."""
         rows = await (self._ask_primary(_TAILS) if latest else self._reader.fetch(_TAILS))
         return {row[0]: row[1] for row in rows}
 
     async def after(self, partition: str, position: int, limit: int) -> list[EncodedEvent]:
-        """The next events of a partition, which has some: at least one and at most `limit`. Gone."""
+        """The next events of a partition, at least one and at most `limit`. Gone if the first of them is missing."""
         async with self._places:
             events = events_of(await self._reader.fetch(AFTER, partition, position, limit))
             if not events:

@@ -1,7 +1,7 @@
-"""Notifications in PostgreSQL: each is kept once, by its event's id, and handed to a sender at least once.
+"""The queue of notifications in PostgreSQL: each is stored once, by its event's id, and sent at least once.
 
-A sender claims what is due by moving it into the future by a lease, in a transaction of its own. If it is killed
-before it says what became of it, the lease runs out and somebody sends it again.
+A sender claims due notifications by moving their due time forward by a lease, in a transaction of its own. If it is
+killed before it reports the outcome, the lease runs out and the notification is sent again.
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ _PENDING = "select count(*) from notification where state = 'pending'"
 
 
 class Claimed(NamedTuple):
-    """A notification to send now, and the how manyth attempt this is."""
+    """A notification to send now. `attempts` counts the attempts, this one included."""
 
     notification: Notification
     attempts: int
 
 
 class Failure(NamedTuple):
-    """What went wrong with a claimed one, and when it is due again."""
+    """A failed attempt: the error, and the seconds until the next one."""
 
     event_id: str
     again_after_s: float
@@ -60,14 +60,14 @@ class Failure(NamedTuple):
 
 
 async def keep(connection: asyncpg.Connection, notifications: Sequence[Notification]) -> None:
-    """Store them as pending, within the caller's transaction; one that is there is left as it is."""
+    """Store notifications as pending, within the caller's transaction. One that is stored already stays as it is."""
     bodies = [msgspec.json.encode(one.body).decode() for one in notifications]
     columns = [[getattr(one, name) for one in notifications] for name in ("id", "topic", "title")]
     await connection.execute(_KEEP, *columns, bodies)
 
 
 async def claim(connection: asyncpg.Connection, limit: int, lease_s: float) -> list[Claimed]:
-    """What is due, at most `limit`, and nobody else's for `lease_s`."""
+    """Claim at most `limit` due notifications. No other sender gets them for `lease_s`."""
     return [
         Claimed(Notification(id=row[0], topic=row[1], title=row[2], body=msgspec.json.decode(row[3])), row[4])
         for row in await connection.fetch(_CLAIM, limit, lease_s)
@@ -75,7 +75,7 @@ async def claim(connection: asyncpg.Connection, limit: int, lease_s: float) -> l
 
 
 async def settle(connection: asyncpg.Connection, delivered: Sequence[str], failures: Sequence[Failure]) -> None:
-    """Say what became of claimed ones, delivered ones by their ids."""
+    """Record the outcome of claimed notifications: the ids of delivered ones, and the failures."""
     async with connection.transaction():
         if delivered:
             await connection.execute(_DELIVERED, list(delivered))
@@ -84,11 +84,11 @@ async def settle(connection: asyncpg.Connection, delivered: Sequence[str], failu
 
 
 async def expire(connection: asyncpg.Connection) -> int:
-    """Give up what is too old, in one batch of at most 1,000; how many there were."""
+    """Expire at most 1,000 notifications that are too old. Returns how many."""
     status = await connection.execute(_EXPIRE, float(EXPIRES_AFTER_S))
     return int(status.rpartition(" ")[2])
 
 
 async def pending(connection: asyncpg.Connection) -> int:
-    """How many wait to be delivered."""
+    """How many notifications are pending."""
     return int(await connection.fetchval(_PENDING))

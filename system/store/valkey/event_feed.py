@@ -1,7 +1,7 @@
-"""The feed of events in a region's Valkey, from which the API's processes tell their subscribers what happened.
+"""The feed of events in a region's Valkey, which the API's processes read for their subscribers.
 
-A Valkey stream for each partition; an entry's id is `<position>-0`, its field `event` the event's JSON. It is a
-short cut, never the only copy: what it does not hold any more, or never got, stands in the outbox table.
+There is one Valkey stream a partition. An entry's id is `<position>-0`; its field `event` is the event's JSON. The
+feed is a cache, never the only copy: an event that it has dropped or never got is in the outbox table.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from typing import Any
 import msgspec
 from redis.asyncio import Redis
 
-from system.store.regional import answer
+from system.store.valkey.client import answer
 from system.wire import Event
 
 FEED = "covenant:feed:"
 LENGTH_MAX = 10_000
-"""Entries a partition, about: Valkey drops old ones by the hundred."""
+"""Entries a partition, approximately: Valkey trims old ones in blocks."""
 
-# An entry cannot be put in behind a later one: a position that was skipped and made up for is in the outbox alone.
+# Valkey takes entries in order only: the event of a position that was skipped and replayed is in the outbox alone.
 APPEND = f"""
 local last = {{}}
 for i = 3, #ARGV, 3 do
@@ -33,13 +33,13 @@ for i = 3, #ARGV, 3 do
     end
 end
 """
-"""Commands for `system.store.regional.Regional`, with the key FEED and `append_arguments`."""
+"""Commands for `ConsumerState`; KEYS[2] is FEED, ARGV[3] and on are `append_arguments`."""
 
 encode: Callable[[object], bytes] = msgspec.json.Encoder(decimal_format="number").encode
 
 
 def append_arguments(events: Iterable[Event]) -> list[bytes | str]:
-    """Partition, position and JSON of each event."""
+    """The arguments of APPEND: partition, position and JSON of each event."""
     arguments: list[bytes | str] = []
     for event in events:
         arguments += (event.partition, str(event.position), encode(event))
@@ -49,8 +49,8 @@ def append_arguments(events: Iterable[Event]) -> list[bytes | str]:
 async def read_feed(
     client: Redis, positions: Mapping[str, int], limit: int, wait_s: float
 ) -> dict[str, list[tuple[int, bytes]]]:
-    """What the feed holds behind these positions, (position, JSON) in order by partition, at most `limit` each;
-    waits up to `wait_s` for the first. redis.RedisError."""
+    """The entries after these positions: partition -> (position, JSON) in order, at most `limit` a partition. Waits up
+    to `wait_s` for the first one. redis.RedisError."""
     streams: dict[Any, Any] = {f"{FEED}{partition}": f"{position}-0" for partition, position in positions.items()}
     block = {"block": int(wait_s * 1000)} if wait_s else {}
     found = await answer(client.xread(streams, count=limit, **block))

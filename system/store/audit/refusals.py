@@ -1,6 +1,7 @@
-"""Requests that were refused, on their way into the audit trail.
+"""The statement that records refused requests; a trigger makes an event of each row, which the audit trail gets.
 
-A batch carries a key, kept in its transaction: sent again after a doubt, it is not written twice.
+A batch carries a key that is stored in its transaction, so a batch whose outcome was unknown can be sent again
+without being written twice.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ select * from unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::int[], 
 
 
 class Refusal(NamedTuple):
-    """Who was refused what, and why: equal ones are counted."""
+    """Who was refused what, and why. Equal refusals are counted, not repeated."""
 
     client_id: str
     method: str
@@ -30,7 +31,7 @@ class Refusal(NamedTuple):
 
 
 def arguments(key: str, region: str, refusals: Iterable[tuple[Refusal, int, datetime.datetime]]) -> tuple[Any, ...]:
-    """What WRITE takes: each refusal, how often, and when last."""
+    """The arguments of WRITE, from (refusal, count, time of the last one) each."""
     columns: tuple[list[Any], ...] = tuple([] for _ in range(8))
     for one, count, last_at in refusals:
         values = (one.client_id, region, one.method, one.route, one.status, one.reason, count, last_at)

@@ -1,7 +1,7 @@
-"""The audit trail's files in S3: Parquet, each a piece of the chain, named by its first and last entry.
+"""The audit trail's files in S3: Parquet, each a section of the chain, named by its first and last entry.
 
-A file's metadata carries the hash that its piece follows on and the hash that it ends with. So every file is an
-anchor: a trail in the database that was cut at its end, or written anew from somewhere on, no longer agrees with it.
+A file's metadata holds the hash before its section and the hash of its last entry. So every file anchors the chain:
+if the trail in the database is truncated or rewritten, it no longer agrees with the files.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from botocore.exceptions import BotoCoreError, ClientError, FlexibleChecksumErro
 from system.domain.chain import Broken, Entry, Tip
 from system.domain.geography import PLACES
 from system.settings import Settings
-from system.store.audit import PAGE
+from system.store.audit.trail import PAGE
 
 PREFIX = "audit/"
 _KEY = re.compile(rf"{PREFIX}(\d{{20}})-(\d{{20}})\.parquet")
@@ -41,15 +41,15 @@ SCHEMA = pa.schema(
 
 
 class ExportsAway(Exception):
-    """S3 could not be reached, or refused; says what it was asked for and what it answered."""
+    """S3 could not be reached, or refused. The message names the request and the answer."""
 
 
 class ExportedAlready(Exception):
-    """There is a file of that name: another exporter wrote it."""
+    """A file of that name exists: another exporter wrote it."""
 
 
 class ExportFile(NamedTuple):
-    """One file: its first and last entry."""
+    """A file, by the sequence numbers of its first and last entry."""
 
     first: int
     last: int
@@ -60,7 +60,7 @@ class ExportFile(NamedTuple):
 
 
 class Anchor(NamedTuple):
-    """What a file says of its piece of the chain: the tip that it follows on, and the tip that it ends with."""
+    """What a file's metadata says of its section: the chain's tip before it, and the tip at its end."""
 
     before: Tip
     last: Tip
@@ -71,7 +71,7 @@ class Anchor(NamedTuple):
 
 
 class Exports:
-    """The files of one trail. Every method may raise ExportsAway."""
+    """The files of the trail. Every method may raise ExportsAway."""
 
     def __init__(self, settings: Settings) -> None:
         self._bucket = settings.s3_bucket
@@ -94,7 +94,7 @@ class Exports:
         self._client.close()
 
     def files(self) -> list[ExportFile]:
-        """Every file, in the order of the chain; other objects beside them are left out."""
+        """Every file, in the order of the chain; other objects in the bucket are left out."""
         paginator = self._client.get_paginator("list_objects_v2")
         try:
             keys = [
@@ -108,7 +108,7 @@ class Exports:
         return sorted(ExportFile(int(match[1]), int(match[2])) for match in found if match)
 
     def anchor(self, file: ExportFile) -> Anchor:
-        """The ends of a file's piece, from its metadata."""
+        """The anchor in a file's metadata."""
         try:
             answer = self._client.head_object(Bucket=self._bucket, Key=file.key)
         except (BotoCoreError, ClientError) as error:
@@ -117,7 +117,7 @@ class Exports:
         return Anchor(Tip(file.first - 1, metadata.get(_BEFORE, "")), Tip(file.last, metadata.get(_LAST, "")))
 
     def write(self, pages: Iterable[list[Entry]]) -> Anchor | None:
-        """Write these entries as one file; none if there are none. ExportedAlready if it is there."""
+        """Write these entries as one file. None if there are no entries. ExportedAlready if the file exists."""
         body = io.BytesIO()
         first = last = None
         with pq.ParquetWriter(body, SCHEMA, compression="zstd") as writer:
@@ -150,8 +150,8 @@ class Exports:
             raise _away(key, error) from error
 
     def read(self, file: ExportFile) -> Iterator[list[Entry]]:
-        """The entries of a file, page by page; its bytes are checked against the checksum they were stored with.
-        Broken if it is no such file."""
+        """The entries of a file, in pages. Verifies the checksum that S3 stored with it. Broken if the file is damaged
+        or is not a section of the trail."""
         try:
             answer = self._client.get_object(Bucket=self._bucket, Key=file.key, ChecksumMode="ENABLED")
             body = io.BytesIO(answer["Body"].read())

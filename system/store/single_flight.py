@@ -1,8 +1,8 @@
-"""Many that ask the same question at the same time share one answer, and it is never older than their question.
+"""Concurrent callers of one query share its result ("single flight"), and no result is older than the call.
 
-An answer that was asked for before somebody came may tell of a state from before they came: a client that has seen
-a change would be shown what was there before it. So those who come while a question is under way wait for the next
-one, which starts as soon as that one is answered; there is never more than one under way.
+A plain single flight would let a caller join a query that started before the call. Its result may be from before a
+change that the caller's client has seen already. So a caller that comes while a query is running waits for the next
+one, which starts as soon as that one ends. At most one query runs at a time.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-class NextAnswer(Generic[T]):
-    """Shares what `ask` returns or raises."""
+class SingleFlight(Generic[T]):
+    """Shares what the query `ask` returns or raises among concurrent callers."""
 
     def __init__(self, ask: Callable[[], Awaitable[T]]) -> None:
         self._ask = ask
@@ -23,7 +23,7 @@ class NextAnswer(Generic[T]):
         self._asking: asyncio.Task[None] | None = None
 
     async def get(self) -> T:
-        """The answer to a question that is asked after this call."""
+        """The result of a query that starts after this call."""
         mine: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._waiting.append(mine)
         if self._asking is None:
@@ -43,7 +43,7 @@ class NextAnswer(Generic[T]):
         await asyncio.wait({outcome})
         error = asyncio.CancelledError() if outcome.cancelled() else outcome.exception()
         for one in waiting:
-            if one.done():  # Whoever waited has been cancelled.
+            if one.done():  # Its caller has been cancelled.
                 continue
             if error is not None:
                 one.set_exception(error)

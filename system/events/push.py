@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import httptools
 import msgspec
 
-from system.domain.notices import Notification
+from system.domain.notification_rules import Notification
 from system.wire import IDEMPOTENCY_KEY
 
 _WITHIN_S = 10.0

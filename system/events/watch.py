@@ -19,7 +19,7 @@ from nats.aio.client import Client
 from nats.errors import Error
 
 from system.domain.geography import REGIONS
-from system.domain.lag import AGE_MAX_S, EVENTS_MAX, Alarm, History, Lag, judge
+from system.domain.lag import AGE_MAX_S, EVENTS_MAX, Alarm, ConfirmedHistory, Lag, judge
 from system.process import DependencyState
 from system.settings import Settings
 from system.store import incidents as store
@@ -38,7 +38,7 @@ class Watch:
 
     def __init__(self, region: Region) -> None:
         self._region = region
-        self._history = History()
+        self._history = ConfirmedHistory()
         self._alarms: dict[str, Alarm] = {}
         self._prune_at_s = 0.0
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import asyncpg
 import msgspec
 
-from system.domain.notices import EXPIRES_AFTER_S, Notification
+from system.domain.notification_rules import EXPIRES_AFTER_S, Notification
 
 _KEEP = """
 insert into notification (event_id, topic, title, body)

@@ -16,7 +16,7 @@ import msgspec
 from litestar import Request
 
 from system.api.http.problems import Refused
-from system.domain.access import Action, may, roles_that_may
+from system.domain.permissions import Action, may, roles_that_may
 from system.settings import SettingsError
 from system.wire import Region, Role
 

@@ -17,7 +17,7 @@ from system.api.http.door import too_many
 from system.api.http.metrics import SIGN_INS
 from system.api.http.problems import Refused
 from system.domain.rate_limits import Buckets
-from system.domain.rules import is_user_id
+from system.domain.validation import is_user_id
 from system.store import users
 from system.store.reader import Reader
 from system.wire import SignIn, Token

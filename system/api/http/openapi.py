@@ -14,7 +14,7 @@ from litestar.handlers import HTTPRouteHandler
 
 from system import wire
 from system.api.http.messages import Answer
-from system.domain import rules
+from system.domain import validation
 from system.domain.money import LARGEST_GDP_USD_BILLIONS, LARGEST_USD_MILLIONS
 from system.wire import Problem
 
@@ -54,21 +54,21 @@ _LIMITS: dict[str, dict[str, Any]] = {
     "NewProject.id": _UUID,
     "NewIncident.id": _UUID,
     "NewUser.id": _USER_ID,
-    "name": {"minLength": 1, "maxLength": rules.NAME_LENGTH_MAX, "pattern": _PRINTABLE},
+    "name": {"minLength": 1, "maxLength": validation.NAME_LENGTH_MAX, "pattern": _PRINTABLE},
     "country_code": {"pattern": "^[A-Z]{3}$"},
     "funding_usd_millions": {"minimum": 0, "maximum": float(LARGEST_USD_MILLIONS)},
     "gdp_usd_billions": {"minimum": 0, "maximum": float(LARGEST_GDP_USD_BILLIONS)},
-    "CountryPatch.gdp_year": {"minimum": rules.GDP_YEAR_MIN, "maximum": rules.GDP_YEAR_MAX},
-    "gdp_source": {"minLength": 1, "maxLength": rules.SOURCE_LENGTH_MAX, "pattern": _PRINTABLE},
-    "title": {"minLength": 1, "maxLength": rules.TITLE_LENGTH_MAX, "pattern": _PRINTABLE},
-    "detail": {"maxLength": rules.DETAIL_LENGTH_MAX},
-    "rate_per_s": {"minimum": 1, "maximum": rules.RATE_PER_S_MAX},
+    "CountryPatch.gdp_year": {"minimum": validation.GDP_YEAR_MIN, "maximum": validation.GDP_YEAR_MAX},
+    "gdp_source": {"minLength": 1, "maxLength": validation.SOURCE_LENGTH_MAX, "pattern": _PRINTABLE},
+    "title": {"minLength": 1, "maxLength": validation.TITLE_LENGTH_MAX, "pattern": _PRINTABLE},
+    "detail": {"maxLength": validation.DETAIL_LENGTH_MAX},
+    "rate_per_s": {"minimum": 1, "maximum": validation.RATE_PER_S_MAX},
     "secret_sha256": {"pattern": "^[0-9a-f]{64}$"},
 }
-"""What `system.domain.rules` asks of a field, by its name or by its struct's and its own."""
+"""What `system.domain.validation` asks of a field, by its name or by its struct's and its own."""
 _TAKEN = (
-    wire.NewProject, wire.NewUser, wire.NewIncident, rules.ProjectPatch, rules.CountryPatch, rules.UserPatch,
-    rules.IncidentPatch,
+    wire.NewProject, wire.NewUser, wire.NewIncident, validation.ProjectPatch, validation.CountryPatch,
+    validation.UserPatch, validation.IncidentPatch,
 )  # fmt: skip
 _IDS = {
     "project_id": {**_UUID, "type": "string"},

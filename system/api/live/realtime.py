@@ -22,9 +22,9 @@ from system.api.http.openapi import documented
 from system.api.http.problems import ApiError, Refused
 from system.api.live.event_stream import EventStream
 from system.api.services import services_of
-from system.domain.access import may, roles_that_may
 from system.domain.event_log import parse_positions
 from system.domain.partitions import ALL_PARTITIONS
+from system.domain.permissions import may, roles_that_may
 from system.wire import Aggregate
 
 _AGGREGATES: tuple[Aggregate, ...] = get_args(Aggregate)

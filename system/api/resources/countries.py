@@ -32,7 +32,7 @@ from system.api.resources.items import (
     write,
 )
 from system.domain.money import contribution_usd_millions
-from system.domain.rules import CountryPatch, is_country_code, problems_of_country
+from system.domain.validation import CountryPatch, is_country_code, problems_of_country
 from system.store import item_sql
 from system.wire import Country, Region
 

@@ -32,7 +32,7 @@ from system.api.resources.items import (
     nothing_was_written,
     write,
 )
-from system.domain.rules import IncidentPatch, is_uuid, problems_of_incident
+from system.domain.validation import IncidentPatch, is_uuid, problems_of_incident
 from system.store import item_sql
 from system.wire import Incident, IncidentKind, IncidentStatus, NewIncident, Region
 

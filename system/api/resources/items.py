@@ -37,7 +37,7 @@ from system.api.http.messages import (
 from system.api.http.metrics import REPLAYED
 from system.api.http.problems import ApiError
 from system.api.services import services_of
-from system.domain.access import Action
+from system.domain.permissions import Action
 from system.store import idempotency, item_sql
 from system.store.item_sql import Write
 from system.store.primary import NotWritten

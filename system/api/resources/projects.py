@@ -34,7 +34,7 @@ from system.api.resources.items import (
     text,
     write,
 )
-from system.domain.rules import ProjectPatch, is_uuid, problems_of_project
+from system.domain.validation import ProjectPatch, is_uuid, problems_of_project
 from system.store import item_sql
 from system.store.item_sql import Write
 from system.wire import NewProject, Project, Region, Sector, Status

@@ -32,7 +32,7 @@ from system.api.resources.items import (
     nothing_was_written,
     write,
 )
-from system.domain.rules import UserPatch, is_user_id, problems_of_user
+from system.domain.validation import UserPatch, is_user_id, problems_of_user
 from system.store import item_sql
 from system.wire import NewUser, Region, Role, User
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from system.api.http.messages import encode, etag, given_or_none, if_match, none_match
 from system.api.http.problems import ApiError
-from system.domain.rules import ProjectPatch
+from system.domain.validation import ProjectPatch
 
 
 @given(st.integers(1, 10**17))

@@ -1,5 +1,5 @@
-"""What a subscriber is sent: per partition exactly the events behind its position, in order, whatever the row of the
-last events has forgotten meanwhile, and however often it comes back."""
+"""A subscriber is sent exactly the events after its positions, in order within each partition, whatever the log has
+dropped meanwhile, and however often the subscriber reconnects."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def events_in(sent: bytes) -> list[tuple[str, int, str]]:
 
 @dataclass
 class World:
-    """The row beside everything that ever happened, which the outbox still has."""
+    """The log, and the position of every event that ever happened, which the outbox still holds."""
 
     log: EventLog
     known: dict[str, int] = field(default_factory=lambda: dict.fromkeys(PARTITIONS, 0))
@@ -48,7 +48,7 @@ class World:
 
 
 class Subscriber:
-    """Checks what it is sent, and comes back with the last id that it saw."""
+    """Checks what it is sent, and reconnects with the last id that it saw."""
 
     def __init__(self, world: World, aggregates: tuple[Aggregate, ...], since: dict[str, int] | None) -> None:
         self.world = world
@@ -58,7 +58,7 @@ class Subscriber:
         self.cursor = Cursor(world.log, aggregates, since)
 
     def work(self, bytes_max: int, page: int) -> bool:
-        """One step of what a connection does; whether there was anything to do."""
+        """One step of a connection. Returns whether there was anything to do."""
         behind = self.cursor.behind()
         if behind is None:
             sent = b"".join(self.cursor.take(bytes_max))
@@ -71,10 +71,10 @@ class Subscriber:
             assert position == self.has[partition]
             assert partition.split(".")[0] in self.aggregates
             self.last_id = mark
-            told = {**dict.fromkeys(PARTITIONS, 0), **parse_positions(mark, PARTITIONS)}
+            named = {**dict.fromkeys(PARTITIONS, 0), **parse_positions(mark, PARTITIONS)}
             for name, at in self.has.items():
-                # An id tells what the subscriber has; of what it does not want, how far it has been passed over.
-                assert told[name] == at if name.split(".")[0] in self.aggregates else told[name] >= at
+                # An id holds the subscriber's positions; for other aggregates, how far they have been passed over.
+                assert named[name] == at if name.split(".")[0] in self.aggregates else named[name] >= at
         return behind is not None or bool(sent)
 
     def catch_up(self) -> None:
@@ -131,7 +131,7 @@ filters = st.lists(st.sampled_from(ALL), min_size=1, unique=True).map(tuple)
 
 
 @given(st.integers(1, 8), filters, steps, steps, st.booleans())
-def test_nothing_is_missed_and_nothing_comes_twice(
+def test_no_event_is_missed_or_sent_twice(
     entries_max: int, aggregates: tuple[Aggregate, ...], first: list[Step], then: list[Step], from_now: bool
 ) -> None:
     world = World(EventLog(dict.fromkeys(PARTITIONS, 0), entries_max, 10_000))
@@ -157,7 +157,7 @@ def act(world: World, subscriber: Subscriber | None, step: Step) -> None:
 
 
 @given(filters, st.integers(0, 6), st.integers(0, 6))
-def test_a_subscriber_that_has_more_than_this_process_waits_for_what_follows(
+def test_a_subscriber_that_is_ahead_of_the_log_waits_for_what_follows(
     aggregates: tuple[Aggregate, ...], heard: int, has: int
 ) -> None:
     world = World(EventLog(dict.fromkeys(PARTITIONS, 0), 3, 10_000))
@@ -172,7 +172,7 @@ def test_a_subscriber_that_has_more_than_this_process_waits_for_what_follows(
     subscriber.catch_up()
 
 
-def test_the_row_is_bounded_by_entries_and_by_bytes() -> None:
+def test_the_log_is_bounded_by_entries_and_by_bytes() -> None:
     log = EventLog(dict.fromkeys(PARTITIONS, 0), entries_max=5, bytes_max=1_000_000)
     for position in range(1, 11):
         log.append("projects.0", position, b"x")
@@ -185,7 +185,7 @@ def test_the_row_is_bounded_by_entries_and_by_bytes() -> None:
     assert (log.before["projects.0"], log.positions["projects.0"], log.start == log.end) == (11, 11, True)
 
 
-def test_those_who_keep_up_share_their_bytes() -> None:
+def test_subscribers_that_keep_up_are_sent_the_same_bytes() -> None:
     log = EventLog(dict.fromkeys(PARTITIONS, 0), 10, 10_000)
     cursors = [Cursor(log, ALL, None) for _ in range(3)]
     log.append("projects.0", 1, b"x\n")

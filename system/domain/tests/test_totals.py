@@ -40,7 +40,7 @@ def events_of(versions: list[Project]) -> list[ProjectEvent]:
 
 
 @given(histories)
-def test_the_deltas_of_all_events_are_the_sums_over_what_there_is_in_the_end(
+def test_the_deltas_of_all_events_are_the_sums_over_the_last_versions(
     histories: list[list[Project]],
 ) -> None:
     expected: dict[Cell, Sum] = defaultdict(Sum)

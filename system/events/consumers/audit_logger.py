@@ -41,7 +41,7 @@ class AuditLogger(PostgresEffect):
 def keep_exporting(settings: Settings, log: logging.Logger, wait: Callable[[float], bool]) -> None:
     """Export at once and then again and again; `wait` is given seconds and says whether to end."""
     # Importing S3 and Parquet takes longer than all the rest of the start.
-    from system.domain.chain import Broken
+    from system.domain.hash_chain import Broken
     from system.store.audit.exports import ExportsAway
     from system.tools.audit import ExportBusy, export_new
 

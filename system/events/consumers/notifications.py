@@ -18,7 +18,7 @@ import asyncpg
 from prometheus_client import Counter, Gauge
 
 from system import process
-from system.domain.notices import again_after_s, notification_of
+from system.domain.notification_rules import again_after_s, notification_of
 from system.events.consuming.effect import Batch, Delivery
 from system.events.consuming.guard import Admission
 from system.events.consuming.postgres import PostgresEffect

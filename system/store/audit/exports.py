@@ -17,8 +17,8 @@ import pyarrow.parquet as pq
 from botocore.client import Config
 from botocore.exceptions import BotoCoreError, ClientError, FlexibleChecksumError
 
-from system.domain.chain import Broken, Entry, Tip
 from system.domain.geography import PLACES
+from system.domain.hash_chain import Broken, Entry, Tip
 from system.settings import Settings
 from system.store.audit.trail import PAGE
 

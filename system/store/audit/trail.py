@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 
 import asyncpg
 
-from system.domain import chain
-from system.domain.chain import START, Entry, Tip
+from system.domain import hash_chain
+from system.domain.hash_chain import START, Entry, Tip
 from system.store.blocking import Connection
 from system.wire import Event
 
@@ -36,7 +36,7 @@ async def append(connection: asyncpg.Connection, events: Sequence[Event]) -> Tip
     until that transaction ends."""
     await connection.execute(_LOCK)
     row = await connection.fetchrow(_TIP)
-    entries = chain.extend(START if row is None else Tip(*row), events)
+    entries = hash_chain.extend(START if row is None else Tip(*row), events)
     await connection.execute(_APPEND, *(list(column) for column in zip(*entries, strict=True)))
     return Tip(entries[-1].seq, entries[-1].hash)
 

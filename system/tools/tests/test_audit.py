@@ -14,7 +14,7 @@ import psycopg
 import pyarrow.parquet as pq
 import pytest
 
-from system.domain.chain import Broken, Entry, Tip
+from system.domain.hash_chain import Broken, Entry, Tip
 from system.settings import Settings, variable
 from system.store.audit import exports as exports_
 from system.store.audit import trail

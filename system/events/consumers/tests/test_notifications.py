@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import psycopg
 import pytest
 
-from system.domain.notices import notification_of
+from system.domain.notification_rules import notification_of
 from system.events.consumers import notifications
 from system.events.consumers.notifications import Notifications, Sender
 from system.events.consuming.effect import Delivery

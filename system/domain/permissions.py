@@ -1,7 +1,7 @@
-"""Who may do what: four roles, a few actions.
+"""Role-based access control: four roles, a few actions.
 
-Everybody who has signed in reads what is public among the parties. A steward writes the projects of one region and
-cannot move a project in or out of it; an operator writes incidents; an admin writes everything, and alone sees users.
+Every role may read countries, projects and incidents. A steward writes the projects of one region, and cannot move a
+project into or out of it. An operator writes incidents. An admin writes everything, and only an admin sees users.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ _ALLOWED: dict[Action, tuple[Role, ...]] = {
 
 
 def may(role: Role, region: str | None, action: Action, target_region: str | None = None) -> bool:
-    """Whether this role, with its `region` if it is a steward, may do it to something in `target_region` (None: the
-    action is none on a thing of a region)."""
+    """Whether a role may do this in `target_region` (None: the action concerns no region). `region` is a steward's own
+    region, None for other roles."""
     if role == "steward" and action != "read" and region != target_region:
         return False
     return role in _ALLOWED[action]
 
 
 def roles_that_may(action: Action) -> str:
-    """For people: `steward of its region, admin`."""
+    """The allowed roles, as text for an error: `steward of its region, admin`."""
     return ", ".join("steward of its region" if role == "steward" and action != "read" else role
                      for role in _ALLOWED[action])  # fmt: skip

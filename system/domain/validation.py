@@ -1,6 +1,6 @@
-"""What a project, a country, a user or an incident may look like: the checks that a type alone cannot make.
+"""Validation of projects, countries, users and incidents: the checks that a type alone cannot make.
 
-Each check returns a list of plain sentences, one a problem, so that a client learns everything at once.
+Each check returns a list of sentences, one a problem, so that a client learns of all problems at once.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ DETAIL_LENGTH_MAX = 2_000
 GDP_YEAR_MIN, GDP_YEAR_MAX = 1900, 2200
 RATE_PER_S_MAX = 1_000_000
 _RESERVED = ("anonymous", "system")
-"""Who they are in the audit trail, nobody may call themselves."""
+"""Names that the audit trail uses itself: no user may have them."""
 
 
 class ProjectPatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A JSON merge patch of a project: what is absent stays as it is; nothing may be removed (null)."""
+    """A JSON merge patch of a project. Absent fields stay as they are; null is not allowed."""
 
     name: str | UnsetType = UNSET
     region: Region | UnsetType = UNSET
@@ -47,7 +47,7 @@ class ProjectPatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class CountryPatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A JSON merge patch of a country: its GDP, and where that figure is from."""
+    """A JSON merge patch of a country: its GDP and the source of that figure."""
 
     gdp_usd_billions: Decimal | UnsetType = UNSET
     gdp_year: int | UnsetType = UNSET
@@ -56,7 +56,7 @@ class CountryPatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class UserPatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A JSON merge patch of a machine client. `region` may be removed (null): only a steward has one."""
+    """A JSON merge patch of a machine client. `region` may be null: only a steward has one."""
 
     role: Role | UnsetType = UNSET
     region: Region | UnsetType | None = UNSET
@@ -66,7 +66,7 @@ class UserPatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class IncidentPatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A JSON merge patch of an incident; one that is closed may be opened again."""
+    """A JSON merge patch of an incident. A closed incident may be opened again."""
 
     status: IncidentStatus | UnsetType = UNSET
     severity: Severity | UnsetType = UNSET
@@ -75,7 +75,7 @@ class IncidentPatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 
 def problems_of_project(project: NewProject | ProjectPatch) -> list[str]:
-    """What is wrong with the fields of a project that are given."""
+    """The problems of the fields that are given."""
     problems: list[str] = []
     if isinstance(project.name, str):
         problems += _text("name", project.name, NAME_LENGTH_MAX)
@@ -89,7 +89,7 @@ def problems_of_project(project: NewProject | ProjectPatch) -> list[str]:
 
 
 def problems_of_country(patch: CountryPatch) -> list[str]:
-    """What is wrong with the fields of a country that are given."""
+    """The problems of the fields that are given."""
     problems: list[str] = []
     if isinstance(patch.gdp_usd_billions, Decimal):
         problems += _amount("gdp_usd_billions", patch.gdp_usd_billions, LARGEST_GDP_USD_BILLIONS, 3)
@@ -101,7 +101,7 @@ def problems_of_country(patch: CountryPatch) -> list[str]:
 
 
 def problems_of_user(user: NewUser | UserPatch) -> list[str]:
-    """What is wrong with the fields of a machine client that are given."""
+    """The problems of the fields that are given."""
     problems: list[str] = []
     if isinstance(user, NewUser):
         if not is_user_id(user.id) or user.id in _RESERVED:
@@ -117,14 +117,14 @@ def problems_of_user(user: NewUser | UserPatch) -> list[str]:
 
 
 def problems_of_role(role: Role, region: Region | None) -> list[str]:
-    """A steward has a region, nobody else has."""
+    """A problem if a steward has no region, or another role has one."""
     if (role == "steward") == (region is not None):
         return []
     return [f"region: expected one for a steward and null for every other role, found {region} for {role}"]
 
 
 def problems_of_incident(incident: NewIncident | IncidentPatch) -> list[str]:
-    """What is wrong with the fields of an incident that are given."""
+    """The problems of the fields that are given."""
     problems: list[str] = []
     if isinstance(incident.title, str):
         problems += _text("title", incident.title, TITLE_LENGTH_MAX)
@@ -140,12 +140,12 @@ def problems_of_incident(incident: NewIncident | IncidentPatch) -> list[str]:
 
 
 def is_user_id(text: str) -> bool:
-    """Whether it can be the id of a machine client."""
+    """Whether a text is a valid id of a machine client."""
     return re.fullmatch("[a-z0-9][a-z0-9-]{1,62}", text) is not None
 
 
 def is_uuid(text: str) -> bool:
-    """Whether it is a UUID in its canonical form, so that equal ids are equal strings."""
+    """Whether a text is a UUID in canonical form, so that equal ids are equal strings."""
     try:
         return str(UUID(text)) == text
     except ValueError:
@@ -153,7 +153,7 @@ def is_uuid(text: str) -> bool:
 
 
 def is_country_code(text: str) -> bool:
-    """Whether it looks like an ISO 3166-1 alpha-3 code."""
+    """Whether a text has the form of an ISO 3166-1 alpha-3 code."""
     return len(text) == 3 and text.isascii() and text.isalpha() and text.isupper()
 
 

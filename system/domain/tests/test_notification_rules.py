@@ -1,4 +1,4 @@
-"""What people are told, and how long a failed delivery waits."""
+"""Which events become notifications, and how long a failed delivery waits."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from system.domain.notices import EXPIRES_AFTER_S, again_after_s, notification_of
+from system.domain.notification_rules import EXPIRES_AFTER_S, again_after_s, notification_of
 from system.wire import Event, Incident, IncidentEvent, Project, ProjectEvent, UserEvent
 
 PROJECT = Project(
@@ -54,7 +54,7 @@ CLOSED = msgspec.structs.replace(INCIDENT, status="closed", closed_at="2026-01-0
         (of_incident(INCIDENT, CLOSED), "region.iad", "Closed: PostgreSQL failed over", "timeline 1 to 2"),
     ],
 )
-def test_people_hear_of_incidents_and_of_new_and_changed_projects(
+def test_incidents_and_new_and_changed_projects_become_notifications(
     event: Event, topic: str, title: str, text: str
 ) -> None:
     notification = notification_of(event)
@@ -73,7 +73,7 @@ def test_people_hear_of_incidents_and_of_new_and_changed_projects(
         UserEvent(**COMMON, type="deleted", aggregate="users", partition="users.0", before=None, after=None),
     ],
 )
-def test_of_nothing_else(event: Event) -> None:
+def test_other_events_do_not(event: Event) -> None:
     assert notification_of(event) is None
 
 

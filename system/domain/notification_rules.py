@@ -1,4 +1,4 @@
-"""What people are told of an event, if anything, and when a delivery that failed is tried again."""
+"""Which events become notifications, with what text, and when a failed delivery is tried again."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ import msgspec
 from system.wire import Event, Incident, IncidentEvent, Project, ProjectEvent
 
 EXPIRES_AFTER_S = 24 * 3_600
-"""Nobody wants to hear of it any more."""
+"""After this a notification that was not delivered is given up."""
 _AGAIN_FIRST_S, _AGAIN_LONGEST_S = 1.0, 300.0
 
 
 class Notification(msgspec.Struct, frozen=True, kw_only=True):
-    """What is sent to everybody who follows a topic. `id` is that of its event, the same at every attempt."""
+    """A notification for the followers of a topic. `id` is its event's id, the same at every attempt."""
 
     id: str
     topic: str
-    """`region.ams`: what happens in a region."""
+    """The region of the event, as `region.ams`."""
     title: str
     body: dict[str, Any]
-    """What an app needs to show more: `text`, and the `kind`, `id` and `status` of what it is about."""
+    """For an app: `text`, and the `kind`, `id` and `status` of the incident or project."""
 
 
 def notification_of(event: Event) -> Notification | None:
-    """Incidents are told when they open and when they close, projects when they appear and when their status
-    changes; nothing else is."""
+    """The notification for an event: an incident that was opened or closed, a project that was created or whose status
+    changed. None for any other event."""
     if isinstance(event, IncidentEvent):
         return _of_incident(event.id, event.before, event.after)
     if isinstance(event, ProjectEvent) and event.after is not None:
@@ -35,9 +35,9 @@ def notification_of(event: Event) -> Notification | None:
 
 
 def again_after_s(attempts: int, jitter: float, asked_s: float | None = None) -> float:
-    """How long to wait after so many failed attempts, at least one: 1 s, doubling up to 5 minutes, of which
-    `jitter` (0 to 1) takes away up to a half, so that what failed together does not come again together. A push
-    service that asked for more time gets it."""
+    """Seconds to wait after so many failed attempts (at least one): 1 s, doubling up to 5 minutes. `jitter` (0 to 1)
+    takes away up to half of that, so that notifications that failed together are not retried together. `asked_s`, the
+    push service's Retry-After, is a minimum."""
     longest = min(_AGAIN_FIRST_S * 2.0 ** min(attempts - 1, 30), _AGAIN_LONGEST_S)
     return max(longest * (1 - jitter / 2), min(asked_s or 0.0, EXPIRES_AFTER_S))
 

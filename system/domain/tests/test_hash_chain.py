@@ -1,4 +1,4 @@
-"""The audit trail's chain: what it is made of, and that no change to it goes unnoticed."""
+"""The hash chain: its entries, and that every change to it is found."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from system.domain import chain
-from system.domain.chain import START, Broken, Entry, Tip
+from system.domain import hash_chain
+from system.domain.hash_chain import START, Broken, Entry, Tip
 from system.wire import Project, ProjectEvent
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
@@ -31,11 +31,11 @@ def event(position: int, name: str = "P", funding: str = "1.50") -> ProjectEvent
 @st.composite
 def chains(draw: st.DrawFn) -> list[Entry]:
     names = draw(st.lists(TEXT, min_size=1, max_size=12))
-    return chain.extend(START, [event(position, name) for position, name in enumerate(names, 1)])
+    return hash_chain.extend(START, [event(position, name) for position, name in enumerate(names, 1)])
 
 
 def test_an_entry_is_canonical_json_and_its_hash_covers_the_one_before() -> None:
-    first, second = chain.extend(START, [event(1), event(2)])
+    first, second = hash_chain.extend(START, [event(1), event(2)])
     assert first.entry.startswith('{"after":{"country_code":"AUS","funding_usd_millions":1.50,"id":')
     assert list(json.loads(first.entry)) == sorted(json.loads(first.entry))
     assert first.previous_hash == "0" * 64
@@ -47,8 +47,8 @@ def test_an_entry_is_canonical_json_and_its_hash_covers_the_one_before() -> None
 @given(chains(), st.data())
 def test_a_chain_made_in_pieces_is_the_chain_and_holds(entries: list[Entry], data: st.DataObject) -> None:
     cut = data.draw(st.integers(0, len(entries)))
-    tip = chain.follow(START, entries[:cut])
-    assert chain.follow(tip, entries[cut:]) == Tip(entries[-1].seq, entries[-1].hash)
+    tip = hash_chain.follow(START, entries[:cut])
+    assert hash_chain.follow(tip, entries[cut:]) == Tip(entries[-1].seq, entries[-1].hash)
 
 
 @given(chains(), st.data())
@@ -61,24 +61,24 @@ def test_any_change_of_any_field_is_found_where_it_is(entries: list[Entry], data
     spoilt = Entry._make(new if name == field else value for name, value in fields)
     changed = [*entries[:at], spoilt, *entries[at + 1 :]]
     with pytest.raises(Broken) as broken:
-        chain.follow(START, changed)
+        hash_chain.follow(START, changed)
     assert broken.value.seq == at + 1
 
 
 @given(chains(), st.data())
-def test_an_entry_taken_out_is_found_unless_it_was_the_end(entries: list[Entry], data: st.DataObject) -> None:
+def test_a_removed_entry_is_found_unless_it_was_the_last(entries: list[Entry], data: st.DataObject) -> None:
     at = data.draw(st.integers(0, len(entries) - 1))
     without = entries[:at] + entries[at + 1 :]
     if at == len(entries) - 1:
-        assert chain.follow(START, without).seq == at
+        assert hash_chain.follow(START, without).seq == at
     else:
         with pytest.raises(Broken) as broken:
-            chain.follow(START, without)
+            hash_chain.follow(START, without)
         assert broken.value.seq == at + 1
 
 
 def test_an_entry_forged_with_the_right_hash_breaks_at_the_next_one() -> None:
-    entries = chain.extend(START, [event(position) for position in (1, 2, 3)])
-    [forged] = chain.extend(chain.follow(START, entries[:1]), [event(2, funding="9.99")])
+    entries = hash_chain.extend(START, [event(position) for position in (1, 2, 3)])
+    [forged] = hash_chain.extend(hash_chain.follow(START, entries[:1]), [event(2, funding="9.99")])
     with pytest.raises(Broken, match="entry 3: it follows on hash"):
-        chain.follow(START, [entries[0], forged, entries[2]])
+        hash_chain.follow(START, [entries[0], forged, entries[2]])

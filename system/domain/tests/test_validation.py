@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from system.domain.money import contribution_usd_millions, has_at_most_digits
-from system.domain.rules import (
+from system.domain.validation import (
     CountryPatch,
     ProjectPatch,
     is_country_code,

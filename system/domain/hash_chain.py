@@ -1,9 +1,9 @@
-"""The audit trail's hash chain: each entry's hash covers the hash before it, so that nothing in the trail can be
-changed, taken out or slipped in without every later hash telling.
+"""The audit trail's hash chain. Each entry's hash covers the hash before it, so a change, deletion or insertion
+invalidates every later hash.
 
-An entry is the event as canonical JSON: fields sorted by name, money as a number with the digits that it has, no
-space. So the same event always gives the same text, and the trail can be checked without this project, with any
-SHA-256. What a chain cannot tell is that its end was cut off: that takes an anchor kept elsewhere.
+An entry is its event as canonical JSON: fields sorted by name, money as a number with its digits, no whitespace. The
+same event always gives the same text, so any SHA-256 tool can verify the trail. The chain alone cannot show that its
+end was cut off; that takes an anchor stored elsewhere.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ _encode = msgspec.json.Encoder(decimal_format="number", order="sorted").encode
 
 
 class Tip(NamedTuple):
-    """The end of a chain: how many entries it has, and the last one's hash."""
+    """The end of a chain: the number of its entries and the hash of the last one (64 hexadecimal digits)."""
 
     seq: int
     hash: str
 
 
 START = Tip(0, "0" * 64)
-"""The end of a chain that has no entry yet."""
+"""The tip of an empty chain."""
 
 
 class Entry(NamedTuple):
-    """One row of the trail, its fields in the order of the table's columns."""
+    """A row of the trail; the fields are in the order of the table's columns."""
 
     seq: int
     event_id: str
@@ -43,7 +43,7 @@ class Entry(NamedTuple):
 
 
 class Broken(Exception):
-    """The chain does not hold; `seq` is the first entry that is not what it must be."""
+    """The chain is not intact; `seq` is the first entry that is wrong."""
 
     def __init__(self, seq: int, reason: str) -> None:
         super().__init__(f"the trail breaks at entry {seq}: {reason}")
@@ -60,17 +60,17 @@ _identity = msgspec.json.Decoder(_Identity).decode
 
 
 def canonical(event: Event) -> str:
-    """The text of an event that goes into the trail."""
+    """An event as canonical JSON."""
     return _encode(event).decode()
 
 
 def link(previous_hash: str, entry: str) -> str:
-    """The hash of an entry: SHA-256 over the hash before it, a line feed and the entry, in hexadecimal."""
+    """The hash of an entry: SHA-256 over the previous hash, a line feed and the entry's text, in hexadecimal."""
     return sha256(f"{previous_hash}\n{entry}".encode()).hexdigest()
 
 
 def extend(tip: Tip, events: Iterable[Event]) -> list[Entry]:
-    """The entries that follow on `tip`, one for each event in the order given."""
+    """The entries that continue the chain after `tip`: one for each event, in order."""
     entries: list[Entry] = []
     seq, previous = tip
     for event in events:
@@ -83,7 +83,7 @@ def extend(tip: Tip, events: Iterable[Event]) -> list[Entry]:
 
 
 def follow(tip: Tip, entries: Iterable[Entry]) -> Tip:
-    """The tip after these entries. Broken if any of them is not the one that must follow."""
+    """Verify entries that continue the chain after `tip`. Returns the new tip. Broken at the first wrong entry."""
     for entry in entries:
         _check(tip, entry)
         tip = Tip(entry.seq, entry.hash)

@@ -147,7 +147,7 @@ async def _until_signalled(main: Coroutine[Any, Any, None], log: logging.Logger)
         loop.call_later(_END_WITHIN_S, give_up)
 
     def give_up() -> None:
-        log.error("did not end within %.0f s of being told to, leaving at once", _END_WITHIN_S)
+        log.error("did not end within %.0f s of its signal, exiting at once", _END_WITHIN_S)
         os._exit(1)
 
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -19,11 +19,12 @@ from granian.server.embed import Server
 
 from system import wire
 from system.api.app import create_app
-from system.api.auth.access import Tokens
-from system.api.live.event_stream import Realtime
-from system.api.live.hub import Hub
-from system.api.live.wake_follower import Wakes
-from system.api.services import Services, open_services
+from system.api.auth.tokens import Tokens
+from system.api.live.event_hub import EventHub
+from system.api.live.event_stream import EventStreams
+from system.api.live.wake_hub import WakeHub
+from system.api.services import Services
+from system.api.wiring import open_services
 from system.domain.partitions import partitions_of
 from system.events.consuming.effect import Delivery
 from system.events.consuming.valkey import ValkeyEffect
@@ -50,16 +51,16 @@ def run(main: Coroutine[Any, Any, None]) -> None:
 
 
 @contextlib.asynccontextmanager
-async def served(settings: Settings, *, look_every_s: float = 5.0, **options: Any) -> AsyncIterator[Services]:
+async def served(settings: Settings, *, poll_every_s: float = 5.0, **options: Any) -> AsyncIterator[Services]:
     """The API of these settings, listening; `options` are those of Realtime."""
     async with open_services(settings, Tokens(settings.token_keys), LOG) as opened, asyncio.TaskGroup() as group:
         dependencies = DependencyState(LOG)
         history = EventHistory(opened.reader, opened.primary)
         valkey = valkey_client.connect(settings, 3)
-        hub = Hub(valkey, history, dependencies, look_every_s)
-        wakes = Wakes(valkey, history, dependencies, look_every_s)
-        services = dataclasses.replace(opened, realtime=Realtime(hub, history, **options), wakes=wakes)
-        tasks = [group.create_task(one.run()) for one in (hub, wakes)]
+        hub = EventHub(valkey, history, dependencies, poll_every_s)
+        wake_hub = WakeHub(valkey, history, dependencies, poll_every_s)
+        services = dataclasses.replace(opened, event_streams=EventStreams(hub, history, **options), wake_hub=wake_hub)
+        tasks = [group.create_task(one.run()) for one in (hub, wake_hub)]
         server = Server(
             create_app(services), address=settings.host, port=settings.port, interface=Interfaces.ASGINL,
             http=HTTPModes.http1, websockets=False, log_enabled=False, backpressure=20_000,

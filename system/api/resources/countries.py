@@ -1,4 +1,4 @@
-"""Countries over HTTP: read, and correct a GDP, from which the pledge is computed anew."""
+"""Countries over HTTP: read them, and correct a GDP. A correction recomputes the pledge."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Literal
 from litestar import Request, get, patch
 
 from system import wire
-from system.api.auth.access import require
+from system.api.auth.authorization import require
 from system.api.http.messages import (
     Answer,
     Page,

@@ -1,4 +1,4 @@
-"""Incidents over HTTP: what operators report, and what the system has noticed by itself."""
+"""Incidents over HTTP: those that operators report, and those that the system opens by itself."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import asyncpg
 from litestar import Request, get, patch, post
 
 from system import wire
-from system.api.auth.access import require
+from system.api.auth.authorization import require
 from system.api.http.messages import (
     Answer,
     Page,

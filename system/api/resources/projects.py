@@ -1,4 +1,4 @@
-"""Projects over HTTP."""
+"""Projects over HTTP: read, create, change and delete them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import asyncpg
 from litestar import Request, delete, get, patch, post
 
 from system import wire
-from system.api.auth.access import Principal, principal_of, require
+from system.api.auth.authorization import principal_of, require
+from system.api.auth.tokens import Principal
 from system.api.http.messages import (
     Answer,
     Page,
@@ -110,7 +111,7 @@ async def delete_project(request: Request[Any, Any, Any], project_id: str) -> An
 
 
 def _may_write_some(request: Request[Any, Any, Any]) -> Principal:
-    """Refuse at once whoever may write no project, before anything is read of what they sent."""
+    """Refuse a client that may write no project at all, before its request's body is read."""
     return require(request, PROJECTS.write, principal_of(request).region)
 
 

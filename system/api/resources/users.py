@@ -1,4 +1,4 @@
-"""Machine clients over HTTP, for admins alone. Secrets come in as hashes and never go out."""
+"""Machine clients over HTTP, for admins only. Secrets are sent in as hashes and are never returned."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from litestar import Request, delete, get, patch, post
 from msgspec import UNSET
 
 from system import wire
-from system.api.auth.access import require
+from system.api.auth.authorization import require
 from system.api.http.messages import (
     Answer,
     Page,

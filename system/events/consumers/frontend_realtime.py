@@ -1,5 +1,5 @@
 """`python -m system.events.consumers.frontend_realtime`: once a region; put every event into the region's feed,
-exactly once. The API's processes send it on from there to whoever has subscribed (`system.api.live.realtime`).
+exactly once. The API's processes send it on from there to whoever has subscribed (`system.api.live.events_endpoint`).
 
 A Valkey that has been emptied has lost the feed with the positions; subscribers get from the outbox what is missing.
 """

@@ -1,6 +1,6 @@
 """`python -m system.events.consumers.mobile_sync`: once a region; tell the region's devices that there is something
 new, exactly once for each event: positions that they compare with their own, and a notice to those who wait
-(`system.api.live.wake`).
+(`system.api.live.wake_endpoint`).
 """
 
 from __future__ import annotations

@@ -111,7 +111,7 @@ def test_a_write_that_the_replica_lacks_is_read_from_the_primary(standby: Settin
             xid = await site.write("second")
             assert await site.read() == "second"
             assert site.answered[-1] == "primary"
-            assert await site.read("somebody else") == "first", "who has not written reads what is near"
+            assert await site.read("somebody else") == "first", "a client that has not written reads from the replica"
             assert await site.read("somebody else", after=xid) == "second"
             assert site.answered == ["primary", "primary"]
             replica.execute("select pg_wal_replay_resume()")

@@ -1,7 +1,8 @@
-"""Reads of lists and items go straight to their handlers. Litestar's layers (routing, signature, response) cost as much
-as all the rest of such a read but its query, and do nothing for a handler that parses what it takes by itself.
+"""A fast path for reads of lists and items: it calls their handlers without Litestar.
 
-Everything else, and any path that isn't exactly one of these, goes the usual way to the same handlers.
+Litestar's routing, signature and response layers cost as much as the rest of such a read without its query, and these
+handlers, which parse their input themselves, do not need them. Every other request goes through Litestar; so does any
+path that is not exactly a known one, and it reaches the same handlers.
 """
 
 from __future__ import annotations
@@ -17,22 +18,22 @@ from system.api.http.messages import Answer
 from system.api.http.problems import answer_to
 
 
-class Reads(NamedTuple):
-    """What answers GET of a collection, and of an item with its id; `template` is the item's path in the metrics."""
+class ReadRoutes(NamedTuple):
+    """The handlers for GET of a collection and of an item by its id; `template` is the item's route in the metrics."""
 
     collection: Callable[[Request[Any, Any, Any]], Awaitable[Answer]]
     item: Callable[[Request[Any, Any, Any], str], Awaitable[Answer]] | None = None
     template: str = ""
 
 
-def before(app: Litestar, reads: Mapping[str, Reads]) -> ASGIApp:
-    """The application with these reads, by the collection's path, in front of it."""
+def with_fast_path(app: Litestar, routes: Mapping[str, ReadRoutes]) -> ASGIApp:
+    """The application, with a fast path for these routes (collection's path -> handlers)."""
 
     async def run(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == ScopeType.HTTP and scope["method"] == "GET":
-            asked = _handler(reads, scope["path"])
-            if asked is not None:
-                handler, arguments, scope["path_template"] = asked
+            matched = _match(routes, scope["path"])
+            if matched is not None:
+                handler, arguments, scope["path_template"] = matched
                 scope["litestar_app"] = app
                 request: Request[Any, Any, Any] = Request(scope, receive, send)
                 try:
@@ -47,14 +48,15 @@ def before(app: Litestar, reads: Mapping[str, Reads]) -> ASGIApp:
     return run
 
 
-def _handler(
-    reads: Mapping[str, Reads], path: str
+def _match(
+    routes: Mapping[str, ReadRoutes], path: str
 ) -> tuple[Callable[..., Awaitable[Answer]], tuple[str, ...], str] | None:
-    found = reads.get(path)
+    """(handler, its arguments, route) for a path; None if Litestar is to handle it."""
+    found = routes.get(path)
     if found is not None:
         return found.collection, (), path
     collection, _, item_id = path.rpartition("/")
-    found = reads.get(collection)
+    found = routes.get(collection)
     if found is None or found.item is None or not item_id:
         return None
     return found.item, (item_id,), found.template

@@ -1,4 +1,4 @@
-"""Devices that wait for something new: told at once, told when it comes, told that there is nothing."""
+"""Devices that wait for changes: an answer at once, when a change comes, or after the wait without one."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import pytest
 import redis
 
 from system import wire
-from system.api.live import wake_follower
-from system.api.live.wake import WAIT_MAX_S, changed_since
+from system.api.live import wake_hub
+from system.api.live.wake_endpoint import WAIT_MAX_S, changed_since
 from system.api.services import Services
 from system.events.consumers.mobile_sync import WakeUp as WakeUpEffect
 from system.settings import Settings
@@ -45,10 +45,10 @@ class World:
         return await open_stream(self.settings, f"{wire.WAKE}?{query}", role=role, client_id=client_id)
 
     async def waiting(self, count: int) -> None:
-        """Until so many have asked, and wait for a ring."""
+        """Wait until so many requests have come and wait for a ring."""
         async with asyncio.timeout(DEADLINE_S):
-            while self.services.wakes.places.taken != count or not all(
-                waiter._future is not None for waiter in self.services.wakes._waiters
+            while self.services.wake_hub.limit.taken != count or not all(
+                waiter._future is not None for waiter in self.services.wake_hub._waiters
             ):
                 await asyncio.sleep(0.01)
 
@@ -66,19 +66,19 @@ def servers(
     past.close()
 
 
-def run(servers: Servers, work: Callable[[World], Awaitable[None]], look_every_s: float = DEADLINE_S) -> None:
+def run(servers: Servers, work: Callable[[World], Awaitable[None]], poll_every_s: float = DEADLINE_S) -> None:
     settings, past, valkey = servers
 
     async def main() -> None:
         bus = Bus(past, WakeUpEffect, settings)
-        async with served(settings, look_every_s=look_every_s) as services:
+        async with served(settings, poll_every_s=poll_every_s) as services:
             await work(World(settings, past, bus, valkey, services))
         await bus.close()
 
     streaming.run(main())
 
 
-def test_what_is_newer_is_told_at_once(servers: Servers) -> None:
+def test_newer_positions_are_answered_at_once(servers: Servers) -> None:
     async def work(world: World) -> None:
         world.past.happen("projects.0", 3)
         world.past.happen("countries.1")
@@ -92,7 +92,7 @@ def test_what_is_newer_is_told_at_once(servers: Servers) -> None:
     run(servers, work)
 
 
-def test_all_who_wait_are_woken_by_what_comes(servers: Servers) -> None:
+def test_a_change_wakes_all_waiting_devices(servers: Servers) -> None:
     async def work(world: World) -> None:
         asked = [asyncio.create_task(world.ask(query)) for query in ("wait_s=25", "since=&wait_s=25", "since=")]
         await world.waiting(3)
@@ -104,7 +104,7 @@ def test_all_who_wait_are_woken_by_what_comes(servers: Servers) -> None:
     run(servers, work)
 
 
-def test_a_valkey_that_was_emptied_wakes_them_all_the_same(servers: Servers) -> None:
+def test_a_change_wakes_devices_though_valkey_was_emptied(servers: Servers) -> None:
     async def work(world: World) -> None:
         asked = asyncio.create_task(world.ask("since="))
         await world.waiting(1)
@@ -112,7 +112,7 @@ def test_a_valkey_that_was_emptied_wakes_them_all_the_same(servers: Servers) -> 
         world.past.happen("projects.2")
         assert (await asked).changed == ["projects"]
 
-    run(servers, work, look_every_s=0.1)
+    run(servers, work, poll_every_s=0.1)
 
 
 def test_only_admins_are_woken_by_users(servers: Servers) -> None:
@@ -144,7 +144,7 @@ def test_a_device_that_knows_more_than_this_process_keeps_its_position(servers: 
         ("other=1", "other"),
     ],
 )
-def test_what_cannot_be_asked(servers: Servers, query: str, said: str) -> None:
+def test_queries_that_are_refused(servers: Servers, query: str, said: str) -> None:
     async def work(world: World) -> None:
         refused = await world.request(query)
         assert refused.status == 400
@@ -154,7 +154,7 @@ def test_what_cannot_be_asked(servers: Servers, query: str, said: str) -> None:
     run(servers, work)
 
 
-def test_a_device_that_goes_leaves_nothing_behind(servers: Servers) -> None:
+def test_a_device_that_disconnects_leaves_nothing_behind(servers: Servers) -> None:
     async def work(world: World) -> None:
         writers = []
         bearer = f"authorization: Bearer {token(world.settings)}"
@@ -168,12 +168,12 @@ def test_a_device_that_goes_leaves_nothing_behind(servers: Servers) -> None:
             writer.transport.abort()
         await world.waiting(0)
         assert time.monotonic() - began < WAIT_MAX_S
-        assert not world.services.wakes._waiters
+        assert not world.services.wake_hub._waiters
 
     run(servers, work)
 
 
-def test_all_are_answered_when_the_process_is_told_to_end(servers: Servers) -> None:
+def test_all_are_answered_when_the_process_ends(servers: Servers) -> None:
     async def work(world: World) -> None:
         tasks = [asyncio.create_task(world.ask("wait_s=25")) for _ in range(3)]
         await world.waiting(3)
@@ -184,7 +184,7 @@ def test_all_are_answered_when_the_process_is_told_to_end(servers: Servers) -> N
 
 
 def test_there_is_a_limit_for_each(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wake_follower, "WAITING_A_CLIENT_MAX", 1)
+    monkeypatch.setattr(wake_hub, "WAITING_A_CLIENT_MAX", 1)
 
     async def work(world: World) -> None:
         first = asyncio.create_task(world.ask("wait_s=25", client_id="a"))

@@ -1,4 +1,4 @@
-"""Refusals on their way into the trail: grouped, kept while the primary is away, written once."""
+"""Refusals are grouped, kept while the primary is unavailable, and written once."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 import psycopg
 
 from system import wire
-from system.api.auth import refusals as module
-from system.api.auth.refusals import Refusals, route_of
+from system.api.auth import refusal_recorder as module
+from system.api.auth.refusal_recorder import RefusalRecorder, route_of
 from system.api.http.metrics import REFUSALS_DROPPED
 from system.process import DependencyState
 from system.settings import Settings
@@ -21,7 +21,7 @@ PATH = f"{wire.PROJECTS}/5f0c9a51-6d0a-4b0e-9c27-3d6f6c0ce9a1"
 
 
 class Doubtful(Primary):
-    """The primary, which answers the first tries as they say: away, or written without telling so."""
+    """A primary whose first answers are scripted: unavailable, or written but with an unknown outcome."""
 
     def __init__(self, settings: Settings, *troubles: Callable[[], Exception]) -> None:
         super().__init__(settings, DependencyState(logging.getLogger("test")))
@@ -42,10 +42,10 @@ def written(settings: Settings) -> list[tuple[object, ...]]:
         return connection.execute("select client_id, region, method, route, count from refusals order by id").fetchall()
 
 
-def test_equal_ones_are_one_entry(database: Settings) -> None:
+def test_equal_refusals_are_one_entry(database: Settings) -> None:
     async def scenario() -> None:
         primary = Doubtful(database)
-        refusals = Refusals(primary, "ams")
+        refusals = RefusalRecorder(primary, "ams")
         await refusals.flush()
         for _ in range(3):
             refusals.add("reader", "DELETE", PATH, 403, "reader may not write projects")
@@ -61,15 +61,15 @@ def test_equal_ones_are_one_entry(database: Settings) -> None:
     ]
 
 
-def test_they_wait_while_the_primary_is_away_and_are_not_doubled_after_a_doubt(database: Settings) -> None:
+def test_they_wait_for_the_primary_and_an_unknown_outcome_doubles_none(database: Settings) -> None:
     async def scenario() -> None:
         primary = Doubtful(database, lambda: NotWritten("away"), lambda: OutcomeUnknown("late"))
-        refusals = Refusals(primary, "ams")
+        refusals = RefusalRecorder(primary, "ams")
         refusals.add("reader", "GET", PATH, 403, "first")
         for _ in range(2):
             await refusals.flush()
             refusals.add("reader", "GET", PATH, 403, "first")
-        await refusals.flush()  # What was written in doubt is known to be there.
+        await refusals.flush()  # The batch whose outcome was unknown had been written.
         await refusals.flush()
         primary.close()
 
@@ -82,16 +82,16 @@ def dropped() -> float:
     return family.samples[0].value
 
 
-def test_too_many_different_ones_are_counted_as_dropped(database: Settings) -> None:
+def test_too_many_different_refusals_are_counted_as_dropped(database: Settings) -> None:
     before = dropped()
-    refusals = Refusals(Doubtful(database), "ams")
+    refusals = RefusalRecorder(Doubtful(database), "ams")
     for number in range(module._KINDS_MAX + 5):
         refusals.add(f"client-{number}", "GET", PATH, 403, "reason")
     refusals.add("client-1", "GET", PATH, 403, "reason")
     assert dropped() - before == 5
 
 
-def test_a_route_holds_nothing_of_what_was_sent() -> None:
+def test_a_route_contains_no_text_from_the_request() -> None:
     assert route_of(wire.PROJECTS) == wire.PROJECTS
     assert route_of(f"{wire.USERS}/somebody/else") == f"{wire.USERS}/{{id}}"
     assert route_of("/api/v1/secret") == "other"

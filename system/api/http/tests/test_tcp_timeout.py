@@ -1,4 +1,4 @@
-"""A client that stops reading its stream of events is ended, holds nothing up, and loses nothing by it."""
+"""A client that stops reading its event stream is disconnected, delays no other client, and loses no event."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import pytest
 import redis
 
 from system import wire
-from system.api.http.listener import end_untaken
 from system.api.http.metrics import SLOW_DROPPED
+from system.api.http.tcp_timeout import set_user_timeout
 from system.events.consumers.frontend_realtime import RealtimeFeed
 from system.settings import Settings
 from system.tests import streaming
@@ -30,7 +30,7 @@ _TIME_WAIT = "06"
 
 
 class Lazy:
-    """A client with little room for what arrives, that takes the answer's head and no more."""
+    """A client with a small receive buffer, which reads the answer's head and no more."""
 
     def __init__(self, settings: Settings) -> None:
         self._socket = socket.socket()
@@ -53,13 +53,13 @@ class Lazy:
         assert (await loop.sock_recv(self._socket, 12)) == b"HTTP/1.1 200"
 
     def known_to_server(self) -> bool:
-        """Whether the server's side of the connection is still there."""
+        """Whether the server's side of the connection is still open."""
         ours = f"0100007F:{self._socket.getsockname()[1]:04X}"
         lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
         return any(line[2] == ours and line[3] != _TIME_WAIT for line in lines)
 
     async def rest(self) -> bytes:
-        """What had arrived, once the client reads again, up to the end of the connection."""
+        """Read again: what had arrived, up to the end of the connection."""
         taken = bytearray()
         async with asyncio.timeout(DEADLINE_S):
             while True:
@@ -87,19 +87,19 @@ def last_id(stream: bytes) -> str:
 @pytest.mark.parametrize(
     ("send_within_s", "take_within_s", "by_server"), [(2, DEADLINE_S, True), (DEADLINE_S, 2, False)]
 )  # fmt: skip
-def test_a_client_that_does_not_read_is_ended_and_nobody_else_feels_it(
+def test_a_client_that_does_not_read_is_disconnected_and_delays_no_other(
     send_within_s: float, take_within_s: float, by_server: bool, database: Settings, nats_server: None,
     valkey_server: subprocess.Popen[bytes], port: Callable[[str], int],
 ) -> None:  # fmt: skip
-    """By the server, when it cannot get rid of what it has to send; by the kernel, when nobody takes that."""
+    """The server gives up when it cannot send; the kernel closes the connection when sent data is not acknowledged."""
     settings = replace(database, port=port("http"))
     past = Past(settings)
 
     async def main() -> None:
         bus = Bus(past, RealtimeFeed, settings)
         async with served(settings, send_within_s=send_within_s) as services, Lazy(settings) as lazy:
-            assert end_untaken(settings.port, take_within_s) == 1
-            places = services.realtime.places
+            assert set_user_timeout(settings.port, take_within_s) == 1
+            places = services.event_streams.limit
             dropped = SLOW_DROPPED._value.get()
             reader = await open_stream(settings)
             await lazy.begin()
@@ -124,7 +124,7 @@ def test_a_client_that_does_not_read_is_ended_and_nobody_else_feels_it(
             assert psutil.Process().memory_info().rss - memory < MEMORY_MAX_BYTES
             if not by_server:
                 await eventually(lambda: not lazy.known_to_server())
-            # It sees that when it reads again, and comes back.
+            # The client notices when it reads again, and reconnects.
             position = int(last_id(await lazy.rest()).removeprefix(f"{PARTITION}:"))
             again = await open_stream(settings, last_id=f"{PARTITION}:{position}")
             assert positions(await again.events(has - position)) == list(range(position + 1, has + 1))

@@ -1,4 +1,4 @@
-"""Whatever the OpenAPI document allows, and what it forbids: no answer that it does not describe, and never a 500."""
+"""Requests that the OpenAPI document allows, and others: every answer is one that it describes, and none is a 500."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ unhurried = settings(deadline=None, suppress_health_check=list(HealthCheck), der
 
 @pytest.fixture(scope="session")
 def known(api: Api) -> dict[str, list[str]]:
-    """Ids that there are, so that more than half of the cases get past 404."""
+    """Ids of existing items, so that more than half of the cases get past 404."""
     with api.client("admin") as client:
         for number in range(20):
             client.post(wire.INCIDENTS, json={"region": "ams", "severity": "info", "title": f"Incident {number}"})
@@ -59,7 +59,7 @@ def known(api: Api) -> dict[str, list[str]]:
 
 
 def check(case: Case[Any], api: Api, known: dict[str, list[str]]) -> None:
-    """As an admin, who gets furthest into every operation."""
+    """Send a case as an admin, whose requests get furthest into every operation."""
     chosen = zlib.crc32(repr((case.path_parameters, case.body, case.query)).encode("utf-8", "replace"))
     for name in case.path_parameters:
         if name in known and chosen % 3:

@@ -1,5 +1,6 @@
-"""The totals of all regions as they are sent: from the region's cache, else from the database, for all who ask at
-the same time at once, so that an emptied cache does not send a crowd to the database."""
+"""The totals of all regions as JSON, from the region's cache, else from the database. Concurrent requests share one
+query, so that an emptied cache does not send all of them to the database.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +11,8 @@ from system.store.single_flight import SingleFlight
 from system.store.valkey.totals_cache import TotalsCache
 
 
-def shared(reader: Reader, cache: TotalsCache) -> SingleFlight[bytes]:
-    """The list of all totals, encoded. NothingToRead."""
+def shared_totals(reader: Reader, cache: TotalsCache) -> SingleFlight[bytes]:
+    """Gets the encoded page of all totals. NothingToRead."""
 
     async def ask() -> bytes:
         cached = await cache.get()

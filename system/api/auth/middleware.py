@@ -1,12 +1,11 @@
-"""What every request meets first: who is there, and how often they may ask.
+"""The auth middleware: authenticates every request and enforces rate limits.
 
-Default deny: whatever is under /api needs a bearer token, but for the path where tokens are had. The handlers ask
-again (`access.principal_of`), so that a path that this misses is closed too.
+It denies by default: every path under /api needs a bearer token, except the one that issues tokens. Handlers check
+again (`authorization.principal_of`), so that a path that the middleware misses is not open either.
 """
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 
@@ -14,34 +13,35 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 
 from system import wire
-from system.api.auth.access import ANONYMOUS, InvalidToken, Tokens, bearer, unauthorized
-from system.api.auth.refusals import Refusals, route_of
+from system.api.auth.authorization import too_many, unauthorized
+from system.api.auth.refusal_recorder import RefusalRecorder, route_of
+from system.api.auth.tokens import ANONYMOUS, InvalidToken, Tokens, bearer
 from system.api.http.metrics import method_of
 from system.api.http.problems import Refused, problem_bytes
 from system.domain.rate_limits import Buckets, burst_of
 
 ANONYMOUS_PER_S = 2_000
-"""Requests without a token, all together: pages, sign-ins, and what is refused."""
+"""The rate limit of all requests without a valid token together: pages, sign-ins, refused requests."""
 _CLIENTS_MAX = 10_000
 _NEVER_LIMITED = (wire.LIVE, wire.READY, wire.METRICS)
 
 
-class Door:
-    """Lets requests in: with `scope["auth"]` set to the Principal where a token is needed."""
+class AuthMiddleware:
+    """Passes a request on with `scope["auth"]` set to its Principal, if the path needs a token, or refuses it."""
 
-    def __init__(self, tokens: Tokens, refusals: Refusals, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, tokens: Tokens, refusals: RefusalRecorder, clock: Callable[[], float] = time.monotonic) -> None:
         self._tokens = tokens
         self._refusals = refusals
         self._clock = clock
         self._buckets = Buckets(_CLIENTS_MAX)
 
-    def before(self, app: ASGIApp) -> ASGIApp:
-        """The application behind this door."""
+    def wrap(self, app: ASGIApp) -> ASGIApp:
+        """The application behind this middleware."""
 
         async def run(scope: Scope, receive: Receive, send: Send) -> None:
             if scope["type"] == ScopeType.HTTP:
                 try:
-                    self._let_in(scope)
+                    self._authenticate(scope)
                 except Refused as refused:
                     await self._refuse(scope, refused, send)
                     return
@@ -49,8 +49,8 @@ class Door:
 
         return run
 
-    def _let_in(self, scope: HTTPScope) -> None:
-        """Refused, or not."""
+    def _authenticate(self, scope: HTTPScope) -> None:
+        """Set `scope["auth"]` and take from the sender's rate limit. Refused: 401 or 429."""
         path = scope["path"]
         if "/api" in path and path != wire.TOKENS:
             principal = None
@@ -78,16 +78,10 @@ class Door:
         principal = scope.get("auth")
         client_id = principal.client_id if principal is not None else ANONYMOUS
         self._refusals.add(client_id, method_of(scope), scope["path"], refused.status, refused.reason)
-        scope["path_template"] = route_of(scope["path"])  # For the metrics.
+        scope["path_template"] = route_of(scope["path"])  # The metrics' label.
         headers, body = problem_bytes(refused.status, str(refused), refused.headers)
         await send({"type": "http.response.start", "status": refused.status, "headers": headers})
         await send({"type": "http.response.body", "body": body, "more_body": False})
-
-
-def too_many(limit: str, wait_s: float) -> Refused:
-    """The 429 for this limit."""
-    seconds = max(1, math.ceil(wait_s))
-    return Refused(429, f"{limit}; try again in {seconds} s", "rate limit", {"retry-after": str(seconds)})
 
 
 def _authorization(scope: HTTPScope) -> str | None:

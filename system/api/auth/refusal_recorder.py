@@ -1,7 +1,7 @@
-"""Refused requests become entries of the audit trail: counted here, written about once a second.
+"""Records refused requests for the audit trail: equal refusals are counted, and written about once a second.
 
-So that whoever is refused often costs one row, not one a request, and never waits for the primary. While the primary
-is away they wait; beyond a limit they are counted as dropped.
+So a client that is refused often costs one row rather than one a request, and no answer waits for the primary. While
+the primary is unavailable the counts are kept; refusals beyond a limit are counted as dropped.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def _now() -> datetime.datetime:
     return datetime.datetime.now(datetime.UTC)
 
 
-class Refusals:
+class RefusalRecorder:
     """The refusals of one process, grouped until they are written."""
 
     def __init__(self, primary: Primary, region: str, now: Callable[[], datetime.datetime] = _now) -> None:
@@ -42,7 +42,7 @@ class Refusals:
         self._batch: tuple[object, ...] | None = None
 
     def add(self, client_id: str, method: str, path: str, status: int, reason: str) -> None:
-        """Remember one; dropped (and counted as such) if too many different ones are waiting."""
+        """Count a refusal. Dropped, and counted as dropped, if too many different ones are waiting."""
         refusal = Refusal(client_id, method, route_of(path), status, reason)
         count, _ = self._counts.get(refusal, (0, None))
         if count == 0 and len(self._counts) >= _KINDS_MAX:
@@ -51,13 +51,13 @@ class Refusals:
         self._counts[refusal] = (count + 1, self._now())
 
     async def run(self) -> None:
-        """Write what has come together, once a second, until cancelled."""
+        """Write the waiting refusals once a second, until cancelled."""
         while True:
             await asyncio.sleep(_EVERY_S)
             await self.flush()
 
     async def flush(self) -> None:
-        """Write what is waiting; it goes on waiting if the primary is away."""
+        """Write the waiting refusals. They keep waiting if the primary is unavailable."""
         if self._batch is None and self._counts:
             waiting = [(refusal, count, last_at) for refusal, (count, last_at) in self._counts.items()]
             self._counts = {}
@@ -69,12 +69,12 @@ class Refusals:
         except (NotWritten, OutcomeUnknown):
             return
         except asyncpg.UniqueViolationError:
-            pass  # An earlier try, whose outcome was unknown, had written it.
+            pass  # An earlier try, whose outcome was unknown, had written the batch.
         self._batch = None
 
 
 def route_of(path: str) -> str:
-    """A path as the audit trail names it: without what anybody may put there."""
+    """The route of a path, as the audit trail and the metrics name it: without ids and other text from the client."""
     for collection in _COLLECTIONS:
         if path == collection:
             return collection

@@ -1,4 +1,4 @@
-"""POST /api/v1/tokens."""
+"""`POST /api/v1/tokens`: issue a token for a client's id and secret."""
 
 from __future__ import annotations
 
@@ -21,5 +21,5 @@ from system.wire import SignIn, Token
 )
 async def sign_in(request: Request[Any, Any, Any]) -> Answer:
     asked = await read_body(request, SignIn)
-    token = await services_of(request).sign_ins.token(asked)
+    token = await services_of(request).token_issuer.issue(asked)
     return Answer(encode(token), headers={"cache-control": "no-store"})

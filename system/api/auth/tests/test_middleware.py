@@ -1,4 +1,4 @@
-"""Who may do what, over HTTP: every role with every action, tokens of every kind, limits, and what the trail says."""
+"""Authentication and authorization over HTTP: every role with every action, bad tokens, limits, recorded refusals."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import httpx
 import pytest
 
 from system import wire
-from system.api.auth.access import Tokens
-from system.api.tests.test_access import BAD_TOKENS
+from system.api.auth.tests.test_tokens import BAD_TOKENS
+from system.api.auth.tokens import Tokens
 from system.tests.api_process import SECRET, USERS, Api
 from system.tests.servers import wait_until
 
@@ -119,7 +119,7 @@ def test_a_bad_token_is_a_401_that_says_so(api: Api, token: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["//api/v1/projects", "/api/v1/projects/", "/api//v1/projects", "/%61pi/v1/projects"])
-def test_no_spelling_of_a_path_leads_around_the_door(api: Api, path: str) -> None:
+def test_no_spelling_of_a_path_gets_past_the_middleware(api: Api, path: str) -> None:
     with api.client(None) as client:
         assert client.get(path).status_code in (401, 404)
 
@@ -130,7 +130,7 @@ def test_what_is_public_needs_no_token(api: Api, path: str) -> None:
         assert client.get(path).status_code == 200
 
 
-def test_a_secret_is_a_token_for_fifteen_minutes(api: Api) -> None:
+def test_a_secret_gets_a_token_for_fifteen_minutes(api: Api) -> None:
     with api.client(None) as client:
         answer = client.post(wire.TOKENS, json={"client_id": "steward-ams", "client_secret": SECRET})
         assert answer.status_code == 200, answer.text
@@ -141,7 +141,7 @@ def test_a_secret_is_a_token_for_fifteen_minutes(api: Api) -> None:
         assert client.post(wire.PROJECTS, json=NEW_PROJECT, headers=bearer).status_code == 201
 
 
-def test_unknown_disabled_and_wrong_are_one_answer(api: Api) -> None:
+def test_unknown_and_disabled_clients_and_wrong_secrets_get_one_answer(api: Api) -> None:
     user = {**new_user(), "id": "disabled"}
     with api.client("admin") as admin:
         admin.post(wire.USERS, json=user)
@@ -163,7 +163,7 @@ def test_guessing_a_secret_is_limited(api: Api) -> None:
         assert {answer.status_code for answer in answers} == {401, 429}
         assert int(answers[-1].headers["retry-after"]) >= 1
         other = client.post(wire.TOKENS, json={"client_id": "operator", "client_secret": SECRET})
-    assert other.status_code == 200, "who guesses locks nobody else out"
+    assert other.status_code == 200, "guesses for one client do not limit another"
 
 
 def test_a_client_is_limited_to_its_rate_and_a_burst(api: Api) -> None:
@@ -177,7 +177,7 @@ def test_a_client_is_limited_to_its_rate_and_a_burst(api: Api) -> None:
 
 
 def test_refusals_are_entries_of_the_trail(api: Api) -> None:
-    """Grouped by who, what and why, with no word of what was sent."""
+    """Grouped by client, route and reason, without any text from the request."""
     name = f"x{uuid.uuid4()}"
     bearer = f"Bearer {Tokens(api.settings.token_keys).sign(name, 'reader', None, 100)}"
     with api.client(None) as client:
@@ -202,10 +202,10 @@ def test_refusals_are_entries_of_the_trail(api: Api) -> None:
             (f"{wire.PROJECTS}/{{id}}",),
         ).fetchall()
         events = database.execute("select after from outbox where type = 'refused' and aggregate_id = %s", (name,))
-        told = [row[0] for row in events.fetchall()]
-        assert told
-        assert all(set(one) == set(wire.Refusal.__struct_fields__) for one in told)  # type: ignore[call-overload]
-        assert "secret" not in str(told)
+        recorded = [row[0] for row in events.fetchall()]
+        assert recorded
+        assert all(set(one) == set(wire.Refusal.__struct_fields__) for one in recorded)  # type: ignore[call-overload]
+        assert "secret" not in str(recorded)
 
 
 def test_refusals_and_sign_ins_are_metered(api: Api) -> None:

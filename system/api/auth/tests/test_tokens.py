@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from system.api.auth.access import LEEWAY_S, TOKEN_LIFE_S, InvalidToken, Tokens, bearer
+from system.api.auth.tokens import LEEWAY_S, TOKEN_LIFE_S, InvalidToken, Tokens, bearer
 from system.settings import SettingsError
 from system.tests.servers import TOKEN_KEYS
 

@@ -1,7 +1,7 @@
-"""How far the region is, for all devices that wait for it to get further.
+"""The hub of the wake-up long poll: knows the region's positions, and wakes the waiting devices of this process.
 
-News come from the region's wake-up feed, by a notice that one connection hears for all who wait. A notice can be
-missed and a Valkey emptied, so every few seconds the positions there and in the database are read as well.
+It subscribes once, for all devices, to the notices of the region's wake-up feed. A notice can be missed and Valkey can
+be emptied, so every few seconds it also reads the positions in Valkey and in the database.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from redis import RedisError
 from redis.asyncio import Redis
 
-from system.api.live.following import LOOK_EVERY_S, Follower, Places
+from system.api.live.feed_follower import POLL_EVERY_S, FeedFollower
+from system.api.live.waiters import ConnectionLimit
 from system.process import Backoff, DependencyState
 from system.store.event_history import EventHistory
 from system.store.valkey.client import answer
@@ -22,20 +23,19 @@ WAITING_A_CLIENT_MAX = 10_000
 _LISTEN_S = 1.0
 
 
-class Wakes(Follower):
-    """`positions` is how far the region is known to be, in each partition."""
+class WakeHub(FeedFollower):
+    """`positions`: partition -> the highest position seen."""
 
     def __init__(
-        self, valkey: Redis, history: EventHistory, dependencies: DependencyState, look_every_s: float = LOOK_EVERY_S
+        self, valkey: Redis, history: EventHistory, dependencies: DependencyState, poll_every_s: float = POLL_EVERY_S
     ) -> None:
-        super().__init__(valkey, history, dependencies, look_every_s)
+        super().__init__(valkey, history, dependencies, poll_every_s)
         self.positions: dict[str, int] = {}
-        self.places = Places(WAITING_MAX, WAITING_A_CLIENT_MAX)
+        self.limit = ConnectionLimit(WAITING_MAX, WAITING_A_CLIENT_MAX)
 
     async def follow(self) -> None:
         backoff = Backoff()
-        while not await self._look():
-            await backoff.wait()
+        self._learn(await self.first_tails())
         self.ready()
         while not self.idle():
             try:
@@ -43,29 +43,27 @@ class Wakes(Follower):
             except RedisError as error:
                 self._dependencies.away("wake-up feed", error)
                 await backoff.wait()
-                await self._look()
+                await self._poll()
 
     async def _listen(self, backoff: Backoff) -> None:
-        """Hear notices until idle."""
+        """Receive notices until idle."""
         async with self._valkey.pubsub(ignore_subscribe_messages=True) as channel:
             await answer(channel.subscribe(CHANGED))
-            look_at = self._clock()
+            poll_at = self._clock()
             while not self.idle():
-                if self._clock() >= look_at:
+                if self._clock() >= poll_at:
                     self._learn(await read_positions(self._valkey))
-                    await self._look()
-                    look_at = self._clock() + self._look_every_s
-                notice = await answer(channel.get_message(timeout=min(_LISTEN_S, self._look_every_s)))
+                    await self._poll()
+                    poll_at = self._clock() + self._poll_every_s
+                notice = await answer(channel.get_message(timeout=min(_LISTEN_S, self._poll_every_s)))
                 self._dependencies.back("wake-up feed")
                 backoff.reset()
                 if notice is not None:
                     self._learn(moved(notice["data"]))
 
-    async def _look(self) -> bool:
-        """Learn what the database knows; whether it answered."""
-        tails = await self.tails()
-        self._learn(tails or {})
-        return tails is not None
+    async def _poll(self) -> None:
+        """Learn the database's positions, if a member answers."""
+        self._learn(await self.tails() or {})
 
     def _learn(self, positions: Mapping[str, int]) -> None:
         news = {name: at for name, at in positions.items() if at > self.positions.get(name, 0)}

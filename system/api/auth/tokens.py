@@ -1,7 +1,8 @@
-"""Bearer tokens: signed here, believed here, and what a handler asks of the one who sent it.
+"""Bearer tokens: how the API signs and verifies them.
 
-A token is a JWT that says everything that a request needs (role, region, rate), so that no request asks the database
-who is there. The price: who is disabled or deleted keeps what was given out until it ends, 15 minutes at most.
+A token is a JWT with everything that a request needs (role, region, rate limit), so that no request has to look up its
+client in the database. The price: a token of a client that was disabled or deleted stays valid until it expires, 15
+minutes at most.
 """
 
 from __future__ import annotations
@@ -9,20 +10,16 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
-from typing import Any, cast
 
 import jwt
 import msgspec
-from litestar import Request
 
-from system.api.http.problems import Refused
-from system.domain.permissions import Action, may, roles_that_may
 from system.settings import SettingsError
 from system.wire import Region, Role
 
 TOKEN_LIFE_S = 900
 LEEWAY_S = 5
-"""How far the clocks of two regions may differ."""
+"""The clock skew that is allowed between two regions."""
 ANONYMOUS = "anonymous"
 _ISSUER = "covenant"
 _AUDIENCE = "covenant-api"
@@ -34,8 +31,8 @@ _REQUIRED = ["exp", "iat", "iss", "aud", "sub"]
 
 
 class Principal(msgspec.Struct, frozen=True):
-    """Who sent a request, as the token proved. `region` is where a steward may write; `expires_at` counts seconds
-    from 1970."""
+    """The authenticated sender of a request. `region` is where a steward may write, None for other roles; `expires_at`
+    is the token's expiry in seconds since 1970."""
 
     client_id: str
     role: Role
@@ -45,22 +42,22 @@ class Principal(msgspec.Struct, frozen=True):
 
 
 class InvalidToken(Exception):
-    """Why a token is not believed, in words that may go to whoever sent it."""
+    """A token was refused. The message may be shown to the client."""
 
 
 class Tokens:
-    """Signs with the first key, believes all of them. What was verified is remembered, a bounded number of them,
-    because a signature costs fifty times what finding it again does."""
+    """Signs tokens with the first key and accepts all keys. Keeps a bounded cache of verified tokens: verifying a
+    signature costs fifty times as much as a lookup."""
 
     def __init__(self, keys: str, clock: Callable[[], float] = time.time) -> None:
-        """`keys` as in `Settings.token_keys`. SettingsError if there is none, or one is malformed or short."""
+        """`keys` as in `Settings.token_keys`. SettingsError if there is no key, or one is malformed or too short."""
         self._keys = _parse(keys)
         self._signing = next(iter(self._keys))
         self._clock = clock
         self._known: dict[str, Principal] = {}
 
     def sign(self, client_id: str, role: Role, region: Region | None, rate_per_s: int) -> str:
-        """A token for TOKEN_LIFE_S from now."""
+        """A token that expires after TOKEN_LIFE_S."""
         now = int(self._clock())
         claims = {
             "iss": _ISSUER, "aud": _AUDIENCE, "sub": client_id, "iat": now, "exp": now + TOKEN_LIFE_S,
@@ -69,7 +66,7 @@ class Tokens:
         return jwt.encode(claims, self._keys[self._signing], _ALGORITHM, headers={"kid": self._signing})
 
     def verify(self, token: str) -> Principal:
-        """Whose token it is. InvalidToken."""
+        """The principal of a valid token. InvalidToken."""
         principal = self._known.get(token)
         if principal is None:
             principal = self._verify(token)
@@ -126,37 +123,3 @@ def bearer(header: str | None) -> str | None:
     if scheme.lower() != "bearer":
         raise InvalidToken("expected Authorization: Bearer and a token")
     return token.strip()
-
-
-def unauthorized(error: InvalidToken | None) -> Refused:
-    """The 401 for a request without a token (None), or with one that is not believed."""
-    if error is None:
-        detail = "expected a bearer token; POST client_id and client_secret to /api/v1/tokens to get one"
-        return Refused(401, detail, "no token", {"www-authenticate": 'Bearer realm="covenant"'})
-    challenge = f'Bearer realm="covenant", error="invalid_token", error_description="{error}"'
-    return Refused(401, f"{error}; sign in again", str(error), {"www-authenticate": challenge})
-
-
-def principal_of(request: Request[Any, Any, Any]) -> Principal:
-    """Who sent this request. Refused (401) if nobody has proven it."""
-    principal = request.scope.get("auth")
-    if principal is None:
-        raise unauthorized(None)
-    return cast(Principal, principal)
-
-
-def require(request: Request[Any, Any, Any], action: Action, target_region: str | None = None) -> Principal:
-    """Who sent this request, and may do this. Refused (403) says which roles may."""
-    principal = principal_of(request)
-    if not may(principal.role, principal.region, action, target_region):
-        raise forbidden(principal, action, target_region)
-    return principal
-
-
-def forbidden(principal: Principal, action: Action, target_region: str | None) -> Refused:
-    """The 403 for this action."""
-    of_region = f" of {principal.region}" if principal.region else ""
-    there = f" in {target_region}" if target_region else ""
-    reason = f"{principal.role}{of_region} may not {action.replace('-', ' ')}{there}"
-    challenge = {"www-authenticate": 'Bearer realm="covenant", error="insufficient_scope"'}
-    return Refused(403, f"{reason}; allowed: {roles_that_may(action)}", reason, challenge)

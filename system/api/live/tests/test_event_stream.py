@@ -1,4 +1,4 @@
-"""Streams of events over a real socket: nothing missed, nothing twice, whatever is cut, emptied or slow."""
+"""Event streams over a real socket: no event is missed or sent twice, whatever is cut, emptied or slow."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ async def eventually(condition: Callable[[], bool]) -> None:
 
 
 def check_order(events: list[Block], has: dict[str, int]) -> None:
-    """Per partition one after the other from what the client has; each id tells what it has then."""
+    """Assert that events follow on the client's positions (`has`), and that each id holds the new positions."""
     for event in events:
         partition, position = event.place
         assert position == has.get(partition, 0) + 1
@@ -93,7 +93,7 @@ def test_events_come_as_they_happen(servers: tuple[Settings, Past, redis.Redis])
         assert stream.status == 200
         assert stream.headers["content-type"] == "text/event-stream"
         first = await stream.block()
-        # From now on, and it can be resumed from here, before the first event.
+        # The stream starts now, and the client could resume it before the first event.
         assert (first.id, first.data) == ("projects.0:3", "")
         await world.news("projects.0", "countries.1", "incidents.2")
         events = await stream.events(3)
@@ -105,7 +105,7 @@ def test_events_come_as_they_happen(servers: tuple[Settings, Past, redis.Redis])
 
 
 def test_ten_thousand_events_over_twenty_cuts(servers: tuple[Settings, Past, redis.Redis]) -> None:
-    """The client is cut at any byte, the feed loses events, Valkey is emptied, the API is another process."""
+    """The connection is cut at any byte, the feed loses events, Valkey is emptied, the API process is replaced."""
     rng = random.Random(3)
     settings, past, valkey = servers
     total, cuts = 10_000, 20
@@ -130,8 +130,8 @@ def test_ten_thousand_events_over_twenty_cuts(servers: tuple[Settings, Past, red
         got = 0
         last_id = ""
         for cut in range(cuts + 1):
-            # From time to time another process, which knows nothing of this client.
-            async with served(settings, look_every_s=0.2):
+            # Now and then another process, which has no state of this client.
+            async with served(settings, poll_every_s=0.2):
                 for _ in range(1 if cut % 5 else 3):
                     stream = await open_stream(settings, last_id=last_id)
                     assert stream.status == 200
@@ -160,16 +160,16 @@ def test_what_the_feed_lost_comes_from_the_outbox(servers: tuple[Settings, Past,
         world.valkey.flushall()
         await world.news("projects.0")
         check_order(await stream.events(6), has)
-        # Nothing follows in the feed that would show the hole: a look at the database finds it.
+        # No later event shows the gap in the feed: the poll of the database finds it.
         world.past.happen("projects.0", 2)
         check_order(await stream.events(2), has)
-        assert world.services.realtime.hub.filled == 7
+        assert world.services.event_streams.hub.filled == 7
         stream.cut()
 
-    run(servers, work, look_every_s=0.1)
+    run(servers, work, poll_every_s=0.1)
 
 
-def test_a_valkey_that_is_away_delays_events_and_loses_none(
+def test_an_unavailable_valkey_delays_events_and_loses_none(
     servers: tuple[Settings, Past, redis.Redis], port: Callable[[str], int]
 ) -> None:
     settings, past, valkey = servers
@@ -180,10 +180,12 @@ def test_a_valkey_that_is_away_delays_events_and_loses_none(
         check_order(await stream.events(3), {})
         stream.cut()
 
-    run((replace(settings, valkey="127.0.0.1:1"), past, valkey), work, look_every_s=0.1)
+    run((replace(settings, valkey="127.0.0.1:1"), past, valkey), work, poll_every_s=0.1)
 
 
-def test_one_that_was_away_for_long_gets_it_from_the_outbox(servers: tuple[Settings, Past, redis.Redis]) -> None:
+def test_a_client_that_was_gone_for_long_reads_from_the_outbox(
+    servers: tuple[Settings, Past, redis.Redis],
+) -> None:
     async def work(world: World) -> None:
         world.past.happen("projects.0", 1_000)
         world.past.happen("projects.1", 5)
@@ -210,7 +212,7 @@ def test_since_is_the_same_as_the_header(servers: tuple[Settings, Past, redis.Re
     run(servers, work)
 
 
-def test_only_admins_are_told_of_users(servers: tuple[Settings, Past, redis.Redis]) -> None:
+def test_only_admins_get_events_of_users(servers: tuple[Settings, Past, redis.Redis]) -> None:
     async def work(world: World) -> None:
         streams = {role: await open_stream(world.settings, role=role) for role in ("reader", "operator", "admin")}
         await world.news("users.0", "users.1")
@@ -219,7 +221,7 @@ def test_only_admins_are_told_of_users(servers: tuple[Settings, Past, redis.Redi
             expected = {"users.0", "users.1", "projects.0"} if role == "admin" else {"projects.0"}
             events = await stream.events(len(expected))
             assert {event.place[0] for event in events} == expected
-            # Whoever comes back is not told of them again.
+            # A client that reconnects does not get them again.
             assert parse_positions(events[-1].id or "", ALL_PARTITIONS)["users.0"] == 1
             stream.cut()
         refused = await open_stream(world.settings, f"{wire.EVENTS}?aggregates=users")
@@ -257,7 +259,7 @@ def test_a_filter_leaves_out_the_rest(servers: tuple[Settings, Past, redis.Redis
         (wire.EVENTS, "", 410, "the event at position 1 is not kept"),
     ],
 )
-def test_what_cannot_be_answered(
+def test_requests_that_are_refused(
     servers: tuple[Settings, Past, redis.Redis], path: str, last_id: str | None, status: int, said: str
 ) -> None:
     async def work(world: World) -> None:
@@ -267,13 +269,13 @@ def test_what_cannot_be_answered(
         assert stream.status == status
         assert stream.headers["content-type"] == "application/problem+json"
         assert said in (await stream.body()).decode()
-        assert world.services.realtime.places.taken == 0
+        assert world.services.event_streams.limit.taken == 0
         stream.cut()
 
     run(servers, work)
 
 
-def test_heartbeats_tell_where_one_is(servers: tuple[Settings, Past, redis.Redis]) -> None:
+def test_heartbeats_carry_the_clients_positions(servers: tuple[Settings, Past, redis.Redis]) -> None:
     async def work(world: World) -> None:
         stream = await open_stream(world.settings, f"{wire.EVENTS}?aggregates=projects")
         await world.news("countries.0")
@@ -300,18 +302,18 @@ def test_there_is_no_heartbeat_between_events(servers: tuple[Settings, Past, red
     run(servers, work, heartbeat_s=DEADLINE_S)
 
 
-def test_a_client_that_goes_leaves_nothing_behind(servers: tuple[Settings, Past, redis.Redis]) -> None:
+def test_a_client_that_disconnects_leaves_nothing_behind(servers: tuple[Settings, Past, redis.Redis]) -> None:
     async def work(world: World) -> None:
-        realtime = world.services.realtime
+        realtime = world.services.event_streams
         tasks = len(asyncio.all_tasks())
         streams = [await open_stream(world.settings) for _ in range(20)]
         for stream in streams:
             await stream.block()
-        assert realtime.places.taken == 20
+        assert realtime.limit.taken == 20
         for stream in streams:
             stream.cut()
         # At once: heartbeats are a minute apart here.
-        await eventually(lambda: realtime.places.taken == 0)
+        await eventually(lambda: realtime.limit.taken == 0)
         await eventually(lambda: len(asyncio.all_tasks()) <= tasks)
         assert not realtime.hub._waiters
 
@@ -339,7 +341,7 @@ def test_a_token_that_expires_ends_the_stream_cleanly(servers: tuple[Settings, P
     run(servers, work, now=lambda: clock[0])
 
 
-def test_streams_end_when_the_process_is_told_to(servers: tuple[Settings, Past, redis.Redis]) -> None:
+def test_streams_end_with_the_process(servers: tuple[Settings, Past, redis.Redis]) -> None:
     async def work(world: World) -> None:
         stream = await open_stream(world.settings)
         world.services.end_waiting()
@@ -363,12 +365,12 @@ def test_there_is_a_limit_for_all_and_one_for_each(
         assert streams[2].headers["retry-after"] == "10"
         for stream in streams:
             stream.cut()
-        await eventually(lambda: world.services.realtime.places.taken == 0)
+        await eventually(lambda: world.services.event_streams.limit.taken == 0)
 
     run(servers, work)
 
 
-def test_nobody_without_a_token(servers: tuple[Settings, Past, redis.Redis]) -> None:
+def test_a_stream_needs_a_token(servers: tuple[Settings, Past, redis.Redis]) -> None:
     async def work(world: World) -> None:
         with socket.create_connection((world.settings.host, world.settings.port)) as connection:
             connection.setblocking(False)

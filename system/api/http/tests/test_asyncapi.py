@@ -1,4 +1,4 @@
-"""The AsyncAPI document against the wire: every stream and kind is in it, and what is really sent fits it."""
+"""The AsyncAPI document against the wire: every stream and kind of event is in it, and real messages fit it."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_it_is_an_asyncapi_3_document() -> None:
     }
 
 
-def test_every_reference_is_of_something() -> None:
+def test_every_reference_resolves() -> None:
     found = set(references(DOCUMENT))
     assert len(found) > 10
     assert all(isinstance(resolve(reference), dict) for reference in found)
@@ -108,7 +108,7 @@ def test_dead_letters_and_server_sent_events_are_channels() -> None:
     assert not re.match(pattern, "updated")
 
 
-def test_what_is_sent_fits_and_what_is_not_does_not() -> None:
+def test_real_messages_fit_and_others_do_not() -> None:
     frame = MESSAGES["projects"]["payload"]
     assert fits(frame, [event(), event(position=2, type="deleted", after=None)])
     assert not fits(frame, [])

@@ -1,11 +1,11 @@
 """`GET /api/v1/events`: every change as it happens, as server-sent events.
 
-The `id` of an event is the position in each partition after it. A client that comes back with its last one
-(Last-Event-ID) gets exactly what it lacks, in order within each partition, from any process of any region: from the
-hub's row where that reaches, else from the outbox.
+The `id` of an event is the position in each partition after it. A client that reconnects with its last id
+(Last-Event-ID) gets exactly the events that it lacks, in order within each partition, from any process of any region:
+from the hub's log if that reaches back far enough, else from the outbox.
 
-Without an id it is from now on. The first thing sent is an id without data, which browsers keep, so that even the
-first event cannot be missed; so is every heartbeat.
+Without an id the stream starts with the next event. It begins with an id without data, which browsers remember, so that
+a client that loses its connection before the first event misses nothing. Heartbeats carry an id, too.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ import msgspec
 from litestar import Request, get
 
 from system import wire
-from system.api.auth.access import Principal, require
+from system.api.auth.authorization import require
+from system.api.auth.tokens import Principal
 from system.api.http.messages import header, read_query
 from system.api.http.openapi import documented
 from system.api.http.problems import ApiError, Refused
@@ -34,9 +35,9 @@ _LAST_ID_LENGTH_MAX = 1_000
 
 class EventsQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     since: str | None = None
-    """The `id` of an event, as in Last-Event-ID, which has precedence."""
+    """The `id` of an event. The header Last-Event-ID has precedence."""
     aggregates: str | None = None
-    """Some of countries, projects, users, incidents, separated by commas; without it all that one may see."""
+    """Some of countries, projects, users, incidents, separated by commas; without it all that the client may see."""
 
 
 @get(
@@ -49,11 +50,11 @@ async def events(request: Request[Any, Any, Any]) -> EventStream:
     query = read_query(request, EventsQuery)
     aggregates = wanted_aggregates(query.aggregates, principal)
     since = positions_given(header(request, b"last-event-id"), query.since)
-    return EventStream(services_of(request).realtime, principal, aggregates, since)
+    return EventStream(services_of(request).event_streams, principal, aggregates, since)
 
 
 def wanted_aggregates(text: str | None, principal: Principal) -> tuple[Aggregate, ...]:
-    """Which aggregates a client is told of. ApiError 400 for another word, Refused (403) for what it may not see."""
+    """The aggregates whose events a client gets. ApiError 400 for an unknown one, Refused (403) for a forbidden one."""
     may_see_users = may(principal.role, principal.region, "read-users")
     if text is None:
         return tuple(one for one in _AGGREGATES if may_see_users or one != _RESTRICTED)
@@ -68,7 +69,7 @@ def wanted_aggregates(text: str | None, principal: Principal) -> tuple[Aggregate
 
 
 def positions_given(*texts: str | None) -> dict[str, int] | None:
-    """The first of these that is there, as positions; None if none is. ApiError 400 for what was never given out."""
+    """Partition -> position, from the first text that is not None; None without one. ApiError 400 if it is invalid."""
     text = next((one for one in texts if one is not None), None)
     if text is None:
         return None

@@ -1,4 +1,4 @@
-"""Writes that are repeated, reads behind them, and the lives of items, over HTTP."""
+"""Repeated writes, reads of own writes, lists, and the lifecycle of items, over HTTP."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def events_of(api: Api, item_id: str) -> list[str]:
 
 
 def same(first: httpx.Response, again: httpx.Response) -> None:
-    """The same answer, and the second says that it is one."""
+    """Assert that two answers are equal, and that the second is marked as a replay."""
     assert (again.status_code, again.content) == (first.status_code, first.content)
     for name in ("etag", "location", "covenant-written", "content-type"):
         assert again.headers.get(name) == first.headers.get(name)
@@ -96,15 +96,15 @@ def test_a_key_is_its_clients_own(api: Api, admin: httpx.Client) -> None:
     assert answers[0].json()["id"] != answers[1].json()["id"]
 
 
-def test_what_failed_is_not_kept(admin: httpx.Client) -> None:
+def test_the_answer_to_a_failed_write_is_not_kept(admin: httpx.Client) -> None:
     headers = key()
     assert admin.post(wire.PROJECTS, json={**PROJECT, "country_code": "QQQ"}, headers=headers).status_code == 400
     assert admin.post(wire.PROJECTS, json=PROJECT, headers=headers).status_code == 201
 
 
 @pytest.mark.parametrize("identity", [None, "chosen"])
-def test_of_the_same_write_at_the_same_time_one_happens(api: Api, identity: str | None) -> None:
-    """Ten at once, over connections of their own, in several rounds: one is new, nine are told the same."""
+def test_of_concurrent_equal_writes_one_happens(api: Api, identity: str | None) -> None:
+    """Ten at once, each on its own connection, in several rounds: one writes, nine get the same answer."""
     with ThreadPoolExecutor(10) as threads:
         for _ in range(10):
             headers, body = key(), {**PROJECT, "id": identity and str(uuid.uuid4())}
@@ -120,7 +120,7 @@ def test_of_the_same_write_at_the_same_time_one_happens(api: Api, identity: str 
             assert events_of(api, answers[0].json()["id"]) == ["created"]
 
 
-def test_of_the_same_change_at_the_same_time_one_happens(api: Api, admin: httpx.Client) -> None:
+def test_of_concurrent_equal_changes_one_happens(api: Api, admin: httpx.Client) -> None:
     created = admin.post(wire.PROJECTS, json=PROJECT)
     headers = {**key(), "if-match": created.headers["etag"]}
 
@@ -135,7 +135,7 @@ def test_of_the_same_change_at_the_same_time_one_happens(api: Api, admin: httpx.
     assert events_of(api, created.json()["id"]) == ["created", "updated"]
 
 
-def test_who_wrote_reads_it(api: Api, admin: httpx.Client) -> None:
+def test_a_client_reads_its_own_write(api: Api, admin: httpx.Client) -> None:
     created = admin.post(wire.PROJECTS, json=PROJECT)
     path, written = created.headers["location"], created.headers["covenant-written"]
     assert admin.get(path).json() == created.json()
@@ -148,7 +148,7 @@ def test_who_wrote_reads_it(api: Api, admin: httpx.Client) -> None:
     assert 'covenant_read_after_total{member="primary"}' in text, "of what no replica shows within 50 ms"
 
 
-def test_an_incident_is_closed_and_opened_again(admin: httpx.Client) -> None:
+def test_an_incident_is_closed_and_reopened(admin: httpx.Client) -> None:
     opened = admin.post(wire.INCIDENTS, json=INCIDENT)
     path = opened.headers["location"]
     incident = opened.json()
@@ -176,7 +176,7 @@ def test_the_systems_own_incident_is_open_once(api: Api, admin: httpx.Client) ->
     assert [item["subject"] for item in found] == ["analytics"]
 
 
-def test_a_user_through_its_life(api: Api, admin: httpx.Client) -> None:
+def test_the_lifecycle_of_a_user(api: Api, admin: httpx.Client) -> None:
     created = admin.post(wire.USERS, json=user("some-steward"))
     assert created.json() == {
         "id": "some-steward", "role": "reader", "region": None, "rate_per_s": 1_000, "disabled": False, "version": 1,

@@ -1,4 +1,4 @@
-"""Conditions, pages and numbers of the API, without the API."""
+"""ETags, conditions and numbers, without a running API."""
 
 from decimal import Decimal
 
@@ -13,7 +13,7 @@ from system.domain.validation import ProjectPatch
 
 
 @given(st.integers(1, 10**17))
-def test_an_etag_comes_back_as_the_version_that_it_was_made_from(version: int) -> None:
+def test_an_etag_in_if_match_is_the_version_that_it_was_made_from(version: int) -> None:
     assert if_match(etag(version)) == version
     assert none_match(etag(version), etag(version))
     assert not none_match(etag(version), etag(version + 1))

@@ -1,14 +1,17 @@
-"""`python -m system.events.promote`: make this region the active one, then end. For whoever operates the system, when
-the region that was active is lost or hands over.
+"""`python -m system.events.promote`: make this region the active one, then end. An operator runs it when the active
+region is lost or hands over. The database must accept writes already.
 
-The database must take writes already. In this order, so that at no moment two relays work: the leases end and from
-then on only this region's relay gets them; the mirrors that this region keeps become streams, which take publishes;
-what the streams hold beyond the database is removed (the database may have lost its last commits, and their positions
-will be given again); and every consumer gets its durable at the place in the stream from which anybody lacks anything,
-since durables are not mirrored; those that run once a region make theirs themselves. What the streams lack the relay
-publishes again: they are not those that its confirmations speak of.
+The steps, in an order that never lets two relays work at once:
 
-Where the bus is stretched over several regions its streams stay what they are. Twice does no harm.
+1. All leases end; from then on only this region's relay can take them.
+2. The region's mirrors become streams, which accept publishes.
+3. Messages beyond the database's positions are removed: the database may have lost its last commits, and their
+   positions will be assigned again.
+4. Every consumer gets its durable, since durables are not mirrored, at the lowest sequence that any consumer lacks.
+   Regional consumers create theirs themselves.
+
+The relay then publishes what the streams lack: it sees that they are not the streams that it confirmed. If the bus is
+stretched over several regions its streams stay as they are. Running this twice does no harm.
 """
 
 from __future__ import annotations
@@ -40,25 +43,25 @@ _ANSWER_WITHIN_S = 5.0
 
 
 class Known(NamedTuple):
-    """What the database says."""
+    """The database's positions and consumers."""
 
     heads: Mapping[str, int]
-    """The last position of each partition."""
+    """Partition -> the last position that was assigned."""
     applied: Mapping[str, int]
-    """Up to where every consumer has applied it."""
+    """Partition -> the position up to which every consumer has applied it."""
     consumers: list[str]
 
 
 async def promote_stream(js: JetStreamContext, config: StreamConfig) -> None:
-    """Make a stream of a mirror; nothing happens to one that is a stream already."""
+    """Turn a mirror into a stream. Does nothing to a stream."""
     assert config.name is not None
     if (await js.stream_info(config.name)).config.mirror is not None:
         await js.update_stream(config)
 
 
 async def cut_back(js: JetStreamContext, stream: Stream, heads: Mapping[str, int]) -> int:
-    """Remove what the stream holds of positions that the database has not given; how many messages that were. The
-    events of a message got their positions in one transaction, so it knows all of them or none."""
+    """Remove messages with positions beyond the database's (`heads`: partition -> position). Returns how many. A
+    message's events got their positions in one transaction, so the database has all of them or none."""
     removed = 0
     for partition in partitions_of(stream.aggregate):
         while (last := await _last(js, stream, partition)) and positions_in(last)[1] > heads.get(partition, 0):

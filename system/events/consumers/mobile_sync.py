@@ -1,6 +1,6 @@
-"""`python -m system.events.consumers.mobile_sync`: once a region; tell the region's devices that there is something
-new, exactly once for each event: positions that they compare with their own, and a notice to those who wait
-(`system.api.live.wake_endpoint`).
+"""`python -m system.events.consumers.mobile_sync`: a regional consumer; update the region's wake-up feed with every
+event, exactly once: the positions, which devices compare with their own, and a notice for devices that wait
+(`system.api.live.wake_hub`).
 """
 
 from __future__ import annotations

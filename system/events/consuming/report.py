@@ -1,8 +1,7 @@
-"""Telling how far a consumer has come: its lag as a metric, and to PostgreSQL the positions of one that keeps them
-in its region, so that relay and watch can see all consumers in one place.
+"""Reports a consumer's progress: its lag as a metric, and a regional consumer's positions to PostgreSQL, so that relay
+and incident monitor see all consumers in one place.
 
-Best effort, beside the effects: a report that is late or lost only makes the relay keep, or publish, more than it
-has to.
+Reports are best effort. A late or lost one only makes the relay keep, or publish again, more events than necessary.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ _UNCHANGED_EVERY_S = 60.0
 
 
 class Reporter:
-    """`read` gives the positions to report; None for a consumer that keeps them in PostgreSQL itself."""
+    """`read` returns the positions to report; None for a consumer whose positions are in PostgreSQL."""
 
     def __init__(
         self,
@@ -59,7 +58,7 @@ class Reporter:
         self._session.close()
 
     async def report(self) -> None:
-        """Report once. Unavailable if either side is away."""
+        """Report once. Unavailable if the positions cannot be read or stored."""
         known = None if self._read is None else await self._read()
         heads, own = await self._session.run(lambda connection: self._exchange(connection, known))
         lags: Counter[Aggregate] = Counter()

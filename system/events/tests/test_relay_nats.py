@@ -185,10 +185,10 @@ def test_a_stream_that_lost_its_tail_gets_again_what_a_consumer_lacks(servers: S
 
 
 def test_a_new_leader_that_lacks_the_tail_is_noticed(servers: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    look = streams.look
+    look = streams.stream_state
     leader = "a"
 
-    async def led(*arguments: Any) -> streams.Sight:
+    async def led(*arguments: Any) -> streams.StreamState:
         return (await look(*arguments))._replace(leader=leader)
 
     async def work(client: Client, connection: asyncpg.Connection) -> None:
@@ -201,7 +201,7 @@ def test_a_new_leader_that_lacks_the_tail_is_noticed(servers: Settings, monkeypa
             leader = "b"
             await expect(client, connection, 50)
 
-    monkeypatch.setattr(streams, "look", led)
+    monkeypatch.setattr(streams, "stream_state", led)
     with_servers(servers, work)
 
 

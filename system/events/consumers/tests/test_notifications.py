@@ -93,7 +93,7 @@ async def deliver(settings: Settings, *positions: int) -> bool:
 
 
 async def with_sender(settings: Settings, push: Push | None, work: Callable[[Sender], Awaitable[T]]) -> T:
-    sender = Sender(settings, push, DependencyState(LOG), chance=lambda: 0.0)
+    sender = Sender(settings, push, DependencyState(LOG), jitter=lambda: 0.0)
     try:
         return await work(sender)
     finally:

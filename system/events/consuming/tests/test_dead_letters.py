@@ -16,7 +16,7 @@ from system import settings
 from system.domain.frames import EncodedEvent
 from system.events.consumers.analytics import Analytics
 from system.events.consumers.cache_invalidator import CacheInvalidation
-from system.events.consumers.tests.test_kills import BROKEN, CELL, creations, on_streams
+from system.events.consumers.tests.test_analytics_kills import BROKEN, CELL, creations, on_streams
 from system.events.consuming import dead_letters
 from system.events.consuming.dead_letters import Stored, replay
 from system.events.consuming.effect import Effect

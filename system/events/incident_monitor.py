@@ -1,8 +1,7 @@
-"""The watch: incidents that the system raises by itself. A consumer that lags, a failover of the database, events
-that a consumer put aside.
+"""Opens and closes the system's own incidents: a consumer lags, the database failed over, a consumer has dead letters.
 
-It runs in the relay's process, so that there is one at a time; two at once would do no harm. What is open is read
-from the database, so that a watch that was killed is simply followed by the next.
+The monitor runs in the relay's process, so that there is one at a time; two at once would do no harm. It reads the open
+incidents from the database, so a monitor that was killed needs no handover. Logs and tables call it "watch".
 """
 
 from __future__ import annotations
@@ -33,8 +32,8 @@ _BUS_WITHIN_S = 2.0
 _DATABASE = "primary database of the watch"
 
 
-class Watch:
-    """What is remembered from one look to the next. `region` is where incidents belong that are of no region."""
+class IncidentMonitor:
+    """The state between rounds. Incidents that concern no region are filed under `region`."""
 
     def __init__(self, region: Region) -> None:
         self._region = region
@@ -45,8 +44,8 @@ class Watch:
     async def round(
         self, connection: asyncpg.Connection, now_s: float, letters: Mapping[str, int] | None = None
     ) -> None:
-        """Look once, and raise or close what that shows. `now_s` is any clock that never goes back, `letters` how
-        many dead letters there are of each consumer, if that is known."""
+        """Read the current state once, then open and close incidents. `now_s`: seconds of a clock that never goes back.
+        `letters`: consumer -> number of dead letters, None if unknown."""
         await store.check_timeline(connection, self._region)
         snapshot = await store.read_snapshot(connection)
         await self._judge_lag(connection, snapshot, now_s)
@@ -71,8 +70,8 @@ class Watch:
     async def _judge_dead_letters(
         self, connection: asyncpg.Connection, snapshot: Snapshot, letters: Mapping[str, int] | None
     ) -> None:
-        """A consumer that keeps its effects in PostgreSQL says there what it put aside; what the others did is seen
-        by their letters alone."""
+        """A consumer whose effects are in PostgreSQL has its skipped positions there, too; for the others there are
+        only the dead letters."""
         found = {**(letters or {}), **snapshot.skipped}
         for consumer, count in found.items():
             if ("dead-letter", consumer) not in snapshot.open:
@@ -85,42 +84,42 @@ class Watch:
                 await store.close_incident(connection, kind, subject)
 
     def _region_of(self, consumer: str) -> Region:
-        """`mobile-sync-syd` works for syd."""
+        """The region of a consumer: syd for `mobile-sync-syd`; the monitor's own if the name has none."""
         suffix = consumer.rpartition("-")[2]
         return next((region for region in REGIONS if region == suffix), self._region)
 
 
-async def watch(settings: Settings, log: logging.Logger, client: Client) -> None:
-    """Look every second until cancelled; whatever goes wrong in one round, there is a next. `client` is the
-    relay's connection to the bus."""
+async def run(settings: Settings, log: logging.Logger, client: Client) -> None:
+    """Run a round every second until cancelled; an error ends its round only. `client` is the relay's connection to the
+    bus."""
     dependencies = DependencyState(log)
     session = Session(settings, "watch")
-    watching = Watch(msgspec.convert(settings.region, Region))
-    told: set[str] = set()
+    monitor = IncidentMonitor(msgspec.convert(settings.region, Region))
+    logged: set[str] = set()
     try:
         while True:
             try:
-                await _round(watching, session, client)
+                await _round(monitor, session, client)
                 dependencies.back(_DATABASE)
             except Unavailable as error:
                 dependencies.away(_DATABASE, error)
             except Exception as error:
-                # The relay runs beside it and must not end for a mistake of the watch.
-                if repr(error) not in told and len(told) < 100:
-                    told.add(repr(error))
+                # The relay runs in the same task group and must not end because of the monitor.
+                if repr(error) not in logged and len(logged) < 100:
+                    logged.add(repr(error))
                     log.exception("a round of the watch failed, it goes on")
             await asyncio.sleep(_EVERY_S)
     finally:
         session.close()
 
 
-async def _round(watching: Watch, session: Session, client: Client) -> None:
+async def _round(monitor: IncidentMonitor, session: Session, client: Client) -> None:
     letters = await _letters(client)
-    await session.run(lambda connection: watching.round(connection, time.monotonic(), letters))
+    await session.run(lambda connection: monitor.round(connection, time.monotonic(), letters))
 
 
 async def _letters(client: Client) -> Mapping[str, int] | None:
-    """How many dead letters there are of each consumer; none if the bus does not say."""
+    """Consumer -> number of dead letters; None if the bus does not answer."""
     prefix = DEAD_LETTERS_SUBJECTS.removesuffix(">")
     try:
         js = client.jetstream(timeout=_BUS_WITHIN_S)

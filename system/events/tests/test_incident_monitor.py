@@ -15,9 +15,9 @@ import pytest
 from nats.aio.client import Client
 from nats.js.errors import NotFoundError
 
-from system.events import bus, relay, watch
+from system.events import bus, incident_monitor, relay
+from system.events.incident_monitor import IncidentMonitor
 from system.events.streams import ensure_stream
-from system.events.watch import Watch
 from system.process import DependencyState
 from system.settings import Settings
 from system.store import incidents as store
@@ -59,7 +59,7 @@ async def incidents(connection: asyncpg.Connection) -> list[tuple[Any, ...]]:
 
 def test_a_consumer_that_lags_has_one_incident_which_closes_by_itself(database: Settings) -> None:
     async def work(connection: asyncpg.Connection) -> None:
-        watching = Watch("iad")
+        watching = IncidentMonitor("iad")
         await watching.round(connection, 0, NO_LETTERS)
         await connection.execute(BEHIND, 5_000)
         await connection.execute("update consumer_position set position = 5000 where consumer <> 'analytics'")
@@ -67,7 +67,7 @@ def test_a_consumer_that_lags_has_one_incident_which_closes_by_itself(database: 
             await watching.round(connection, now_s, NO_LETTERS)
         assert await incidents(connection) == [("consumer-lag", "analytics", "iad", "open", 1)]
         # Another watch, which remembers nothing, goes on from there.
-        watching = Watch("iad")
+        watching = IncidentMonitor("iad")
         await connection.execute(CAUGHT_UP)
         for now_s in range(10, 20):
             await watching.round(connection, now_s, NO_LETTERS)
@@ -78,7 +78,7 @@ def test_a_consumer_that_lags_has_one_incident_which_closes_by_itself(database: 
 
 def test_a_report_that_stays_behind_is_an_incident_of_its_region(database: Settings) -> None:
     async def work(connection: asyncpg.Connection) -> None:
-        watching = Watch("iad")
+        watching = IncidentMonitor("iad")
         await connection.execute(
             "insert into consumer_position values ('mobile-sync-syd', 'projects.0', 0, now() - interval '1 hour')"
         )
@@ -109,7 +109,7 @@ def test_an_incident_is_an_event_as_any_change(database: Settings) -> None:
 
 def test_a_failover_is_noticed_after_the_fact_and_stays_until_somebody_looked(database: Settings) -> None:
     async def work(connection: asyncpg.Connection) -> None:
-        watching = Watch("iad")
+        watching = IncidentMonitor("iad")
         await watching.round(connection, 0, NO_LETTERS)
         await watching.round(connection, 1, NO_LETTERS)
         assert await incidents(connection) == []
@@ -129,7 +129,7 @@ def test_a_failover_is_noticed_after_the_fact_and_stays_until_somebody_looked(da
 
 def test_dead_letters_are_an_incident_until_they_are_replayed(database: Settings) -> None:
     async def work(connection: asyncpg.Connection) -> None:
-        watching = Watch("iad")
+        watching = IncidentMonitor("iad")
         await connection.execute("insert into consumer_skipped values ('analytics', 'projects.0', 7, 'cannot be read')")
         await watching.round(connection, 0, {"cache-invalidator-syd": 2})
         await watching.round(connection, 1, {"cache-invalidator-syd": 2})
@@ -150,10 +150,10 @@ def test_dead_letters_are_an_incident_until_they_are_replayed(database: Settings
 def test_two_watches_at_once_raise_one_incident(database: Settings) -> None:
     async def work(connection: asyncpg.Connection) -> None:
         await connection.execute("insert into consumer_skipped values ('analytics', 'projects.0', 7, 'cannot be read')")
-        await Watch("iad").round(connection, 0, NO_LETTERS)
+        await IncidentMonitor("iad").round(connection, 0, NO_LETTERS)
         await connection.execute("update watch_seen set value = '7'")
         others = [await connect(database.replica, database, "test") for _ in range(4)]
-        await asyncio.gather(*(Watch("iad").round(other, 0, NO_LETTERS) for other in others))
+        await asyncio.gather(*(IncidentMonitor("iad").round(other, 0, NO_LETTERS) for other in others))
         for other in others:
             other.terminate()
         assert sorted(await incidents(connection)) == [
@@ -174,7 +174,7 @@ def test_what_has_had_its_day_is_removed_in_batches(database: Settings, monkeypa
             insert into notification (event_id, topic, title, body, state, created_at)
             select gen_random_uuid(), 'region.ams', 'T', '{}', state, now() - age * interval '1 day'
             from unnest(array['pending', 'delivered', 'expired']) state, unnest(array[1, 8]) age""")
-        watching = Watch("iad")
+        watching = IncidentMonitor("iad")
         await watching.round(connection, 0, NO_LETTERS)
         assert await connection.fetchval("select count(*) from idempotency") == 15
         await watching.round(connection, 1, NO_LETTERS)
@@ -196,7 +196,7 @@ def test_traces_and_refusals_are_kept_as_long_as_events(database: Settings, monk
             select 'a', 'ams', 'GET', '/', 403, 'r', 1, now() - n * interval '1 day' from generate_series(1, 40) n;
             insert into idempotency select 'system:refusals', n::text, '', 204, 'null', now() - n * interval '1 day'
             from generate_series(0, 4) n""")
-        watching = Watch("iad")
+        watching = IncidentMonitor("iad")
         for now_s in range(5):
             await watching.round(connection, now_s, NO_LETTERS)
         # Day 30 is just over when it is looked at.
@@ -218,16 +218,16 @@ def test_the_bus_says_whose_letters_there_are(nats_server: None, settings: Setti
             js = client.jetstream()
             with contextlib.suppress(NotFoundError):  # Another test may have left one.
                 await js.delete_stream(DEAD_LETTERS)
-            assert await watch._letters(client) is None
+            assert await incident_monitor._letters(client) is None
             await js.add_stream(name=DEAD_LETTERS, subjects=[DEAD_LETTERS_SUBJECTS])
-            assert await watch._letters(client) == {}
+            assert await incident_monitor._letters(client) == {}
             for consumer, partition in [
                 ("analytics", "projects.2"),
                 ("analytics", "users.1"),
                 ("mobile-sync-syd", "x"),
             ]:
                 await js.publish(dead_letter_subject(consumer, partition), b"{}")
-            assert await watch._letters(client) == {"analytics": 2, "mobile-sync-syd": 1}
+            assert await incident_monitor._letters(client) == {"analytics": 2, "mobile-sync-syd": 1}
             await js.delete_stream(DEAD_LETTERS)
         finally:
             await client.close()
@@ -278,15 +278,15 @@ def test_whatever_goes_wrong_is_told_once_and_there_is_a_next_round(
 
     async def run() -> None:
         nowhere = replace(database, database_hosts="127.0.0.1:1")
-        watching = asyncio.create_task(watch.watch(nowhere, LOG, Client()))
+        watching = asyncio.create_task(incident_monitor.run(nowhere, LOG, Client()))
         async with asyncio.timeout(60):
             await enough.wait()
         watching.cancel()
         await asyncio.wait({watching})
         assert watching.cancelled()
 
-    monkeypatch.setattr(watch, "_letters", counted)
-    monkeypatch.setattr(watch, "_EVERY_S", 0.01)
+    monkeypatch.setattr(incident_monitor, "_letters", counted)
+    monkeypatch.setattr(incident_monitor, "_EVERY_S", 0.01)
     asyncio.run(run())
     expected = "primary database of the watch is away" if reason == "away" else "a round of the watch failed"
     assert [record.getMessage().partition(":")[0].partition(",")[0] for record in caplog.records] == [expected]

@@ -16,6 +16,7 @@ from typing import Any
 import psutil
 import pytest
 
+from infra import target as targets
 from loadtests import run as runner
 from loadtests.request import Request, check
 from loadtests.tests.load_servers import DEADLINE_S, Api, NatsServer, wait_until
@@ -146,7 +147,7 @@ def test_interrupted_it_keeps_its_evidence_and_leaves_no_process(
 ) -> None:
     folder = RunFolder.create(tmp_path / "run")
     target = make_target(nats=nats_server.url)
-    run_id = runner.targets.read(target).run_id
+    run_id = targets.read(target).run_id
 
     def interrupt(fraction: float, text: str) -> None:
         if 0.0 < fraction < 1.0:

@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx
 import psycopg
 
-from system.api.auth.access import Tokens
+from system.api.auth.tokens import Tokens
 from system.settings import Settings, variable
 from system.wire import Region, Role
 

@@ -19,18 +19,19 @@ from granian.server.embed import Server
 
 from system import wire
 from system.api.app import create_app
-from system.api.auth.access import Tokens
-from system.api.live.event_stream import Realtime
-from system.api.live.hub import Hub
-from system.api.live.wake_follower import Wakes
-from system.api.services import Services, open_services
+from system.api.auth.tokens import Tokens
+from system.api.live.event_hub import EventHub
+from system.api.live.event_stream import EventStreams
+from system.api.live.wake_hub import WakeHub
+from system.api.services import Services
+from system.api.wiring import open_services
 from system.events.consuming.effect import Delivery
 from system.events.consuming.valkey import ValkeyEffect
-from system.process import Surroundings
+from system.process import DependencyState
 from system.settings import Settings
-from system.store import regional
-from system.store.history import History
+from system.store.event_history import EventHistory
 from system.store.outbox import AFTER
+from system.store.valkey import client as valkey_client
 from system.wire import EVENT_KINDS, Aggregate, Role, partitions_of, stream_of
 
 DEADLINE_S = 60.0
@@ -49,16 +50,16 @@ def run(main: Coroutine[Any, Any, None]) -> None:
 
 
 @contextlib.asynccontextmanager
-async def served(settings: Settings, *, look_every_s: float = 5.0, **options: Any) -> AsyncIterator[Services]:
+async def served(settings: Settings, *, poll_every_s: float = 5.0, **options: Any) -> AsyncIterator[Services]:
     """The API of these settings, listening; `options` are those of Realtime."""
     async with open_services(settings, Tokens(settings.token_keys), LOG) as opened, asyncio.TaskGroup() as group:
-        surroundings = Surroundings(LOG)
-        history = History(opened.reader, opened.primary)
-        valkey = regional.connect(settings, 3)
-        hub = Hub(valkey, history, surroundings, look_every_s)
-        wakes = Wakes(valkey, history, surroundings, look_every_s)
-        services = dataclasses.replace(opened, realtime=Realtime(hub, history, **options), wakes=wakes)
-        tasks = [group.create_task(one.run()) for one in (hub, wakes)]
+        dependencies = DependencyState(LOG)
+        history = EventHistory(opened.reader, opened.primary)
+        valkey = valkey_client.connect(settings, 3)
+        hub = EventHub(valkey, history, dependencies, poll_every_s)
+        wake_hub = WakeHub(valkey, history, dependencies, poll_every_s)
+        services = dataclasses.replace(opened, event_streams=EventStreams(hub, history, **options), wake_hub=wake_hub)
+        tasks = [group.create_task(one.run()) for one in (hub, wake_hub)]
         server = Server(
             create_app(services), address=settings.host, port=settings.port, interface=Interfaces.ASGINL,
             http=HTTPModes.http1, websockets=False, log_enabled=False, backpressure=20_000,
@@ -69,7 +70,7 @@ async def served(settings: Settings, *, look_every_s: float = 5.0, **options: An
             yield services
         finally:
             services.end_waiting()
-            server.stop()
+            server.stop()  # type: ignore[no-untyped-call]
             await serving
             for task in tasks:
                 task.cancel()

@@ -17,12 +17,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import psycopg
 
 from system import settings as settings_
-from system.domain import chain
-from system.domain.chain import START, Broken, Entry, Tip
+from system.domain import hash_chain
+from system.domain.hash_chain import START, Broken, Entry, Tip
 from system.settings import Settings
-from system.store import audit
+from system.store.audit import trail
+from system.store.audit.exports import Anchor, ExportedAlready, ExportFile, Exports, ExportsAway
 from system.store.blocking import Connection, connect
-from system.store.exports import Anchor, ExportedAlready, ExportFile, Exports, ExportsAway
 
 FILE_ENTRIES_MAX = 50_000
 """Entries a file: about 70 MB of text, a tenth of that as Parquet."""
@@ -50,7 +50,7 @@ def check(pages: Iterable[list[Entry]], anchors: Sequence[Anchor], told: Told) -
     _agree(tip, expected)
     for page in pages:
         for entry in page:
-            tip = chain.follow(tip, (entry,))
+            tip = hash_chain.follow(tip, (entry,))
             _agree(tip, expected)
         if tip.seq // _TELL_EVERY > (tip.seq - len(page)) // _TELL_EVERY:
             told(f"{tip.seq:,} entries hold so far")
@@ -88,7 +88,7 @@ def _follow_file(tip: Tip, file: ExportFile, pages: Iterable[list[Entry]]) -> Ti
             before = tip if entry.seq > tip.seq else own
             if before is None:
                 before = Tip(entry.seq - 1, entry.previous_hash)
-            own = chain.follow(before, (entry,))
+            own = hash_chain.follow(before, (entry,))
             if own.seq == tip.seq and own.hash != tip.hash:
                 raise Broken(file.first, f"{file.key} is not the chain of the file before it")
             tip = own if own.seq > tip.seq else tip
@@ -107,7 +107,7 @@ def export(connection: Connection, exports: Exports) -> Iterator[ExportFile]:
     tip = exports.anchor(files[-1]).last if files else START
     while True:
         try:
-            anchor = exports.write(_followed(tip, audit.pages(connection, tip.seq, FILE_ENTRIES_MAX)))
+            anchor = exports.write(_followed(tip, trail.pages(connection, tip.seq, FILE_ENTRIES_MAX)))
         except ExportedAlready as error:
             raise ExportBusy(f"another exporter has just written {error}") from None
         if anchor is None:
@@ -118,7 +118,7 @@ def export(connection: Connection, exports: Exports) -> Iterator[ExportFile]:
 
 def _followed(tip: Tip, pages: Iterable[list[Entry]]) -> Iterator[list[Entry]]:
     for page in pages:
-        tip = chain.follow(tip, page)
+        tip = hash_chain.follow(tip, page)
         yield page
 
 
@@ -148,7 +148,7 @@ def verify(settings: Settings, told: Told) -> Tip:
             exports.close()
     with connect(settings, "audit-verify", _STATEMENT_WITHIN_S) as connection:
         connection.autocommit = True
-        return check(audit.pages(connection, 0), anchors, told)
+        return check(trail.pages(connection, 0), anchors, told)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

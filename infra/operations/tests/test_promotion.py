@@ -83,7 +83,8 @@ def until(condition: object, what: object) -> None:
 def ask(system: System, query: str) -> int:
     secret = system.site.secrets["observer"]
     with psycopg.connect(postgres.dsn(system.place, "covenant_observer", secret), autocommit=True) as link:
-        row = link.execute(query).fetchone()  # type: ignore[call-overload]
+        row = link.execute(query).fetchone()
+        assert row is not None
         return int(row[0])
 
 

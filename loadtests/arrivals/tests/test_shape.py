@@ -22,7 +22,7 @@ def _message(n: int, *, size: int = 128, consumer: bytes = b"c1", domain: bytes 
 
 
 def test_only_whole_messages_of_the_shape_match() -> None:
-    pattern = Shape(b"load.r1", 128, 24, print).pattern(2, b"c1")  # type: ignore[arg-type]
+    pattern = Shape(b"load.r1", 128, 24, print).pattern(2, b"c1")
     whole = _message(7)
     found = pattern.match(whole)
     assert found is not None

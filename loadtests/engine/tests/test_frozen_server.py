@@ -23,7 +23,7 @@ from loadtests.engine.process import Control
 from loadtests.engine.requests import Ended, Kind, RequestsSpec, run_requests
 from loadtests.recording.live import Stat
 from loadtests.recording.tally import Tally, merge_parts, read_parts
-from reports.evidence import Fingerprint, Load, Run, percentile_ms
+from reports.evidence import Fingerprint, Load, Outcome, Run, percentile_ms
 from reports.findings.loaded import Evidence
 from reports.policy.claims import load_claims
 from reports.policy.policy import load_policy
@@ -63,7 +63,7 @@ def _from_trace(connections: int, freeze_ms: tuple[int, int], service_ms: float,
         if start < end and done > begin:
             done = end + round(service_ms * MS)  # In the freeze nothing goes on.
         heapq.heappush(free, done)
-        outcome = "ok" if done - intended <= timeout_s * 1e9 else "unknown"
+        outcome: Outcome = "ok" if done - intended <= timeout_s * 1e9 else "unknown"
         tally.ended(intended, done, outcome, region="iad", method="GET", name="/")
     return merge_parts(
         [tally.close(schedule.total, {})], scenario="api-browse", warmup_s=0.0, requests=True, settings={}
@@ -162,7 +162,11 @@ def test_a_real_server_that_freezes_shows_as_latency_and_not_as_lag(connections:
     rate, run_s, freeze_s = 400.0, 3.6, 0.3
 
     def at(loop: asyncio.AbstractEventLoop, after_s: float, do: Callable[[], None]) -> None:
-        loop.call_later(after_s, lambda: (do(), frozen_ns.append(time.monotonic_ns())))
+        def done() -> None:
+            do()
+            frozen_ns.append(time.monotonic_ns())
+
+        loop.call_later(after_s, done)
 
     async def run() -> float:
         witness = _Witness()

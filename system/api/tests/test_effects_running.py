@@ -1,4 +1,4 @@
-"""A write's way through a running system: outbox, stream, roll-ups, caches; each effect once."""
+"""A write goes through a running system: outbox, stream, roll-ups, caches; each effect happens once."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from system import wire
 from system.data.countries import countries
 from system.data.projects import projects
 from system.domain.partitions import partition_of
-from system.store.totals_cache import POSITIONS
+from system.store.valkey.totals_cache import POSITIONS
 
 pytestmark = pytest.mark.running
 DEADLINE_S = 30.0
@@ -75,7 +75,7 @@ def _effects(observer: psycopg.Connection[Any], partition: str, position: int) -
 def _expect_in_cache_and_totals(target: Target, region: str, partition: str, position: int) -> None:
     with redis.Redis.from_url(target.valkey[region]) as valkey:
         eventually(
-            lambda: int(valkey.hget(POSITIONS, partition) or 0) >= position,  # type: ignore[arg-type]
+            lambda: int(valkey.hget(POSITIONS, partition) or 0) >= position,
             f"the cache of {region} was invalidated",
         )
     totals = f"{target.api[region]}{wire.REGIONS}/syd"
@@ -88,7 +88,7 @@ def _expect_in_cache_and_totals(target: Target, region: str, partition: str, pos
 
 def test_totals_reconcile_with_the_tables(observer: psycopg.Connection[Any], target: Target) -> None:
     create(target, target.regions[0], funding_usd_millions=3.33)
-    # One statement is one instant; while analytics is behind the two may differ.
+    # One statement reads one snapshot; while analytics lags the two may differ.
     query = """select
         (select sum(next_position - 1) from relay_partition) - (select sum(position) from consumer_position
             where consumer = 'analytics') + (select count(*) from outbox_queue) as behind,
@@ -119,7 +119,7 @@ def test_the_trace_of_analytics_has_no_hole_and_no_overlap(observer: psycopg.Con
     assert (observer.execute(query).fetchone() or (1,))[0] == 0
 
 
-def test_the_database_places_events_as_the_definition_says(observer: psycopg.Connection[Any]) -> None:
+def test_the_database_and_the_domain_agree_on_partitions(observer: psycopg.Connection[Any]) -> None:
     ids = [("countries", one.id) for one in countries()] + [("projects", one.id) for one in projects(countries())]
     for aggregate, identity in ids:
         placed = observer.execute("select outbox_partition(%s, %s)", (aggregate, identity)).fetchone()
@@ -133,7 +133,7 @@ def test_the_database_places_events_as_the_definition_says(observer: psycopg.Con
 def test_an_observer_changes_nothing(observer: psycopg.Connection[Any], statement: str) -> None:
     with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
         observer.execute(statement)
-    # That was a default, which a session may change; what it may not change is what it was granted.
+    # The read-only default can be changed by a session; its privileges cannot.
     observer.execute("set default_transaction_read_only = off")
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
         observer.execute(statement)

@@ -1,6 +1,6 @@
 """`python -m system.events.consumers.analytics`: add every event to the roll-ups, exactly once.
 
-Users and incidents have no roll-up: of their events analytics only keeps the position.
+Users and incidents have no roll-ups; analytics only moves its positions past their events.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ from system.events.consuming.effect import Delivery, Effect
 from system.events.consuming.guard import Admission
 from system.events.consuming.recover import read_outbox, read_stream
 from system.events.streams import ensure_dead_letters
-from system.process import Backoff, Surroundings
+from system.process import Backoff, DependencyState
 from system.settings import Settings
 from system.store.session import Session, Unavailable
 from system.wire import (
@@ -61,7 +61,7 @@ class DeadLetterOffice:
     """Where a consumer puts aside what it cannot apply."""
 
     def __init__(
-        self, consumer: str, stream: Stream, settings: Settings, client: Client, around: Surroundings,
+        self, consumer: str, stream: Stream, settings: Settings, client: Client, around: DependencyState,
         log: logging.Logger,
     ) -> None:  # fmt: skip
         self._consumer = consumer
@@ -208,7 +208,7 @@ async def _deliveries(settings: Settings, stream: Stream, letter: DeadLetter) ->
 async def _main(command: str, consumer: str | None, settings: Settings, log: logging.Logger) -> int:
     failed = 0
     async with asyncio.timeout(_CONNECTED_WITHIN_S):
-        client = await bus.connect(settings, "dead-letters", Surroundings(log), log)
+        client = await bus.connect(settings, "dead-letters", DependencyState(log), log)
     try:
         async with contextlib.aclosing(stored(client, consumer)) as letters:
             async for one in letters:

@@ -18,9 +18,10 @@ from nats.js.errors import NotFoundError
 
 from system.events import bus, metrics, relay, streams
 from system.events.consuming.recover import read_stream
+from system.events.publish import publish
 from system.events.relay import Lane
 from system.events.streams import ensure_stream
-from system.process import Surroundings
+from system.process import DependencyState
 from system.settings import Settings
 from system.store.connect import connect_primary
 from system.wire import PROJECTS_STREAM, ProjectEvent, events_filter, partitions_of
@@ -39,7 +40,7 @@ class Relay:
     """One relay of projects, of which there may be several."""
 
     def __init__(self, settings: Settings, client: Client) -> None:
-        self.lane = Lane(PROJECTS_STREAM, settings, client, Surroundings(LOG), LOG)
+        self.lane = Lane(PROJECTS_STREAM, settings, client, DependencyState(LOG), LOG)
 
     async def __aenter__(self) -> Relay:
         self.task = asyncio.create_task(self.lane.run())
@@ -55,7 +56,7 @@ def with_servers(settings: Settings, work: Callable[[Client, asyncpg.Connection]
     """Run `work` on a new, empty stream."""
 
     async def run() -> None:
-        client = await bus.connect(settings, "test", Surroundings(LOG), LOG)
+        client = await bus.connect(settings, "test", DependencyState(LOG), LOG)
         js = client.jetstream()
         with contextlib.suppress(NotFoundError):
             await js.delete_stream(NAME)
@@ -183,10 +184,10 @@ def test_a_stream_that_lost_its_tail_gets_again_what_a_consumer_lacks(servers: S
 
 
 def test_a_new_leader_that_lacks_the_tail_is_noticed(servers: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    look = streams.look
+    look = streams.stream_state
     leader = "a"
 
-    async def led(*arguments: Any) -> streams.Sight:
+    async def led(*arguments: Any) -> streams.StreamState:
         return (await look(*arguments))._replace(leader=leader)
 
     async def work(client: Client, connection: asyncpg.Connection) -> None:
@@ -199,7 +200,7 @@ def test_a_new_leader_that_lacks_the_tail_is_noticed(servers: Settings, monkeypa
             leader = "b"
             await expect(client, connection, 50)
 
-    monkeypatch.setattr(streams, "look", led)
+    monkeypatch.setattr(streams, "stream_state", led)
     with_servers(servers, work)
 
 
@@ -217,7 +218,6 @@ def test_while_the_bus_is_away_the_outbox_holds_and_order_stays(
     servers: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refusals = itertools.chain([True] * 3, itertools.repeat(False))
-    publish = relay.publish
 
     async def sometimes_refused(js: object, events: object, within_s: float, again: str) -> object:
         return await publish(js, events, 0.0 if next(refusals) else within_s, again)  # type: ignore[arg-type]

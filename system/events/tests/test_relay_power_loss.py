@@ -91,7 +91,7 @@ def test_a_tail_that_went_with_the_power_is_published_again(
             if not relay_lives:
                 first.task.cancel()
                 await asyncio.wait({first.task})
-            before = await streams.look(js, PROJECTS_STREAM)
+            before = await streams.stream_state(js, PROJECTS_STREAM)
             reconnects = client.stats["reconnects"]
             server.lose_power()
             server.start()
@@ -99,7 +99,7 @@ def test_a_tail_that_went_with_the_power_is_published_again(
                 while client.stats["reconnects"] == reconnects:
                     await asyncio.sleep(0.02)
             if not relay_lives:
-                after = await streams.look(js, PROJECTS_STREAM)
+                after = await streams.stream_state(js, PROJECTS_STREAM)
                 assert after.created_at == before.created_at
                 assert after.last_sequence < before.last_sequence
                 await stack.enter_async_context(Relay(settings, client))

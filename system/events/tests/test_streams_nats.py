@@ -20,7 +20,7 @@ from system.events.consuming.pull import Puller, Refused
 from system.events.consuming.recover import read_missing
 from system.events.publish import publish
 from system.events.streams import ensure_dead_letters, ensure_durable, ensure_stream
-from system.process import Surroundings
+from system.process import DependencyState
 from system.settings import Settings
 from system.wire import DEAD_LETTERS, DEAD_LETTERS_SUBJECTS, PROJECTS_STREAM, STREAMS, ProjectEvent
 
@@ -48,7 +48,7 @@ def on_streams(settings: Settings, work: Callable[[Client], Awaitable[Any]]) -> 
 
     async def run() -> Any:
         log = logging.getLogger("test")
-        client = await bus.connect(settings, "test", Surroundings(log), log)
+        client = await bus.connect(settings, "test", DependencyState(log), log)
         js = client.jetstream()
         try:
             for stream in STREAMS:

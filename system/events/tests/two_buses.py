@@ -17,7 +17,7 @@ from infra.machine.ports import PortBlock
 from infra.parts.base import binary
 from infra.site import bus_users
 from system.events import bus
-from system.process import Surroundings
+from system.process import DependencyState
 from system.settings import Settings
 from system.tests.servers import PASSWORD, wait_until
 
@@ -87,7 +87,7 @@ def started(folder: Path, block: PortBlock) -> Iterator[Buses]:
 
 @contextlib.asynccontextmanager
 async def connected(settings: Settings) -> AsyncIterator[Client]:
-    client = await bus.connect(settings, "test", Surroundings(LOG), LOG)
+    client = await bus.connect(settings, "test", DependencyState(LOG), LOG)
     try:
         yield client
     finally:

@@ -14,7 +14,7 @@ from system.wire import observer
 
 NEXT = f"select created_at from {observer.EVENTS} where partition = $1 and position > $2 order by position limit 1"
 LAST = f"select id from {observer.EVENTS} order by id desc limit $1"
-"""As those ask who watch the system."""
+"""Queries of the kind that observers send."""
 
 
 def as_role(settings: Settings, role: str) -> psycopg.Connection[Any]:
@@ -22,7 +22,7 @@ def as_role(settings: Settings, role: str) -> psycopg.Connection[Any]:
     return psycopg.connect(f"host={host} port={port} dbname={settings.database} user={role}", autocommit=True)
 
 
-def test_whoever_may_only_append_fills_the_queue_and_cannot_touch_it(database: Settings) -> None:
+def test_a_role_that_may_only_append_fills_the_queue_and_cannot_change_it(database: Settings) -> None:
     append = """insert into outbox (aggregate, aggregate_id, partition, region, type)
         select 'projects', n::text, 'projects.0', 'ams', 'deleted' from generate_series(1, 3) n"""
     with as_role(database, "postgres") as link:

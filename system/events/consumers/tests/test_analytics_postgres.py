@@ -12,8 +12,8 @@ import pytest
 
 from system.events.consumers.analytics import Analytics
 from system.events.consuming import guard
+from system.events.consuming.effect import Delivery
 from system.events.consuming.guard import Admission
-from system.events.consuming.runner import Delivery
 from system.settings import Settings
 from system.store import positions
 from system.store.positions import State

@@ -12,9 +12,9 @@ from system.events.consumers import audit_logger
 from system.events.consumers.audit_logger import AuditLogger, keep_exporting
 from system.events.consuming.effect import Delivery
 from system.settings import Settings
-from system.store.exports import ExportFile, Exports
+from system.store.audit.exports import ExportFile, Exports
 from system.tools import audit as command
-from system.tools.tests.test_audit import append, as_superuser, event, told, trail
+from system.tools.tests.test_audit import append, as_superuser, event, no_progress, read_trail
 from system.tools.tests.test_audit import with_s3 as with_s3
 from system.wire import PROJECTS_STREAM, USERS_STREAM, Event, Refusal, UserEvent
 
@@ -47,8 +47,8 @@ def test_events_of_all_streams_become_one_chain_however_often_they_come(database
         )
 
     asyncio.run(run())
-    entries = trail(database)
-    assert command.verify(database, told).seq == 5
+    entries = read_trail(database)
+    assert command.verify(database, no_progress).seq == 5
     assert sorted((one.partition, one.position) for one in entries) == [
         ("projects.0", 1), ("projects.0", 2), ("projects.0", 3), ("users.1", 1), ("users.1", 2),
     ]  # fmt: skip

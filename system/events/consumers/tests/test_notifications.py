@@ -14,13 +14,14 @@ from typing import Any, TypeVar
 import psycopg
 import pytest
 
+from system.domain.notification_rules import notification_of
 from system.events.consumers import notifications
 from system.events.consumers.notifications import Notifications, Sender
 from system.events.consuming.effect import Delivery
 from system.events.push import HttpPush, Push, PushFailed
-from system.process import Backoff, Surroundings
+from system.process import Backoff, DependencyState
 from system.settings import Settings
-from system.store import notifications as store
+from system.store import notification_queue as store
 from system.store.session import Session
 from system.wire import PROJECTS_STREAM, Project, ProjectEvent
 
@@ -92,7 +93,7 @@ async def deliver(settings: Settings, *positions: int) -> bool:
 
 
 async def with_sender(settings: Settings, push: Push | None, work: Callable[[Sender], Awaitable[T]]) -> T:
-    sender = Sender(settings, push, Surroundings(LOG), chance=lambda: 0.0)
+    sender = Sender(settings, push, DependencyState(LOG), jitter=lambda: 0.0)
     try:
         return await work(sender)
     finally:
@@ -241,7 +242,7 @@ def test_whatever_a_push_service_does_is_a_failed_delivery(answer: bytes | None,
         if answer is None:
             server.close()
             await server.wait_closed()
-        notification = notifications.notification_of(creation(1).event)
+        notification = notification_of(creation(1).event)
         assert notification is not None
         try:
             with pytest.raises(PushFailed, match=reason):

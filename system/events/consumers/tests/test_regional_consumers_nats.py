@@ -18,10 +18,10 @@ from system.domain.frames import EncodedEvent
 from system.events import bus
 from system.events.publish import publish
 from system.events.streams import ensure_dead_letters, ensure_stream
-from system.process import Surroundings
+from system.process import DependencyState
 from system.settings import Settings, variable
-from system.store.feed import encode
-from system.store.regional import keys_of
+from system.store.valkey.consumer_state import keys_of
+from system.store.valkey.event_feed import encode
 from system.tests.streaming import DEADLINE_S, LOG, Past
 from system.wire import DEAD_LETTERS, STREAMS
 from system.wire.observer import feed_key
@@ -51,7 +51,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 def with_streams(settings: Settings, work: Callable[[object], Awaitable[None]]) -> None:
     async def run() -> None:
-        client = await bus.connect(settings, "test", Surroundings(LOG), LOG)
+        client = await bus.connect(settings, "test", DependencyState(LOG), LOG)
         js = client.jetstream()
         try:
             for name in [*(stream.name for stream in STREAMS), DEAD_LETTERS]:
@@ -84,7 +84,7 @@ def test_killed_at_any_moment_each_event_takes_effect_once(
     keys = keys_of(consumer)
 
     def applied(valkey: redis.Redis) -> int:
-        return sum(int(value) for value in valkey.hvals(keys.positions))  # type: ignore[union-attr]
+        return sum(int(value) for value in valkey.hvals(keys.positions))
 
     async def work(js: object) -> None:
         process = start(settings, module)
@@ -115,13 +115,13 @@ def test_killed_at_any_moment_each_event_takes_effect_once(
         with_streams(settings, work)
         for partition in PARTITIONS:
             tail = past.tail(partition)
-            assert int(valkey.hget(keys.effects, partition) or 0) == tail  # type: ignore[arg-type]
+            assert int(valkey.hget(keys.effects, partition) or 0) == tail
             last = 0
-            for text in valkey.lrange(f"{keys.trace}{partition}", 0, -1):  # type: ignore[union-attr]
+            for text in valkey.lrange(f"{keys.trace}{partition}", 0, -1):
                 first, _, end = text.partition("-")
                 assert int(first) == last + 1
                 last = int(end)
             assert last == tail
             if consumer == "frontend-realtime":
                 entries = valkey.xrange(feed_key(partition))
-                assert [entry for entry, _ in entries] == [f"{position}-0" for position in range(1, tail + 1)]  # type: ignore[union-attr]
+                assert [entry for entry, _ in entries] == [f"{position}-0" for position in range(1, tail + 1)]

@@ -16,7 +16,7 @@ from infra.target import Login, Target
 from ledger.observe.consumers import CutOff, feed, traces
 from ledger.observe.positions import RELAY, PositionWatch, positions_of
 from system.events.consumers.analytics import Analytics
-from system.events.consuming.tests.test_valkey_effect import Feed, batch
+from system.events.consuming.tests.test_valkey import Feed, batch
 from system.settings import Settings
 from system.tests.servers import PASSWORD
 from system.wire import PROJECTS_STREAM, observer

@@ -27,12 +27,12 @@ from system.events.consumers.tests.test_notifications import PushServer, execute
 from system.events.consumers.tests.test_notifications import push_server as push_server
 from system.events.publish import publish
 from system.events.streams import ensure_durable, ensure_stream
-from system.process import Surroundings
+from system.process import DependencyState
 from system.settings import Settings, variable
-from system.store.exports import Exports
+from system.store.audit.exports import Exports
 from system.tests.servers import DEADLINE_S, wait_until
 from system.tools import audit as command
-from system.tools.tests.test_audit import event, told, trail
+from system.tools.tests.test_audit import event, no_progress, read_trail
 from system.tools.tests.test_audit import with_s3 as with_s3
 from system.wire import STREAMS, Event
 
@@ -88,7 +88,7 @@ def publish_all(settings: Settings, *batches: list[Event]) -> None:
     """On new streams, and the last hundred of each batch twice, framed anew, as after a failure."""
 
     async def run() -> None:
-        client = await bus.connect(settings, "test", Surroundings(LOG), LOG)
+        client = await bus.connect(settings, "test", DependencyState(LOG), LOG)
         js = client.jetstream()
         for stream in STREAMS:
             with contextlib.suppress(NotFoundError):
@@ -158,16 +158,16 @@ def published(nats_server: None, with_s3: Settings, monkeypatch: pytest.MonkeyPa
 def test_a_killed_audit_logger_leaves_a_whole_trail(published: Settings) -> None:
     with consumer("audit-logger", published) as process:
         let_it_be_killed(process, "audit-logger", published)
-        assert command.verify(published, told).seq == PROJECTS + REFUSALS
+        assert command.verify(published, no_progress).seq == PROJECTS + REFUSALS
         assert holes_and_overlaps(published, "audit-logger") == []
-        assert {(one.partition, one.position) for one in trail(published)} == {
+        assert {(one.partition, one.position) for one in read_trail(published)} == {
             *(("projects.0", number) for number in range(1, PROJECTS + 1)),
             *(("users.1", number) for number in range(1, REFUSALS + 1)),
         }
         assert process.end() == 0
-    command.export_new(published, told)
+    command.export_new(published, no_progress)
     exports = Exports(published)
-    assert command.check_exports(exports, told).seq == PROJECTS + REFUSALS
+    assert command.check_exports(exports, no_progress).seq == PROJECTS + REFUSALS
     exports.close()
 
 

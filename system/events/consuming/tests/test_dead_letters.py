@@ -12,18 +12,19 @@ import pytest
 import redis
 from nats.aio.client import Client
 
+from system import settings
 from system.domain.frames import EncodedEvent
 from system.events.consumers.analytics import Analytics
 from system.events.consumers.cache_invalidator import CacheInvalidation
-from system.events.consumers.tests.test_kills import BROKEN, CELL, creations, on_streams
+from system.events.consumers.tests.test_analytics_kills import BROKEN, CELL, creations, on_streams
 from system.events.consuming import dead_letters
 from system.events.consuming.dead_letters import Stored, replay
 from system.events.consuming.effect import Effect
 from system.events.consuming.runner import Consumer
 from system.events.publish import publish
-from system.process import Surroundings
+from system.process import DependencyState
 from system.settings import Settings
-from system.store.regional import keys_of
+from system.store.valkey.consumer_state import keys_of
 from system.wire import PROJECTS_STREAM, Event, observer
 
 LOG = logging.getLogger("test")
@@ -50,7 +51,7 @@ async def consume(
 ) -> None:
     """Run the consumer until it has come past these events."""
     await publish(client.jetstream(), events, 10)
-    consumer = Consumer(name, PROJECTS_STREAM, effect, settings, client, Surroundings(LOG), LOG)
+    consumer = Consumer(name, PROJECTS_STREAM, effect, settings, client, DependencyState(LOG), LOG)
     consuming = asyncio.create_task(consumer.run())
     try:
         async with asyncio.timeout(DEADLINE_S):
@@ -175,7 +176,7 @@ def test_the_command_lists_and_replays(
         await consume(servers, client, "analytics", effect, creations("projects.0", 1, 5))
 
     on_streams(servers, work)
-    monkeypatch.setattr(dead_letters.settings_, "load", lambda: servers)
+    monkeypatch.setattr(settings, "load", lambda: servers)
     assert dead_letters.main(["list"]) == 0
     assert "projects.0 3-3" in capsys.readouterr().out
     assert dead_letters.main(["replay", "--consumer", "audit-logger"]) == 0

@@ -11,7 +11,7 @@ import pytest
 from system.events import metrics
 from system.events.consuming.report import Reporter
 from system.events.tests.test_relay_nats import LOG
-from system.process import Surroundings
+from system.process import DependencyState
 from system.settings import Settings
 from system.store.connect import connect_primary
 from system.store.session import Unavailable
@@ -29,7 +29,7 @@ def with_reporter(
 ) -> None:
     async def run() -> None:
         _, connection = await connect_primary(settings, "test")
-        reporter = Reporter(consumer, read, settings, Surroundings(LOG))
+        reporter = Reporter(consumer, read, settings, DependencyState(LOG))
         try:
             await work(connection, reporter)
         finally:
@@ -40,7 +40,7 @@ def with_reporter(
 
 
 def lag(consumer: str) -> float:
-    return metrics.LAG.labels(consumer, PROJECTS_STREAM.name)._value.get()
+    return float(metrics.LAG.labels(consumer, PROJECTS_STREAM.name)._value.get())
 
 
 def test_positions_are_reported_when_they_change(database: Settings) -> None:

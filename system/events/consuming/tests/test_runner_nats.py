@@ -20,7 +20,7 @@ from system.events.consuming.guard import Admission
 from system.events.consuming.runner import Consumer
 from system.events.publish import publish
 from system.events.streams import ensure_dead_letters, ensure_durable, ensure_stream
-from system.process import Surroundings
+from system.process import DependencyState
 from system.settings import Settings
 from system.store.connect import connect_primary
 from system.store.session import Unavailable
@@ -98,8 +98,8 @@ def consume(settings: Settings, make: Callable[[], Memory], work: Callable[[Clie
     """Run `work` beside a consumer with this effect, on a new stream that holds what `work` publishes."""
 
     async def run() -> None:
-        surroundings = Surroundings(LOG)
-        client = await bus.connect(settings, "test", surroundings, LOG)
+        dependencies = DependencyState(LOG)
+        client = await bus.connect(settings, "test", dependencies, LOG)
         js = client.jetstream()
         with contextlib.suppress(NotFoundError):
             await js.delete_stream(NAME)
@@ -108,7 +108,7 @@ def consume(settings: Settings, make: Callable[[], Memory], work: Callable[[Clie
             await js.delete_stream(DEAD_LETTERS)
         await ensure_durable(js, PROJECTS_STREAM, "test")
         memory = make()
-        consumer = Consumer("test", PROJECTS_STREAM, memory, settings, client, surroundings, LOG)
+        consumer = Consumer("test", PROJECTS_STREAM, memory, settings, client, dependencies, LOG)
         consuming = asyncio.create_task(consumer.run())
         try:
             await work(client, memory)

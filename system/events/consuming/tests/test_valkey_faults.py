@@ -19,9 +19,9 @@ from system.events.consuming.effect import Batch, Delivery
 from system.events.consuming.guard import Admission
 from system.events.consuming.persist import Persister
 from system.events.consuming.valkey import ValkeyEffect
-from system.process import Surroundings
+from system.process import DependencyState
 from system.settings import Settings
-from system.store.regional import keys_of
+from system.store.valkey.consumer_state import keys_of
 from system.tests.servers import wait_until
 from system.wire import PROJECTS_STREAM, Event, ProjectEvent
 
@@ -62,7 +62,7 @@ class Office:
         self.faults.append(fault)
 
 
-class Noticing(Surroundings):
+class Noticing(DependencyState):
     """Tells when something is away."""
 
     def __init__(self) -> None:
@@ -93,8 +93,8 @@ def event(position: int) -> ProjectEvent:
     )  # fmt: skip
 
 
-def persister(effect: Failing, office: Office, around: Surroundings) -> Persister:
-    return Persister("failing", PROJECTS_STREAM.name, effect, cast(DeadLetterOffice, office), around, LOG)
+def persister(effect: Failing, office: Office, dependencies: DependencyState) -> Persister:
+    return Persister("failing", PROJECTS_STREAM.name, effect, cast(DeadLetterOffice, office), dependencies, LOG)
 
 
 @pytest.mark.parametrize(("command", "said"), [(WRONG_TYPE, "WRONGTYPE"), (NO_LUA, "attempt to concatenate a nil")])
@@ -107,7 +107,7 @@ def test_an_event_whose_script_fails_is_put_aside(
     async def run() -> None:
         effect, office = Failing(settings, PROJECTS_STREAM), Office()
         async with asyncio.timeout(DEADLINE_S):
-            settled = await persister(effect, office, Surroundings(LOG)).apply(batch(1, 2, 3, 4, 5), {})
+            settled = await persister(effect, office, DependencyState(LOG)).apply(batch(1, 2, 3, 4, 5), {})
         await effect.close()
         [fault] = office.faults
         assert (fault.partition, fault.first, fault.last) == (PARTITION, 3, 3)
@@ -186,11 +186,11 @@ def test_a_state_of_valkey_is_waited_for(
     monkeypatch.setattr(Failing, "commands", "", raising=False)
 
     async def run() -> None:
-        effect, office, around = Failing(settings, PROJECTS_STREAM), Office(), Noticing()
+        effect, office, dependencies = Failing(settings, PROJECTS_STREAM), Office(), Noticing()
         async with asyncio.timeout(DEADLINE_S):
             with state(valkey):
-                applying = asyncio.create_task(persister(effect, office, around).apply(batch(1, 2, 3), {}))
-                while said not in await around.reasons.get():
+                applying = asyncio.create_task(persister(effect, office, dependencies).apply(batch(1, 2, 3), {}))
+                while said not in await dependencies.reasons.get():
                     pass
             await applying
         await effect.close()

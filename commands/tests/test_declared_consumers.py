@@ -9,6 +9,7 @@ import pytest
 
 from commands import declared_consumers
 from commands.declared_consumers import missing_in_report, missing_modules, missing_sites
+from infra.parts import PARTS
 from infra.topology import model
 from infra.topology.model import Topology
 from reports.findings.ledger import PASSAGE
@@ -92,7 +93,7 @@ def test_a_consumer_that_runs_once_may_not_stand_twice_and_a_regional_one_in_no_
 
 
 def test_a_part_in_the_topology_that_is_not_declared_is_named_with_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    parts = {kind: part for kind, part in declared_consumers.PARTS.items() if kind != "mobile-sync"}
+    parts = {kind: part for kind, part in PARTS.items() if kind != "mobile-sync"}
     monkeypatch.setattr(declared_consumers, "PARTS", parts)
     [problem] = declared_consumers.problems()
     assert re.match(r"infra/topology/topology\.toml:\d+: sizes\.core\.mobile-sync: no part is of this kind", problem)

@@ -40,7 +40,7 @@ def test_a_new_consumer_begins_with_the_oldest_event_that_is_held(
         link.execute("update consumer_position set position = 7 where partition = 'projects.0'")
     declare(monkeypatch, "new")
     migrate_again(database)
-    found = dict(ask("select partition, position from consumer_position where consumer = 'new'"))
+    found: dict[str, int] = dict(ask("select partition, position from consumer_position where consumer = 'new'"))
     assert found == dict.fromkeys(ALL_PARTITIONS, 0) | {"projects.0": 4, "projects.1": 9}
     others = ask("select distinct position from consumer_position where consumer <> 'new' and partition = 'projects.0'")
     assert others == [(7,)], "what a consumer has applied stays as it is"
@@ -53,7 +53,7 @@ def test_positions_that_a_migration_has_written_stay_and_the_missing_ones_are_ad
         link.execute("insert into consumer_position (consumer, partition, position) values ('new', 'users.1', 3)")
     declare(monkeypatch, "new")
     migrate_again(database)
-    found = dict(ask("select partition, position from consumer_position where consumer = 'new'"))
+    found: dict[str, int] = dict(ask("select partition, position from consumer_position where consumer = 'new'"))
     assert found == dict.fromkeys(ALL_PARTITIONS, 0) | {"users.1": 3}
 
 

@@ -14,8 +14,8 @@ from infra import target as targets
 from loadtests.clients.http import Answer, RequestError
 from loadtests.clients.sign_in import ApiClient
 from loadtests.engine.api_load import ROW, judge
+from loadtests.engine.open_loop import Kind, OnEnd, RequestsSpec, api_client, run_requests, settings_of
 from loadtests.engine.process import Control, run_engine
-from loadtests.engine.requests import Ended, Kind, RequestsSpec, api_client, run_requests, settings_of
 from reports.evidence import Recorder, percentile_ms
 from system.wire import PROJECTS, REGIONS
 
@@ -33,19 +33,19 @@ class Visitors:
         self._early_before, self._late_from = early_before, late_from
         self.early, self.late = Recorder(), Recorder()
 
-    def send(self, n: int, deadline: float, ended: Ended) -> None:
+    def send(self, n: int, deadline: float, on_end: OnEnd) -> None:
         kind, path = self._kinds[n % len(_PATHS)], _PATHS[n % len(_PATHS)]
         data = self._client.format(b"GET", path, None, _CLOSE)
-        self._client.start(data, deadline, partial(self._end, n, kind, ended, time.monotonic_ns()))
+        self._client.start(data, deadline, partial(self._end, n, kind, on_end, time.monotonic_ns()))
 
-    def _end(self, n: int, kind: Kind, ended: Ended, sent_ns: int, answer: Answer) -> None:
+    def _end(self, n: int, kind: Kind, on_end: OnEnd, sent_ns: int, answer: Answer) -> None:
         outcome, detail = (answer.outcome, answer.detail) if isinstance(answer, RequestError) else judge(answer)
         recorder = self.early if n < self._early_before else self.late if n >= self._late_from else None
         if recorder is not None and outcome == "ok":
             recorder.record_us((time.monotonic_ns() - sent_ns) // 1000)
         elif recorder is not None:
             recorder.failed += 1
-        ended(kind, outcome, detail)
+        on_end(kind, outcome, detail)
 
     def told(self) -> dict[str, str]:
         return {

@@ -5,10 +5,10 @@ from __future__ import annotations
 import msgspec
 
 from loadtests.clients.publish_modes import ModeName
+from loadtests.engine import bus_publisher, bus_subscriber
 from loadtests.engine.bus_publisher import RATE_ROW
 from loadtests.engine.load_stream import MAX_BYTES, MAX_MSGS
 from loadtests.plan import Engine, Plan, Scenario
-from loadtests.planned_engines import publisher, subscriber
 
 _BURST_S = 0.003
 """The distance of two bursts: bulk clients flush what has gathered (Kafka's linger.ms). Waking the brokers for every
@@ -33,15 +33,19 @@ def _generator(plan: Plan, user: int) -> Engine:
     by_rate: ModeName = "fast" if plan.arrival.peak_rate > _SINGLES_PER_S_MAX else "singles"
     mode = by_rate if plan.mode is None else msgspec.convert(plan.mode, ModeName)
     window = _WINDOW // 4 if mode == "singles" else _WINDOW
-    return publisher(plan, user, burst_s=_BURST_S, mode=mode, window=window)
+    return bus_publisher.planned(plan, user, burst_s=_BURST_S, mode=mode, window=window)
 
 
 def _observers(plan: Plan) -> list[Engine]:
     total = plan.rate * (plan.warmup_s + plan.duration_s)
     held = total * _STORED_BYTES <= MAX_BYTES and total <= MAX_MSGS
     if plan.arrival.peak_rate <= _LIVE_PER_S_MAX or not held:
-        return [subscriber(plan)]
-    return [subscriber(plan, late=f"read when the load is over, as always above {_LIVE_PER_S_MAX:,.0f} messages/s")]
+        return [bus_subscriber.planned(plan)]
+    return [
+        bus_subscriber.planned(
+            plan, late=f"read when the load is over, as always above {_LIVE_PER_S_MAX:,.0f} messages/s"
+        )
+    ]
 
 
 SCENARIO = Scenario(
@@ -52,7 +56,7 @@ SCENARIO = Scenario(
     duration_s=30.0,
     warmup_s=5.0,
     generator=_generator,
-    arrivals=True,
+    follows_arrival=True,
     modes=("singles", "atomic", "fast"),
     calibrates=RATE_ROW,
     observers=_observers,

@@ -90,7 +90,7 @@ class Scenario:
     follows_arrival: bool = False
     """Whether its generators follow `Plan.arrival`; else one even rate is all that can be asked for."""
     modes: tuple[str, ...] = ()
-    """How its messages can be published; it chooses by itself where nobody does."""
+    """How its messages can be published; where the request names none, the scenario chooses."""
     calibrates: str | None = None
     """The row whose ceiling the bus is calibrated for, right before and right after."""
     requests: bool = False

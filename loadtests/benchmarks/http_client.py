@@ -5,7 +5,7 @@
 All ask the same server (`http_server`: granian, 1.9 KB of JSON) for the same path over the same number of kept-alive
 connections, as fast as it answers, with TLS and without; `api-browse` is the engine of that scenario, in its own open
 loop with everything that it records. What counts is CPU of the generator's processes, user and system, for a further
-request: that of a long run less that of a short one, so that starting up is nobody's burden.
+request: that of a long run less that of a short one, so that starting up does not count.
 
 An open loop has to be woken for each request and again for its answer, where the others find the next answers waiting
 when they have dealt with one: at 500 requests a second most of what it costs is waking up, and at 5,000 it costs half

@@ -1,8 +1,8 @@
 """Open-loop writes through the API, each region's by its own steward, every acknowledged one accounted for.
 
 Half create a project under an id of their own: these are in the ledger before they are sent, and are looked for at
-every hop after the load. Half change a project of this load that nobody else changes, on the condition that it is as
-it was last acknowledged (If-Match): an acknowledged change that was lost shows as a 412 on the next one.
+every hop after the load. Half change a project of this load that no other request is changing, on the condition that it
+is as it was last acknowledged (If-Match): an acknowledged change that was lost shows as a 412 on the next one.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _COUNTRY = "USA"
 
 
 class _Known(NamedTuple):
-    """A project of this load that nobody is changing, and its version as it was last acknowledged."""
+    """A project of this load that no request is changing, and its version as it was last acknowledged."""
 
     id: str
     etag: str

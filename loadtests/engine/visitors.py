@@ -1,4 +1,4 @@
-"""Visitors who come anew: each request has a connection of its own, as those of many browsers have.
+"""New visitors: each request has a connection of its own, as the first requests of many browsers have.
 
 Kept-alive connections stay with the process that took them, whatever is started beside it; a load that is to show
 what a second process does has to bring new ones. Otherwise an open loop of reads like any other.
@@ -47,7 +47,7 @@ class Visitors:
             recorder.failed += 1
         on_end(kind, outcome, detail)
 
-    def told(self) -> dict[str, str]:
+    def settings(self) -> dict[str, str]:
         return {
             "with one process": _words(self.early),
             "with two, in the last quarter": _words(self.late),
@@ -74,7 +74,7 @@ async def work(spec: RequestsSpec, control: Control) -> None:
     )  # fmt: skip
     await run_requests(
         spec, control, visitors, ROW,
-        lambda: {**settings_of(spec, target), **visitors.told(), "connections": "a new one for each request"},
+        lambda: {**settings_of(spec, target), **visitors.settings(), "connections": "a new one for each request"},
     )  # fmt: skip
     await client.close()
 

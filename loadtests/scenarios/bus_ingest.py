@@ -14,7 +14,7 @@ _BURST_S = 0.003
 """The distance of two bursts: bulk clients flush what has gathered (Kafka's linger.ms). Waking the brokers for every
 single message took them about twice the CPU for the same 2,000 messages a second; on two cores that they share
 with the generator, that alone made its schedule late. It is not the kernel's tick of 4 ms: bursts that keep step
-with the tick are always or never there when it counts who is busy."""
+with the tick are always or never there when the kernel counts who is busy."""
 _SINGLES_PER_S_MAX = 5_000.0
 """Above, messages go in fast-ingest batches: an acknowledgement of its own costs more than the message. At 20,000 a
 second, with TLS and a sync before each acknowledgement, singles took the brokers 1.2 cores and the generator 0.4;

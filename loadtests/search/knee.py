@@ -23,7 +23,7 @@ GROWTH = 2.0
 RESOLUTION = 0.1
 """The gap that is left between the two ends of the interval, as a share of the lower one."""
 ROOM_TO = 0.8
-"""Of the highest rate that held: what a system is run at by those who want to sleep."""
+"""Of the highest rate that held: a share at which a system can be run without watching it."""
 _VOTES = 2
 _LATE_TRIES = 2
 _DISTURBED_TRIES = 3

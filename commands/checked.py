@@ -51,7 +51,7 @@ class Tally(NamedTuple):
 
 
 def static(checkout: Path) -> list[str]:
-    """Run the checks that run nothing of the project; the names of those that failed, told with their output."""
+    """Run the checks that start nothing; the names of those that failed, whose output is shown on stderr."""
     failed = []
     for name, (program, *arguments) in _STATIC:
         began = time.monotonic()
@@ -66,7 +66,7 @@ def static(checkout: Path) -> list[str]:
 
 
 def pytest(checkout: Path, arguments: Sequence[str], environment: Mapping[str, str]) -> Tally:
-    """Run pytest, its output passed through; no test selected is nobody's failure."""
+    """Run pytest, its output passed through; no test selected is no failure."""
     with tempfile.TemporaryDirectory(prefix="covenant-test-") as scratch:
         xml = Path(scratch) / "junit.xml"
         command = [sys.executable, "-m", "pytest", f"--junitxml={xml}", *arguments]

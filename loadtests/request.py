@@ -13,8 +13,9 @@ import msgspec
 from msgspec import Meta
 
 from infra.target import Target
-from loadtests.arrivals.grammar import CONSTANT, GRAMMAR, arrival
-from loadtests.arrivals.profile import Arrival
+from loadtests.arrivals import grammar
+from loadtests.arrivals.arrival_process import ArrivalProcess
+from loadtests.arrivals.grammar import CONSTANT, GRAMMAR
 from loadtests.arrivals.schedule import check_duration
 from loadtests.plan import MAX_USERS, Scenario
 from loadtests.scenarios import scenarios
@@ -56,7 +57,7 @@ class CheckedRequest:
     """A request that its scenario can serve."""
 
     scenario: Scenario
-    arrival: Arrival
+    arrival: ArrivalProcess
     """With the rate and the duration."""
     warmup_s: float
     users: int | None
@@ -81,7 +82,7 @@ def check(request: Request) -> CheckedRequest:
     scenario = known[request.scenario]
     text = request.arrival or CONSTANT
     try:
-        asked = arrival(
+        arrival = grammar.parse(
             text, rate=request.rate, usual_rate=scenario.rate, duration_s=request.duration_s,
             usual_s=scenario.duration_s,
         )  # fmt: skip
@@ -91,7 +92,7 @@ def check(request: Request) -> CheckedRequest:
         raise UsageError(str(error)) from None
     if request.users is not None and not 1 <= request.users <= MAX_USERS:
         raise UsageError(f"users: expected 1 to {MAX_USERS} (generator processes), found {request.users}")
-    if text != CONSTANT and not scenario.arrivals:
+    if text != CONSTANT and not scenario.follows_arrival:
         raise UsageError(f"arrival: {scenario.name} offers one even rate, expected {CONSTANT}; found {text!r}")
     if request.mode is not None and request.mode not in scenario.modes:
         modes = (
@@ -100,7 +101,7 @@ def check(request: Request) -> CheckedRequest:
         raise UsageError(f"mode: expected {modes}; found {request.mode!r}")
     return CheckedRequest(
         scenario=scenario,
-        arrival=asked,
+        arrival=arrival,
         warmup_s=scenario.warmup_s if request.warmup_s is None else request.warmup_s,
         users=request.users,
         seed=request.seed,

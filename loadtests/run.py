@@ -146,8 +146,8 @@ def _read_output(process: subprocess.Popen[bytes], deadline: float, log: BinaryI
                 return
             *lines, rest = (rest + data).split(b"\n")
             for line in lines:
-                if (told := _progress_of(line)) is not None:
-                    progress(told.fraction, told.text)
+                if (seen := _progress_of(line)) is not None:
+                    progress(seen.fraction, seen.text)
                 else:
                     log.write(line + b"\n")
                     log.flush()

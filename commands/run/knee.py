@@ -106,7 +106,7 @@ class KneeRun:
         """The record is written after every try, so that an interrupted search keeps what it had."""
         while (rate := search.next()) is not None:
             tried = self._try(rate)
-            search.tell(rate, tried.outcome)
+            search.record(rate, tried.outcome)
             self._announce("at", tried)
             self._record(search, tried)
         self._record(search)

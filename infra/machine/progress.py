@@ -16,7 +16,7 @@ def show_nothing(fraction: float, text: str) -> None:
 
 
 _EVERY_S = 15.0
-"""Without a terminal, a step that only moves its fraction is told this often."""
+"""Without a terminal, a step that only moves its fraction is shown this often."""
 
 
 @contextmanager
@@ -47,14 +47,14 @@ def _bar(name: str) -> Iterator[Report]:
 @contextmanager
 def _lines(name: str) -> Iterator[Report]:
     began = time.monotonic()
-    told_at, told = began, ""
+    shown_at, shown = began, ""
 
     def report(fraction: float, text: str) -> None:
-        nonlocal told_at, told
+        nonlocal shown_at, shown
         now = time.monotonic()
-        if text != told or now - told_at >= _EVERY_S:
+        if text != shown or now - shown_at >= _EVERY_S:
             say(f"{name}: {text} ({fraction:.0%}, {now - began:.0f} s)")
-            told_at, told = now, text
+            shown_at, shown = now, text
 
     say(f"{name} ...")
     yield report

@@ -10,7 +10,7 @@ calibrated with a bare publisher. A rate below the ceiling says little of how mu
 scenario then offers more than the bus takes, and what it keeps of that stands as the reach, with its share of the
 ceiling. A share counts only where the cores were full of the servers' work (`reports/policy.yaml`); else it is in
 brackets. What nats-py's `publish_async` does on it, as fast as it can, stands beside, and how many times that the reach
-is. Where the time goes is told in cores: servers, generator and subscriber, kernel, everything else.
+is. Where the time goes is given in cores: servers, generator and subscriber, kernel, everything else.
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ def _ms(value: float | None) -> str:
 
 
 def _cores(folder: RunFolder, load: Load) -> str:
-    """Who used how many cores in the measured window."""
+    """How many cores each kind of process used in the measured window."""
     samples = [each for each in folder.host_samples() if load.begin_ns < each.at_ns <= load.end_ns]
     cores = psutil.cpu_count() or 1
 
@@ -199,7 +199,7 @@ def main() -> None:
     parser.add_argument("--peer-seconds", type=float, default=3.0, help="of nats-py in each row; 0 leaves it out")
     parser.add_argument("--only", action="append", help=f"some of the settings: {'; '.join(_SETTINGS)}")
     given = parser.parse_args()
-    # Told to end, it takes its servers with it.
+    # SIGTERM ends its servers, too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     offer = Offer(given.scenario, given.rate, given.seconds, given.reach_seconds, given.peer_seconds)
     print(f"{offer.scenario}: R3, file, 128 B, {offer.rate:,.0f}/s for {offer.seconds:.0f} s")

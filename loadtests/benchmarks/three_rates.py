@@ -4,7 +4,7 @@ into the stream, and what all six consumers have applied in every region. They a
     .venv/bin/python -m loadtests.benchmarks.three_rates
 
 Each is offered more than two cores give, so that what comes out is what the machine has; the broker's rate is that of a
-stream of its own, whose messages nobody but a checking subscriber reads. The relay is measured twice: behind the API,
+stream of its own, whose messages only a checking subscriber reads. The relay is measured twice: behind the API,
 which is then what bounds it, and from an outbox that is appended to by SQL. The system is started for this and removed
 afterwards.
 """
@@ -29,12 +29,12 @@ from reports.evidence import Load, RunFolder, percentile_ms
 
 
 class Offer(NamedTuple):
-    """A scenario and how much of it, and which of its rates are told."""
+    """A scenario and how much of it, and which of its rates are shown."""
 
     scenario: str
     rate: float
     seconds: float
-    told: tuple[tuple[str, str], ...]
+    shown: tuple[tuple[str, str], ...]
     """Rate -> its name here."""
 
 
@@ -57,7 +57,7 @@ def table(loads: dict[str, Load]) -> str:
     lines = [f"{'what':<38} {'offered/s':>10} {'reached/s':>10} {'p99 ms':>9}  scenario, path"]
     for offer in OFFERS:
         load = loads[offer.scenario]
-        for name, words in offer.told:
+        for name, words in offer.shown:
             [rate] = [each for each in load.rates if each.name == name]
             times = [
                 percentile_ms(one.latencies, 99) for one in load.operations if one.name in (name, _TIMED.get(name))

@@ -24,7 +24,7 @@ class AckedPublisher(ABC):
         self, target: Target, ledger: Appender[Span], flights: Flights, *, publisher: int, inbox: bytes, name: str,
         ack_timeout_s: float,
     ) -> None:  # fmt: skip
-        """`publisher` is who it is in the ledger, `name` in the server's list of connections."""
+        """`publisher` is its number in the ledger, `name` its name in the server's list of connections."""
         self._ledger = ledger
         self._flights = flights
         self._publisher = publisher

@@ -1,7 +1,7 @@
 """One connection to a NATS cluster that is kept up: the bulk client's counterpart of nats-py.
 
 It connects to the servers in turn, answers PING, notices a server that is frozen (it pings, too, and drops a
-connection on which nothing came for `stale_after_s`), and tells its owner of every message, connect and loss.
+connection on which nothing came for `stale_after_s`), and hands its owner every message, connect and loss.
 It never queues: what is sent while there is no connection is refused, so that the owner knows which of its
 messages can have been seen by a server.
 """
@@ -26,7 +26,7 @@ _BACKOFF_MOST_S = 0.5
 
 
 class Owner(Protocol):
-    """Who uses a `NatsClient`. All of it is called on the event loop and must not block."""
+    """The user of a `NatsClient`. All of it is called on the event loop and must not block."""
 
     def on_connected(self) -> None:
         """A server has taken our credentials: subscribe now."""
@@ -44,7 +44,7 @@ class Owner(Protocol):
 
 
 def inbox(login: Login) -> bytes:
-    """A subject for answers that nobody else hears."""
+    """A subject for answers, with no other subscriber."""
     return f"{inbox_prefix(login.user)}.{secrets.token_hex(8)}".encode()
 
 
@@ -162,7 +162,7 @@ class _Link(asyncio.Protocol):
         self.transport = cast(asyncio.Transport, transport)
 
     def write(self, data: bytes) -> bool:
-        """Send; False if the connection has ended and we are only about to be told: uvloop refuses to write then."""
+        """Send; False if the connection is closing: uvloop refuses to write then, ahead of `connection_lost`."""
         if self.transport.is_closing():
             return False
         self.transport.write(data)
@@ -186,7 +186,7 @@ class _Link(asyncio.Protocol):
         self.lost.set_result(None)
         if not self.ready.done():
             self.ready.set_exception(ConnectionError(reason))
-            self.ready.exception()  # Nobody may be waiting for it any more.
+            self.ready.exception()  # Retrieved, since there may be no waiter any more: asyncio would warn.
         if hasattr(self, "transport"):
             self.transport.abort()
 
@@ -205,7 +205,7 @@ class _Link(asyncio.Protocol):
             self._refused(argument.decode("utf-8", "replace").strip("' "))
 
     def _introduce(self, argument: bytes) -> None:
-        """Answer the server's first INFO with our credentials; later ones only tell of other servers."""
+        """Answer the server's first INFO with our credentials; later ones only list other servers."""
         if self._introduced or self.lost.done():
             return
         self._introduced = True

@@ -23,7 +23,7 @@ _UNDER_WAY = (errno.EINPROGRESS, errno.EAGAIN)
 
 
 class Owner(Protocol):
-    """Who opens `Connection`s. All of it is called on the event loop and must not block."""
+    """The user of `Connection`s. All of it is called on the event loop and must not block."""
 
     def on_answer(self, connection: Connection) -> None:
         """The server answered a PING: the first time it took the connection."""
@@ -33,7 +33,7 @@ class Owner(Protocol):
 
 
 class Connection:
-    """Opens at once; `close` or an end that its owner is told of ends it."""
+    """Opens at once, and stays until `close`, or until `Owner.on_ended` is called."""
 
     __slots__ = ("_context", "_host", "_introduced", "_login", "_loop", "_owner", "_parser", "_socket", "intended_ns",
                  "number", "taken")  # fmt: skip
@@ -136,7 +136,7 @@ class Connection:
             self._end("the server reads nothing")
 
     def on_message(self, subject: bytes, reply: bytes, headers: bytes, payload: bytes) -> None:
-        """Nobody can send to who subscribes to nothing."""
+        """Never called: this connection subscribes to nothing."""
 
     def on_control(self, verb: bytes, argument: bytes) -> None:
         if verb == b"PING":

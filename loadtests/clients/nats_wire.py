@@ -103,8 +103,8 @@ class _Info(msgspec.Struct):
 
 
 def hello(info: bytes, *, user: str, password: str, name: str, encrypted: bool) -> bytes:
-    """The answer to a server's INFO: who we are, and the PING whose PONG says that we were taken. ProtocolError if we
-    cannot speak with this server over the connection, which is `encrypted` or not.
+    """The answer to a server's INFO: CONNECT with the credentials, and a PING whose PONG says that they were accepted.
+    ProtocolError if this client cannot speak with the server over the connection, which is `encrypted` or not.
 
     `no_responders`: a request that no subscriber hears is answered at once.
     """

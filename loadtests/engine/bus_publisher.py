@@ -17,15 +17,16 @@ import msgspec
 
 from infra import target as targets
 from infra.target import Target
-from loadtests.arrivals import profile as arrival
+from loadtests.arrivals.arrival_process import ArrivalProcess
 from loadtests.arrivals.pacer import Pacer
-from loadtests.arrivals.profile import Arrival
 from loadtests.arrivals.schedule import Schedule
 from loadtests.clients import publish_modes
 from loadtests.clients.acked_publisher import AckedPublisher
 from loadtests.clients.nats import inbox
 from loadtests.clients.publish_modes import ModeName
+from loadtests.engine import load_stream
 from loadtests.engine.process import Control, drain, offer, run_engine
+from loadtests.plan import MAX_USERS, Engine, Plan
 from loadtests.recording.flights import Run
 from loadtests.recording.tally import Tally
 from reports.evidence import Outcome, RunFolder, Span
@@ -51,7 +52,7 @@ class BusPublisherSpec(msgspec.Struct, frozen=True, kw_only=True):
     """`load.<run>`; messages go to `<subject>.<0 to 299>`."""
     publisher: int
     users: int = 1
-    arrival: Arrival
+    arrival: ArrivalProcess
     warmup_s: float
     seed: int = 1
     offset_s: float = 0.0
@@ -66,6 +67,33 @@ class BusPublisherSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Unacknowledged messages (in frames, events) at most; fewer if they would be more than 64 MiB."""
     ack_timeout_s: float = 5.0
     drain_s: float = 15.0
+
+
+def planned(
+    plan: Plan, user: int, *, burst_s: float, mode: ModeName, window: int, batch: int = 500, payload_bytes: int = 128
+) -> Engine:
+    """The engine that publishes user `user`'s share of a plan's messages, in bursts of what gathers in `burst_s`; the
+    others are as in `BusPublisherSpec`."""
+    name = f"publisher-{user + 1}"
+    spec = BusPublisherSpec(
+        scenario=plan.scenario,
+        folder=plan.folder,
+        target=plan.target,
+        part=plan.part(name),
+        subject=load_stream.subject(plan.run_id),
+        publisher=user + 1,
+        users=plan.users,
+        arrival=plan.arrival,
+        warmup_s=plan.warmup_s,
+        seed=plan.seed * MAX_USERS + user,
+        offset_s=user * burst_s / plan.users,
+        burst=max(1, round(plan.rate / plan.users * burst_s)),
+        mode=mode,
+        batch=batch,
+        payload_bytes=payload_bytes,
+        window=window,
+    )
+    return Engine(name=name, module="loadtests.engine.bus_publisher", spec=spec, region=plan.regions[0])
 
 
 class Publisher(AckedPublisher):
@@ -195,8 +223,8 @@ async def work(spec: BusPublisherSpec, control: Control) -> None:
         if begin_ns is None:
             return
         begin_ns += round(spec.offset_s * 1e9)
-        schedule = arrival.schedule(
-            spec.arrival, begin_ns=begin_ns, warmup_s=spec.warmup_s, user=spec.publisher - 1, users=spec.users,
+        schedule = spec.arrival.schedule(
+            begin_ns=begin_ns, warmup_s=spec.warmup_s, user=spec.publisher - 1, users=spec.users,
             seed=spec.seed, burst=spec.burst,
         )  # fmt: skip
         tally = Tally(schedule, ROW)

@@ -19,7 +19,7 @@ from loadtests.clients import publish_modes
 from loadtests.clients.nats import NatsClient, inbox
 from loadtests.clients.nats_wire import subscribe
 from loadtests.engine import load_stream
-from loadtests.engine.process import Control, run_engine
+from loadtests.engine.process import Control, run_engine, sleep_until
 from loadtests.recording.flights import Run
 from reports.evidence.folder import write_record
 
@@ -123,11 +123,11 @@ async def work(spec: CalibratorSpec, control: Control) -> None:
 
 
 async def _measure(spec: CalibratorSpec, calibrator: Calibrator, begin_ns: int) -> CalibratorPart:
-    await _until(begin_ns)
+    await sleep_until(begin_ns)
     calibrator.start()
-    await _until(begin_ns + round(spec.warmup_s * 1e9))
+    await sleep_until(begin_ns + round(spec.warmup_s * 1e9))
     first_ns, first = time.monotonic_ns(), calibrator.acked
-    await _until(first_ns + round(spec.duration_s * 1e9))
+    await sleep_until(first_ns + round(spec.duration_s * 1e9))
     last_ns, last = time.monotonic_ns(), calibrator.acked
     calibrator.stop()
     await eventually(lambda: not calibrator.mode.flights.count, spec.drain_s)
@@ -140,10 +140,6 @@ async def _measure(spec: CalibratorSpec, calibrator: Calibrator, begin_ns: int) 
     return CalibratorPart(
         begin_ns=first_ns, end_ns=last_ns, acked=last - first, failed=calibrator.failed, settings=settings
     )  # fmt: skip
-
-
-async def _until(instant_ns: int) -> None:
-    await asyncio.sleep(max(0.0, (instant_ns - time.monotonic_ns()) / 1e9))
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from ledger.observe.positions import RELAY, PositionWatch
 from ledger.timing import drained, reached_by_all
 from loadtests.engine import outbox_feed
 from loadtests.engine.outbox_feed import BATCH_MAX, Outbox, batches, record
-from loadtests.engine.process import Control, run_engine
+from loadtests.engine.process import Control, run_engine, sleep_until
 from loadtests.recording.tally import Part
 from reports.evidence import Rate, Recorder, RunFolder
 from reports.evidence.folder import write_record
@@ -55,7 +55,7 @@ async def work(spec: CatchUpSpec, control: Control) -> None:
         begin_ns = await control.begin()
         if begin_ns is None:
             return
-        await asyncio.sleep(max(0.0, (begin_ns - time.monotonic_ns()) / _NS))
+        await sleep_until(begin_ns)
         began, lag = time.monotonic(), Recorder()
         # All are due now; what waits for a connection from here on waits for PostgreSQL.
         lag.record_us((time.monotonic_ns() - begin_ns) // 1000, spec.events)

@@ -2,8 +2,8 @@
 there: every one has to answer a PING, and the servers are asked how many they count.
 
 The schedule is open-loop: a connection is meant to be opened at its instant, whatever became of the others, and the
-time until a server takes it counts from there, over all attempts. Those that were lost are not opened again: whoever
-held them would have noticed.
+time until a server takes it counts from there, over all attempts. Those that were lost are not opened again: a
+real client would have noticed the loss.
 """
 
 from __future__ import annotations
@@ -188,7 +188,7 @@ class Holder:
 
 
 class _Try:
-    """Whom the first connection to each server tells what became of it."""
+    """The owner of one connection to each server, made to find out which of them take us."""
 
     def __init__(self) -> None:
         self.connections: dict[int, Connection] = {}

@@ -7,6 +7,7 @@ are stated so that nothing is evicted before it has been checked.
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -30,6 +31,12 @@ DUPLICATE_WINDOW_S = 120.0
 _REQUEST_TIMEOUT_S = 5.0
 _CURRENT_DEADLINE_S = 15.0
 _POLL_S = 0.1
+
+
+def subject(run_id: str) -> str:
+    """Below which the messages of a run go."""
+    # A subject's token may not hold dots, spaces or wildcards.
+    return SUBJECTS.removesuffix(">") + re.sub(r"[^A-Za-z0-9_-]", "-", run_id)
 
 
 def _config(replicas: int) -> StreamConfig:

@@ -183,8 +183,8 @@ async def work(spec: PayloadSweepSpec, control: Control) -> None:
 
 
 def _write(spec: PayloadSweepSpec, measured: list[tuple[int, Part]], problems: list[str]) -> None:
-    told = [sized.told(size, part.operations[0].latencies) for size, part in measured if part.operations]
-    settings = {**_SETTINGS, "by size": "; ".join(told)}
+    by_size = [sized.summary(size, part.operations[0].latencies) for size, part in measured if part.operations]
+    settings = {**_SETTINGS, "by size": "; ".join(by_size)}
     write_record(Path(spec.part), joined([part for _, part in measured], settings, problems))
 
 

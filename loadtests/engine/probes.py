@@ -62,7 +62,7 @@ class Read:
             return Result(error.outcome, error.detail)
         if response.status == 200:
             return Result("ok")
-        return Result("fail", response.told)
+        return Result("fail", response.summary)
 
     async def close(self) -> None:
         await self._client.close()

@@ -20,8 +20,7 @@ from nats.errors import Error
 
 from infra import target as targets
 from infra.machine.spec import EngineError
-from loadtests.arrivals import profile as arrival
-from loadtests.arrivals.profile import Arrival
+from loadtests.arrivals.arrival_process import ArrivalProcess
 from loadtests.clients.nats_py import connected
 from loadtests.engine.process import Control, run_engine
 from loadtests.recording.tally import Part
@@ -48,7 +47,7 @@ class StoredWatchSpec(msgspec.Struct, frozen=True, kw_only=True):
     folder: str
     target: str
     part: str
-    arrival: Arrival
+    arrival: ArrivalProcess
     warmup_s: float
     seeds: list[int]
 
@@ -160,7 +159,7 @@ def offered_in_window(spec: StoredWatchSpec) -> int:
     """Writes that the generators' schedules ask for in the measured window."""
     users = len(spec.seeds)
     schedules = [
-        arrival.schedule(spec.arrival, begin_ns=0, warmup_s=spec.warmup_s, user=user, users=users, seed=seed)
+        spec.arrival.schedule(begin_ns=0, warmup_s=spec.warmup_s, user=user, users=users, seed=seed)
         for user, seed in enumerate(spec.seeds)
     ]
     return sum(each.total - each.first_measured for each in schedules)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from loadtests.engine import open_loop
 from loadtests.plan import Engine, Plan, Scenario
-from loadtests.planned_engines import requester
 
 
 def _generator(plan: Plan, user: int) -> Engine:
-    return requester(plan, user, f"reader-{user}", "loadtests.engine.api_load")
+    return open_loop.planned(plan, user, f"reader-{user}", "loadtests.engine.api_load")
 
 
 SCENARIO = Scenario(
@@ -19,6 +19,6 @@ SCENARIO = Scenario(
     warmup_s=5.0,
     generator=_generator,
     per_region=True,
-    arrivals=True,
+    follows_arrival=True,
     requests=True,
 )

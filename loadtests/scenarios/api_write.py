@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from loadtests.engine import open_loop
 from loadtests.plan import Engine, Plan, Scenario
-from loadtests.planned_engines import requester
 
 
 def _generator(plan: Plan, user: int) -> Engine:
-    return requester(plan, user, f"writer-{user}", "loadtests.engine.api_write")
+    return open_loop.planned(plan, user, f"writer-{user}", "loadtests.engine.api_write")
 
 
 SCENARIO = Scenario(
@@ -19,7 +19,7 @@ SCENARIO = Scenario(
     warmup_s=5.0,
     generator=_generator,
     per_region=True,
-    arrivals=True,
+    follows_arrival=True,
     requests=True,
     audited=True,
 )

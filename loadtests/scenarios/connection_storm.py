@@ -6,10 +6,9 @@ import os
 from pathlib import Path
 
 from infra import target as targets
-from loadtests.engine import connection_limits
+from loadtests.engine import bus_subscriber, connection_limits
 from loadtests.engine.connection_holder import ConnectionHolderSpec
 from loadtests.plan import Engine, Plan, Scenario
-from loadtests.planned_engines import subscriber
 from loadtests.scenarios import bus_ingest
 
 WANTED = 65_000
@@ -31,7 +30,10 @@ def _observers(plan: Plan) -> list[Engine]:
         per_s=per_s,
         opening_s=plan.warmup_s + plan.duration_s - held_s,
     )
-    return [subscriber(plan), *(_holder(plan, allowed, per_s, held_s, one) for one in range(allowed.holders))]
+    return [
+        bus_subscriber.planned(plan),
+        *(_holder(plan, allowed, per_s, held_s, one) for one in range(allowed.holders)),
+    ]
 
 
 def _holder(

@@ -3,8 +3,8 @@ messages: its settings tell the framing beside every figure."""
 
 from __future__ import annotations
 
+from loadtests.engine import bus_publisher, bus_subscriber
 from loadtests.plan import Engine, Plan, Scenario
-from loadtests.planned_engines import publisher, subscriber
 
 _BURST_S = 0.005
 """How long events are gathered: those of one such time go at once, in as few frames as they fill. At the usual rate
@@ -15,7 +15,7 @@ _WINDOW = 120_000
 
 
 def _generator(plan: Plan, user: int) -> Engine:
-    return publisher(
+    return bus_publisher.planned(
         plan, user, burst_s=_BURST_S, mode="frames", batch=_FRAME_EVENTS, payload_bytes=_EVENT_BYTES,
         window=_WINDOW // plan.users,
     )  # fmt: skip
@@ -29,6 +29,6 @@ SCENARIO = Scenario(
     duration_s=30.0,
     warmup_s=5.0,
     generator=_generator,
-    arrivals=True,
-    observers=lambda plan: [subscriber(plan)],
+    follows_arrival=True,
+    observers=lambda plan: [bus_subscriber.planned(plan)],
 )

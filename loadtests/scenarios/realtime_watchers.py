@@ -40,7 +40,7 @@ SCENARIO = Scenario(
     generator=api_write.SCENARIO.generator,
     observers=lambda plan: watchers(plan, WATCHERS),
     per_region=True,
-    arrivals=True,
+    follows_arrival=True,
     requests=True,
     audited=True,
 )

@@ -30,7 +30,7 @@ SCENARIO = Scenario(
     generator=api_write.SCENARIO.generator,
     observers=_observers,
     per_region=True,
-    arrivals=True,
+    follows_arrival=True,
     requests=True,
     audited=True,
 )

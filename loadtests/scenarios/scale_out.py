@@ -5,14 +5,14 @@ from __future__ import annotations
 
 from msgspec import structs
 
+from loadtests.engine import open_loop
 from loadtests.engine.scaler import ScalerSpec
 from loadtests.plan import Engine, Plan, Scenario
-from loadtests.planned_engines import requester
 
 
 def _generator(plan: Plan, user: int) -> Engine:
     here = structs.replace(plan, regions=plan.regions[:1])
-    return requester(here, user, f"visitors-{user}", "loadtests.engine.visitors")
+    return open_loop.planned(here, user, f"visitors-{user}", "loadtests.engine.visitors")
 
 
 def _observers(plan: Plan) -> list[Engine]:

@@ -93,7 +93,7 @@ class Api(ThreadingHTTPServer):
         self.feed: list[bytes] = []
         """The live feed, an event for each project that was created."""
         self.unfed: set[int] = set()
-        """Positions of the feed that nobody is sent."""
+        """Positions of the feed that no watcher is sent."""
         self.connection_lock = threading.Lock()
         self.more = threading.Condition(self.connection_lock)
 

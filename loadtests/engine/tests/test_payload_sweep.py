@@ -87,8 +87,8 @@ def test_a_damaged_payload_is_no_arrival() -> None:
     for number, payload in enumerate((sized.payload(16), sized.payload(16)[:-1] + b"!", sized.payload(17))):
         subject = sized.subject("load.r1", Message(1, number, 5, 16))
         subscriber.on_delivery(subject, payload, number + 1, 0, 10**6, 10**6)
-    assert subscriber.arrivals.spans == [(1, 0, 0)]
-    assert subscriber.arrivals.foreign == 2
+    assert subscriber.received.spans == [(1, 0, 0)]
+    assert subscriber.received.foreign == 2
     assert {operation.name for operation in subscriber.operations()} == {"delivery of 16 B", "end to end of 16 B"}
 
 

@@ -12,8 +12,6 @@ import trustme
 import uvloop
 
 from loadtests.clients.http import Answer, HttpClient, RequestError, Response
-from loadtests.clients.sign_in import ApiClient
-from loadtests.tests.load_servers import CLIENT, Api
 
 LONG_S = 20.0
 SHORT_S = 0.15
@@ -319,19 +317,6 @@ def test_a_request_that_never_got_a_connection_was_never_sent_and_the_next_ones_
             assert [(await first).status, (await later).status] == [200, 200]
             assert server.requests == 2
             await client.close()
-
-    uvloop.run(run())
-
-
-def test_a_body_is_sent_with_its_length(api: Api) -> None:
-    async def run() -> None:
-        client = ApiClient(api.url, CLIENT)
-        await client.sign_in()
-        deadline = asyncio.get_running_loop().time() + LONG_S
-        response = await client.request(b"POST", "/api/v1/projects", deadline=deadline, body=b'{"id":"a"}')
-        assert (response.status, response.json(dict[str, str])) == (201, {"id": "a"})
-        assert api.created == ["a"]
-        await client.close()
 
     uvloop.run(run())
 

@@ -1,4 +1,4 @@
-"""Engines of requests, started and told to begin as Locust's process does it."""
+"""Engines that read the API, started as Locust's process starts them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 
 import msgspec
 
+from loadtests.engine.open_loop import RequestsSpec
 from loadtests.engine.process import Go
-from loadtests.engine.requests import RequestsSpec
 
 
 def started(spec: RequestsSpec, folder: Path) -> subprocess.Popen[bytes]:

@@ -1,4 +1,4 @@
-"""How a run's operations arrive: a rate over time, followed evenly or as a Poisson process.
+"""The instants of operations that follow a rate over time.
 
 A rate over time is a chain of straight lines. The operations expected up to an instant are its integral; followed
 evenly, operation n is intended where that reaches n, followed at random, where it reaches the n-th arrival of a
@@ -17,88 +17,8 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple, Protocol
 
-import msgspec
-
-from loadtests.arrivals.schedule import Schedule, ScheduleError, check_duration, check_rate
-
-RANDOM_MAX = 100_000_000
-"""Arrivals that a random process may have: where each thousand of them begin is kept."""
 _BLOCK = 1024
 _NS = 1_000_000_000
-
-
-class Arrival(msgspec.Struct, frozen=True, kw_only=True):
-    """The operations of a whole run: all its generators together follow this in the measured window."""
-
-    text: str
-    """As it was asked for."""
-    points: list[tuple[float, float]]
-    """(second of the measured window, operations a second), from 0 to the end, straight lines between; two points of
-    one second are a step."""
-    random: bool = False
-
-    @property
-    def duration_s(self) -> float:
-        return self.points[-1][0]
-
-    @property
-    def expected(self) -> float:
-        """How many operations, of a random process on average."""
-        return sum((low[1] + high[1]) / 2 * (high[0] - low[0]) for low, high in pairwise(self.points))
-
-    @property
-    def mean_rate(self) -> float:
-        return self.expected / self.duration_s
-
-    @property
-    def peak_rate(self) -> float:
-        return max(rate for _, rate in self.points)
-
-    @property
-    def even(self) -> bool:
-        """Whether it is one rate, evenly."""
-        return not self.random and len({rate for _, rate in self.points}) == 1
-
-
-def check(arrival: Arrival) -> Arrival:
-    """The arrival, if schedules can follow it; else ScheduleError in one line."""
-    seconds = [second for second, _ in arrival.points]
-    if not seconds or seconds[0] != 0 or any(low > high for low, high in pairwise(seconds)):
-        raise ScheduleError(f"arrival {arrival.text}: expected seconds from 0 on that never go back")
-    check_duration(arrival.duration_s)
-    for _, rate in arrival.points:
-        if rate != 0:  # It may pause; that it offers anything at all is seen below.
-            check_rate(rate)
-    if arrival.expected < 1:
-        raise ScheduleError(f"arrival {arrival.text}: expected at least one operation, found {arrival.expected:g}")
-    if arrival.random and arrival.expected > RANDOM_MAX:
-        raise ScheduleError(
-            f"arrival {arrival.text}: expected at most {RANDOM_MAX:,} operations at random,"
-            f" found {arrival.expected:,.0f}"
-        )
-    return arrival
-
-
-def schedule(
-    arrival: Arrival, *, begin_ns: int, warmup_s: float, user: int = 0, users: int = 1, seed: int = 1, burst: int = 1
-) -> Schedule:
-    """The share of generator `user` of `users`. Evenly, they take turns; at random, each is a process of its own, whose
-    sum is one again. The warm-up has the rate that the measured window begins with."""
-    rate = arrival.mean_rate / users
-    if arrival.even:
-        begin_ns += round(user / arrival.mean_rate * _NS)
-        return Schedule(begin_ns, rate, warmup_s, arrival.duration_s, burst)
-    first = arrival.points[0][1]
-    shifted = [(second + warmup_s, each) for second, each in arrival.points]
-    profile = Profile([(second, each / users) for second, each in [(0.0, first), *shifted]])
-    curve = Poisson(profile, seed) if arrival.random else Even(profile, user / users)
-    return Schedule(begin_ns, rate, warmup_s, arrival.duration_s, burst, curve)
-
-
-def even(rate: float, duration_s: float) -> Arrival:
-    """One rate, evenly. ScheduleError for what no schedule can follow."""
-    points = [(0.0, check_rate(rate)), (check_duration(duration_s), rate)]
-    return check(Arrival(text=f"{rate:g}/s", points=points))
 
 
 class _Line(NamedTuple):
@@ -156,8 +76,8 @@ class _Levels(Protocol):
         """About how many operations are at or below it."""
 
 
-class Curve:
-    """The instants of a process that follows a profile, as `Schedule` asks for them."""
+class _ProfileCurve:
+    """The instants of a process that follows a profile, as `schedule.Curve` has them."""
 
     def __init__(self, profile: Profile, levels: _Levels) -> None:
         self._profile = profile
@@ -181,7 +101,7 @@ class Curve:
         return n
 
 
-class Even(Curve):
+class EvenCurve(_ProfileCurve):
     """Operation n where n + phase are expected."""
 
     def __init__(self, profile: Profile, phase: float = 0.0) -> None:
@@ -199,7 +119,7 @@ class _EvenLevels:
         return max(0, math.floor(level - self._phase) + 1)
 
 
-class Poisson(Curve):
+class PoissonCurve(_ProfileCurve):
     """Operation n at the n-th arrival of a Poisson process."""
 
     def __init__(self, profile: Profile, seed: int) -> None:

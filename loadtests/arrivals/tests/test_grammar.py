@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from loadtests.arrivals.grammar import arrival
-from loadtests.arrivals.profile import Arrival
+from loadtests.arrivals import grammar
+from loadtests.arrivals.arrival_process import ArrivalProcess
 from loadtests.arrivals.schedule import ScheduleError
 from reports.evidence import Load, Recorder, RunFolder, Second
 
@@ -25,8 +25,8 @@ def load_record(seconds: dict[int, tuple[int, int]]) -> Load:
     )  # fmt: skip
 
 
-def asked(text: str, rate: float | None = None, duration_s: float | None = None) -> Arrival:
-    return arrival(text, rate=rate, usual_rate=300.0, duration_s=duration_s, usual_s=60.0)
+def asked(text: str, rate: float | None = None, duration_s: float | None = None) -> ArrivalProcess:
+    return grammar.parse(text, rate=rate, usual_rate=300.0, duration_s=duration_s, usual_s=60.0)
 
 
 @pytest.mark.parametrize(

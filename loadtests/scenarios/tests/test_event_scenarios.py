@@ -1,4 +1,4 @@
-"""The loads of events on a running system: every event is found at every consumer, once, and the rates are told."""
+"""The loads of events on a running system: every event is found at every consumer, once, and the rates are recorded."""
 
 from __future__ import annotations
 

@@ -16,11 +16,11 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from loadtests.arrivals.profile import Arrival
+from loadtests.arrivals.arrival_process import ArrivalProcess
 from loadtests.arrivals.schedule import Schedule
 from loadtests.clients.http import Answer, HttpClient, Response
+from loadtests.engine.open_loop import Kind, OnEnd, RequestsSpec, run_requests
 from loadtests.engine.process import Control
-from loadtests.engine.requests import Ended, Kind, RequestsSpec, run_requests
 from loadtests.recording.live import Stat
 from loadtests.recording.tally import Tally, merge_parts, read_parts
 from reports.evidence import Fingerprint, Load, Outcome, Run, percentile_ms
@@ -113,10 +113,10 @@ class _Gets:
     def __init__(self, client: HttpClient) -> None:
         self._client = client
 
-    def send(self, n: int, deadline: float, ended: Ended) -> None:
+    def send(self, n: int, deadline: float, on_end: OnEnd) -> None:
         def end(answer: Answer) -> None:
             assert isinstance(answer, Response)
-            ended(_KIND, "ok" if answer.status == 200 else "fail", "")
+            on_end(_KIND, "ok" if answer.status == 200 else "fail", "")
 
         self._client.start_get("/", deadline, end)
 
@@ -175,7 +175,7 @@ def test_a_real_server_that_freezes_shows_as_latency_and_not_as_lag(connections:
         client = HttpClient(f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}", connections=connections)
         spec = RequestsSpec(
             scenario="api-browse", folder=str(tmp_path), target="", part=str(tmp_path / "r.part.json"),
-            arrival=Arrival(text="constant", points=[(0.0, rate), (run_s, rate)]), warmup_s=0.0, timeout_s=20.0,
+            arrival=ArrivalProcess(text="constant", points=[(0.0, rate), (run_s, rate)]), warmup_s=0.0, timeout_s=20.0,
             regions=["iad"],
         )  # fmt: skip
         loop = asyncio.get_running_loop()

@@ -19,12 +19,12 @@ from typing import Protocol
 import msgspec
 
 from infra.target import Target
-from loadtests.arrivals import profile as arrival
+from loadtests.arrivals.arrival_process import ArrivalProcess
 from loadtests.arrivals.pacer import Pacer
-from loadtests.arrivals.profile import Arrival
 from loadtests.arrivals.schedule import Schedule
 from loadtests.clients.sign_in import ApiClient
 from loadtests.engine.process import Control, offer
+from loadtests.plan import MAX_USERS, Engine, Plan
 from loadtests.recording.tally import Tally
 from reports.evidence import Outcome, RunFolder
 from reports.evidence.folder import write_record
@@ -37,7 +37,7 @@ class RequestsSpec(msgspec.Struct, frozen=True, kw_only=True):
     folder: str
     target: str
     part: str
-    arrival: Arrival
+    arrival: ArrivalProcess
     user: int = 0
     users: int = 1
     """This process is generator `user`, from 0, of so many that share the arrivals."""
@@ -48,6 +48,23 @@ class RequestsSpec(msgspec.Struct, frozen=True, kw_only=True):
     """At most, to each region."""
     regions: list[str]
     """Whose APIs it asks."""
+
+
+def planned(plan: Plan, user: int, name: str, module: str) -> Engine:
+    """The engine that makes user `user`'s share of a plan's requests by `module`, from inside its region."""
+    spec = RequestsSpec(
+        scenario=plan.scenario,
+        folder=plan.folder,
+        target=plan.target,
+        part=plan.part(name),
+        arrival=plan.arrival,
+        user=user,
+        users=plan.users,
+        warmup_s=plan.warmup_s,
+        seed=plan.seed * MAX_USERS + user,
+        regions=plan.share(user),
+    )
+    return Engine(name=name, module=module, spec=spec, region=plan.share(user)[0])
 
 
 class Kind:
@@ -61,12 +78,12 @@ class Kind:
         self.listed = f"{region} {name}"
 
 
-Ended = Callable[[Kind, Outcome, str], None]
-"""Is told once how a request ended: its kind, the outcome, and in words why it was no success."""
+OnEnd = Callable[[Kind, Outcome, str], None]
+"""Called once when a request has ended: its kind, the outcome, and in words why it was no success."""
 
 
 class Requests(Protocol):
-    def send(self, n: int, deadline: float, ended: Ended) -> None:
+    def send(self, n: int, deadline: float, on_end: OnEnd) -> None:
         """Make request `n` of the schedule, until `deadline` on the loop's clock. It must not block."""
 
 
@@ -127,8 +144,8 @@ async def run_requests(
     begin_ns = await control.begin()
     if begin_ns is None:
         return
-    schedule = arrival.schedule(
-        spec.arrival, begin_ns=begin_ns, warmup_s=spec.warmup_s, user=spec.user, users=spec.users, seed=spec.seed
+    schedule = spec.arrival.schedule(
+        begin_ns=begin_ns, warmup_s=spec.warmup_s, user=spec.user, users=spec.users, seed=spec.seed
     )
     tally = Tally(schedule, row)
     loop = _Loop(spec, requests, schedule, tally)

@@ -1,4 +1,4 @@
-"""What the tests know of their servers: names and secrets, and how to wait for them and fill them."""
+"""The tests' servers: settings and secrets, and how to wait for them and create databases."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def settings_for(port: Callable[[str], int]) -> Settings:
 
 
 def make_database(settings: Settings) -> None:
-    """A new database of this name, in place of any that is there."""
+    """Create the settings' database with schema and initial data, in place of an existing one."""
     host, _, number = settings.replica.partition(":")
     superuser = f"host={host} port={number} user=postgres"
     with psycopg.connect(f"{superuser} dbname=postgres", autocommit=True) as connection:

@@ -1,4 +1,4 @@
-"""A regional consumer as the process that it is, killed again and again: each event takes effect once."""
+"""The process of a regional consumer is killed again and again: each event takes effect once."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_killed_at_any_moment_each_event_takes_effect_once(
                         for one in past.deliveries(partition, before)
                     ]
                     assert (await publish(js, new, 10)).failure is None  # type: ignore[arg-type]
-                # It is at work now: some of this round is applied, and what is not acknowledged comes again.
+                # By now the process has applied some events of this round; unacknowledged ones are redelivered.
                 await until(lambda done=done: applied(valkey) > done)  # type: ignore[misc]
                 await asyncio.sleep(rng.random() * 0.02)
                 process.kill()

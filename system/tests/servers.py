@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +24,15 @@ S3_GRPC_OFFSET = 10_000
 BUCKET = "covenant"
 
 
+async def eventually(condition: Callable[[], bool]) -> None:
+    """Wait until a condition holds. TimeoutError after DEADLINE_S."""
+    async with asyncio.timeout(DEADLINE_S):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
 def wait_until(condition: Callable[[], bool], what: str) -> None:
+    """Wait until a condition holds, without an event loop. AssertionError, with what was awaited, after DEADLINE_S."""
     deadline = time.monotonic() + DEADLINE_S
     while not condition():
         assert time.monotonic() < deadline, f"waited {DEADLINE_S:.0f} s for {what}"

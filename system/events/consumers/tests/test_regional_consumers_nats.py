@@ -22,6 +22,7 @@ from system.process import DependencyState
 from system.settings import Settings, variable
 from system.store.valkey.consumer_state import keys_of
 from system.store.valkey.event_feed import FEED, encode
+from system.tests.servers import eventually
 from system.tests.streaming import DEADLINE_S, LOG, Past
 from system.wire import DEAD_LETTERS, STREAMS
 
@@ -40,12 +41,6 @@ def start(settings: Settings, module: str) -> subprocess.Popen[bytes]:
     values = {variable(name): str(value) for name, value in vars(settings).items() if value is not None}
     command = [sys.executable, "-m", f"system.events.consumers.{module}"]
     return subprocess.Popen(command, env={**os.environ, **values}, stderr=subprocess.DEVNULL)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(DEADLINE_S):
-        while not condition():
-            await asyncio.sleep(0.02)
 
 
 def with_streams(settings: Settings, work: Callable[[object], Awaitable[None]]) -> None:
@@ -99,12 +94,12 @@ def test_killed_at_any_moment_each_event_takes_effect_once(
                     ]
                     assert (await publish(js, new, 10)).failure is None  # type: ignore[arg-type]
                 # By now the process has applied some events of this round; unacknowledged ones are redelivered.
-                await until(lambda done=done: applied(valkey) > done)  # type: ignore[misc]
+                await eventually(lambda done=done: applied(valkey) > done)  # type: ignore[misc]
                 await asyncio.sleep(rng.random() * 0.02)
                 process.kill()
                 process.wait(DEADLINE_S)
                 process = start(settings, module)
-            await until(lambda: applied(valkey) == sum(past.tail(name) for name in PARTITIONS))
+            await eventually(lambda: applied(valkey) == sum(past.tail(name) for name in PARTITIONS))
         finally:
             process.kill()
             process.wait(DEADLINE_S)

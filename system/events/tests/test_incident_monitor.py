@@ -1,4 +1,4 @@
-"""The watch on real servers: one open incident for what is wrong, closed when it is over."""
+"""The incident monitor on real servers: one open incident a problem, closed when the problem is over."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ update consumer_position c set position = r.confirmed_position from relay_partit
 
 
 def on(settings: Settings, work: Callable[[asyncpg.Connection], Awaitable[T]]) -> T:
-    """Run `work` with a connection of the application."""
+    """Run `work` with a connection of the application's role."""
 
     async def run() -> T:
         connection = await connect(settings.replica, settings, "test")
@@ -66,7 +66,7 @@ def test_a_consumer_that_lags_has_one_incident_which_closes_by_itself(database: 
         for now_s in range(1, 8):
             await watching.round(connection, now_s, NO_LETTERS)
         assert await incidents(connection) == [("consumer-lag", "analytics", "iad", "open", 1)]
-        # Another watch, which remembers nothing, goes on from there.
+        # Another monitor, without any state, continues from there.
         watching = IncidentMonitor("iad")
         await connection.execute(CAUGHT_UP)
         for now_s in range(10, 20):
@@ -83,7 +83,7 @@ def test_a_report_that_stays_behind_is_an_incident_of_its_region(database: Setti
             "insert into consumer_position values ('mobile-sync-syd', 'projects.0', 0, now() - interval '1 hour')"
         )
         await watching.round(connection, 0, NO_LETTERS)
-        # Silence alone is none: there was nothing to apply.
+        # A missing report alone is no incident: there was nothing to apply.
         assert await incidents(connection) == []
         await connection.execute(BEHIND, 1)
         await connection.execute("update consumer_position set position = 1 where reported_at is null")
@@ -107,7 +107,7 @@ def test_an_incident_is_an_event_as_any_change(database: Settings) -> None:
     on(database, work)
 
 
-def test_a_failover_is_noticed_after_the_fact_and_stays_until_somebody_looked(database: Settings) -> None:
+def test_a_failover_opens_an_incident_that_an_operator_closes(database: Settings) -> None:
     async def work(connection: asyncpg.Connection) -> None:
         watching = IncidentMonitor("iad")
         await watching.round(connection, 0, NO_LETTERS)
@@ -138,7 +138,7 @@ def test_dead_letters_are_an_incident_until_they_are_replayed(database: Settings
             ("dead-letter", "analytics", "iad", "open", 1), ("dead-letter", "cache-invalidator-syd", "syd", "open", 1),
         ]  # fmt: skip
         await connection.execute("delete from consumer_skipped")
-        # A bus that does not say is no reason to believe that they are gone.
+        # While the bus does not answer, the dead letters do not count as gone.
         await watching.round(connection, 2, None)
         assert sorted(await incidents(connection)) == opened
         await watching.round(connection, 3, NO_LETTERS)
@@ -147,7 +147,7 @@ def test_dead_letters_are_an_incident_until_they_are_replayed(database: Settings
     on(database, work)
 
 
-def test_two_watches_at_once_raise_one_incident(database: Settings) -> None:
+def test_two_monitors_at_once_open_one_incident(database: Settings) -> None:
     async def work(connection: asyncpg.Connection) -> None:
         await connection.execute("insert into consumer_skipped values ('analytics', 'projects.0', 7, 'cannot be read')")
         await IncidentMonitor("iad").round(connection, 0, NO_LETTERS)
@@ -163,7 +163,7 @@ def test_two_watches_at_once_raise_one_incident(database: Settings) -> None:
     on(database, work)
 
 
-def test_what_has_had_its_day_is_removed_in_batches(database: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_old_rows_are_deleted_in_batches(database: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store, "PRUNE_BATCH", 10)
 
     async def work(connection: asyncpg.Connection) -> None:
@@ -199,19 +199,19 @@ def test_traces_and_refusals_are_kept_as_long_as_events(database: Settings, monk
         watching = IncidentMonitor("iad")
         for now_s in range(5):
             await watching.round(connection, now_s, NO_LETTERS)
-        # Day 30 is just over when it is looked at.
+        # The 30th day is just over at the time of the query.
         assert [row[0] for row in await connection.fetch("select first from consumer_applied order by first")] == [
             *range(1, 30)
         ]
         assert await connection.fetchval("select count(*) from refusals") == 29
         assert await connection.fetchval("select count(*) from idempotency") == 1
-        # What leaves the table has left it quietly: the audit trail has had it since it was written.
+        # Deleting a refusal makes no event: the audit trail got it when it was written.
         assert await connection.fetchval("select count(*) from outbox where type = 'refused'") == 40
 
     on(database, work)
 
 
-def test_the_bus_says_whose_letters_there_are(nats_server: None, settings: Settings) -> None:
+def test_dead_letters_are_counted_by_consumer(nats_server: None, settings: Settings) -> None:
     async def run() -> None:
         client = await bus.connect(settings, "test", DependencyState(LOG), LOG)
         try:
@@ -262,7 +262,7 @@ def test_within_the_relay_an_incident_reaches_its_stream(nats_server: None, data
 
 
 @pytest.mark.parametrize("reason", ["away", "mistake"])
-def test_whatever_goes_wrong_is_told_once_and_there_is_a_next_round(
+def test_an_error_is_logged_once_and_ends_its_round_only(
     database: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, reason: str
 ) -> None:
     rounds = 0

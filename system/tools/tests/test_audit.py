@@ -40,7 +40,7 @@ def event(number: int) -> ProjectEvent:
 
 
 def append(settings: Settings, *batches: Sequence[Event]) -> None:
-    """Add batches at the same time, each on a connection of its own."""
+    """Append batches concurrently, each on a connection of its own."""
 
     async def one(batch: Sequence[Event]) -> None:
         connection = await connect_async(settings.replica, settings, "test")
@@ -76,7 +76,7 @@ def no_progress(_: str) -> None:
 
 @pytest.fixture
 def with_s3(database: Settings, s3_server: None, port: Callable[[str], int]) -> Settings:
-    """A database of its own and an S3 without any export."""
+    """Settings with a new database and an S3 without exports."""
     client = s3_client(port("s3"))
     for one in client.list_objects_v2(Bucket=BUCKET, Prefix=exports_.PREFIX).get("Contents", []):
         client.delete_object(Bucket=BUCKET, Key=one["Key"])
@@ -96,7 +96,7 @@ def exports(with_s3: Settings) -> Iterator[Exports]:
 
 @pytest.fixture
 def environment(with_s3: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a process of the system would be given."""
+    """The settings as environment variables."""
     for name, value in vars(with_s3).items():
         if value not in (None, ""):
             monkeypatch.setenv(variable(name), str(value))
@@ -138,9 +138,7 @@ def test_the_application_cannot_change_the_trail(database: Settings, statement: 
         ("update audit_log set hash = repeat('0', 64) where seq = 4", 4),
     ],
 )
-def test_tampering_with_the_triggers_off_is_found_where_it_was_done(
-    database: Settings, tampering: str, seq: int
-) -> None:
+def test_tampering_without_triggers_is_found_at_the_entry(database: Settings, tampering: str, seq: int) -> None:
     append(database, [event(number) for number in range(1, 5)])
     as_superuser(database, tampering)
     with pytest.raises(Broken) as broken:
@@ -148,7 +146,7 @@ def test_tampering_with_the_triggers_off_is_found_where_it_was_done(
     assert broken.value.seq == seq
 
 
-def test_exports_are_the_trail_piece_by_piece(
+def test_exports_are_the_trail_in_sections(
     with_s3: Settings, exports: Exports, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(command, "FILE_ENTRIES_MAX", 4)
@@ -192,7 +190,7 @@ def test_two_exporters_never_overwrite_each_other(with_s3: Settings, exports: Ex
             command.export_new(with_s3, no_progress)
 
 
-def test_files_that_overlap_hold_if_they_are_of_one_chain(with_s3: Settings, exports: Exports) -> None:
+def test_overlapping_files_of_one_chain_are_valid(with_s3: Settings, exports: Exports) -> None:
     append(with_s3, [event(number) for number in range(1, 6)])
     rows = read_trail(with_s3)
     exports.write([rows[:2]])
@@ -201,7 +199,7 @@ def test_files_that_overlap_hold_if_they_are_of_one_chain(with_s3: Settings, exp
     assert command.check_exports(exports, no_progress) == command.verify(with_s3, no_progress)
 
 
-def test_a_trail_cut_at_its_end_is_found_by_its_exports(with_s3: Settings) -> None:
+def test_a_truncated_trail_is_found_by_its_exports(with_s3: Settings) -> None:
     append(with_s3, [event(number) for number in range(1, 5)])
     command.export_new(with_s3, no_progress)
     as_superuser(with_s3, "delete from audit_log where seq > 2")
@@ -211,7 +209,7 @@ def test_a_trail_cut_at_its_end_is_found_by_its_exports(with_s3: Settings) -> No
     assert broken.value.seq == 3
 
 
-def test_a_trail_written_anew_is_found_by_its_exports_and_not_exported(with_s3: Settings, exports: Exports) -> None:
+def test_a_rewritten_trail_is_found_by_its_exports_and_not_exported(with_s3: Settings, exports: Exports) -> None:
     append(with_s3, [event(number) for number in range(1, 5)])
     command.export_new(with_s3, no_progress)
     as_superuser(with_s3, "delete from audit_log where seq >= 3")
@@ -224,9 +222,7 @@ def test_a_trail_written_anew_is_found_by_its_exports_and_not_exported(with_s3: 
     assert exports.files() == [ExportFile(1, 4)]
 
 
-def test_a_file_that_is_missing_or_changed_is_found(
-    with_s3: Settings, exports: Exports, port: Callable[[str], int]
-) -> None:
+def test_a_missing_or_changed_file_is_found(with_s3: Settings, exports: Exports, port: Callable[[str], int]) -> None:
     append(with_s3, [event(number) for number in range(1, 5)])
     rows = read_trail(with_s3)
     exports.write([rows[:2]])
@@ -246,7 +242,7 @@ def test_an_unreachable_s3_is_reported_as_such(with_s3: Settings) -> None:
         command.export_new(replace(with_s3, s3_secret_key="wrong"), no_progress)
 
 
-def test_the_command_ends_with_what_it_found(
+def test_the_exit_code_says_what_was_found(
     with_s3: Settings, environment: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def run(*arguments: str) -> tuple[int, str]:

@@ -19,6 +19,7 @@ from system.api.http.tcp_timeout import set_user_timeout
 from system.events.consumers.frontend_realtime import RealtimeFeed
 from system.settings import Settings
 from system.tests import streaming
+from system.tests.servers import eventually
 from system.tests.streaming import DEADLINE_S, Block, Bus, Past, open_stream, served, token
 
 pytestmark = pytest.mark.filterwarnings("ignore::litestar.exceptions.LitestarDeprecationWarning")
@@ -70,12 +71,6 @@ class Lazy:
                 if not some:
                     return bytes(taken)
                 taken += some
-
-
-async def eventually(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(DEADLINE_S):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 def last_id(stream: bytes) -> str:

@@ -22,6 +22,7 @@ from system.domain.event_log import parse_positions
 from system.events.consumers.frontend_realtime import RealtimeFeed
 from system.settings import Settings
 from system.tests import streaming
+from system.tests.servers import eventually
 from system.tests.streaming import DEADLINE_S, Block, Bus, Past, all_of, open_stream, served
 from system.wire import ALL_PARTITIONS
 
@@ -68,12 +69,6 @@ def run(
         await bus.close()
 
     streaming.run(main())
-
-
-async def eventually(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(DEADLINE_S):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 def check_order(events: list[Block], has: dict[str, int]) -> None:

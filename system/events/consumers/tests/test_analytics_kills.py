@@ -1,4 +1,4 @@
-"""A consumer that is killed between any two instructions, on a real NATS and PostgreSQL: each event counts once."""
+"""Analytics is killed at any moment, on a real NATS and PostgreSQL: each event takes effect once."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def on_streams(settings: Settings, work: Callable[[Client], Awaitable[None]]) ->
 
 
 class DiesAfterCommit(Analytics):
-    """Commits, and is never heard of again."""
+    """Commits, and then never returns, as if killed."""
 
     committed: asyncio.Event
 
@@ -163,7 +163,7 @@ def test_a_process_that_is_killed_at_random_applies_each_event_once(
     assert ask(BROKEN) == [(0,)]
 
 
-def test_a_process_tells_when_it_is_ready_and_what_it_did(
+def test_a_process_makes_its_ready_file_and_serves_its_metrics(
     servers: Settings, ask: Callable[[str], list[tuple[Any, ...]]], port: Callable[[str], int], tmp_path: Path
 ) -> None:
     async def work(client: Client) -> None:
@@ -171,12 +171,12 @@ def test_a_process_tells_when_it_is_ready_and_what_it_did(
 
     on_streams(servers, work)
     ready = tmp_path / "ready"
-    told = replace(servers, metrics_port=port("http"), ready_file=str(ready))
+    process_settings = replace(servers, metrics_port=port("http"), ready_file=str(ready))
     deadline = time.monotonic() + DEADLINE_S
-    with _process(told):
+    with _process(process_settings):
         _until(lambda: ready.exists() and (30,) in ask(POSITIONS), deadline)
         labels = f'{{consumer="analytics",stream="{PROJECTS_STREAM.name}"}}'
-        url = f"http://{told.host}:{told.metrics_port}/metrics"
+        url = f"http://{process_settings.host}:{process_settings.metrics_port}/metrics"
         _until(lambda: f"covenant_consumer_effects_total{labels} 30.0" in httpx.get(url).text, deadline)
         page = httpx.get(url).text
     for name in ("redeliveries_total", "duplicates_total"):

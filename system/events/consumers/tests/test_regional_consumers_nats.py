@@ -1,4 +1,4 @@
-"""A regional consumer as the process that it is, killed again and again: each event takes effect once."""
+"""The process of a regional consumer is killed again and again: each event takes effect once."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from system.process import DependencyState
 from system.settings import Settings, variable
 from system.store.valkey.consumer_state import keys_of
 from system.store.valkey.event_feed import encode
+from system.tests.servers import eventually
 from system.tests.streaming import DEADLINE_S, LOG, Past
 from system.wire import DEAD_LETTERS, STREAMS
 from system.wire.observer import feed_key
@@ -41,12 +42,6 @@ def start(settings: Settings, module: str) -> subprocess.Popen[bytes]:
     values = {variable(name): str(value) for name, value in vars(settings).items() if value is not None}
     command = [sys.executable, "-m", f"system.events.consumers.{module}"]
     return subprocess.Popen(command, env={**os.environ, **values}, stderr=subprocess.DEVNULL)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(DEADLINE_S):
-        while not condition():
-            await asyncio.sleep(0.02)
 
 
 def with_streams(settings: Settings, work: Callable[[object], Awaitable[None]]) -> None:
@@ -99,13 +94,13 @@ def test_killed_at_any_moment_each_event_takes_effect_once(
                         for one in past.deliveries(partition, before)
                     ]
                     assert (await publish(js, new, 10)).failure is None  # type: ignore[arg-type]
-                # It is at work now: some of this round is applied, and what is not acknowledged comes again.
-                await until(lambda done=done: applied(valkey) > done)  # type: ignore[misc]
+                # By now the process has applied some events of this round; unacknowledged ones are redelivered.
+                await eventually(lambda done=done: applied(valkey) > done)  # type: ignore[misc]
                 await asyncio.sleep(rng.random() * 0.02)
                 process.kill()
                 process.wait(DEADLINE_S)
                 process = start(settings, module)
-            await until(lambda: applied(valkey) == sum(past.tail(name) for name in PARTITIONS))
+            await eventually(lambda: applied(valkey) == sum(past.tail(name) for name in PARTITIONS))
         finally:
             process.kill()
             process.wait(DEADLINE_S)

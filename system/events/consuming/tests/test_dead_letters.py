@@ -1,4 +1,4 @@
-"""Dead letters: what a consumer put aside is applied once when it has been mended, however often it is replayed."""
+"""Dead letters: after the consumer was fixed a replay applies the event once, however often it is replayed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SKIPPED = "select partition, position from consumer_skipped"
 
 
 class CannotApply(Analytics):
-    """Fails for one position, by a mistake that is then mended."""
+    """Fails for one position, because of a bug that is then fixed."""
 
     async def effects(self, connection: asyncpg.Connection, events: Sequence[Event]) -> None:
         if any(event.position == 3 for event in events):
@@ -49,7 +49,7 @@ def servers(nats_server: None, database: Settings) -> Settings:
 async def consume(
     settings: Settings, client: Client, name: str, effect: Effect, events: Sequence[EncodedEvent]
 ) -> None:
-    """Run the consumer until it has come past these events."""
+    """Run the consumer until it has moved past these events."""
     await publish(client.jetstream(), events, 10)
     consumer = Consumer(name, PROJECTS_STREAM, effect, settings, client, DependencyState(LOG), LOG)
     consuming = asyncio.create_task(consumer.run())
@@ -66,7 +66,7 @@ async def letters(client: Client, consumer: str | None = None) -> list[Stored]:
     return [one async for one in dead_letters.stored(client, consumer)]
 
 
-def test_a_mended_consumer_catches_up_once(servers: Settings, ask: Callable[[str], list[tuple[Any, ...]]]) -> None:
+def test_a_fixed_consumer_applies_a_replay_once(servers: Settings, ask: Callable[[str], list[tuple[Any, ...]]]) -> None:
     [(projects, _)] = ask(CELL)
 
     async def work(client: Client) -> None:
@@ -79,7 +79,7 @@ def test_a_mended_consumer_catches_up_once(servers: Settings, ask: Callable[[str
         assert str(one).endswith("KeyError: 'as the test wants it'")
         assert await replay(client, servers, one) is None
         assert await letters(client) == []
-        # As another replay at the same time would.
+        # As a concurrent replay would.
         assert await replay(client, servers, one) is None
 
     on_streams(servers, work)
@@ -88,7 +88,7 @@ def test_a_mended_consumer_catches_up_once(servers: Settings, ask: Callable[[str
     assert ask(SKIPPED) == []
 
 
-def test_what_fails_still_stays(servers: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_letter_whose_replay_fails_stays(servers: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dead_letters, "effect_of", lambda _: CannotApply)
 
     async def work(client: Client) -> None:
@@ -101,7 +101,7 @@ def test_what_fails_still_stays(servers: Settings, monkeypatch: pytest.MonkeyPat
     on_streams(servers, work)
 
 
-def test_a_consumer_of_a_region_catches_up_in_its_region(servers: Settings, valkey_server: object) -> None:
+def test_a_regional_consumer_is_replayed_in_its_region(servers: Settings, valkey_server: object) -> None:
     async def work(client: Client) -> None:
         effect = CacheInvalidation(servers, PROJECTS_STREAM)
         broken = creations("projects.0", 1, 5)
@@ -126,7 +126,7 @@ def test_a_consumer_of_a_region_catches_up_in_its_region(servers: Settings, valk
         assert sorted(trace) == ["1-2", "3-3", "4-5"]
 
 
-def test_what_has_no_positions_cannot_be_replayed(servers: Settings) -> None:
+def test_a_letter_without_positions_cannot_be_replayed(servers: Settings) -> None:
     async def work(client: Client) -> None:
         effect = Analytics(servers, PROJECTS_STREAM)
         await client.jetstream().publish("covenant.projects.events.9", b"nonsense")
@@ -148,7 +148,7 @@ def test_every_consumer_can_be_replayed(name: str, settings: Settings) -> None:
 
 
 async def _into_outbox(settings: Settings, position: int) -> None:
-    """A deletion of something, at this position of projects.0."""
+    """An event of a deletion at this position of projects.0."""
     connection = await asyncpg.connect(
         host="127.0.0.1",
         port=int(settings.replica.partition(":")[2]),

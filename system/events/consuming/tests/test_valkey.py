@@ -1,4 +1,4 @@
-"""What a regional consumer keeps, on a real Valkey: each event once, whatever happens between script and answer."""
+"""Effects on a real Valkey: each event is applied once, whatever happens between script and answer."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from system.wire.observer import feed_key
 
 
 class Reported(ValkeyEffect):
-    """Counts what is applied, beside the count that is kept for it."""
+    """Counts applied events in a key of its own."""
 
     consumer: ClassVar[str] = "counting"
     commands: ClassVar[str] = "redis.call('INCRBY', KEYS[2], #ARGV - 2)"
@@ -42,26 +42,26 @@ class Reported(ValkeyEffect):
 
 
 class FromTheStart(ValkeyEffect):
-    """Needs no database: nothing was ever reported."""
+    """Needs no database: it never reported a position."""
 
     async def origins(self, partitions: Sequence[str]) -> dict[str, int]:
         return dict.fromkeys(partitions, 0)
 
 
 class Counting(FromTheStart, Reported):
-    """Both."""
+    """An effect that needs no database."""
 
 
 class Feed(FromTheStart, RealtimeFeed):
-    """Both."""
+    """An effect that needs no database."""
 
 
-class Wakes(FromTheStart, WakeUp):
-    """Both."""
+class WakeUps(FromTheStart, WakeUp):
+    """An effect that needs no database."""
 
 
 class Invalidation(FromTheStart, CacheInvalidation):
-    """Both."""
+    """An effect that needs no database."""
 
 
 KEYS = keys_of("counting")
@@ -109,7 +109,7 @@ def state(valkey: redis.Redis, partition: str = "projects.0") -> tuple[str | Non
     )  # type: ignore[return-value]
 
 
-def test_what_comes_again_is_applied_once_and_a_gap_waits(valkey: redis.Redis, settings: Settings) -> None:
+def test_a_redelivered_event_is_applied_once_and_a_gap_waits(valkey: redis.Redis, settings: Settings) -> None:
     async def work(effect: ValkeyEffect) -> None:
         admission = (await effect.apply(batch(1, 2)))["projects.0"]
         assert [one.position for one in admission.applicable] == [1, 2]
@@ -125,7 +125,7 @@ def test_what_comes_again_is_applied_once_and_a_gap_waits(valkey: redis.Redis, s
     assert valkey.get("count") == "3"
 
 
-def test_an_instance_that_is_behind_changes_nothing(valkey: redis.Redis, settings: Settings) -> None:
+def test_an_instance_with_stale_positions_changes_nothing(valkey: redis.Redis, settings: Settings) -> None:
     async def work(effect: ValkeyEffect) -> None:
         await effect.apply(batch(1))
         believed = await effect.positions()
@@ -144,7 +144,7 @@ def test_an_instance_that_is_behind_changes_nothing(valkey: redis.Redis, setting
     assert valkey.get("count") == "2"
 
 
-def test_an_answer_that_is_lost_doubles_nothing(
+def test_a_lost_answer_doubles_no_effect(
     valkey: redis.Redis, valkey_server: subprocess.Popen[bytes], settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(valkey_effect, "_ANSWER_WITHIN_S", 0.3)
@@ -175,10 +175,10 @@ def known(positions: dict[str, int]) -> Callable[[], Awaitable[dict[str, int]]]:
     return answer
 
 
-def test_a_valkey_that_was_emptied_goes_on_from_the_last_report(valkey: redis.Redis, database: Settings) -> None:
+def test_an_emptied_valkey_continues_from_the_last_report(valkey: redis.Redis, database: Settings) -> None:
     async def work(effect: ValkeyEffect) -> None:
         session = Session(database, "test")
-        # Emptied twice, at once after what was applied first and later on.
+        # Emptied twice: right after the first events, and later.
         await effect.apply(batch(1, 2))
         await session.run(lambda link: positions.report(link, "counting-ams", {"projects.0": 2}))
         valkey.flushall()
@@ -188,7 +188,7 @@ def test_a_valkey_that_was_emptied_goes_on_from_the_last_report(valkey: redis.Re
         session.close()
         await effect.apply(batch(4, 5))
         valkey.flushall()
-        # Number 4 was acknowledged before; the runner reads it from the outbox when 6 has waited long enough.
+        # Number 4 was acknowledged before; the runner would read it from the outbox after 6 has waited long enough.
         admission = (await effect.apply(batch(6)))["projects.0"]
         assert (admission.held[0].position, admission.next_position) == (6, 4)
         admission = (await effect.apply(batch(6, 5, 4)))["projects.0"]
@@ -198,8 +198,8 @@ def test_a_valkey_that_was_emptied_goes_on_from_the_last_report(valkey: redis.Re
     assert state(valkey) == ("6", "3", ["4-6"])
 
 
-def test_what_comes_first_need_not_be_the_first_event(valkey: redis.Redis, database: Settings) -> None:
-    """A process was given 1 and 2 and died; the next one is given 3 before they come again."""
+def test_the_first_delivery_need_not_be_the_first_event(valkey: redis.Redis, database: Settings) -> None:
+    """A process got 1 and 2 and died; the next one gets 3 before 1 and 2 are redelivered."""
 
     async def work(effect: ValkeyEffect) -> None:
         admission = (await effect.apply(batch(3)))["projects.0"]
@@ -244,7 +244,7 @@ def test_a_skipped_position_takes_effect_once_when_it_is_replayed(valkey: redis.
     assert valkey.smembers(f"{KEYS.skipped}projects.0") == set()
 
 
-def test_a_large_batch_goes_in_portions(
+def test_a_large_batch_is_applied_in_portions(
     valkey: redis.Redis, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(valkey_effect, "_PORTION", 10)
@@ -280,7 +280,7 @@ def test_the_feed_holds_the_events_in_order(valkey: redis.Redis, settings: Setti
         await effect.apply(batch(4, 5))
 
     use(Feed, settings, work)
-    # Number 3 cannot be put in behind 4; subscribers get it from the outbox.
+    # Number 3 cannot be inserted before 4; subscribers get it from the outbox.
     expected = [(f"{position}-0", {"event": encode(event(position)).decode()}) for position in (1, 2, 4, 5)]
     assert valkey.xrange(feed_key("projects.0")) == expected
     assert '"funding_usd_millions":1.50' in expected[0][1]["event"]
@@ -307,7 +307,7 @@ def test_the_feed_is_capped(valkey: redis.Redis, settings: Settings) -> None:
     assert event_feed.LENGTH_MAX <= int(valkey.xlen(feed_key("projects.0"))) < event_feed.LENGTH_MAX + 500
 
 
-def test_devices_are_told_how_far_it_is(valkey: redis.Redis, settings: Settings) -> None:
+def test_the_wake_up_feed_has_positions_and_notices(valkey: redis.Redis, settings: Settings) -> None:
     async def work(effect: ValkeyEffect) -> None:
         client = valkey_client.connect(settings, 5)
         async with client.pubsub() as channel:
@@ -319,22 +319,22 @@ def test_devices_are_told_how_far_it_is(valkey: redis.Redis, settings: Settings)
         assert await wake_feed.read_positions(client) == {"projects.0": 2, "projects.1": 1}
         await client.aclose()
 
-    use(Wakes, settings, work)
+    use(WakeUps, settings, work)
 
 
 def test_consumers_of_a_region_do_not_share_anything(valkey: redis.Redis, settings: Settings) -> None:
     async def work(effect: ValkeyEffect) -> None:
         await effect.apply(batch(1))
 
-    for effect in (Invalidation, Feed, Wakes):
+    for effect in (Invalidation, Feed, WakeUps):
         use(effect, settings, work)
         assert valkey.hgetall(keys_of(effect.consumer).positions) == {"projects.0": "1"}
         assert valkey.hgetall(keys_of(effect.consumer).effects) == {"projects.0": "1"}
 
 
-def test_a_cancellation_that_the_library_forgets_is_not_forgotten() -> None:
+def test_a_cancellation_that_redis_py_swallows_is_raised_again() -> None:
     async def command() -> str:
-        """As asyncio.wait_for does before Python 3.12 if its answer is there already."""
+        """Swallows a cancellation, as asyncio.wait_for does before Python 3.12 if its result is there already."""
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:

@@ -1,4 +1,4 @@
-"""A regional consumer whose script fails: the fault of an event is put aside, a state of Valkey is waited for."""
+"""A script fails: an event at fault becomes a dead letter; an error of Valkey's state is waited out."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ NO_LUA = "local nothing = nil .. ARGV[3]"
 
 
 class Failing(ValkeyEffect):
-    """Fails at the events of number 3."""
+    """Fails for the event at position 3."""
 
     consumer: ClassVar[str] = "failing"
     own_keys: ClassVar[tuple[str, ...]] = ("text",)
@@ -53,7 +53,7 @@ class Failing(ValkeyEffect):
 
 
 class Office:
-    """Keeps what is put aside."""
+    """Records dead letters."""
 
     def __init__(self) -> None:
         self.faults: list[Fault] = []
@@ -63,7 +63,7 @@ class Office:
 
 
 class Noticing(DependencyState):
-    """Tells when something is away."""
+    """Records why a dependency is away."""
 
     def __init__(self) -> None:
         super().__init__(LOG)
@@ -98,7 +98,7 @@ def persister(effect: Failing, office: Office, dependencies: DependencyState) ->
 
 
 @pytest.mark.parametrize(("command", "said"), [(WRONG_TYPE, "WRONGTYPE"), (NO_LUA, "attempt to concatenate a nil")])
-def test_an_event_whose_script_fails_is_put_aside(
+def test_an_event_whose_script_fails_is_a_dead_letter(
     command: str, said: str, valkey: redis.Redis, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     commands = f"for i = 3, #ARGV do if ARGV[i] == '3' then {command} end end"
@@ -157,7 +157,7 @@ def busy(valkey: redis.Redis) -> Iterator[None]:
         with client(0.5) as asking:
             try:
                 asking.ping()
-            except redis.TimeoutError:  # What comes in the same moment as the script waits for its end.
+            except redis.TimeoutError:  # The command came while the script was running.
                 return False
             except redis.ResponseError as error:
                 return str(error).startswith("BUSY")
@@ -179,7 +179,7 @@ def busy(valkey: redis.Redis) -> Iterator[None]:
     [(full, "command not allowed when used memory"), (read_only, "read only replica"),
      (without_enough_replicas, "NOREPLICAS"), (busy, "BUSY")],
 )  # fmt: skip
-def test_a_state_of_valkey_is_waited_for(
+def test_an_error_of_valkeys_state_is_waited_out(
     state: Callable[[redis.Redis], contextlib.AbstractContextManager[None]], said: str, valkey: redis.Redis,
     settings: Settings, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip

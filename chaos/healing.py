@@ -42,9 +42,9 @@ def heal(system: Fabric, experiment: str | None = None) -> list[str]:
 
 
 def _revert(system: Fabric, undo: Entry) -> None:
-    revert = undos().get(undo.action)
-    if revert is None:
+    known = undos().get(undo.action)
+    if known is None:
         raise HealError(
             f"expected one of {', '.join(undos())}: another version broke the system; stop it and start a new one"
         )
-    revert(system, undo.arguments)
+    known.revert(system, undo.arguments)

@@ -10,12 +10,15 @@ import psycopg
 from infra.target import Target
 from ledger.observe.rollups import HOW, UNEQUAL_GROUPS
 from reports.evidence import Count, RunFolder
+from system.wire import observer
 
 _ANSWER_WITHIN_MS = 10_000
 
+_COUNTRIES = f"SELECT count(*) FROM {observer.COUNTRIES}"
+_PROJECTS = f"SELECT count(*) FROM {observer.PROJECTS}"
 # A contribution is 0.001% of GDP: 0.01 million for each billion, rounded to 0.01 million.
 _CONTRIBUTION_OFF = (
-    "SELECT count(*) FROM countries WHERE contribution_usd_millions <> round(gdp_usd_billions * 0.01, 2)"
+    f"SELECT count(*) FROM {observer.COUNTRIES} WHERE contribution_usd_millions <> round(gdp_usd_billions * 0.01, 2)"
 )
 
 
@@ -30,13 +33,13 @@ def record(target: Target, folder: RunFolder) -> None:
             row = link.execute(query).fetchone()
             return Decimal(row[0]) if row else Decimal("NaN")
 
-        countries = number("SELECT count(*) FROM countries")
-        projects = number("SELECT count(*) FROM projects")
+        countries = number(_COUNTRIES)
+        projects = number(_PROJECTS)
         wrong = number(_CONTRIBUTION_OFF)
         apart = number(UNEQUAL_GROUPS)
     with folder.facts() as facts:
         facts.add(
-            Count(row="data.countries", value=float(countries), unit="countries", how="SELECT count(*) FROM countries"),
+            Count(row="data.countries", value=float(countries), unit="countries", how=_COUNTRIES),
             Count(
                 row="data.countries",
                 value=float(wrong),
@@ -44,7 +47,7 @@ def record(target: Target, folder: RunFolder) -> None:
                 how="contribution differs from 0.001% of GDP, to the cent",
                 ok=wrong == 0,
             ),
-            Count(row="data.projects", value=float(projects), unit="projects", how="SELECT count(*) FROM projects"),
+            Count(row="data.projects", value=float(projects), unit="projects", how=_PROJECTS),
             Count(
                 row="data.projects",
                 value=float(apart),

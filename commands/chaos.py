@@ -37,7 +37,8 @@ def chaos_plan(experiment: str) -> None:
 @click.option("--repeat", type=click.IntRange(1, 100), default=1, show_default=True)
 @click.option("--dry", is_flag=True, help="Only say what would be done.")
 @click.option("--out", type=click.Path(path_type=Path), help="Where to write the run.")
-def chaos_run(experiment: tuple[str, ...], repeat: int, dry: bool, out: Path | None) -> None:
+@click.pass_obj
+def chaos_run(plant: str | None, experiment: tuple[str, ...], repeat: int, dry: bool, out: Path | None) -> None:
     """Run experiments and report their recovery clocks and lost writes.
 
     \b
@@ -47,7 +48,7 @@ def chaos_run(experiment: tuple[str, ...], repeat: int, dry: bool, out: Path | N
     if dry:
         click.echo("\n\n".join(catalog.plan(name) for name in experiment))
         return
-    steps.run_chaos(experiment, repeat=repeat, out=out, plant=None)
+    steps.run_chaos(experiment, repeat=repeat, out=out, plant=plant)
 
 
 @chaos.command("heal")

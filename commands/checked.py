@@ -1,4 +1,4 @@
-"""What `./covenant test` checks: style, types, import rules, then the tests, counted."""
+"""What `./covenant test` checks: style, types, import rules, declarations, then the tests, counted."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ _STATIC = (
     ("format", ("ruff", "format", "--check", "--quiet")),
     ("types", ("mypy", "--no-error-summary")),
     ("import rules", ("lint-imports", "--no-logo")),
+    ("declarations", ("python", "-m", "commands.declarations")),
 )
 _NO_TESTS = 5
 SHARED = "running or browser"
@@ -50,7 +51,7 @@ class Tally(NamedTuple):
 
 
 def static(checkout: Path) -> list[str]:
-    """Run the checks that run nothing of the project; the names of those that failed, told with their output."""
+    """Run the checks that start nothing; the names of those that failed, whose output is shown on stderr."""
     failed = []
     for name, (program, *arguments) in _STATIC:
         began = time.monotonic()
@@ -65,7 +66,7 @@ def static(checkout: Path) -> list[str]:
 
 
 def pytest(checkout: Path, arguments: Sequence[str], environment: Mapping[str, str]) -> Tally:
-    """Run pytest, its output passed through; no test selected is nobody's failure."""
+    """Run pytest, its output passed through; no test selected is no failure."""
     with tempfile.TemporaryDirectory(prefix="covenant-test-") as scratch:
         xml = Path(scratch) / "junit.xml"
         command = [sys.executable, "-m", "pytest", f"--junitxml={xml}", *arguments]

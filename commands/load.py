@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import click
 
 from commands.run import knee, steps
-from loadtests.arrivals import grammar
+from loadtests.request import Request, describe
 from loadtests.scenarios import scenarios
 from loadtests.search.knee import RESOLUTION
 
@@ -29,23 +28,31 @@ def load_list() -> None:
 
 @load.command("run")
 @click.argument("scenario")
-@click.option("--rate", type=float, help="Operations offered per second, in the scenario's unit.")
-@click.option("--duration", "duration_s", type=float, help="Seconds measured, after the warm-up.")
-@click.option("--warmup", "warmup_s", type=float, help="Seconds before, not measured; default: the scenario's own.")
-@click.option("--arrival", "arrives", metavar="HOW", help=f"How they arrive: {grammar.GRAMMAR}.")
-@click.option("--mode", help="How bus-ingest publishes: singles, atomic or fast batches; default: by the rate.")
-@click.option("--users", type=int, help="Generator processes that share the rate; default 1, or 1 a region.")
-@click.option("--seed", type=int, default=1, show_default=True, help="Seed of everything random in the load.")
-@click.option("--web", is_flag=True, help="Show Locust's own page while it runs.")
+@click.option("--rate", type=float, help=describe("rate"))
+@click.option("--duration", "duration_s", type=float, help=describe("duration_s"))
+@click.option("--warmup", "warmup_s", type=float, help=describe("warmup_s"))
+@click.option("--arrival", metavar="HOW", help=describe("arrival"))
+@click.option("--mode", help=describe("mode"))
+@click.option("--users", type=int, help=describe("users"))
+@click.option("--seed", type=int, default=1, show_default=True, help=describe("seed"))
+@click.option("--web", is_flag=True, help=describe("web"))
 @click.option("--out", type=click.Path(path_type=Path), help="Where to write the run.")
-def load_run(scenario: str, out: Path | None, **options: Any) -> None:
+@click.pass_obj
+def load_run(
+    plant: str | None, scenario: str, rate: float | None, duration_s: float | None, warmup_s: float | None,
+    arrival: str | None, mode: str | None, users: int | None, seed: int, web: bool, out: Path | None,
+) -> None:  # fmt: skip
     """Run one scenario and report on the rows that it is evidence for.
 
     \b
     Examples:  ./covenant load run bus-ingest --rate 10000 --duration 30
                ./covenant load run api-browse --arrival poisson+ramp:50..500 --seed 7
     """
-    steps.run_load(scenario, plant=None, out=out, **options)
+    request = Request(
+        scenario=scenario, rate=rate, duration_s=duration_s, warmup_s=warmup_s, arrival=arrival, mode=mode,
+        users=users, seed=seed, web=web,
+    )  # fmt: skip
+    steps.run_load(request, plant=plant, out=out)
 
 
 @load.command("knee")
@@ -60,10 +67,13 @@ def load_run(scenario: str, out: Path | None, **options: Any) -> None:
     "--resolution", type=float, default=RESOLUTION, show_default=True,
     help="How close the two ends of the interval come, as a share of the lower one.",
 )  # fmt: skip
-@click.option("--users", type=int, help="Generator processes that share the rate; default 1, or 1 a region.")
-@click.option("--seed", type=int, default=1, show_default=True, help="Seed of everything random in the load.")
+@click.option("--users", type=int, help=describe("users"))
+@click.option("--seed", type=int, default=1, show_default=True, help=describe("seed"))
 @click.option("--out", type=click.Path(path_type=Path), help="Where to write the run.")
-def load_knee(scenario: str, **options: Any) -> None:
+def load_knee(
+    scenario: str, first: float | None, most: float | None, duration_s: float | None, resolution: float,
+    users: int | None, seed: int, out: Path | None,
+) -> None:  # fmt: skip
     """Find the highest rate at which every gate of the scenario holds at once, and draw latency against rate.
 
     Rates are doubled until one misses a gate, then the gap is halved. A miss counts when a second try misses, too, and
@@ -75,4 +85,5 @@ def load_knee(scenario: str, **options: Any) -> None:
     Examples:  ./covenant load knee api-browse
                ./covenant load knee bus-ingest --from 5000 --to 200000 --resolution 0.05
     """
-    knee.run_knee(scenario, **options)
+    request = Request(scenario=scenario, rate=first, duration_s=duration_s, users=users, seed=seed)
+    knee.run_knee(request, most=most, resolution=resolution, out=out)

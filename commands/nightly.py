@@ -5,15 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+from msgspec import structs
 
 from commands.run import steps
 from commands.run.profiles import PROFILES
 from e2e import browser as browsers
+from loadtests.request import check, describe
 
 
 @click.command()
 @click.option("--profile", type=click.Choice(sorted(PROFILES)), default="smoke", show_default=True)
-@click.option("--seed", type=int, default=1, show_default=True, help="Seed of everything random in the load.")
+@click.option("--seed", type=int, default=1, show_default=True, help=describe("seed"))
 @click.option("--out", type=click.Path(path_type=Path), help="Where to write the run; default: reports/runs/<run id>.")
 @click.option(
     "--only", type=click.Choice(["load", "chaos", "e2e"]), help="Only this part; the others are missing evidence."
@@ -29,6 +31,8 @@ def nightly(
     Example:  ./covenant nightly --profile smoke --release 2026.11
     """
     planned = PROFILES[profile]
+    asked = planned.loads if only in (None, "load") else ()
+    loads = [check(structs.replace(load, seed=seed)) for load in asked]
     browser: browsers.Browser | str | None = None
     if only in (None, "e2e"):
         browser = steps.find_browser(install_browser)
@@ -37,8 +41,8 @@ def nightly(
         steps.data(run)
         steps.access(run)
         steps.security(run)
-        for scenario, rate, duration_s in planned.loads if only in (None, "load") else ():
-            steps.load(run, scenario, rate=rate, duration_s=duration_s)
+        for load in loads:
+            steps.load(run, load)
         for experiment in planned.experiments if only in (None, "chaos") else ():
             steps.chaos(run, experiment)
         if browser is not None:

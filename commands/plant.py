@@ -8,7 +8,9 @@ from chaos import plants
 from commands.chaos import chaos_run
 from commands.exit_codes import EXIT_USAGE, fail
 from commands.load import load_run
-from commands.run import steps
+
+_PLANTED: dict[str, click.Command] = {"load run": load_run, "chaos run": chaos_run}
+"""The commands that can run against a planted bug: its name is the object of their context."""
 
 
 @click.command()
@@ -29,12 +31,8 @@ def plant(bug: str, command: tuple[str, ...]) -> None:
     if bug not in plants.PLANTS:
         fail(EXIT_USAGE, f"no planted bug is called {bug!r}; there are: {', '.join(plants.PLANTS)}")
     words = list(command) or list(plants.PLANTS[bug].command)
-    match words[:2]:
-        case ["load", "run"]:
-            steps.run_load(plant=bug, **load_run.make_context("load run", words[2:]).params)
-        case ["chaos", "run"]:
-            options = chaos_run.make_context("chaos run", words[2:]).params
-            steps.check_experiments(options["experiment"])
-            steps.run_chaos(options["experiment"], repeat=options["repeat"], out=options["out"], plant=bug)
-        case _:
-            fail(EXIT_USAGE, f"plant takes `load run ...` or `chaos run ...`, found: {' '.join(words)}")
+    name = " ".join(words[:2])
+    if name not in _PLANTED:
+        fail(EXIT_USAGE, f"plant takes `load run ...` or `chaos run ...`, found: {' '.join(words)}")
+    planted = _PLANTED[name]
+    planted.invoke(planted.make_context(name, words[2:], obj=bug))

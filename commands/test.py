@@ -19,17 +19,25 @@ from infra.machine.progress import say, step
 
 @click.command(context_settings={"ignore_unknown_options": True})
 @click.option("--full", is_flag=True, help="The slow acceptance tests, too: up to two hours.")
+@click.option("--static", "only_static", is_flag=True, help="Only what starts nothing: no test, no system.")
 @click.argument("pytest_arguments", nargs=-1, type=click.UNPROCESSED)
-def test(full: bool, pytest_arguments: tuple[str, ...]) -> None:
-    """Check style, types and import rules, then run every test on a system of its own.
+def test(full: bool, only_static: bool, pytest_arguments: tuple[str, ...]) -> None:
+    """Check style, types, import rules and declarations, then run every test on a system of its own.
 
     With pytest arguments only pytest runs, with these.
 
     \b
     Example:  ./covenant test
+              ./covenant test --static
               ./covenant test -k ledger
     """
+    if only_static and (full or pytest_arguments):
+        raise click.UsageError("--static runs no test: leave out --full and the arguments of pytest")
     failed = [] if pytest_arguments else checked.static(CHECKOUT)
+    if only_static:
+        for name in failed:
+            click.echo(f"failed: {name}")
+        sys.exit(1 if failed else 0)
     slow = "" if full else " and not full"
     browser = steps.find_browser(install=False)
     tally = checked.pytest(CHECKOUT, ["-n", "2", "-m", f"not ({checked.SHARED}){slow}", *pytest_arguments], {})

@@ -22,12 +22,14 @@ import redis
 
 from infra.machine.waiting import until
 from infra.target import Target
-from ledger.coverage import Event, effects
+from ledger.coverage import Event, times_applied
 from ledger.observe import bus
-from ledger.observe.consumers import Consumer, CutOff, consumers, feed, traces
+from ledger.observe.consumers import CutOff, feed, traces
 from ledger.observe.rollups import HOW, UNEQUAL_GROUPS
 from reports.evidence import Count, Hop, RunFolder
 from system import wire
+from system.wire import observer
+from system.wire.observer import ConsumerInstance
 
 _WITHIN_S = 10.0
 _RECONCILED_WITHIN_S = 5.0
@@ -37,19 +39,19 @@ _NOT_BY_EVENTS = ("postgres", "outbox", "replica")
 
 _STREAM = wire.PROJECTS_STREAM.name
 _EVENTS = wire.events_filter("projects")
-_PROJECTS = "select id::text from projects where id = any(%s::uuid[])"
-_OUTBOX = """
-select aggregate_id, event_id::text, partition, position from outbox_events
+_PROJECTS = f"select id::text from {observer.PROJECTS} where id = any(%s::uuid[])"
+_OUTBOX = f"""
+select aggregate_id, event_id::text, partition, position from {observer.EVENTS}
 where aggregate = 'projects' and type = 'created' and aggregate_id = any(%s) order by id
 """
-_TRAIL = "select event_id::text from audit_log where event_id = any(%s::uuid[])"
-_NOTIFIED = "select event_id::text from notification where event_id = any(%s::uuid[])"
-_OUT_OF_ORDER = """
+_TRAIL = f"select event_id::text from {observer.AUDIT_TRAIL} where event_id = any(%s::uuid[])"
+_NOTIFIED = f"select event_id::text from {observer.NOTIFICATIONS} where event_id = any(%s::uuid[])"
+_OUT_OF_ORDER = f"""
 select count(*) from (
     select version, lag(version) over (partition by aggregate_id order by seq) as before from (
         select a.seq, o.aggregate_id,
             coalesce((o.after ->> 'version')::bigint, (o.before ->> 'version')::bigint + 1) as version
-        from audit_log a join outbox o using (event_id) where o.aggregate = 'projects'
+        from {observer.AUDIT_TRAIL} a join {observer.EVENTS} o using (event_id) where o.aggregate = 'projects'
     ) changes
 ) steps where version <> before + 1
 """
@@ -79,7 +81,7 @@ def audit(
     analytics' totals add up and for the order of each project's changes. What could not be read, in words.
 
     `behind_seq` is what `last_event_seq` answered before the first write; `late` what `ledger.drain` still waited for.
-    The effects in a region that was lost as a whole are not looked for: its cache, and what it told of them, is gone.
+    The effects in a region that was lost as a whole are not looked for: its cache, and with it their traces, is gone.
     """
     history = folder.write_history(client)
     ids = sorted({write.id for write in history})
@@ -127,7 +129,7 @@ def effect_looks(target: Target, events: Mapping[str, Event], began_ns: int) -> 
     return [
         *(
             Look(one.name, partial(_consumer, target, one, events, began_ns), one.region, effect=True)
-            for one in consumers(target.regions)
+            for one in observer.instances(target.regions)
         ),
         Look("audit-log", lambda: _rows(target, _TRAIL, events), effect=True),
         *(Look("feed", partial(_feed, target, region, events), region, effect=True) for region in target.regions),
@@ -202,12 +204,14 @@ def copies_per_write(events: Iterable[wire.Event], ids: Collection[str]) -> dict
     )
 
 
-def _consumer(target: Target, consumer: Consumer, events: Mapping[str, Event], began_ns: int) -> dict[str, int]:
+def _consumer(
+    target: Target, instance: ConsumerInstance, events: Mapping[str, Event], began_ns: int
+) -> dict[str, int]:  # fmt: skip
     """By the trace of what it applied."""
     known = {event.partition for event in events.values()}
     lowest = min((event.position for event in events.values() if event.position is not None), default=0)
     ran_s = (time.monotonic_ns() - began_ns) / 1e9
-    return effects(events, traces(target, consumer, known, lowest, ran_s))
+    return times_applied(events, traces(target, instance, known, lowest, ran_s))
 
 
 def _rows(target: Target, query: LiteralString, events: Mapping[str, Event]) -> dict[str, int]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import pytest
 
 from infra import target as targets
 from infra.target import Target
-from loadtests.tests.load_servers import CLIENT, DEADLINE_S, LOAD, Api, NatsServer
+from loadtests.tests.load_servers import CLIENT, LOAD, Api, NatsServer, serving
 
 
 @pytest.fixture
@@ -25,13 +24,8 @@ def nats_server(tmp_path: Path) -> Iterator[NatsServer]:
 
 @pytest.fixture
 def api() -> Iterator[Api]:
-    server = Api()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join(DEADLINE_S)
+    with serving() as server:
+        yield server
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What Locust runs: one user is one engine process, and Locust shows what the engines tell it.
+"""What Locust runs: one user is one engine process, and Locust shows what the engines report.
 
 Started by `loadtests/run.py` with the file of a `Plan` in COVENANT_LOAD_PLAN. Importing Locust patches the
 process with gevent, so no load is made in here: engines are clean processes, and their statistics are merged
@@ -106,7 +106,7 @@ class EngineProcess:
                 self.ready.set()
         if not self.ready.is_set():
             self.error = self.error or "ended before it was ready"
-            self.ready.set()  # Nobody is to wait for it.
+            self.ready.set()  # So that the wait for it ends.
 
 
 class Fleet:
@@ -144,7 +144,7 @@ class Fleet:
         finally:
             self.ended.set()
         gevent.sleep(CSV_STATS_INTERVAL_SEC + _POLL_S)  # Locust's CSV writer looks once a second, and not at the end.
-        environment.process_exit_code = 0 if self._told_of_errors() else 1
+        environment.process_exit_code = 0 if self._log_errors() else 1
         signal.raise_signal(signal.SIGTERM)  # Locust's own way out, with its web page and without.
 
     def _show(self, stat: Stat) -> None:
@@ -191,7 +191,7 @@ class Fleet:
         for observer in self._observers:
             observer.wait(_END_DEADLINE_S)
 
-    def _told_of_errors(self) -> bool:
+    def _log_errors(self) -> bool:
         """Log what went wrong; True if nothing did."""
         problems = [f"{each.name}: {each.error}" for each in self._observers + self._generators if each.error]
         if self._begin_ns is None and not problems and not self._stopping.is_set():
@@ -201,7 +201,7 @@ class Fleet:
         return not problems
 
     def progress(self, environment: Environment) -> None:
-        """Tell the runner how far it is, until the end."""
+        """Report to the runner how far it is, until the end."""
         while not self.ended.wait(_PROGRESS_INTERVAL_S):
             if self._begin_ns is None:
                 continue

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from loadtests.arrivals.profile import Arrival, even
+from loadtests.arrivals.arrival_process import ArrivalProcess, even
 
 MAX_USERS = 16
 """Generator processes of one run."""
@@ -33,7 +33,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Region -> what leads a command into it; empty where regions are not apart."""
     rate: float
     """On average."""
-    arrival: Arrival
+    arrival: ArrivalProcess
     duration_s: float
     warmup_s: float
     users: int
@@ -76,8 +76,6 @@ class Scenario:
     name: str
     help: str
     """One line."""
-    rows: tuple[str, ...]
-    """The rows that it is evidence for."""
     unit: str
     """What `rate` counts."""
     rate: float
@@ -89,10 +87,10 @@ class Scenario:
     """Engines that are ready before the load begins, and finish after it has ended."""
     per_region: bool = False
     """Whether users are in every region, in equal numbers; else all are where the bus is, in the first one."""
-    arrivals: bool = False
+    follows_arrival: bool = False
     """Whether its generators follow `Plan.arrival`; else one even rate is all that can be asked for."""
     modes: tuple[str, ...] = ()
-    """How its messages can be published; it chooses by itself where nobody does."""
+    """How its messages can be published; where the request names none, the scenario chooses."""
     calibrates: str | None = None
     """The row whose ceiling the bus is calibrated for, right before and right after."""
     requests: bool = False

@@ -1,5 +1,5 @@
-"""Real servers for the tests of what speaks to them: one each of PostgreSQL, NATS and Valkey a test worker, small
-and without durability, started when the first test asks."""
+"""Fixtures with real servers: PostgreSQL, NATS, Valkey and S3, one each a test worker, small and without durability.
+Each starts with the first test that needs it."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def s3_server(port: Callable[[str], int], tmp_path_factory: pytest.TempPathFacto
     wait_until(takes_a_put, "S3 to take a put into its bucket")
     client.close()
     yield
-    server.kill()  # It would take half a minute to end by itself.
+    server.kill()  # On SIGTERM it would take half a minute.
     server.wait(DEADLINE_S)
     for number in (port(name) + offset for name in S3_PORTS for offset in (0, S3_GRPC_OFFSET)):
         for socket in Path("/tmp").glob(f"seaweedfs-*-{number}.sock"):
@@ -147,13 +147,13 @@ def postgres_server(port: Callable[[str], int], tmp_path_factory: pytest.TempPat
 
 @pytest.fixture
 def settings(port: Callable[[str], int]) -> Settings:
-    """Settings for the servers of the tests; the fixture of a server starts it."""
+    """Settings for the tests' servers. They do not start a server; its fixture does."""
     return settings_for(port)
 
 
 @pytest.fixture
 def database(postgres_server: None, settings: Settings) -> Settings:
-    """Settings for a database of its own, with the schema and the data that a system starts with."""
+    """Settings for a new database with schema and initial data."""
     make_database(settings)
     return settings
 
@@ -163,7 +163,7 @@ def api(
     postgres_server: None, nats_server: None, valkey_server: object, port: Callable[[str], int],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Api]:  # fmt: skip
-    """The API of region ams, running on the servers of the tests with a database of its own."""
+    """The API of region ams, running on the tests' servers with a database of its own."""
     folder = tmp_path_factory.mktemp("api")
     write_users(folder / "users.json")
     settings = Settings(

@@ -1,7 +1,8 @@
-"""What every process of the system does the same way: read its settings, say when it is ready, log one plain
-line per change of state, and end within seconds of SIGTERM.
+"""What every process of the system does the same way: read its settings, make its ready file, wait for what it
+depends on, and end within seconds of SIGTERM.
 
-A process never ends because its surroundings are away: it waits for them, and says so once.
+A process does not end because a dependency is unavailable. It retries, and logs one line when the dependency goes
+away and one when it is back.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import uvloop
 
@@ -25,29 +26,33 @@ _BACKOFF_FIRST_S = 0.05
 _BACKOFF_LONGEST_S = 1.0
 
 
-class Surroundings:
-    """Whether the things that a process depends on are there; logs each change once."""
+T = TypeVar("T")
+
+
+class DependencyState:
+    """Which of a process's dependencies are unavailable. Logs each change once."""
 
     def __init__(self, log: logging.Logger) -> None:
         self._log = log
         self._away: set[str] = set()
 
     def away(self, name: str, error: BaseException | str) -> None:
-        """It cannot be reached. Errors of the network often have no text: then their type is the reason."""
+        """Note that this dependency failed. The log line gives the first line of the error as the reason, or the
+        error's type, since many network errors have no text."""
         if name not in self._away:
             self._away.add(name)
             reason = str(error).partition("\n")[0] or type(error).__name__
             self._log.warning("%s is away: %s", name, reason)
 
     def back(self, name: str) -> None:
-        """It answered."""
+        """Note that this dependency answered."""
         if name in self._away:
             self._away.discard(name)
             self._log.warning("%s is back", name)
 
 
 class Backoff:
-    """How long to wait before the next try: 50 ms, doubling up to 1 s; `reset` after a success."""
+    """The pause before the next try: 50 ms, doubling up to 1 s. Call `reset` after a success."""
 
     def __init__(self) -> None:
         self._next_s = _BACKOFF_FIRST_S
@@ -60,26 +65,56 @@ class Backoff:
         self._next_s = min(2 * self._next_s, _BACKOFF_LONGEST_S)
 
 
+async def retry(
+    work: Callable[[], Awaitable[T]],
+    errors: type[Exception] | tuple[type[Exception], ...],
+    dependencies: DependencyState,
+    name: str,
+) -> T:
+    """What `work` returns. As long as it raises one of `errors`, the dependency `name` counts as away and `work` is
+    tried again after a backoff, without a limit: put a timeout around it where there must be one."""
+    backoff = Backoff()
+    while True:
+        try:
+            result = await work()
+        except errors as error:
+            dependencies.away(name, error)
+            await backoff.wait()
+            continue
+        dependencies.back(name)
+        return result
+
+
+async def set_within(event: asyncio.Event, within_s: float) -> bool:
+    """Wait for an event. False if it was not set within so many seconds."""
+    try:
+        async with asyncio.timeout(within_s):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True
+
+
 def remove_stale(ready_file: str | None) -> None:
-    """Remove what an earlier process left, so that nobody takes it for ours."""
+    """Remove the ready file that an earlier process left: a supervisor would take it for ours."""
     if ready_file:
         Path(ready_file).unlink(missing_ok=True)
 
 
 def make_ready(ready_file: str | None) -> None:
-    """Say that this process does its work now."""
+    """Create the ready file: this process does its work now."""
     if ready_file:
         Path(ready_file).touch()
 
 
 def run(name: str, main: Callable[[Settings, logging.Logger], Coroutine[Any, Any, None]], *, once: bool = False) -> int:
-    """Run one process until SIGTERM comes, or one that does its work `once` and keeps its ready file.
+    """Run a process until it gets SIGTERM or SIGINT. With `once`, run it until its work is done, and keep its ready
+    file.
 
-    The exit code: 0; 1 if a process that runs once did not get its work done in time; 2 if settings are
-    missing or of no use.
+    Returns the exit code: 0; 1 if a process that runs once raised TimeoutError; 2 if settings are missing or invalid.
     """
     logging.basicConfig(format=f"{name}: %(message)s", level=logging.WARNING, stream=sys.stderr)
-    # Expected outages are told by Surroundings, in one line; the library would add a traceback to each.
+    # DependencyState logs an expected outage in one line; the library would add a traceback to each.
     logging.getLogger("nats").setLevel(logging.CRITICAL)
     log = logging.getLogger(f"covenant.{name}")
     try:
@@ -89,7 +124,7 @@ def run(name: str, main: Callable[[Settings, logging.Logger], Coroutine[Any, Any
         return 2
     remove_stale(settings.ready_file)
     try:
-        uvloop.run(_until_told_to_end(main(settings, log), log))
+        uvloop.run(_until_signalled(main(settings, log), log))
     except settings_.SettingsError as error:
         log.error("%s", error)
         return 2
@@ -103,7 +138,7 @@ def run(name: str, main: Callable[[Settings, logging.Logger], Coroutine[Any, Any
     return 0
 
 
-async def _until_told_to_end(main: Coroutine[Any, Any, None], log: logging.Logger) -> None:
+async def _until_signalled(main: Coroutine[Any, Any, None], log: logging.Logger) -> None:
     loop = asyncio.get_running_loop()
     task = loop.create_task(main)
 
@@ -112,7 +147,7 @@ async def _until_told_to_end(main: Coroutine[Any, Any, None], log: logging.Logge
         loop.call_later(_END_WITHIN_S, give_up)
 
     def give_up() -> None:
-        log.error("did not end within %.0f s of being told to, leaving at once", _END_WITHIN_S)
+        log.error("did not end within %.0f s of its signal, exiting at once", _END_WITHIN_S)
         os._exit(1)
 
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -1,6 +1,8 @@
-"""Every environment variable that the system reads, typed, with its default. Secrets come only from here
-or from the files that these name (`COVENANT_X_FILE` in place of `COVENANT_X`), and are never logged: `repr`
-leaves them out."""
+"""Every environment variable that the system reads, with its type and default.
+
+A secret comes from its variable, or from the file that `COVENANT_X_FILE` names in place of `COVENANT_X`. Secrets are
+never logged: `repr` leaves them out.
+"""
 
 from __future__ import annotations
 
@@ -11,17 +13,17 @@ from pathlib import Path
 
 
 class SettingsError(Exception):
-    """A variable that is missing or malformed; names it, and what was expected."""
+    """A variable is missing or malformed. The message names it and says what was expected."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What one process of the system needs to know of its surroundings."""
+    """The configuration of one process."""
 
     region: str
     """COVENANT_REGION: ams, iad, syd, sin, sfo or jnb."""
     database_hosts: str
-    """COVENANT_DATABASE_HOSTS: every PostgreSQL member, `host:port,host:port`; the primary is among them."""
+    """COVENANT_DATABASE_HOSTS: every PostgreSQL member, `host:port,host:port`; one of them is the primary."""
     replica: str
     """COVENANT_REPLICA: the region's own member, `host:port`; reads go there."""
     database: str = "covenant"
@@ -31,8 +33,8 @@ class Settings:
     database_password: str = field(repr=False)
     """COVENANT_DATABASE_PASSWORD."""
     database_ca: str | None = None
-    """COVENANT_DATABASE_CA: a PEM file, the authority that vouches for the members; without it the connections are
-    not encrypted."""
+    """COVENANT_DATABASE_CA: the members' certificate authority, a PEM file; without it connections are not
+    encrypted."""
     nats_urls: str
     """COVENANT_NATS_URLS: `nats://host:port,...`, the region's nearest first."""
     nats_user: str
@@ -40,10 +42,10 @@ class Settings:
     nats_password: str = field(repr=False)
     """COVENANT_NATS_PASSWORD."""
     nats_ca: str | None = None
-    """COVENANT_NATS_CA: a PEM file, the authority that vouches for the bus; without it the connections are not
-    encrypted."""
+    """COVENANT_NATS_CA: the bus's certificate authority, a PEM file; without it connections are not encrypted."""
     tls_cert: str | None = None
-    """COVENANT_TLS_CERT: a PEM file, this process's certificate, with which it shows itself to the bus and serves."""
+    """COVENANT_TLS_CERT: this process's certificate, a PEM file: client certificate for the bus, server certificate
+    for the API."""
     tls_key: str | None = None
     """COVENANT_TLS_KEY: the certificate's key, a PEM file."""
     valkey: str
@@ -51,15 +53,15 @@ class Settings:
     valkey_password: str = field(repr=False)
     """COVENANT_VALKEY_PASSWORD."""
     host: str = "127.0.0.1"
-    """COVENANT_HOST: what the API listens on."""
+    """COVENANT_HOST: the address that the API listens on."""
     port: int = 8000
-    """COVENANT_PORT: this process's own, plain HTTP."""
+    """COVENANT_PORT: the port of this API process alone, plain HTTP."""
     region_host: str = "127.0.0.1"
-    """COVENANT_REGION_HOST: what every API of the region listens on; the kernel spreads connections over them."""
+    """COVENANT_REGION_HOST: the address that all APIs of the region share; the kernel spreads connections over them."""
     region_port: int = 0
-    """COVENANT_REGION_PORT: plain HTTP, shared by the region's APIs; 0: nowhere."""
+    """COVENANT_REGION_PORT: the shared port, plain HTTP; 0: none."""
     region_tls_port: int = 0
-    """COVENANT_REGION_TLS_PORT: the same behind TLS 1.3, with COVENANT_TLS_CERT; 0: nowhere."""
+    """COVENANT_REGION_TLS_PORT: the shared port with TLS 1.3 and COVENANT_TLS_CERT; 0: none."""
     bus_domain: str = ""
     """COVENANT_BUS_DOMAIN: the JetStream domain of the bus that the mirrors follow."""
     mirrors: str = ""
@@ -67,14 +69,14 @@ class Settings:
     stream_replicas: int = 3
     """COVENANT_STREAM_REPLICAS: R of every stream."""
     duplicate_window_s: float = 600.0
-    """COVENANT_DUPLICATE_WINDOW_S: how long a stream knows a message id again."""
+    """COVENANT_DUPLICATE_WINDOW_S: for how long a stream remembers message ids and drops duplicates."""
     ready_file: str | None = None
-    """COVENANT_READY_FILE: made when the process is ready to do its work, so that a supervisor can wait."""
+    """COVENANT_READY_FILE: created when the process is ready, so that a supervisor can wait for it."""
     metrics_port: int = 0
-    """COVENANT_METRICS_PORT: where relay and consumers serve their metrics on `host`; 0: nowhere."""
+    """COVENANT_METRICS_PORT: the port of relay and consumers for Prometheus, on `host`; 0: none."""
     token_keys: str = field(default="", repr=False)
-    """COVENANT_TOKEN_KEYS: `id:secret,id:secret`, the secrets at least 32 characters. The first one signs the
-    tokens of the API, all of them are believed; so a key is changed by putting a new one in front."""
+    """COVENANT_TOKEN_KEYS: `id:secret,id:secret`, each secret 32 characters or more. The API signs tokens with the
+    first key and accepts all of them, so a key is rotated by putting a new one in front."""
     projects: int = 300
     """COVENANT_PROJECTS: how many projects a new database starts with, 300 to 58,500."""
     users_file: str | None = None
@@ -82,7 +84,7 @@ class Settings:
     s3_endpoint: str | None = None
     """COVENANT_S3_ENDPOINT: `https://host:port`; without it nothing is exported."""
     s3_ca: str | None = None
-    """COVENANT_S3_CA: who vouches for that endpoint, a PEM file; without it whom the machine trusts."""
+    """COVENANT_S3_CA: the endpoint's certificate authority, a PEM file; without it the machine's own."""
     s3_bucket: str = "covenant"
     """COVENANT_S3_BUCKET."""
     s3_access_key: str = ""
@@ -90,7 +92,7 @@ class Settings:
     s3_secret_key: str = field(default="", repr=False)
     """COVENANT_S3_SECRET_KEY."""
     push_url: str | None = None
-    """COVENANT_PUSH_URL: where notifications are posted to; without it they wait until they expire."""
+    """COVENANT_PUSH_URL: the push service; without it notifications wait until they expire."""
 
 
 _REQUIRED = (
@@ -137,6 +139,6 @@ def load(environment: Mapping[str, str] = os.environ) -> Settings:
 
 
 def _value(name: str, environment: Mapping[str, str]) -> str | None:
-    """A secret may stand in a file of its own, whose last line break is not part of it."""
+    """The value of a variable. A secret may stand in a file; a line break at the file's end is not part of it."""
     file = environment.get(f"{variable(name)}_FILE") if name in _SECRET else None
     return Path(file).read_text().removesuffix("\n") if file else environment.get(variable(name))

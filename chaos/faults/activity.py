@@ -14,6 +14,7 @@ from chaoslib.exceptions import ActivityFailed
 from chaoslib.types import Configuration
 
 from chaos import running
+from chaos.faults.registry import Undo
 from chaos.handover import Counted, Fact, Facts, Fault, Proved
 from chaos.journal import Journal
 from infra.fabric.protocol import Capability, Fabric
@@ -35,9 +36,9 @@ class Activity:
 
     # For injectors.
 
-    def prepare(self, undo: str, **arguments: str) -> None:
+    def prepare(self, undo: Undo, **arguments: str) -> None:
         """Write how to revert what is about to be injected; on disk when this returns. JournalError."""
-        Journal(self.system.site.path).begin(self.experiment, undo, arguments)
+        Journal(self.system.site.path).begin(self.experiment, undo.name, arguments)
 
     def injected(
         self, at_ns: int, part: str, target: str, before: Mapping[str, int], lost_region: str | None = None

@@ -9,6 +9,7 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Mapping
 from functools import cache
+from typing import NamedTuple
 
 import chaos.faults
 from infra.fabric.protocol import Fabric
@@ -18,21 +19,30 @@ class HealError(Exception):
     """A fault could not be reverted; says why."""
 
 
-Undo = Callable[[Fabric, Mapping[str, str]], None]
+Revert = Callable[[Fabric, Mapping[str, str]], None]
 """Reverts one fault of a system, with the arguments that the journal kept. Twice does no harm: a crash may leave the
 undo of something that never happened, or was undone already. HealError, OSError."""
+
+
+class Undo(NamedTuple):
+    """How a kind of fault is reverted; `Activity.prepare` takes it, so that no fault is injected without one."""
+
+    name: str
+    revert: Revert
+
 
 _UNDOS: dict[str, Undo] = {}
 
 
-def undo(name: str) -> Callable[[Undo], Undo]:
+def undo(name: str) -> Callable[[Revert], Undo]:
     """Register an undo under a name that completes "<experiment>: ..." for people: `restart`, `restore the link`."""
 
-    def register(function: Undo) -> Undo:
+    def register(revert: Revert) -> Undo:
         if name in _UNDOS:
-            raise ValueError(f"two faults register the undo {name!r}: {_UNDOS[name].__module__}, {function.__module__}")
-        _UNDOS[name] = function
-        return function
+            other = _UNDOS[name].revert.__module__
+            raise ValueError(f"two faults register the undo {name!r}: {other} and {revert.__module__}")
+        _UNDOS[name] = Undo(name, revert)
+        return _UNDOS[name]
 
     return register
 

@@ -13,7 +13,8 @@ from infra.fabric.protocol import Fabric
 from infra.parts import etcd, gateway, nats, postgres
 from infra.site import bus_layout
 from infra.topology.model import Node
-from ledger.observe.consumers import named
+from system.wire import observer
+from system.wire.observer import ConsumerInstance
 
 
 class Primary(NamedTuple):
@@ -46,16 +47,13 @@ def beside_database(system: Fabric, kind: str) -> Node:
     return min(working, key=lambda node: system.place.topology.distance_ms(here, node.region))
 
 
-def durable(system: Fabric, consumer: Node) -> str:
+def durable(consumer: Node) -> str:
     """What the bus calls the consumer that a part is."""
-    regions = system.place.topology.running_regions(system.site.size)
-    names = {consumer.kind, f"{consumer.kind}-{consumer.region}"}
-    for name in sorted(names):
-        try:
-            return named(name, regions).durable
-        except ValueError:
-            continue
-    raise ActivityFailed(f"expected {consumer.name} to be a consumer of the bus, found that it is none")
+    try:
+        declared = observer.consumer(consumer.kind)
+    except ValueError as error:
+        raise ActivityFailed(f"expected {consumer.name} to be a consumer of the bus: {error}") from error
+    return ConsumerInstance(declared.name, consumer.region if declared.per_region else None).durable
 
 
 def link(system: Fabric, role: str) -> tuple[str, str]:

@@ -17,7 +17,7 @@ from infra.fabric.protocol import Fabric
 from infra.machine.waiting import until
 from infra.parts.base import http_get
 from infra.site import clients
-from ledger.observe.one_write import REGION, Refused, create_project, delete_project
+from ledger.observe.one_write import APPLIED, REGION, Refused, create_project, delete_project
 from system import wire
 
 __all__ = ["apis_are_ready", "event_goes_through", "redundancy_is_complete"]
@@ -62,15 +62,8 @@ def event_goes_through_at(system: Fabric, region: str, within_s: float) -> bool:
         token = clients.token(target, "steward", REGION)
         etag = create_project(base, token, project)
         with psycopg.connect(target.observer_dsn, autocommit=True) as link:
-            applied = until(lambda: link.execute(_APPLIED, [project]).fetchone(), within_s)
+            applied = until(lambda: link.execute(APPLIED, [project]).fetchone(), within_s)
         delete_project(base, token, project, etag)
     except (Refused, clients.NoToken, OSError, psycopg.Error) as error:
         raise ActivityFailed(f"a write did not pass: {error!r}") from error
     return applied is not None
-
-
-_APPLIED = """
-select 1 from outbox_events e join consumer_position using (partition)
-where aggregate = 'projects' and aggregate_id = %s and consumer = 'analytics'
-and consumer_position.position >= e.position
-"""

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-_FOLDER = Path(__file__).parents[1] / "experiments"
+FOLDER = Path(__file__).parents[1] / "experiments"
 
 
 class UnknownExperiment(ValueError):
@@ -25,12 +25,12 @@ class Info(NamedTuple):
 
 def experiments() -> list[Info]:
     """Every experiment, by id."""
-    return [Info(path.stem, str(_read(path)["title"])) for path in sorted(_FOLDER.glob("*.yaml"))]
+    return [Info(path.stem, str(_read(path)["title"])) for path in sorted(FOLDER.glob("*.yaml"))]
 
 
 def path_of(experiment: str) -> Path:
     """The experiment's file. UnknownExperiment."""
-    known = {path.stem: path for path in sorted(_FOLDER.glob("*.yaml"))}
+    known = {path.stem: path for path in sorted(FOLDER.glob("*.yaml"))}
     if experiment not in known:
         raise UnknownExperiment(f"no experiment is called {experiment!r}; there are: {', '.join(known)}")
     return known[experiment]

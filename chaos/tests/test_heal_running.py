@@ -28,11 +28,11 @@ PART = "s3-iad"
 DIES_WITH_ITS_FAULT = """
 import os, signal, sys
 from pathlib import Path
-from chaos.faults.process.kill import RESTART
+from chaos.faults.process.kill import restart
 from chaos.journal import Journal
 from infra.fabric.process.system import System
 system = System.attach(Path(sys.argv[1]))
-Journal(system.site.path).begin("a-test", RESTART, {"part": sys.argv[2]})
+Journal(system.site.path).begin("a-test", restart.name, {"part": sys.argv[2]})
 FAULT
 os.kill(os.getpid(), signal.SIGKILL)
 """

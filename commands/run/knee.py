@@ -8,23 +8,27 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
+from typing import Protocol
 
-import msgspec
+from msgspec import structs
 
-import reports.verdict.knee
 from commands.exit_codes import EXIT_USAGE, fail
 from commands.run import steps
-from commands.run.session import Session, StepFailed
-from infra.machine.progress import say
-from loadtests import run as load_runner
+from commands.run.session import StepFailed
+from infra.machine.progress import Report, say
+from infra.machine.waiting import Clock, until
 from loadtests.arrivals.schedule import MAX_RATE_PER_S
-from loadtests.plan import Scenario
+from loadtests.request import CheckedRequest, Request, check
 from loadtests.search.knee import Search, with_room
 from reports import assess
-from reports.evidence import HostSample, Knee, KneeEnd, KneeStep, RunFolder
+from reports.evidence import HostSample, Knee, KneeEnd, KneeStep, Run, RunFolder
 from reports.findings import loaded
-from reports.policy.policy import load_policy
+from reports.policy.policy import Policy, load_policy
+from reports.verdict import knee as verdict
 
 STEP_S = 15.0
 """Measured in a try, at most; a scenario that is shorter by itself stays so."""
@@ -32,118 +36,147 @@ _LONGER_MAX = 4.0
 """How much longer a try is below the first rate, so that it has as many operations."""
 _SAMPLED_WITHIN_S = 3.0
 """The machine is sampled once a second: the last sample of a load comes after it."""
-_LOOK_EVERY_S = 0.1
 _WITH_ROOM_TRIES = 3
 _ROOM_AFTER: tuple[KneeEnd | None, ...] = ("found", "late", "above")
 """How a search ends that knows a rate which held twice."""
 _OF_A_LOAD = ("load", "ledger", "hops")
 
 
-def run_knee(
-    scenario: str, *, first: float | None, most: float | None, duration_s: float | None, resolution: float,
-    users: int | None, seed: int, out: Path | None,
-) -> None:  # fmt: skip
-    """Search, and report; ends the process with the verdict, or as wrong usage."""
+class RunOfTries(Protocol):
+    """The run that a search is part of; a `Session` is one."""
+
+    run: Run
+    folder: RunFolder
+
+    def phase(self, name: str) -> AbstractContextManager[Report]:
+        """Around one try; StepFailed in it is noted, and ends there."""
+
+
+MakeLoad = Callable[[CheckedRequest, RunFolder, Report], None]
+"""Makes a load whose evidence goes to the folder. StepFailed if it could not be made."""
+Judge = Callable[[str, float, str, RunFolder], KneeStep]
+"""(scenario, rate, the folder's name in the record, folder): what a try whose load was made came to."""
+
+
+def run_knee(request: Request, *, most: float | None, resolution: float, out: Path | None) -> None:
+    """Search from the request's rate on, and report; ends the process with the verdict, or as wrong usage."""
     try:
-        found = load_runner.check(scenario, rate=first, duration_s=duration_s, users=users)
-        search = Search(first or found.rate, most or MAX_RATE_PER_S, resolution)
+        scenario = check(request).scenario
+        first = request.rate or scenario.rate
+        search = Search(first, most or MAX_RATE_PER_S, resolution)
     except ValueError as error:
         fail(EXIT_USAGE, str(error))
-    knee = Knee(
-        scenario=scenario, unit=found.unit, step_s=duration_s or min(STEP_S, found.duration_s), resolution=resolution
-    )
-    with steps.session(f"load.{scenario}", seed=seed, out=out) as run:
+    step_s = request.duration_s or min(STEP_S, scenario.duration_s)
+    knee = Knee(scenario=scenario.name, unit=scenario.unit, step_s=step_s, resolution=resolution)
+    with steps.session(f"load.{scenario.name}", seed=request.seed, out=out) as run:
         run.start()
-        tries = _Tries(run, found, knee, first or found.rate, users)
+        tries = KneeRun(
+            run, structs.replace(request, rate=first, duration_s=step_s), knee, make_load=partial(steps.make_load, run),
+            judge=partial(judge_try, load_policy()), say=say, clock=time,
+        )  # fmt: skip
         try:
             tries.search(search)
         finally:
             tries.close()
 
 
-class _Tries:
+def judge_try(policy: Policy, scenario: str, rate: float, where: str, folder: RunFolder) -> KneeStep:
+    """A try is judged like a run of its own."""
+    return verdict.step(scenario, rate, where, loaded.load(folder), assess(folder), policy)
+
+
+class KneeRun:
     """The tries of a search, and the record of them."""
 
-    def __init__(self, run: Session, scenario: Scenario, knee: Knee, first: float, users: int | None) -> None:
+    def __init__(
+        self, run: RunOfTries, first: Request, knee: Knee, *, make_load: MakeLoad, judge: Judge,
+        say: Callable[[str], None], clock: Clock,
+    ) -> None:  # fmt: skip
+        """`first` is the try to begin with; the others differ from it in rate and duration. `say` takes a line for
+        each."""
         self._run = run
-        self._scenario = scenario
-        self._knee = knee
         self._first = first
-        self._users = users
-        self._policy = load_policy()
+        self._knee = knee
+        self._make_load = make_load
+        self._judge = judge
+        self._say = say
+        self._clock = clock
 
     def search(self, search: Search) -> None:
         """The record is written after every try, so that an interrupted search keeps what it had."""
         while (rate := search.next()) is not None:
-            step = self._try(rate)
-            search.tell(rate, step.outcome)
-            self._tell("at", step)
-            self._record(search, step)
+            tried = self._try(rate)
+            search.record(rate, tried.outcome)
+            self._announce("at", tried)
+            self._record(search, tried)
         self._record(search)
         if search.held is not None and search.ended in _ROOM_AFTER:
             self._with_room(with_room(search.held))
 
-    def _with_room(self, rate: float) -> None:
-        """How the system does with room to its knee; tries that say nothing of the system are made again."""
-        for _ in range(_WITH_ROOM_TRIES):
-            step = self._try(rate)
-            self._tell("with room to its knee, at", step)
-            self._knee = msgspec.structs.replace(self._knee, with_room=[*self._knee.with_room, step])
-            self._run.folder.write_knee(self._knee)
-            if step.outcome not in ("late", "disturbed"):
-                return
-
-    def _tell(self, where: str, step: KneeStep) -> None:
-        say(f"{self._scenario.name} {where} {step.rate:g}/s: {step.outcome}" + (f": {step.why}" if step.why else ""))
-
     def close(self) -> None:
         """Make the best try's evidence that of the run: of the highest rate that held, else of the lowest."""
-        tries = [step for step in self._knee.steps if step.outcome != "failed"]
-        held = [step for step in tries if step.rate == self._knee.held and step.outcome == "held"]
+        tries = [tried for tried in self._knee.steps if tried.outcome != "failed"]
+        held = [tried for tried in tries if tried.rate == self._knee.held and tried.outcome == "held"]
         if not tries:
             return
-        best = held[-1] if held else min(reversed(tries), key=lambda step: step.rate)
+        best = held[-1] if held else min(reversed(tries), key=lambda tried: tried.rate)
         for part in _OF_A_LOAD:
             source = self._run.folder.path / best.folder / "evidence" / part
             if source.exists():
                 shutil.copytree(source, self._run.folder.evidence / part, dirs_exist_ok=True)
 
-    def _record(self, search: Search, *steps: KneeStep) -> None:
-        self._knee = msgspec.structs.replace(
-            self._knee, held=search.held, missed=search.missed, end=search.ended, steps=[*self._knee.steps, *steps]
+    def _with_room(self, rate: float) -> None:
+        """How the system does with room to its knee; tries that say nothing of the system are made again."""
+        for _ in range(_WITH_ROOM_TRIES):
+            tried = self._try(rate)
+            self._announce("with room to its knee, at", tried)
+            self._knee = structs.replace(self._knee, with_room=[*self._knee.with_room, tried])
+            self._run.folder.write_knee(self._knee)
+            if tried.outcome not in ("late", "disturbed"):
+                return
+
+    def _announce(self, where: str, tried: KneeStep) -> None:
+        why = f": {tried.why}" if tried.why else ""
+        self._say(f"{self._first.scenario} {where} {tried.rate:g}/s: {tried.outcome}{why}")
+
+    def _record(self, search: Search, *tried: KneeStep) -> None:
+        self._knee = structs.replace(
+            self._knee, held=search.held, missed=search.missed, end=search.ended, steps=[*self._knee.steps, *tried]
         )
         self._run.folder.write_knee(self._knee)
 
     def _try(self, rate: float) -> KneeStep:
-        name = self._scenario.name
-        path = self._run.folder.knee_dir(name) / f"{len(self._knee.steps) + len(self._knee.with_room) + 1:02}-{rate:g}"
-        folder = RunFolder.create(path)
-        begin_ns = time.monotonic_ns()
-        problem: list[str] = []
-        with self._run.phase(f"{name} {rate:g}/s") as progress:
-            longer = min(_LONGER_MAX, max(1.0, self._first / rate))
-            try:
-                steps.make_load(
-                    self._run, name, folder, progress, rate=rate, duration_s=self._knee.step_s * longer,
-                    users=self._users,
-                )  # fmt: skip
-            except StepFailed as error:
-                problem.append(str(error).partition("\n")[0])  # The rest is its log, which is in the folder.
-                raise
-        where = str(path.relative_to(self._run.folder.path))
-        if problem or name not in [load.scenario for load in folder.loads()]:
-            why = "; ".join(problem) or "it left no record"
-            return KneeStep(
-                rate=rate, folder=where, begin_ns=begin_ns, end_ns=time.monotonic_ns(), outcome="failed", why=why
-            )
+        name, number = self._first.scenario, len(self._knee.steps) + len(self._knee.with_room) + 1
+        path = self._run.folder.knee_dir(name) / f"{number:02}-{rate:g}"
+        where, folder = str(path.relative_to(self._run.folder.path)), RunFolder.create(path)
+        begin_ns = self._clock.monotonic_ns()
+        problem = self._offer(rate, folder)
+        if problem is None and name not in [load.scenario for load in folder.loads()]:
+            problem = "it left no record"
+        if problem is not None:
+            end_ns = self._clock.monotonic_ns()
+            return KneeStep(rate=rate, folder=where, begin_ns=begin_ns, end_ns=end_ns, outcome="failed", why=problem)
         self._complete(folder, begin_ns)
-        return reports.verdict.knee.step(name, rate, where, loaded.load(folder), assess(folder), self._policy)
+        return self._judge(name, rate, where, folder)
+
+    def _offer(self, rate: float, folder: RunFolder) -> str | None:
+        """Make the load of a try; why it could not be made."""
+        problem: str | None = None
+        longer = min(_LONGER_MAX, max(1.0, (self._first.rate or rate) / rate))
+        asked = structs.replace(self._first, rate=rate, duration_s=self._knee.step_s * longer)
+        with self._run.phase(f"{self._first.scenario} {rate:g}/s") as progress:
+            try:
+                self._make_load(check(asked), folder, progress)
+            except StepFailed as error:
+                problem = str(error).partition("\n")[0]  # The rest is its log, which is in the folder.
+                raise
+        return problem
 
     def _complete(self, folder: RunFolder, begin_ns: int) -> None:
         """Give a try what it has of the whole run: what was run, the machine meanwhile, and who died."""
         until_ns = max(load.end_ns for load in folder.loads())
         run, whole = self._run.run, self._run.folder
-        folder.write_run(msgspec.structs.replace(run, state="finished", finished_at=run.started_at))
+        folder.write_run(structs.replace(run, state="finished", finished_at=run.started_at))
         if (found := whole.preflight()) is not None:
             folder.write_preflight(found)
         with folder.host() as samples:
@@ -156,9 +189,9 @@ class _Tries:
 
     def _sampled(self, until_ns: int) -> list[HostSample]:
         """The machine up to that instant, as far as it is known within a moment."""
-        deadline = time.monotonic() + _SAMPLED_WITHIN_S
-        while True:
+
+        def whole() -> list[HostSample] | None:
             samples = self._run.folder.host_samples()
-            if (samples and samples[-1].at_ns >= until_ns) or time.monotonic() > deadline:
-                return samples
-            time.sleep(_LOOK_EVERY_S)
+            return samples if samples and samples[-1].at_ns >= until_ns else None
+
+        return until(whole, _SAMPLED_WITHIN_S, self._clock) or self._run.folder.host_samples()

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import click
 
@@ -27,7 +27,8 @@ from checks import NotChecked
 from checks import access as access_facts
 from checks import data as data_facts
 from checks.security import facts as security_facts
-from commands.exit_codes import EXIT_USAGE, fail
+from commands.declarations import loads
+from commands.exit_codes import EXIT_UNTRUSTED, EXIT_USAGE, fail
 from commands.run.profiles import PROFILES
 from commands.run.session import Session, StepFailed
 from commands.run.systems import create_system, is_up, running
@@ -42,7 +43,8 @@ from ledger.audit import audit, last_event_seq
 from ledger.drain import drain
 from ledger.observe.bus import BusError
 from loadtests import run as load_runner
-from loadtests.scenarios import scenarios
+from loadtests.plan import Scenario
+from loadtests.request import CheckedRequest, Request, UsageError, check
 from loadtests.search.calibration import CalibrationError, calibrate
 from reports.evidence import Run, RunFolder
 from reports.policy.claims import load_claims
@@ -61,7 +63,10 @@ def session(
     experiments: tuple[str, ...] = (),
     plant: str | None = None,
 ) -> Iterator[Session]:
-    """A run of a profile on the running system, or on one of its own; ends the process with its verdict."""
+    """A run of a profile on the running system, or on one of its own; ends the process with its verdict, or before
+    anything is started if it could not be judged."""
+    if problems := loads.problems_of(profile):
+        fail(EXIT_UNTRUSTED, problems[0])
     now = datetime.now(UTC)
     run_id = f"{now:%Y%m%d-%H%M%S}-{profile.replace('.', '-')}-{secrets.token_hex(2)}"
     try:
@@ -146,48 +151,46 @@ def _checking(run: Session, name: str) -> Iterator[None]:
             raise StepFailed(str(error)) from error
 
 
-def load(run: Session, scenario: str, **options: Any) -> None:
-    with run.phase(scenario) as progress:
-        _calibrate(run, scenario, "before", progress)
-        make_load(run, scenario, run.folder, progress, **options)
-        _calibrate(run, scenario, "after", progress)
+def load(run: Session, asked: CheckedRequest) -> None:
+    """Make a load, with the machine calibrated around it; its evidence is the run's."""
+    with run.phase(asked.scenario.name) as progress:
+        _calibrate(run, asked.scenario, "before", progress)
+        make_load(run, asked, run.folder, progress)
+        _calibrate(run, asked.scenario, "after", progress)
 
 
-def _calibrate(run: Session, scenario: str, when: Literal["before", "after"], progress: Report) -> None:
+def _calibrate(run: Session, scenario: Scenario, when: Literal["before", "after"], progress: Report) -> None:
     """What the machine gives at most, for the row that the run judges; a load goes on without it."""
-    row = scenarios()[scenario].calibrates
+    row = scenario.calibrates
     if row is None or not load_policy().judges(run.run.profile, row):
         return
     progress(0.0 if when == "before" else 1.0, f"calibrating {row}")
     try:
-        run.folder.write_calibration(calibrate(scenario, row, when, target_path=run.system.target_path))
+        run.folder.write_calibration(calibrate(scenario.name, row, when, target_path=run.system.target_path))
     except CalibrationError as error:
-        run.note("skipped", f"calibration {when} {scenario}", str(error))
+        run.note("skipped", f"calibration {when} {scenario.name}", str(error))
 
 
-def make_load(run: Session, scenario: str, folder: RunFolder, progress: Report, **options: Any) -> None:
+def make_load(run: Session, asked: CheckedRequest, folder: RunFolder, progress: Report) -> None:
     """Make a load whose evidence goes to `folder`. StepFailed if it could not be made."""
     try:
-        with _audited(run, scenario, folder):
-            load_runner.run(
-                scenario, folder=folder, target_path=run.system.target_path, progress=progress, seed=run.run.seed,
-                **options,
-            )  # fmt: skip
+        with _audited(run, asked.scenario, folder):
+            load_runner.run(asked, folder=folder, target_path=run.system.target_path, progress=progress)
     except (load_runner.LoadError, BusError) as error:
         raise StepFailed(str(error)) from error
 
 
 @contextmanager
-def _audited(run: Session, scenario: str, folder: RunFolder) -> Iterator[None]:
+def _audited(run: Session, scenario: Scenario, folder: RunFolder) -> Iterator[None]:
     """Afterwards, look at every hop for the writes of a scenario that keeps a ledger of them."""
-    if not scenarios()[scenario].audited:
+    if not scenario.audited:
         yield
         return
     target = run.system.target()
     behind_seq = last_event_seq(target)
     yield
     late = drain(target, _DRAINED_WITHIN_S)
-    for problem in audit(folder, scenario, target, behind_seq=behind_seq, late=late):
+    for problem in audit(folder, scenario.name, target, behind_seq=behind_seq, late=late):
         say(f"audit: {problem}")
 
 
@@ -222,16 +225,15 @@ def browse(run: Session, browser: browsers.Browser | str, arguments: Sequence[st
 # Whole runs, for the commands that are one.
 
 
-def run_load(scenario: str, *, plant: str | None, out: Path | None, seed: int, **options: Any) -> None:
+def run_load(request: Request, *, plant: str | None, out: Path | None) -> None:
     """Run a scenario and report; ends the process with the verdict, or as wrong usage."""
-    checked = {name: options[name] for name in ("rate", "duration_s", "warmup_s", "users", "arrives", "mode")}
     try:
-        load_runner.check(scenario, **checked)
-    except ValueError as error:
+        asked = check(request)
+    except UsageError as error:
         fail(EXIT_USAGE, str(error))
-    with session(f"load.{scenario}", seed=seed, out=out, plant=plant) as run:
+    with session(f"load.{request.scenario}", seed=request.seed, out=out, plant=plant) as run:
         run.start()
-        load(run, scenario, **options)
+        load(run, asked)
 
 
 def check_experiments(names: Sequence[str]) -> None:

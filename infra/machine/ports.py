@@ -50,6 +50,13 @@ def claim() -> PortBlock:
     raise NoPorts(f"no block of {_SIZE} free ports between {_FIRST} and {_LAST}: stop other systems first")
 
 
+def free_port(address: str = "127.0.0.1") -> int:
+    """A port of that address on which nothing listens now: for what lives for a moment, or claims no block."""
+    with socket.socket() as probe:
+        probe.bind((address, 0))
+        return int(probe.getsockname()[1])
+
+
 def _listen(port: int) -> socket.socket | None:
     listener = socket.socket()
     try:

@@ -10,6 +10,11 @@ from contextlib import contextmanager
 Report = Callable[[float, str], None]
 """Takes the fraction done, 0..1, and what is being done."""
 
+
+def show_nothing(fraction: float, text: str) -> None:
+    """A `Report` that shows nothing."""
+
+
 _EVERY_S = 15.0
 """Without a terminal, how often a step prints a line while only its fraction changes."""
 
@@ -42,14 +47,14 @@ def _bar(name: str) -> Iterator[Report]:
 @contextmanager
 def _lines(name: str) -> Iterator[Report]:
     began = time.monotonic()
-    printed_at, printed = began, ""
+    shown_at, shown = began, ""
 
     def report(fraction: float, text: str) -> None:
-        nonlocal printed_at, printed
+        nonlocal shown_at, shown
         now = time.monotonic()
-        if text != printed or now - printed_at >= _EVERY_S:
+        if text != shown or now - shown_at >= _EVERY_S:
             say(f"{name}: {text} ({fraction:.0%}, {now - began:.0f} s)")
-            printed_at, printed = now, text
+            shown_at, shown = now, text
 
     say(f"{name} ...")
     yield report

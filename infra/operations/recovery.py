@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -15,6 +14,7 @@ from psycopg import sql
 
 from infra.backup.restore import NotRestored, Restored, Server, copy_table, restored
 from infra.fabric.protocol import Fabric
+from infra.machine.ports import free_port
 from infra.machine.progress import Report
 from infra.parts import postgres
 from infra.parts.base import binary
@@ -100,7 +100,7 @@ def _server_at(system: Fabric, at: datetime | None, reached_within_s: float) -> 
         prefix=site.unprivileged.prefix,
         owner=site.unprivileged.owner,
         programs=_programs(),
-        port=_free_port(),
+        port=free_port(),  # The system's own are all in use, or forwarded into its regions.
         tls=(mine.cert, mine.key, mine.ca) if site.options.tls == "on" else None,
     )
     with restored(
@@ -117,13 +117,6 @@ def _server_at(system: Fabric, at: datetime | None, reached_within_s: float) -> 
 
 def _folder(system: Fabric) -> Path:
     return system.site.path / "restored"
-
-
-def _free_port() -> int:
-    """For the moment: the system's own ports are all in use, or forwarded into its regions."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _programs() -> Path:

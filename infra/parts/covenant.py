@@ -15,6 +15,7 @@ from infra.site.site import Place, Site
 from infra.topology.model import Node
 from system import wire
 from system.settings import variable
+from system.wire import observer
 
 STREAM_REPLICAS = 3
 
@@ -83,42 +84,25 @@ class Relay(_Worker):
     module = "system.events.relay"
 
 
-class Analytics(_Worker):
-    kind = "analytics"
-    module = "system.events.consumers.analytics"
-
-
 class AuditLogger(_Worker):
+    """The one consumer that needs more than the others: it exports its trail to S3."""
+
     kind = "audit-logger"
-    module = "system.events.consumers.audit_logger"
+    module = observer.consumer(kind).module
 
     def environment(self) -> dict[str, str]:
         return {**super().environment(), **s3_settings(self.place)}
 
 
-class Notifications(_Worker):
-    kind = "notifications"
-    module = "system.events.consumers.notifications"
+def _part_of(consumer: observer.Consumer) -> type[_Worker]:
+    """What runs a consumer; most of them are nothing but their module."""
+    if consumer.name == AuditLogger.kind:
+        return AuditLogger
+    made: type[_Worker] = type(consumer.name, (_Worker,), {"kind": consumer.name, "module": consumer.module})
+    return made
 
 
-class CacheInvalidator(_Worker):
-    kind = "cache-invalidator"
-    module = "system.events.consumers.cache_invalidator"
-
-
-class MobileSync(_Worker):
-    kind = "mobile-sync"
-    module = "system.events.consumers.mobile_sync"
-
-
-class FrontendRealtime(_Worker):
-    kind = "frontend-realtime"
-    module = "system.events.consumers.frontend_realtime"
-
-
-COVENANT: tuple[type[_Process], ...] = (
-    Api, Relay, Analytics, AuditLogger, Notifications, CacheInvalidator, MobileSync, FrontendRealtime,
-)  # fmt: skip
+COVENANT: tuple[type[_Process], ...] = (Api, Relay, *map(_part_of, observer.CONSUMERS))
 
 
 def s3_settings(place: Place) -> dict[str, str]:

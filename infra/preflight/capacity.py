@@ -8,15 +8,18 @@ from collections import Counter
 from infra.preflight.inputs import BUS, DATABASE, REPLICAS, Inputs
 from infra.topology.model import Node
 from reports.evidence import Quorum, Resource, StreamCover
+from system.wire import observer
 
 RATES_PER_S = (10.0, 2_000.0, 100_000.0)
 """Messages a second: single changes on a busy day, the nightly's load on the bus, the seed's claim."""
 
 API_WRITES, API_READS = 16, 6
 """Database connections of an API process to the primary, and to each member that it reads from."""
-_WORKERS = {"relay": 6, "analytics": 2, "audit-logger": 2, "notifications": 3}
-"""Database connections of the parts that run once. A region's consumers have one each, to report their positions."""
-_REGIONAL = ("cache-invalidator", "mobile-sync", "frontend-realtime")
+_RELAY, _CONSUMER, _REGIONAL_CONSUMER = 6, 2, 1
+"""Database connections of a relay, of a consumer that runs once, and of one that runs in every region, which only
+reports its positions."""
+_BESIDES = {"notifications": 1}
+"""Consumer -> its further connections; the sender of notifications has one of its own."""
 _OTHERS = 10
 """Patroni, migrations, observers of each member."""
 _RESERVED = 3
@@ -121,7 +124,9 @@ def _breakdown(kinds: Counter[str], sizes: dict[str, int], other: int = 0) -> st
 def _connections(inputs: Inputs, kinds: Counter[str]) -> Resource:
     """Connections to the primary after the loss of its region's standby, when it serves that region's reads, too."""
     apis, at_home = kinds["api"], sum(node.region == inputs.primary.region for node in inputs.nodes("api"))
-    workers = sum(each * kinds[kind] for kind, each in _WORKERS.items()) + sum(kinds[kind] for kind in _REGIONAL)
+    workers = _RELAY * kinds["relay"]
+    workers += sum((_CONSUMER + _BESIDES.get(kind, 0)) * kinds[kind] for kind in observer.once())
+    workers += sum(_REGIONAL_CONSUMER * kinds[kind] for kind in observer.per_region())
     followers = kinds[DATABASE] - 1 + kinds["archiver"]
     return Resource(
         what="connections to the primary",

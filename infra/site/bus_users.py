@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import get_args
 
 from system import wire
-from system.wire import Region, Stream
+from system.wire import Region, Stream, observer
 
 LOAD, OBSERVER = "load", "observer"
 STREAMS_ADMIN, LETTERS_ADMIN = "streams", "dead-letters"
@@ -24,8 +24,6 @@ CROWD = "crowd"
 """The user with which the load generator holds very many connections."""
 CLUSTER = "cluster"
 """The user with which the nodes of the bus connect to each other; no client has it."""
-_ONCE = ("analytics", "audit-logger", "notifications")
-_PER_REGION = ("cache-invalidator", "mobile-sync", "frontend-realtime")
 _API = "$JS.API"
 _LETTERS = wire.DEAD_LETTERS
 _LOAD_STREAM = "LOAD"
@@ -62,16 +60,17 @@ def forbidden(name: str) -> User:
 
 def consumer_user(kind: str, region: str) -> str:
     """The user of a consumer's process, which is also the name of its durables: `analytics`, `mobile-sync-ams`."""
-    return f"{kind}-{region}" if kind in _PER_REGION else kind
+    instance = observer.ConsumerInstance(kind, region if kind in observer.per_region() else None)
+    return instance.durable
 
 
 def users() -> dict[str, User]:
     """Every user of the bus by name."""
-    regional = [consumer_user(kind, region) for kind in _PER_REGION for region in get_args(Region)]
+    consumers = {one.durable: one for one in observer.instances(get_args(Region))}
     return {
         "relay": _relay(),
         "api": _user("api", [stream.health_subject for stream in wire.STREAMS]),
-        **{name: _consumer(name) for name in (*_ONCE, *regional)},
+        **{name: _consumer(one) for name, one in consumers.items()},
         STREAMS_ADMIN: _user(STREAMS_ADMIN, _stream_changes([*_names(wire.STREAMS), _LETTERS])),
         LETTERS_ADMIN: _letters_admin(),
         PROMOTER: _promoter(),
@@ -134,9 +133,10 @@ def _relay() -> User:
     return _user("relay", [*events, *_stream_changes(_names(wire.STREAMS)), *held, f"{_API}.STREAM.INFO.{_LETTERS}"])
 
 
-def _consumer(name: str) -> User:
+def _consumer(instance: observer.ConsumerInstance) -> User:
     """Its own durable on every stream, the reader with which it fills gaps, and its own dead letters."""
-    allowed = [f"covenant.dead-letters.{name}.>"]
+    name = instance.durable
+    allowed = [wire.dead_letter_subject(name, ">")]
     allowed += [f"{_API}.STREAM.{verb}.{_LETTERS}" for verb in ("INFO", "CREATE")]
     for stream in wire.STREAMS:
         durable = f"{stream.name}.{name}"
@@ -147,7 +147,7 @@ def _consumer(name: str) -> User:
             f"{_API}.CONSUMER.CREATE.{gaps}.{wire.events_filter(stream.aggregate)}",
             f"{_API}.CONSUMER.MSG.NEXT.{gaps}", f"{_API}.CONSUMER.DELETE.{gaps}",
         ]  # fmt: skip
-        if name not in _ONCE:
+        if instance.region is not None:
             # Its durable is only a cursor: it makes a new one at a sequence that it searches for in the stream.
             allowed += [
                 f"{_API}.CONSUMER.DELETE.{durable}", f"{_API}.STREAM.INFO.{stream.name}",

@@ -1,4 +1,5 @@
-"""The two writes with which a probe tries whether an event goes through, over HTTP like any client's."""
+"""The two writes with which a probe tries whether an event goes through, over HTTP like any client's, and how it sees
+that the event has arrived."""
 
 from __future__ import annotations
 
@@ -11,9 +12,17 @@ from typing import Final
 import msgspec
 
 from system import wire
+from system.wire import observer
 
 _TIMEOUT_S = 5.0
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
+
+
+APPLIED = f"""
+select 1 from {observer.EVENTS} e join {observer.CONSUMER_POSITIONS} c using (partition)
+where e.aggregate = 'projects' and e.aggregate_id = %s and c.consumer = 'analytics' and c.position >= e.position
+"""
+"""SQL for an observer: a row once analytics has applied the event of this project."""
 
 
 class Refused(Exception):

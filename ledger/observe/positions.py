@@ -1,4 +1,4 @@
-"""Looks at where every consumer stands, many times a second: the positions in PostgreSQL and in each region's Valkey.
+"""Where every consumer stands: its positions in PostgreSQL, or in its region's Valkey.
 
 Each answer carries the clock of the server that gave it, read with it or right after it: so the way back, which may be
 a continent long, is in no figure. All servers of a system on one machine share one clock; where they do not, what is
@@ -9,146 +9,76 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Collection, Iterable, Mapping
 from contextlib import suppress
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import psycopg
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from infra.target import Target
-from ledger.steps import Ranges, Steps
+from ledger.timing import PositionHistory
 from system import wire
+from system.wire import observer
+from system.wire.observer import ConsumerInstance
 
-ONCE = ("analytics", "audit-logger", "notifications")
-PER_REGION = ("cache-invalidator", "mobile-sync", "frontend-realtime")
-RELAY = "relay"
-PARTITIONS = tuple(f"projects.{number}" for number in range(wire.PARTITIONS))
-
+RELAY = ConsumerInstance("relay")
+"""The relay stands like a consumer: what it has reached is in the stream."""
 EVERY_S = 0.05
 _AT_ONCE = 4
 """Connections to a region that take turns: from afar an answer takes longer than the distance of two looks."""
 _ANSWER_WITHIN_S = 5.0
-_TRACE_MAX = 100_000
-"""Entries of a trace that a region's Valkey keeps."""
-_WHERE = """
-select consumer, partition, position, (extract(epoch from clock_timestamp()) * 1e6)::bigint * 1000
-from consumer_position where consumer = any(%s) and partition = any(%s)
+_STATEMENT_TIMEOUT = "-c statement_timeout=5000"
+_NOW_NS = "(extract(epoch from clock_timestamp()) * 1e6)::bigint * 1000"
+_POSITIONS = f"""
+select consumer, partition, position, {_NOW_NS} from {observer.CONSUMER_POSITIONS}
+where consumer = any(%(consumers)s) and partition = any(%(partitions)s)
 union all
-select 'relay', partition, confirmed_position, (extract(epoch from clock_timestamp()) * 1e6)::bigint * 1000
-from relay_partition where partition = any(%s)"""
-_TRACE = """
-select partition, first, last from consumer_applied
-where consumer = %s and partition = any(%s) and last >= %s order by partition, first"""
+select '{RELAY.name}', partition, confirmed_position, {_NOW_NS} from {observer.RELAY_POSITIONS}
+where partition = any(%(partitions)s)"""
 
 
-class Hand(NamedTuple):
-    """One consumer in one place. `relay` is one, too: what it has reached is in the stream."""
+class Positions(NamedTuple):
+    """What one look has found: instance -> partition -> the last position whose effect is there."""
 
-    consumer: str
-    region: str | None = None
-
-    def __str__(self) -> str:
-        return f"{self.consumer} in {self.region}" if self.region else self.consumer
+    at_ns: int
+    """Since 1970, by the clock of the server that answered."""
+    of: Mapping[ConsumerInstance, Mapping[str, int]]
 
 
-def everybody(regions: list[str]) -> list[Hand]:
-    """All six consumers in every region, without the relay."""
-    return [Hand(name) for name in ONCE] + [Hand(name, region) for region in regions for name in PER_REGION]
-
-
-class Looks:
-    """Use as an asynchronous context manager: it looks until it is closed."""
-
-    def __init__(self, target: Target) -> None:
-        self._target = target
-        self.steps: dict[Hand, dict[str, Steps]] = {
-            hand: {partition: Steps() for partition in PARTITIONS} for hand in [*everybody(target.regions), Hand(RELAY)]
-        }
-        self._problems: dict[str, int] = {}
-        self._looking: list[asyncio.Task[None]] = []
-
-    async def __aenter__(self) -> Looks:
-        self._looking.append(asyncio.create_task(self._again(EVERY_S, self._database())))
-        for region in self._target.regions:
-            for turn in range(_AT_ONCE):
-                look = self._region(region)
-                self._looking.append(asyncio.create_task(self._again(EVERY_S * _AT_ONCE, look, EVERY_S * turn)))
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        for task in self._looking:
-            task.cancel()
-        await asyncio.wait(self._looking, timeout=_ANSWER_WITHIN_S)
-
-    @property
-    def told(self) -> list[str]:
-        """What went wrong when looking, and how often."""
-        return [f"{text} ({count} times)" for text, count in self._problems.items()]
-
-    def lowest(self, hand: Hand, partition: str) -> int:
-        return self.steps[hand][partition].last
-
-    async def _again(self, every_s: float, look: _Look, after_s: float = 0.0) -> None:
-        await asyncio.sleep(after_s)
-        try:
-            while True:
-                began = time.monotonic()
-                try:
-                    async with asyncio.timeout(_ANSWER_WITHIN_S):
-                        await look.once()
-                except (psycopg.Error, RedisError, OSError) as error:
-                    text = f"{look.where}: {str(error).partition(chr(10))[0] or type(error).__name__}"
-                    self._problems[text] = self._problems.get(text, 0) + 1
-                    await look.close()
-                await asyncio.sleep(max(0.0, began + every_s - time.monotonic()))
-        finally:
-            await look.close()
-
-    def _database(self) -> _Look:
-        def take(rows: list[tuple[str, str, int, int]]) -> None:
-            for consumer, partition, position, at_ns in rows:
-                self.steps[Hand(consumer)][partition].add(at_ns, position)
-
-        return _Database(self._target.observer_dsn, take)
-
-    def _region(self, region: str) -> _Look:
-        def take(at_ns: int, positions: Mapping[str, Mapping[bytes, bytes]]) -> None:
-            for consumer, found in positions.items():
-                for partition in PARTITIONS:
-                    if (position := found.get(partition.encode())) is not None:
-                        self.steps[Hand(consumer, region)][partition].add(at_ns, int(position))
-
-        return _Region(self._target.valkey[region], region, take)
-
-
-class _Look:
-    """One way to look, over a connection of its own."""
+class PositionReader(Protocol):
+    """Looks at one server, over a connection of its own that it makes when it needs it."""
 
     where: str
 
-    async def once(self) -> None:
-        raise NotImplementedError
+    async def look(self) -> Positions:
+        """What is there now. psycopg.Error, redis.RedisError, OSError (a timeout too); then it has to be closed."""
 
-    async def close(self) -> None:
-        raise NotImplementedError
+    async def close(self) -> None: ...
 
 
-class _Database(_Look):
+class DatabaseReader:
+    """The relay, and the consumers that run once in the system; of these partitions."""
+
     where = "PostgreSQL"
 
-    def __init__(self, url: str, take: Callable[[list[tuple[str, str, int, int]]], None]) -> None:
-        self._url = url
-        self._take = take
+    def __init__(self, target: Target, partitions: Collection[str]) -> None:
+        self._dsn = target.observer_dsn
+        self._asked = {"consumers": observer.once(), "partitions": list(partitions)}
         self._link: psycopg.AsyncConnection | None = None
 
-    async def once(self) -> None:
-        if self._link is None:
-            self._link = await psycopg.AsyncConnection.connect(self._url, autocommit=True)
-        names = list(PARTITIONS)
-        cursor = await self._link.execute(_WHERE, (list(ONCE), names, names))
-        self._take(await cursor.fetchall())
+    async def look(self) -> Positions:
+        async with asyncio.timeout(_ANSWER_WITHIN_S):
+            if self._link is None:
+                self._link = await psycopg.AsyncConnection.connect(
+                    self._dsn, autocommit=True, options=_STATEMENT_TIMEOUT
+                )
+            rows = await (await self._link.execute(_POSITIONS, self._asked)).fetchall()
+        found: dict[ConsumerInstance, dict[str, int]] = {}
+        for consumer, partition, position, _ in rows:
+            found.setdefault(ConsumerInstance(consumer), {})[partition] = position
+        return Positions(max((at_ns for *_, at_ns in rows), default=0), found)
 
     async def close(self) -> None:
         link, self._link = self._link, None
@@ -157,19 +87,27 @@ class _Database(_Look):
                 await link.close()
 
 
-class _Region(_Look):
-    def __init__(self, url: str, region: str, take: Callable[[int, Mapping[str, Mapping[bytes, bytes]]], None]) -> None:
-        self.where = f"Valkey in {region}"
-        self._client = Redis.from_url(url, socket_timeout=_ANSWER_WITHIN_S)
-        self._take = take
+class RegionReader:
+    """The consumers of a region."""
 
-    async def once(self) -> None:
+    def __init__(self, target: Target, region: str) -> None:
+        self.where = f"Valkey in {region}"
+        self._region = region
+        self._client = Redis.from_url(target.valkey[region], socket_timeout=_ANSWER_WITHIN_S, decode_responses=True)
+
+    async def look(self) -> Positions:
+        consumers = observer.per_region()
         asked = self._client.pipeline(transaction=False)
-        for consumer in PER_REGION:
-            asked.hgetall(f"covenant:{consumer}:positions")
+        for consumer in consumers:
+            asked.hgetall(observer.positions_key(consumer))
         asked.time()
-        *found, (seconds, micros) = await _answer(asked.execute())
-        self._take(seconds * 10**9 + micros * 1000, dict(zip(PER_REGION, found, strict=True)))
+        async with asyncio.timeout(_ANSWER_WITHIN_S):
+            *found, (seconds, micros) = await _answer(asked.execute())
+        positions = {
+            ConsumerInstance(consumer, self._region): {name: int(position) for name, position in stored.items()}
+            for consumer, stored in zip(consumers, found, strict=True)
+        }
+        return Positions(seconds * 10**9 + micros * 1000, positions)
 
     async def close(self) -> None:
         with suppress(RedisError, OSError):
@@ -180,34 +118,77 @@ async def _answer(command: Awaitable[list]) -> list:  # type: ignore[type-arg]
     return await command
 
 
-class TraceTooShort(Exception):
-    """What a consumer applied is not all to be read any more; says why."""
-
-
-async def applied_in_database(target: Target, consumer: str, since: int) -> dict[str, Ranges]:
-    """What a consumer says that it applied, partition -> ranges, from about this position on. psycopg.Error."""
-    found: dict[str, list[tuple[int, int]]] = {partition: [] for partition in PARTITIONS}
-    link = await psycopg.AsyncConnection.connect(target.observer_dsn, autocommit=True)
+async def positions_of(target: Target, instance: ConsumerInstance) -> Mapping[str, int]:
+    """Partition -> the last position whose effect is there. psycopg.Error, redis.RedisError, OSError."""
+    reader: PositionReader = (
+        DatabaseReader(target, wire.ALL_PARTITIONS)
+        if instance.region is None
+        else RegionReader(target, instance.region)
+    )
     try:
-        cursor = await link.execute(_TRACE, (consumer, list(PARTITIONS), since))
-        async for partition, first, last in cursor:
-            found[partition].append((first, last))
+        return (await reader.look()).of.get(instance, {})
     finally:
-        await link.close()
-    return dict(found)
+        await reader.close()
 
 
-async def applied_in_region(target: Target, region: str, consumer: str) -> dict[str, Ranges]:
-    """The same of a consumer of a region. RedisError, TraceTooShort."""
-    client = Redis.from_url(target.valkey[region], socket_timeout=_ANSWER_WITHIN_S, decode_responses=True)
-    found: dict[str, Ranges] = {}
-    try:
-        for partition in PARTITIONS:
-            entries = await _answer(client.lrange(f"covenant:{consumer}:trace:{partition}", 0, -1))
-            if len(entries) >= _TRACE_MAX:
-                raise TraceTooShort(f"the trace of {consumer} in {region} is full: it holds {_TRACE_MAX:,} entries")
-            pairs = [entry.partition("-") for entry in entries]
-            found[partition] = [(int(first), int(last)) for first, _, last in pairs]
-    finally:
-        await client.aclose()
-    return found
+class PositionWatch:
+    """Looks at everything many times a second while it is used as an asynchronous context manager, and keeps how the
+    positions of `partitions` went up: instance, the relay too -> partition -> history."""
+
+    def __init__(self, target: Target, partitions: Collection[str]) -> None:
+        self._target = target
+        self._partitions = partitions
+        self.history: dict[ConsumerInstance, dict[str, PositionHistory]] = {
+            instance: {partition: PositionHistory() for partition in partitions}
+            for instance in [*observer.instances(target.regions), RELAY]
+        }
+        self._problems: dict[str, int] = {}
+        self._looking: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> PositionWatch:
+        self._start(DatabaseReader(self._target, self._partitions), EVERY_S)
+        for region in self._target.regions:
+            for turn in range(_AT_ONCE):
+                self._start(RegionReader(self._target, region), EVERY_S * _AT_ONCE, EVERY_S * turn)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for task in self._looking:
+            task.cancel()
+        await asyncio.wait(self._looking, timeout=_ANSWER_WITHIN_S)
+
+    @property
+    def problems(self) -> list[str]:
+        """What went wrong when looking, and how often."""
+        return [f"{text} ({count} times)" for text, count in self._problems.items()]
+
+    def positions(self, instance: ConsumerInstance) -> dict[str, int]:
+        """Partition -> the highest position that was seen."""
+        return {partition: history.last for partition, history in self.history[instance].items()}
+
+    def histories(self, instances: Iterable[ConsumerInstance], partition: str) -> list[PositionHistory]:
+        return [self.history[instance][partition] for instance in instances]
+
+    def _start(self, reader: PositionReader, every_s: float, after_s: float = 0.0) -> None:
+        self._looking.append(asyncio.create_task(self._keep_looking(reader, every_s, after_s)))
+
+    async def _keep_looking(self, reader: PositionReader, every_s: float, after_s: float) -> None:
+        await asyncio.sleep(after_s)
+        try:
+            while True:
+                began = time.monotonic()
+                try:
+                    self._take(await reader.look())
+                except (psycopg.Error, RedisError, OSError) as error:
+                    text = f"{reader.where}: {str(error).partition(chr(10))[0] or type(error).__name__}"
+                    self._problems[text] = self._problems.get(text, 0) + 1
+                    await reader.close()
+                await asyncio.sleep(max(0.0, began + every_s - time.monotonic()))
+        finally:
+            await reader.close()
+
+    def _take(self, found: Positions) -> None:
+        for instance, positions in found.of.items():
+            for partition, position in positions.items():
+                if (history := self.history[instance].get(partition)) is not None:
+                    history.add(found.at_ns, position)

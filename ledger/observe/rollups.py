@@ -1,9 +1,11 @@
 """Whether analytics' roll-ups equal the projects: the one definition that load and chaos check by."""
 
-UNEQUAL_GROUPS = """
-select count(*) from rollup r full join (
+from system.wire import observer
+
+UNEQUAL_GROUPS = f"""
+select count(*) from {observer.ROLLUPS} r full join (
     select region, sector, status, count(*) as projects, sum(funding_usd_millions) as funding
-    from projects group by region, sector, status
+    from {observer.PROJECTS} group by region, sector, status
 ) p using (region, sector, status)
 where coalesce(r.projects, 0) <> coalesce(p.projects, 0)
 or coalesce(r.funding_usd_millions, 0) <> coalesce(p.funding, 0)

@@ -8,12 +8,13 @@ from hypothesis import strategies as st
 
 from infra.target import Login, Target
 from ledger.audit import copies_per_write, doubt, effect_looks
-from ledger.coverage import Event, coverage, effects, parse_range
+from ledger.coverage import Event, coverage, parse_range, times_applied
 from ledger.drain import behind
-from ledger.observe.consumers import Consumer, consumers, named
 from reports.evidence import Hop
 from reports.findings import ledger
 from system import wire
+from system.wire import observer
+from system.wire.observer import ConsumerInstance
 
 ranges = st.lists(
     st.tuples(st.integers(1, 30), st.integers(0, 10)).map(lambda pair: (pair[0], pair[0] + pair[1])), max_size=12
@@ -35,7 +36,7 @@ def test_effects_tell_lost_and_doubled_events_from_those_applied_once() -> None:
         "waiting": Event("e5", "projects.1", None),
     }
     applied = {"projects.0": [(1, 5), (5, 8)], "projects.1": [(4, 6)]}
-    assert effects(events, applied) == {"once": 1, "doubled": 2, "elsewhere": 1}
+    assert times_applied(events, applied) == {"once": 1, "doubled": 2, "elsewhere": 1}
 
 
 def test_a_label_names_event_partition_and_position() -> None:
@@ -76,18 +77,9 @@ def test_a_hop_that_has_every_acknowledged_write_is_not_doubted() -> None:
     assert doubt(hop(a=2, b=1, unknown=1), {"a", "b"}, "3 events to be published").problem is None
 
 
-def test_a_consumer_is_called_by_its_region_where_it_runs_once_a_region() -> None:
-    everywhere = consumers(["iad", "ams"])
-    assert len(everywhere) == 3 + 3 * 2
-    assert named("analytics", ["iad"]) == Consumer("analytics", None)
-    assert named("mobile-sync-ams", ["iad", "ams"]) == Consumer("mobile-sync", "ams")
-    with pytest.raises(ValueError, match="no consumer is called 'mobile-sync-syd'"):
-        named("mobile-sync-syd", ["iad", "ams"])
-
-
 def test_what_is_behind_is_told_by_consumer_and_partition() -> None:
     heads = {"projects.0": 7, "projects.1": 3, "users.2": 2}
-    feed = Consumer("frontend-realtime", "ams")
+    feed = ConsumerInstance("frontend-realtime", "ams")
     assert behind(feed, heads, {"projects.0": 7, "projects.1": 9, "users.2": 2}) is None
     told = behind(feed, heads, {"projects.0": 5, "projects.1": 3})
     assert told == "4 events to be applied by frontend-realtime in ams (projects.0, users.2)"
@@ -101,7 +93,7 @@ def test_effects_are_looked_for_at_every_consumer_and_the_report_knows_each_plac
     )  # fmt: skip
     looks = effect_looks(target, {}, 0)
     places = {(look.hop, look.region) for look in looks}
-    assert {(one.name, one.region) for one in consumers(target.regions)} < places
+    assert {(one.name, one.region) for one in observer.instances(target.regions)} < places
     assert {("audit-log", None), ("feed", "iad"), ("feed", "ams")} < places
     assert {look.hop for look in looks} < set(ledger.PASSAGE)
     assert all(look.effect for look in looks)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from itertools import pairwise
 from pathlib import Path
 
-from loadtests.arrivals.profile import Arrival, check
+from loadtests.arrivals.arrival_process import ArrivalProcess, check
 from loadtests.arrivals.schedule import ScheduleError, check_duration, check_rate
 from reports.evidence import Load, RunFolder
 from reports.evidence.folder import EvidenceError, read_record
@@ -29,8 +29,10 @@ _BYTES_MAX = 16 * 1024 * 1024
 Points = list[tuple[float, float]]
 
 
-def arrival(text: str, *, rate: float | None, usual_rate: float, duration_s: float | None, usual_s: float) -> Arrival:
-    """The arrival that is asked for, with the scenario's usual rate and length where none is given. ScheduleError."""
+def parse(
+    text: str, *, rate: float | None, usual_rate: float, duration_s: float | None, usual_s: float
+) -> ArrivalProcess:
+    """The process that is asked for, with the scenario's usual rate and length where none is given. ScheduleError."""
     shape, at_random = text, False
     if text == _AT_RANDOM or text.startswith(f"{_AT_RANDOM}+"):
         shape, at_random = text[len(_AT_RANDOM) + 1 :] or CONSTANT, True
@@ -55,7 +57,7 @@ def arrival(text: str, *, rate: float | None, usual_rate: float, duration_s: flo
         points = made[kind]()
     except ScheduleError as error:
         raise ScheduleError(f"arrival {text}: {error}") from None
-    return check(Arrival(text=text, points=points, random=at_random))
+    return check(ArrivalProcess(text=text, points=points, random=at_random))
 
 
 def _constant(rest: str, rate: float, length_s: float) -> Points:

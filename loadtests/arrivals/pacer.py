@@ -37,7 +37,7 @@ class _ITimerSpec(ctypes.Structure):
 
 
 _libc = ctypes.CDLL(None, use_errno=True)
-# Declared, so that nothing is looked up and converted anew at each of thousands of wake-ups a second.
+# Declared once: else ctypes would look the types up at each of thousands of wake-ups a second.
 _libc.timerfd_settime.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
 
 
@@ -69,12 +69,12 @@ class Alarm:
 
     def _ring(self) -> None:
         if self._at_ns is not None and time.monotonic_ns() < self._at_ns:
-            return  # Set anew since the loop was woken: it will ring again.
+            return  # It was set to a later instant after the loop was woken: it will ring again.
         self._at_ns = None
         try:
             self._callback()
         finally:
-            # Setting it anew has made it unreadable. Only where nobody did that it has to be read.
+            # Setting the timer again makes it unreadable. Where the callback did not, it has to be read.
             if self._at_ns is None and self._fd >= 0:
                 with contextlib.suppress(BlockingIOError):
                     os.read(self._fd, 8)

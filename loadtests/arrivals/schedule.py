@@ -1,5 +1,5 @@
 """The open-loop schedule: operation n is intended at t0 + n / rate, whatever the system under test does; or where
-another process of arrivals has it (`loadtests.arrivals.profile`).
+another process of arrivals has it (`loadtests.arrivals.arrival_process`).
 
 Latency counted from the intended instant keeps the time that a request had to wait because earlier ones
 were slow (coordinated omission). All arithmetic is on whole nanoseconds from t0, so nothing drifts however

@@ -42,12 +42,13 @@ from infra.target import Login
 from loadtests.benchmarks import inbox_peer, own_system
 from loadtests.benchmarks.inbox_peer import Done, Task, Variant
 from system import wire
+from system.wire import observer
 
-_STOPPED = (
-    "api", "relay", "audit-logger", "notifications", "cache-invalidator", "mobile-sync", "frontend-realtime",
-    "analytics",
-)  # fmt: skip
-_PARTITIONS = tuple(f"projects.{number}" for number in range(wire.PARTITIONS))
+_STOPPED = ("api", "relay", *(consumer.name for consumer in observer.CONSUMERS))
+_PARTITIONS = wire.partitions_of("projects")
+_POSITIONS = f"""
+select partition, position from {observer.CONSUMER_POSITIONS} where consumer = 'analytics' and partition = any(%s)"""
+_FUNDING = f"select coalesce(sum(funding_usd_millions), 0) from {observer.ROLLUPS}"
 _IN_FLIGHT_MAX = 16
 _WITHIN_S = 900.0
 _ACK_WITHIN_S = 30.0
@@ -216,11 +217,10 @@ class CatchUp:
         return now
 
     def _positions(self, link: psycopg.Connection) -> dict[str, int]:
-        query = "select partition, position from consumer_position where consumer = 'analytics' and partition = any(%s)"
-        return dict(link.execute(query, (list(_PARTITIONS),)).fetchall())
+        return dict(link.execute(_POSITIONS, (list(_PARTITIONS),)).fetchall())
 
     def _funding(self, link: psycopg.Connection) -> Decimal:
-        [total] = link.execute("select coalesce(sum(funding_usd_millions), 0) from rollup").fetchone() or (Decimal(0),)
+        [total] = link.execute(_FUNDING).fetchone() or (Decimal(0),)
         return Decimal(total)
 
     def _process(self) -> psutil.Process:

@@ -10,7 +10,7 @@ calibrated with a bare publisher. A rate below the ceiling says little of how mu
 scenario then offers more than the bus takes, and what it keeps of that stands as the reach, with its share of the
 ceiling. A share counts only where the cores were full of the servers' work (`reports/policy.yaml`); else it is in
 brackets. What nats-py's `publish_async` does on it, as fast as it can, stands beside, and how many times that the reach
-is. Where the time goes is told in cores: servers, generator and subscriber, kernel, everything else.
+is. Where the time goes is given in cores: servers, generator and subscriber, kernel, everything else.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,12 +34,14 @@ from infra import target
 from infra.fabric.process import bus_alone
 from infra.machine import sampler
 from infra.machine.spec import EngineError
+from infra.machine.waiting import until
 from infra.target import Target
 from infra.topology.options import Options, parse
 from loadtests import run as runner
 from loadtests.benchmarks.bus_publish import nats_py
 from loadtests.engine import load_stream
 from loadtests.engine.bus_publisher import RATE_ROW
+from loadtests.request import Request, check
 from loadtests.search.calibration import calibrate
 from reports.evidence import Calibration, HostSample, Load, Outcome, RunFolder, percentile_ms
 
@@ -70,16 +71,16 @@ class Offer(NamedTuple):
 
 def _prepare(reached: Target) -> None:
     """A bus that has just started takes a moment to make a stream."""
-    deadline = time.monotonic() + _READY_WITHIN_S
-    while True:
+
+    def prepared() -> bool | None:
         try:
             asyncio.run(load_stream.prepare(reached))
         except EngineError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.2)
-        else:
-            return
+            return None
+        return True
+
+    if until(prepared, _READY_WITHIN_S) is None:
+        asyncio.run(load_stream.prepare(reached))  # Once more, for what it says.
 
 
 @contextmanager
@@ -103,10 +104,7 @@ def _row(name: str, options: Options, offer: Offer) -> str:
             folder = RunFolder.create(place / "run")
             before = calibrate(offer.scenario, RATE_ROW, "before", target_path=file)
             with _watched(folder, reached.run_id):
-                runner.run(
-                    offer.scenario, folder=folder, target_path=file, rate=offer.rate, duration_s=offer.seconds,
-                    progress=_quiet,
-                )  # fmt: skip
+                _make(offer, offer.rate, offer.seconds, folder, file)
             after = calibrate(offer.scenario, RATE_ROW, "after", target_path=file)
             reach = _reach(offer, place / "reach", file, before.per_s) if offer.reach_s else None
             peer = None
@@ -118,13 +116,15 @@ def _row(name: str, options: Options, offer: Offer) -> str:
         return f"{name:<22} | {told} | {_checked(folder, load)}"
 
 
+def _make(offer: Offer, rate: float, seconds: float, folder: RunFolder, file: Path) -> None:
+    asked = check(Request(scenario=offer.scenario, rate=rate, duration_s=seconds))
+    runner.run(asked, folder=folder, target_path=file)
+
+
 def _reach(offer: Offer, place: Path, file: Path, ceiling_per_s: float) -> float | None:
     """What is kept of more than the bus takes, a second; None for what has no ceiling."""
     folder = RunFolder.create(place)
-    runner.run(
-        offer.scenario, folder=folder, target_path=file, rate=_OVER * ceiling_per_s, duration_s=offer.reach_s,
-        progress=_quiet,
-    )  # fmt: skip
+    _make(offer, _OVER * ceiling_per_s, offer.reach_s, folder, file)
     (load,) = folder.loads()
     return _kept(load) if load.rates else None
 
@@ -133,10 +133,6 @@ def _kept(load: Load) -> float:
     # Events in frames are no messages: what was acknowledged of them has no ceiling here.
     completed = sum(rate.completed for rate in load.rates) if load.rates else load.ok
     return load.offered_per_s * completed / max(1, load.offered)
-
-
-def _quiet(fraction: float, text: str) -> None:
-    """A benchmark prints its rows, no progress."""
 
 
 def _told(load: Load, before: Calibration, after: Calibration, reach: float | None, peer: float | None) -> str:
@@ -160,7 +156,7 @@ def _ms(value: float | None) -> str:
 
 
 def _cores(folder: RunFolder, load: Load) -> str:
-    """Who used how many cores in the measured window."""
+    """How many cores each kind of process used in the measured window."""
     samples = [each for each in folder.host_samples() if load.begin_ns < each.at_ns <= load.end_ns]
     cores = psutil.cpu_count() or 1
 
@@ -203,7 +199,7 @@ def main() -> None:
     parser.add_argument("--peer-seconds", type=float, default=3.0, help="of nats-py in each row; 0 leaves it out")
     parser.add_argument("--only", action="append", help=f"some of the settings: {'; '.join(_SETTINGS)}")
     given = parser.parse_args()
-    # Told to end, it takes its servers with it.
+    # SIGTERM ends its servers, too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     offer = Offer(given.scenario, given.rate, given.seconds, given.reach_seconds, given.peer_seconds)
     print(f"{offer.scenario}: R3, file, 128 B, {offer.rate:,.0f}/s for {offer.seconds:.0f} s")

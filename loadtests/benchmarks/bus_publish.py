@@ -25,7 +25,7 @@ import uvloop
 from infra import target as targets
 from infra.machine.spec import EngineError
 from infra.target import Target
-from loadtests.arrivals.profile import even
+from loadtests.arrivals.arrival_process import even
 from loadtests.arrivals.schedule import MAX_RATE_PER_S, Schedule
 from loadtests.clients import payload as numbered
 from loadtests.clients.publish_modes import SUBJECTS, ModeName

@@ -34,8 +34,8 @@ class _Loop:
     def _answered(self, answer: Answer) -> None:
         self._unanswered -= 1
         if isinstance(answer, RequestError) or answer.status != 200:
-            told = answer.detail if isinstance(answer, RequestError) else answer.told
-            self._end(SystemExit(f"{self._path}: expected 200, found {told}"))
+            found = answer.detail if isinstance(answer, RequestError) else answer.summary
+            self._end(SystemExit(f"{self._path}: expected 200, found {found}"))
         elif self._unanswered == 0:
             self._end(None)
         else:

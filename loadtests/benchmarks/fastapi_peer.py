@@ -1,7 +1,7 @@
 """What the API is compared with: the same answers by a plain FastAPI + uvicorn + asyncpg service, written as its
 documentation has it. Only `api_speed` starts it, with the database in DSN and its port in PORT.
 
-It asks nobody who they are, caches nothing and sends no ETags: all of that is in its favour.
+It has no authentication, caches nothing and sends no ETags: all of that is in its favour.
 """
 
 from __future__ import annotations

@@ -23,10 +23,10 @@ from typing import NamedTuple
 import psutil
 
 from infra import target as targets
-from loadtests.arrivals.profile import Arrival
-from loadtests.benchmarks import engines, http_server
+from loadtests.arrivals.arrival_process import ArrivalProcess
+from loadtests.benchmarks import api_reader, http_server
 from loadtests.benchmarks.http_client import Server, target_of
-from loadtests.engine.requests import RequestsSpec
+from loadtests.engine.open_loop import RequestsSpec
 from loadtests.recording.tally import merge_parts, read_parts
 from reports.evidence import percentile_ms
 
@@ -51,10 +51,10 @@ def _start(connections: int, seconds: float, scratch: Path, target: Path) -> sub
     folder.mkdir()
     spec = RequestsSpec(
         scenario="api-browse", folder=str(folder), target=str(target), part=str(folder / "reader.part.json"),
-        arrival=Arrival(text="constant", points=[(0.0, _RATE), (seconds, _RATE)]), warmup_s=0.0,
+        arrival=ArrivalProcess(text="constant", points=[(0.0, _RATE), (seconds, _RATE)]), warmup_s=0.0,
         timeout_s=seconds, connections=connections, regions=["iad"],
     )  # fmt: skip
-    return engines.started(spec, folder)
+    return api_reader.started(spec, folder)
 
 
 def _result(connections: int, scratch: Path) -> Result:
@@ -84,7 +84,7 @@ def run(seconds: float, freeze_s: float) -> tuple[list[Result], float]:
         running = [_start(each, seconds, scratch, target) for each in _CONNECTIONS]
         begin_ns = time.monotonic_ns() + _LEAD_NS
         for engine in running:
-            engines.begin(engine, begin_ns)
+            api_reader.begin(engine, begin_ns)
         time.sleep(seconds / 2)
         _signal_server(signal.SIGSTOP)
         stopped = time.monotonic()

@@ -5,7 +5,7 @@
 All ask the same server (`http_server`: granian, 1.9 KB of JSON) for the same path over the same number of kept-alive
 connections, as fast as it answers, with TLS and without; `api-browse` is the engine of that scenario, in its own open
 loop with everything that it records. What counts is CPU of the generator's processes, user and system, for a further
-request: that of a long run less that of a short one, so that starting up is nobody's burden.
+request: that of a long run less that of a short one, so that starting up does not count.
 
 An open loop has to be woken for each request and again for its answer, where the others find the next answers waiting
 when they have dealt with one: at 500 requests a second most of what it costs is waking up, and at 5,000 it costs half
@@ -33,9 +33,9 @@ import trustme
 
 from infra import target as targets
 from infra.target import Login, Target, Tls
-from loadtests.arrivals.profile import Arrival
-from loadtests.benchmarks import engines, http_server
-from loadtests.engine.requests import RequestsSpec
+from loadtests.arrivals.arrival_process import ArrivalProcess
+from loadtests.benchmarks import api_reader, http_server
+from loadtests.engine.open_loop import RequestsSpec
 from loadtests.recording.tally import Part
 from system.wire import PROJECTS
 
@@ -120,16 +120,16 @@ def _browse(scratch: Path, server: Server, requests: int) -> float:
     """The scenario's engine."""
     target, part = scratch / "target.json", scratch / "reader.part.json"
     targets.write(target_of(server), target)
-    even = Arrival(text="constant", points=[(0.0, _BROWSE_RATE), (requests / _BROWSE_RATE, _BROWSE_RATE)])
+    even = ArrivalProcess(text="constant", points=[(0.0, _BROWSE_RATE), (requests / _BROWSE_RATE, _BROWSE_RATE)])
     spec = RequestsSpec(
         scenario="api-browse", folder=str(scratch), target=str(target), part=str(part), arrival=even,
         warmup_s=0.0, regions=["iad"],
     )  # fmt: skip
-    process = engines.started(spec, scratch)
+    process = api_reader.started(spec, scratch)
     assert process.stdin is not None
     assert process.stdout is not None
     with process.stdin, process.stdout:
-        engines.begin(process, time.monotonic_ns() + _LEAD_NS)
+        api_reader.begin(process, time.monotonic_ns() + _LEAD_NS)
         used_s = _waited_cpu_s(process, ["the engine of api-browse"])
     done = msgspec.json.decode(part.read_bytes(), type=Part)
     if done.ok != done.offered:

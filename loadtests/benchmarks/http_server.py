@@ -8,7 +8,6 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -17,6 +16,8 @@ from typing import Any
 import msgspec
 import trustme
 
+from infra.machine.ports import free_port
+from infra.machine.waiting import until
 from system.wire import TOKENS, Token
 
 BODY = msgspec.json.encode(
@@ -36,7 +37,6 @@ BODY = msgspec.json.encode(
 _TOKEN = msgspec.json.encode(Token(access_token="a-token", token_type="Bearer", expires_in=86_400))
 _HEADERS = ((b"content-type", b"application/json"), (b"etag", b'"12"'), (b"cache-control", b"no-cache"))
 _START_WITHIN_S = 20.0
-_LOOK_EVERY_S = 0.05
 
 
 async def app(scope: dict[str, Any], receive: object, send: Callable[[dict[str, Any]], Awaitable[None]]) -> None:
@@ -52,9 +52,7 @@ async def app(scope: dict[str, Any], receive: object, send: Callable[[dict[str, 
 def started(authority: trustme.CA | None, scratch: Path) -> Iterator[str]:
     """The server's address while it runs, `https://` with a certificate of the authority if there is one.
     RuntimeError if it does not come up."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
+    port = free_port()
     command = [sys.executable, "-m", "granian", "--interface", "asgi", "--host", "127.0.0.1", "--port", str(port)]
     command += ["--http", "1", "--no-ws", "--log-level", "error", "--backlog", "1024"]
     if authority is not None:
@@ -73,10 +71,11 @@ def started(authority: trustme.CA | None, scratch: Path) -> Iterator[str]:
 
 
 def _wait_until_open(port: int, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + _START_WITHIN_S
-    while process.poll() is None and time.monotonic() < deadline:
+    def is_open() -> bool | None:
+        if process.poll() is not None:
+            return False
         with closing(socket.socket()) as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(_LOOK_EVERY_S)
-    raise RuntimeError(f"expected a server on port {port} within {_START_WITHIN_S:.0f} s, found none")
+            return True if probe.connect_ex(("127.0.0.1", port)) == 0 else None
+
+    if not until(is_open, _START_WITHIN_S):
+        raise RuntimeError(f"expected a server on port {port} within {_START_WITHIN_S:.0f} s, found none")

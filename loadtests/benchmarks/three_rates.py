@@ -4,7 +4,7 @@ into the stream, and what all six consumers have applied in every region. They a
     .venv/bin/python -m loadtests.benchmarks.three_rates
 
 Each is offered more than two cores give, so that what comes out is what the machine has; the broker's rate is that of a
-stream of its own, whose messages nobody but a checking subscriber reads. The relay is measured twice: behind the API,
+stream of its own, whose messages only a checking subscriber reads. The relay is measured twice: behind the API,
 which is then what bounds it, and from an outbox that is appended to by SQL. The system is started for this and removed
 afterwards.
 """
@@ -23,17 +23,18 @@ from infra.fabric.protocol import StartError
 from infra.machine.progress import step
 from loadtests import run as runner
 from loadtests.benchmarks import own_system
+from loadtests.request import Request, check
 from loadtests.run import LoadError
 from reports.evidence import Load, RunFolder, percentile_ms
 
 
 class Offer(NamedTuple):
-    """A scenario and how much of it, and which of its rates are told."""
+    """A scenario and how much of it, and which of its rates are shown."""
 
     scenario: str
     rate: float
     seconds: float
-    told: tuple[tuple[str, str], ...]
+    shown: tuple[tuple[str, str], ...]
     """Rate -> its name here."""
 
 
@@ -56,7 +57,7 @@ def table(loads: dict[str, Load]) -> str:
     lines = [f"{'what':<38} {'offered/s':>10} {'reached/s':>10} {'p99 ms':>9}  scenario, path"]
     for offer in OFFERS:
         load = loads[offer.scenario]
-        for name, words in offer.told:
+        for name, words in offer.shown:
             [rate] = [each for each in load.rates if each.name == name]
             times = [
                 percentile_ms(one.latencies, 99) for one in load.operations if one.name in (name, _TIMED.get(name))
@@ -79,10 +80,8 @@ def measure(system: System, folder: RunFolder) -> dict[str, Load]:
     """Offer each in turn. LoadError."""
     for offer in OFFERS:
         with step(offer.scenario) as progress:
-            runner.run(
-                offer.scenario, folder=folder, target_path=system.target_path, rate=offer.rate,
-                duration_s=offer.seconds, progress=progress,
-            )  # fmt: skip
+            asked = check(Request(scenario=offer.scenario, rate=offer.rate, duration_s=offer.seconds))
+            runner.run(asked, folder=folder, target_path=system.target_path, progress=progress)
     return {load.scenario: load for load in folder.loads()}
 
 

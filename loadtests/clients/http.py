@@ -38,7 +38,7 @@ async def answered(start: Callable[[Done], None]) -> Response:
     ended: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
 
     def end(answer: Answer) -> None:
-        if not ended.done():  # Whoever waited may have gone.
+        if not ended.done():  # The waiting task may have been cancelled.
             ended.set_result(answer)
 
     start(end)
@@ -124,7 +124,7 @@ class HttpClient:
         return await answered(partial(self.start, self.format(method, path, body, headers), deadline))
 
     async def close(self) -> None:
-        """End every connection; whoever still waits is told so."""
+        """End every connection; requests that still wait end as failed."""
         for attempt in self._attempts:
             attempt.cancel()
         while self._waiting:
@@ -158,7 +158,7 @@ class HttpClient:
         return None
 
     def _serve(self) -> None:
-        """Give what is idle to those who wait longest."""
+        """Give idle connections to the requests that have waited longest."""
         while self._waiting and (connection := self._take()) is not None:
             waiting = self._pop()
             connection.send(waiting.data, waiting.deadline, waiting.done)

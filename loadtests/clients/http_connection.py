@@ -15,7 +15,7 @@ import msgspec
 from reports.evidence import Outcome
 
 _MAX_HEAD_BYTES = 64 * 1024
-_TOLD_BYTES = 200
+_SUMMARY_BYTES = 200
 
 T = TypeVar("T")
 
@@ -38,9 +38,9 @@ class Response:
         return fields.found
 
     @property
-    def told(self) -> str:
+    def summary(self) -> str:
         """What was answered, for people: its status and the beginning of its body."""
-        return f"status {self.status} {self.body[:_TOLD_BYTES].decode('utf-8', 'replace')}"
+        return f"status {self.status} {self.body[:_SUMMARY_BYTES].decode('utf-8', 'replace')}"
 
     def json(self, kind: type[T]) -> T:
         """The body as `kind`; msgspec.MsgspecError if it is not."""
@@ -48,7 +48,7 @@ class Response:
 
 
 class _Fields:
-    """What httptools tells of an answer's headers."""
+    """Collects an answer's headers from httptools."""
 
     def __init__(self) -> None:
         self.found: dict[str, str] = {}
@@ -71,7 +71,7 @@ class RequestError(Exception):
 
 Answer = Response | RequestError
 Done = Callable[[Answer], None]
-"""Is told how a request ended: once, and perhaps before `start` returns."""
+"""Called once when a request has ended, perhaps before `start` returns."""
 
 
 class Owner(Protocol):
@@ -119,8 +119,8 @@ class Connection(asyncio.Protocol):
         return self._reusable and not self.lost and not self._transport.is_closing()
 
     def send(self, request: bytes, deadline: float, done: Done) -> None:
-        """Send; `done` is told the answer, or that there was none by `deadline` or ever. Without one the connection
-        cannot be used again."""
+        """Send, and call `done` with the answer, or with why there was none by `deadline`. Without an answer the
+        connection cannot be used again."""
         self._done = done
         # The alarm stays set from one exchange to the next, whose deadline is later as a rule: setting and cancelling
         # one for each request would cost a fifth of a request more.
@@ -134,11 +134,11 @@ class Connection(asyncio.Protocol):
         try:
             self._transport.write(request)
         except (OSError, RuntimeError) as error:
-            # uvloop over TLS: the connection below is gone, and nobody was told yet.
+            # uvloop over TLS: the connection below is gone, and `connection_lost` has not been called yet.
             self.abort(str(error))
 
     def abort(self, why: str) -> None:
-        """Give the connection up; whoever waits for an answer is told at once, whatever else was received."""
+        """Give the connection up; the request under way ends at once, whatever else was received."""
         if not self.lost:
             self._why = why
             self._reusable = False
@@ -166,7 +166,7 @@ class Connection(asyncio.Protocol):
         done(RequestError("unknown", "timeout: no answer in time"))
 
     def _fail(self, why: str) -> None:
-        """Of an exchange that is under way, nobody knows whether the server acted."""
+        """End the exchange that is under way as unknown: the server may have acted."""
         if self._done is not None:
             done, self._done = self._done, None
             done(RequestError("unknown", f"connection: {why}"))
@@ -196,7 +196,7 @@ class Connection(asyncio.Protocol):
             self.abort(f"expected headers of at most {_MAX_HEAD_BYTES:,} bytes")
 
     def _answered(self, answer: Response) -> None:
-        """Only when all that was received has been looked at: whoever is told may at once send the next request."""
+        """End the exchange. Only when all that was received has been parsed: the callback may send the next request."""
         done, self._done, self._answer = self._done, None, None
         self._reset()
         if self._reusable and not self.lost:
@@ -237,7 +237,7 @@ class Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         if self._done is None or self._answer is not None:
-            return  # It was given up, beyond a limit; or nobody asked.
+            return  # It was given up, beyond a limit; or no request is under way.
         status = self._parser.get_status_code()
         if status < 200:
             self._in_head = True

@@ -32,7 +32,7 @@ _decode_ack = msgspec.json.Decoder(_PubAck).decode
 def ack_outcome(headers: bytes, payload: bytes) -> tuple[Outcome, str]:
     """How a publish ended, by the answer to it: (outcome, what was found unless ok).
 
-    No responders means that nobody took the message: fail. An error of class 4xx is a refusal: fail. A 5xx
+    No responders means that no stream took the message: fail. An error of class 4xx is a refusal: fail. A 5xx
     (no quorum, store failure) may come after the message was proposed: unknown.
     """
     code, text = header_status(headers) if headers else (0, "")
@@ -51,7 +51,7 @@ def ack_outcome(headers: bytes, payload: bytes) -> tuple[Outcome, str]:
 
 
 class Delivery(NamedTuple):
-    """What a push consumer's reply subject tells of a message."""
+    """What a push consumer's reply subject says of a message."""
 
     consumer: bytes
     stream_seq: int

@@ -1,7 +1,7 @@
 """One connection to a NATS cluster that is kept up: the bulk client's counterpart of nats-py.
 
 It connects to the servers in turn, answers PING, notices a server that is frozen (it pings, too, and drops a
-connection on which nothing came for `stale_after_s`), and tells its owner of every message, connect and loss.
+connection on which nothing came for `stale_after_s`), and hands its owner every message, connect and loss.
 It never queues: what is sent while there is no connection is refused, so that the owner knows which of its
 messages can have been seen by a server.
 """
@@ -14,9 +14,8 @@ import time
 from typing import Protocol, cast
 from urllib.parse import urlsplit
 
-import msgspec
-
 from infra.machine.spec import EngineError
+from infra.machine.waiting import eventually
 from infra.target import Login, Target
 from loadtests.clients import nats_wire
 from system.wire import inbox_prefix
@@ -27,7 +26,7 @@ _BACKOFF_MOST_S = 0.5
 
 
 class Owner(Protocol):
-    """Who uses a `NatsClient`. All of it is called on the event loop and must not block."""
+    """The user of a `NatsClient`. All of it is called on the event loop and must not block."""
 
     def on_connected(self) -> None:
         """A server has taken our credentials: subscribe now."""
@@ -45,7 +44,7 @@ class Owner(Protocol):
 
 
 def inbox(login: Login) -> bytes:
-    """A subject for answers that nobody else hears."""
+    """A subject for answers, with no other subscriber."""
     return f"{inbox_prefix(login.user)}.{secrets.token_hex(8)}".encode()
 
 
@@ -75,15 +74,11 @@ class NatsClient:
 
     async def wait_connected(self, deadline_s: float = 15.0) -> None:
         """EngineError if no server has taken us by then."""
-        try:
-            async with asyncio.timeout(deadline_s):
-                while not self.connected:
-                    await asyncio.sleep(0.01)
-        except TimeoutError:
+        if not await eventually(lambda: self.connected, deadline_s):
             raise EngineError(
                 f"expected a NATS server that takes us within {deadline_s:.0f} s, found {self.last_problem}; "
                 "is the system up? ./covenant status"
-            ) from None
+            )
 
     def write(self, data: bytes) -> bool:
         """Send protocol bytes; False if there is no connection, and then nothing was sent."""
@@ -146,11 +141,6 @@ def _address(url: str) -> tuple[str, int]:
     return parts.hostname, parts.port
 
 
-class _Info(msgspec.Struct):
-    tls_required: bool = False
-    headers: bool = False
-
-
 class _Link(asyncio.Protocol):
     """One TCP connection, from INFO to its loss. `ready` is set when the server took the credentials."""
 
@@ -172,7 +162,7 @@ class _Link(asyncio.Protocol):
         self.transport = cast(asyncio.Transport, transport)
 
     def write(self, data: bytes) -> bool:
-        """Send; False if the connection has ended and we are only about to be told: uvloop refuses to write then."""
+        """Send; False if the connection is closing: uvloop refuses to write then, ahead of `connection_lost`."""
         if self.transport.is_closing():
             return False
         self.transport.write(data)
@@ -196,7 +186,7 @@ class _Link(asyncio.Protocol):
         self.lost.set_result(None)
         if not self.ready.done():
             self.ready.set_exception(ConnectionError(reason))
-            self.ready.exception()  # Nobody may be waiting for it any more.
+            self.ready.exception()  # Retrieved, since there may be no waiter any more: asyncio would warn.
         if hasattr(self, "transport"):
             self.transport.abort()
 
@@ -215,24 +205,16 @@ class _Link(asyncio.Protocol):
             self._refused(argument.decode("utf-8", "replace").strip("' "))
 
     def _introduce(self, argument: bytes) -> None:
-        """Answer the server's first INFO with our credentials; later ones only tell of other servers."""
+        """Answer the server's first INFO with our credentials; later ones only list other servers."""
         if self._introduced or self.lost.done():
             return
         self._introduced = True
-        try:
-            info = msgspec.json.decode(argument, type=_Info)
-        except msgspec.MsgspecError as error:
-            self.lose(f"expected INFO as JSON: {error}")
-            return
-        if not info.headers:
-            self.lose("expected a server with headers (2.2 or newer); this client speaks no other")
-            return
-        if info.tls_required and self.transport.get_extra_info("sslcontext") is None:
-            self.lose("the server wants TLS, and this system's target names no certificates")
-            return
-        login = self._login
-        hello = nats_wire.connect(user=login.user, password=login.password, name=self._name)
-        self.write(hello + b"PING\r\n")
+        login, encrypted = self._login, self.transport.get_extra_info("sslcontext") is not None
+        self.write(
+            nats_wire.hello(
+                argument, user=login.user, password=login.password, name=self._name, encrypted=encrypted
+            )
+        )  # fmt: skip
 
     def _refused(self, what: str) -> None:
         """-ERR: a permission that is missing leaves the connection as it is; all else ends it."""

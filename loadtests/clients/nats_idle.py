@@ -14,8 +14,6 @@ import socket
 import ssl
 from typing import Protocol
 
-import msgspec
-
 from infra.target import Login
 from loadtests.clients import nats_wire
 
@@ -25,7 +23,7 @@ _UNDER_WAY = (errno.EINPROGRESS, errno.EAGAIN)
 
 
 class Owner(Protocol):
-    """Who opens `Connection`s. All of it is called on the event loop and must not block."""
+    """The user of `Connection`s. All of it is called on the event loop and must not block."""
 
     def on_answer(self, connection: Connection) -> None:
         """The server answered a PING: the first time it took the connection."""
@@ -34,12 +32,8 @@ class Owner(Protocol):
         """It is gone, or never came to be; it is closed."""
 
 
-class _Info(msgspec.Struct):
-    tls_required: bool = False
-
-
 class Connection:
-    """Opens at once; `close` or an end that its owner is told of ends it."""
+    """Opens at once, and stays until `close`, or until `Owner.on_ended` is called."""
 
     __slots__ = ("_context", "_host", "_introduced", "_login", "_loop", "_owner", "_parser", "_socket", "intended_ns",
                  "number", "taken")  # fmt: skip
@@ -142,7 +136,7 @@ class Connection:
             self._end("the server reads nothing")
 
     def on_message(self, subject: bytes, reply: bytes, headers: bytes, payload: bytes) -> None:
-        """Nobody can send to who subscribes to nothing."""
+        """Never called: this connection subscribes to nothing."""
 
     def on_control(self, verb: bytes, argument: bytes) -> None:
         if verb == b"PING":
@@ -156,13 +150,9 @@ class Connection:
 
     def _introduce(self, argument: bytes) -> None:
         self._introduced = True
-        try:
-            info = msgspec.json.decode(argument, type=_Info)
-        except msgspec.MsgspecError as error:
-            self._end(f"expected INFO as JSON: {error}")
-            return
-        if info.tls_required and self._context is None:
-            self._end("the server wants TLS, and this system's target names no certificates")
-            return
-        hello = nats_wire.connect(user=self._login.user, password=self._login.password, name=f"load-{self.number}")
-        self._write(hello + b"PING\r\n")
+        login, encrypted = self._login, self._context is not None
+        self._write(
+            nats_wire.hello(
+                argument, user=login.user, password=login.password, name=f"load-{self.number}", encrypted=encrypted
+            )
+        )  # fmt: skip

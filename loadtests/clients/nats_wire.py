@@ -7,9 +7,10 @@ Pure: no socket, no clock. Protocol: https://docs.nats.io/reference/reference-pr
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Protocol
+
+import msgspec
 
 MAX_LINE_BYTES = 65_536
 """INFO lists every server of a cluster; other lines are far shorter."""
@@ -27,7 +28,7 @@ class Receiver(Protocol):
         """A MSG or HMSG; `reply` and `headers` are empty if there are none."""
 
     def on_control(self, verb: bytes, argument: bytes) -> None:
-        """INFO, PING, PONG, +OK or -ERR with the rest of its line."""
+        """INFO, PING, PONG, +OK or -ERR with the rest of its line. It may raise ProtocolError."""
 
 
 Bulk = Callable[[bytes, int], int]
@@ -96,13 +97,30 @@ class Parser:
         return stop + 2
 
 
-def connect(*, user: str, password: str, name: str) -> bytes:
-    """The CONNECT line. `no_responders`: a request that nobody hears is answered at once."""
+class _Info(msgspec.Struct):
+    tls_required: bool = False
+    headers: bool = False
+
+
+def hello(info: bytes, *, user: str, password: str, name: str, encrypted: bool) -> bytes:
+    """The answer to a server's INFO: CONNECT with the credentials, and a PING whose PONG says that they were accepted.
+    ProtocolError if this client cannot speak with the server over the connection, which is `encrypted` or not.
+
+    `no_responders`: a request that no subscriber hears is answered at once.
+    """
+    try:
+        server = msgspec.json.decode(info, type=_Info)
+    except msgspec.MsgspecError as error:
+        raise ProtocolError(f"expected INFO as JSON: {error}") from None
+    if not server.headers:
+        raise ProtocolError("expected a server with headers (2.2 or newer); this client speaks no other")
+    if server.tls_required and not encrypted:
+        raise ProtocolError("the server wants TLS, and this system's target names no certificates")
     options = {
         "verbose": False, "pedantic": False, "headers": True, "no_responders": True, "echo": False,
         "protocol": 1, "lang": "python", "version": "1", "name": name, "user": user, "pass": password,
     }  # fmt: skip
-    return b"CONNECT " + json.dumps(options).encode() + b"\r\n"
+    return b"CONNECT " + msgspec.json.encode(options) + b"\r\nPING\r\n"
 
 
 def subscribe(subject: bytes, sid: int) -> bytes:

@@ -29,7 +29,7 @@ class Nearest:
         """Requests that another region than the nearest took."""
 
     def start_get(self, path: str, deadline: float, done: Done) -> None:
-        """GET `path` as HttpClient does. If nobody takes it, `done` is told why the last one that was tried did not."""
+        """GET `path` as HttpClient does. If no region takes it, `done` gets the error of the last one tried."""
         order = self._usual
         if self._back_at is not None and (now := asyncio.get_running_loop().time()) < self._back_at:
             order = sorted(self._away_until, key=lambda number: self._away_until[number] > now)

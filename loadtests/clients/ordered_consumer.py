@@ -1,7 +1,7 @@
 """An ordered push consumer over the raw connection: every message of a stream once, in order, from a sequence.
 
 The server pushes without acknowledgements and paces itself by flow-control requests, which are answered at
-once. A heartbeat that fails to come, or that tells of messages that did not, a hole in the consumer's own
+once. A heartbeat that fails to come, or that counts messages that did not, a hole in the consumer's own
 numbering, or a lost connection mean that something was missed: then a new consumer is made behind the last
 sequence that was handed on. Each has a subject of its own, so that a late message of an old one is not mixed in.
 
@@ -50,7 +50,7 @@ class Deliveries(NamedTuple):
 
 
 class Shape(NamedTuple):
-    """What most messages look like, and who takes many of them."""
+    """What most messages look like, and what takes many of them."""
 
     subjects: bytes
     """Below this one."""
@@ -130,7 +130,7 @@ class OrderedConsumer:
 
     def _detach(self) -> None:
         if self._deliver:
-            # Without anybody who listens the server drops the old consumer by itself.
+            # The server drops a consumer that has no subscriber by itself.
             self._client.write(nats_wire.unsubscribe(self._sid))
         self._deliver = self._consumer = b""
         self._pattern = None
@@ -255,6 +255,6 @@ class OrderedConsumer:
         answer_to = reply or nats_wire.header_value(headers, _STALLED)
         if answer_to:
             self._client.write(nats_wire.publish(answer_to, b""))
-        told = nats_wire.header_value(headers, _CONSUMER_LAST)
-        if told is not None and told.isdigit() and int(told) >= self._expected:
-            self._missed(f"heartbeat tells of message {int(told):,}, {self._expected:,} has not come")
+        counted = nats_wire.header_value(headers, _CONSUMER_LAST)
+        if counted is not None and counted.isdigit() and int(counted) >= self._expected:
+            self._missed(f"heartbeat tells of message {int(counted):,}, {self._expected:,} has not come")

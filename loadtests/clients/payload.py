@@ -1,4 +1,4 @@
-"""The payload of a load message: who sent it, its number, and when it was meant to be sent.
+"""The payload of a load message: its sender, its number, and when it was meant to be sent.
 
 Fixed width and binary, so that hundreds of them are written by one format and read by one cast: 100,000 messages a
 second are made and read beside the servers under test. A frame holds many events in one message, each with its own

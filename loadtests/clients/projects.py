@@ -29,4 +29,4 @@ def judge_write(response: Response, *, expected: bool) -> tuple[Outcome, str]:
     if expected:
         return "ok", ""
     refused = 400 <= response.status < 500 and response.status not in (408, 409)
-    return "fail" if refused else "unknown", response.told
+    return "fail" if refused else "unknown", response.summary

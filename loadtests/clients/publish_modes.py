@@ -60,7 +60,7 @@ class Mode(ABC):
         """The protocol bytes that send these runs; from now on they are in flight."""
 
     def answered(self, subject: bytes, headers: bytes, payload: bytes) -> Iterator[Ended]:
-        """What an answer tells; nothing about what has been given up."""
+        """How an answer ends which numbers; nothing about what has been given up."""
         key = int(subject[len(self._inbox) + 1 :].partition(b".")[0])
         outcome, detail = ack_outcome(headers, payload)
         for run in self.flights.land(key):
@@ -164,18 +164,18 @@ class FastIngest(Mode):
     def answered(self, subject: bytes, headers: bytes, payload: bytes) -> Iterator[Ended]:
         key = key_of(subject[len(self._inbox) + 1 :].partition(b".")[0])
         try:
-            told = _decode_flow(payload)
+            ack = _decode_flow(payload)
         except msgspec.MsgspecError:
-            told = _FlowAck()
-        if told.type == "ack":
-            yield from self._stored(key, told.seq)
-        elif told.type:
+            ack = _FlowAck()
+        if ack.type == "ack":
+            yield from self._stored(key, ack.seq)
+        elif ack.type:
             return  # A gap: the end of the batch follows, and says how many were stored.
         else:
             outcome, detail = ack_outcome(headers, payload)
             if outcome == "ok":
-                yield from self._stored(key, told.count)
-                outcome, detail = "fail", f"the batch ended behind {told.count} messages"
+                yield from self._stored(key, ack.count)
+                outcome, detail = "fail", f"the batch ended behind {ack.count} messages"
             else:
                 # A new leader does not know the batch, whatever the old one had stored of it.
                 outcome = "unknown"

@@ -68,7 +68,7 @@ class ApiClient(HttpClient):
                 token = response.json(Token)
                 self.authorize(f"{token.token_type} {token.access_token}")
                 return token.expires_in
-            found = response.told
+            found = response.summary
         except RequestError as error:
             found = error.detail
         except msgspec.MsgspecError as error:

@@ -1,4 +1,4 @@
-"""What the Locust process tells the runner while it works: a line on its stdout now and then."""
+"""What the Locust process reports to the runner: a line on its stdout about once a second."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the engines tell, added to Locust's own statistics, for its page, its console and its CSV files.
+"""What the engines report, added to Locust's own statistics, for its page, its console and its CSV files.
 
 Locust's totals are to say what the verdict says, within Locust's rounding: so the warm-up is shown while it goes on
 and then forgotten, and a rate counts from the first instant of the measured window. Entries and the total are extended
@@ -20,7 +20,7 @@ class Shown:
         self._measuring = False
 
     def add(self, stat: Stat, now_s: float, measured_s: float) -> None:
-        """Add what an engine told at `now_s`; the measured window began or begins at `measured_s`. Both are seconds
+        """Add what an engine reported at `now_s`; the measured window began or begins at `measured_s`. Both are seconds
         since the epoch, as Locust counts time."""
         if stat.warmup and self._measuring:
             return  # A straggler.

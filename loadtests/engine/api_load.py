@@ -18,8 +18,8 @@ from infra import target as targets
 from infra.machine.spec import EngineError
 from loadtests.clients.http import Answer, RequestError, Response, answered
 from loadtests.clients.nearest import Nearest
+from loadtests.engine.open_loop import Kind, OnEnd, RequestsSpec, api_client, run_requests, settings_of
 from loadtests.engine.process import Control, run_engine
-from loadtests.engine.requests import Ended, Kind, RequestsSpec, api_client, run_requests, settings_of
 from reports.evidence import Outcome
 from system.wire import COUNTRIES, PROJECTS, REGIONS
 
@@ -53,16 +53,16 @@ class _Reads:
         self._projects = [f"{PROJECTS}/{project}" for project in projects]
         self._random = random.Random(seed)
 
-    def send(self, n: int, deadline: float, ended: Ended) -> None:
+    def send(self, n: int, deadline: float, on_end: OnEnd) -> None:
         region = self._regions[n % len(self._regions)]
         path, kind = self._choose(region)
-        region.client.start_get(path, deadline, partial(self._end, kind, ended))
+        region.client.start_get(path, deadline, partial(self._end, kind, on_end))
 
-    def _end(self, kind: Kind, ended: Ended, answer: Answer) -> None:
+    def _end(self, kind: Kind, on_end: OnEnd, answer: Answer) -> None:
         if isinstance(answer, RequestError):
-            ended(kind, answer.outcome, answer.detail)
+            on_end(kind, answer.outcome, answer.detail)
         else:
-            ended(kind, *judge(answer))
+            on_end(kind, *judge(answer))
 
     def _choose(self, region: _Region) -> tuple[str, Kind]:
         """4 of 10 one project, 3 a page of projects, 2 the regions, 1 a page of countries."""

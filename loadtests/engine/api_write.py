@@ -1,8 +1,8 @@
 """Open-loop writes through the API, each region's by its own steward, every acknowledged one accounted for.
 
 Half create a project under an id of their own: these are in the ledger before they are sent, and are looked for at
-every hop after the load. Half change a project of this load that nobody else changes, on the condition that it is as
-it was last acknowledged (If-Match): an acknowledged change that was lost shows as a 412 on the next one.
+every hop after the load. Half change a project of this load that no other request is changing, on the condition that it
+is as it was last acknowledged (If-Match): an acknowledged change that was lost shows as a 412 on the next one.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ import msgspec
 from infra import target as targets
 from loadtests.clients.http import Answer, HttpClient, RequestError
 from loadtests.clients.projects import encode, judge_write, new_project
+from loadtests.engine.open_loop import Kind, OnEnd, RequestsSpec, api_client, run_requests, settings_of
 from loadtests.engine.process import Control, run_engine
-from loadtests.engine.requests import Ended, Kind, RequestsSpec, api_client, run_requests, settings_of
 from reports.evidence import Outcome, RunFolder, Write
 from reports.evidence.folder import Appender
 from system.wire import IDEMPOTENCY_KEY, PROJECTS, NewProject, Region
@@ -33,7 +33,7 @@ _COUNTRY = "USA"
 
 
 class _Known(NamedTuple):
-    """A project of this load that nobody is changing, and its version as it was last acknowledged."""
+    """A project of this load that no request is changing, and its version as it was last acknowledged."""
 
     id: str
     etag: str
@@ -55,15 +55,15 @@ class _Writes:
         self._regions = [_Region(name, client) for name, client in clients.items()]
         self._ledger = ledger
 
-    def send(self, n: int, deadline: float, ended: Ended) -> None:
+    def send(self, n: int, deadline: float, on_end: OnEnd) -> None:
         turn, at = divmod(n, len(self._regions))
         region = self._regions[at]
         if turn % 2 and region.known:
-            self._change(region, region.known.popleft(), n, deadline, ended)
+            self._change(region, region.known.popleft(), n, deadline, on_end)
         else:
-            self._create(region, deadline, ended)
+            self._create(region, deadline, on_end)
 
-    def _create(self, region: _Region, deadline: float, ended: Ended) -> None:
+    def _create(self, region: _Region, deadline: float, on_end: OnEnd) -> None:
         project = new_project("Load", region.name, _COUNTRY)
         self._record(project, None)
         headers = {IDEMPOTENCY_KEY: str(project.id)}
@@ -73,11 +73,11 @@ class _Writes:
             self._record(project, outcome)
             if etag:
                 region.known.append(_Known(str(project.id), etag))
-            ended(region.create, outcome, detail)
+            on_end(region.create, outcome, detail)
 
         region.client.start(region.client.format(b"POST", PROJECTS, encode(project), headers), deadline, end)
 
-    def _change(self, region: _Region, known: _Known, n: int, deadline: float, ended: Ended) -> None:
+    def _change(self, region: _Region, known: _Known, n: int, deadline: float, on_end: OnEnd) -> None:
         """Change a project that is as `known`. After anything but an acknowledgement its version is not known."""
         change = encode({"funding_usd_millions": Decimal(n % 10_000 + 1) / 100})
         headers = {"If-Match": known.etag, IDEMPOTENCY_KEY: f"{known.id}.{known.etag.strip(chr(34))}"}
@@ -86,7 +86,7 @@ class _Writes:
             outcome, detail, etag = _judged(answer, 200)
             if etag:
                 region.known.append(_Known(known.id, etag))
-            ended(region.change, outcome, detail)
+            on_end(region.change, outcome, detail)
 
         path = f"{PROJECTS}/{known.id}"
         region.client.start(region.client.format(b"PATCH", path, change, headers), deadline, end)

@@ -6,20 +6,17 @@ load around it. The expectations stand here, written from the contract and not f
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from typing import NamedTuple
 
-import nats
-from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from nats.errors import MaxPayloadError
 from nats.js.api import StreamConfig
 
-from infra.machine.spec import EngineError
-from infra.target import Login, Target
+from infra.target import Target
 from loadtests.clients.jetstream import ack_outcome
 from loadtests.clients.nats import NatsClient, inbox
+from loadtests.clients.nats_py import connected
 from loadtests.clients.nats_wire import publish, subscribe
 from loadtests.recording.sized import payload
 from reports.evidence import Count, RunFolder
@@ -61,30 +58,10 @@ def of_stream(name: str, found: StreamConfig, replicas: int) -> Iterator[Count]:
     )  # fmt: skip
 
 
-@asynccontextmanager
-async def _client(target: Target, login: Login, server: str | None = None) -> AsyncIterator[Client]:
-    """EngineError if the bus takes us not."""
-    options = target.nats_options(login) | ({"servers": [server]} if server else {})
-    try:
-        # nats.connect can wait far longer than it was told to for a server that refuses.
-        async with asyncio.timeout(_WITHIN_S):
-            client = await nats.connect(**options, allow_reconnect=False, name="load-limits", error_cb=_ignore)
-    except (NatsError, OSError, TimeoutError) as error:
-        raise EngineError(f"expected a NATS server that takes us: {error!r}; ./covenant status") from None
-    try:
-        yield client
-    finally:
-        await client.close()
-
-
-async def _ignore(error: Exception) -> None:
-    """What nats-py reports beside the request that failed; the request raises it, too."""
-
-
 async def configuration(target: Target) -> list[Count]:
     """Every stream's limits as they run, and what a client is told of the largest message."""
     found: list[Count] = []
-    async with _client(target, target.nats_observer) as client:
+    async with connected(target, target.nats_observer, name="load-limits", within_s=_WITHIN_S) as client:
         js = client.jetstream(timeout=_WITHIN_S)
         for name in STREAMS:
             try:
@@ -102,7 +79,7 @@ async def configuration(target: Target) -> list[Count]:
 async def kept_back(target: Target, subject: str) -> Count:
     """A stock client refuses to send what the server told it that it would not take."""
     refused = False
-    async with _client(target, target.nats_load) as client:
+    async with connected(target, target.nats_load, name="load-limits", within_s=_WITHIN_S) as client:
         try:
             await client.publish(subject, payload(LARGEST_BYTES) + b"+")
         except MaxPayloadError:

@@ -17,15 +17,16 @@ import msgspec
 
 from infra import target as targets
 from infra.target import Target
-from loadtests.arrivals import profile as arrival
+from loadtests.arrivals.arrival_process import ArrivalProcess
 from loadtests.arrivals.pacer import Pacer
-from loadtests.arrivals.profile import Arrival
 from loadtests.arrivals.schedule import Schedule
 from loadtests.clients import publish_modes
-from loadtests.clients.nats import NatsClient, inbox
-from loadtests.clients.nats_wire import subscribe
+from loadtests.clients.acked_publisher import AckedPublisher
+from loadtests.clients.nats import inbox
 from loadtests.clients.publish_modes import ModeName
+from loadtests.engine import load_stream
 from loadtests.engine.process import Control, drain, offer, run_engine
+from loadtests.plan import MAX_USERS, Engine, Plan
 from loadtests.recording.flights import Run
 from loadtests.recording.tally import Tally
 from reports.evidence import Outcome, RunFolder, Span
@@ -51,7 +52,7 @@ class BusPublisherSpec(msgspec.Struct, frozen=True, kw_only=True):
     """`load.<run>`; messages go to `<subject>.<0 to 299>`."""
     publisher: int
     users: int = 1
-    arrival: Arrival
+    arrival: ArrivalProcess
     warmup_s: float
     seed: int = 1
     offset_s: float = 0.0
@@ -68,25 +69,52 @@ class BusPublisherSpec(msgspec.Struct, frozen=True, kw_only=True):
     drain_s: float = 15.0
 
 
-class Publisher:
+def planned(
+    plan: Plan, user: int, *, burst_s: float, mode: ModeName, window: int, batch: int = 500, payload_bytes: int = 128
+) -> Engine:
+    """The engine that publishes user `user`'s share of a plan's messages, in bursts of what gathers in `burst_s`; the
+    others are as in `BusPublisherSpec`."""
+    name = f"publisher-{user + 1}"
+    spec = BusPublisherSpec(
+        scenario=plan.scenario,
+        folder=plan.folder,
+        target=plan.target,
+        part=plan.part(name),
+        subject=load_stream.subject(plan.run_id),
+        publisher=user + 1,
+        users=plan.users,
+        arrival=plan.arrival,
+        warmup_s=plan.warmup_s,
+        seed=plan.seed * MAX_USERS + user,
+        offset_s=user * burst_s / plan.users,
+        burst=max(1, round(plan.rate / plan.users * burst_s)),
+        mode=mode,
+        batch=batch,
+        payload_bytes=payload_bytes,
+        window=window,
+    )
+    return Engine(name=name, module="loadtests.engine.bus_publisher", spec=spec, region=plan.regions[0])
+
+
+class Publisher(AckedPublisher):
     """Sends what the pacer releases as soon as the window has room, and keeps the ledger."""
 
     def __init__(self, spec: BusPublisherSpec, ledger: Appender[Span], target: Target) -> None:
+        answers = inbox(target.nats_load)
         self._spec = spec
-        self._ledger = ledger
-        self._inbox = inbox(target.nats_load)
         self._mode = publish_modes.make(
-            spec.mode, subject=spec.subject, inbox=self._inbox, publisher=spec.publisher,
+            spec.mode, subject=spec.subject, inbox=answers, publisher=spec.publisher,
             payload_bytes=spec.payload_bytes, batch=spec.batch,
+        )  # fmt: skip
+        super().__init__(
+            target, ledger, self._mode.flights, publisher=spec.publisher, inbox=answers,
+            name=f"load-publisher-{spec.publisher}", ack_timeout_s=spec.ack_timeout_s,
         )  # fmt: skip
         self._window = max(1, min(spec.window, _IN_FLIGHT_BYTES_MAX // spec.payload_bytes))
         self._released = 0
         self._next = 0
         self._reserved = 0
-        self._now_ns = 0
         self._ended: dict[Outcome, RangeSet] = {"ok": RangeSet(), "fail": RangeSet(), "unknown": RangeSet()}
-        self.problems: list[str] = []
-        self.client = NatsClient(target, self, name=f"load-publisher-{spec.publisher}")
 
     def begin(self, schedule: Schedule, tally: Tally) -> None:
         """To be called before anything is released."""
@@ -97,7 +125,7 @@ class Publisher:
     @property
     def idle(self) -> bool:
         """Nothing waits to be sent or acknowledged."""
-        return self._next == self._released and not self._mode.flights.count
+        return self._next == self._released and not self._flights.count
 
     @property
     def backlog(self) -> int:
@@ -121,7 +149,7 @@ class Publisher:
     def _pump(self) -> None:
         """Send as much of what was released as the window has room for."""
         first = self._next
-        end = min(self._released, first + self._window - self._mode.flights.count)
+        end = min(self._released, first + self._window - self._flights.count)
         if end <= first or not self.client.connected:
             return
         self._reserve(end)
@@ -135,9 +163,6 @@ class Publisher:
             self._reserved = min(max(end, first + self._block), self._schedule.total)
             self._add_span(first, self._reserved - 1, None)
 
-    def _add_span(self, first: int, last: int, outcome: Outcome | None) -> None:
-        self._ledger.add(Span(self._spec.publisher, first, last, outcome, time.monotonic_ns()))
-
     def _end(self, run: Run, now_ns: int, outcome: Outcome, detail: str) -> None:
         first, end, intended_ns = run
         self._ended[outcome].add_range(first, end - 1)
@@ -147,8 +172,7 @@ class Publisher:
 
     def sweep(self, now_ns: int) -> None:
         """Give up what was not acknowledged in time, and bring the ledger up to date."""
-        for run in self._mode.flights.overdue(now_ns - round(self._spec.ack_timeout_s * 1e9)):
-            self._end(run, now_ns, "unknown", "timeout: no PubAck in time")
+        self._give_up_overdue(now_ns)
         for outcome, numbers in self._ended.items():
             for first, last in numbers.take():
                 self._add_span(first, last, outcome)
@@ -156,8 +180,7 @@ class Publisher:
 
     def close(self, now_ns: int) -> None:
         """End what is left: in flight is unknown, never sent is fail."""
-        for run in self._mode.flights.clear():
-            self._end(run, now_ns, "unknown", "no PubAck before the load ended")
+        self._give_up_all(now_ns, "no PubAck before the load ended")
         for run in self._runs(self._next, self._released):
             self._end(run, now_ns, "fail", "never sent: the bus took no more")
         if self._reserved > self._released:
@@ -167,21 +190,8 @@ class Publisher:
 
     # What the connection tells.
 
-    def on_connected(self) -> None:
-        self.client.write(subscribe(self._inbox + b".>", 1))
-        self._pump()
-
-    def on_lost(self, reason: str) -> None:
-        now = time.monotonic_ns()
-        for run in self._mode.flights.clear():
-            self._end(run, now, "unknown", "connection lost before the PubAck")
-        self.problems.append(f"connection lost: {reason}")
-
-    def on_refused(self, what: str) -> None:
-        self.problems.append(what)
-
     def on_batch(self) -> None:
-        self._now_ns = time.monotonic_ns()
+        super().on_batch()
         if self._next < self._released:
             # The acknowledgements in this batch make room; they are parsed before the loop gets to it.
             asyncio.get_running_loop().call_soon(self._pump)
@@ -213,8 +223,8 @@ async def work(spec: BusPublisherSpec, control: Control) -> None:
         if begin_ns is None:
             return
         begin_ns += round(spec.offset_s * 1e9)
-        schedule = arrival.schedule(
-            spec.arrival, begin_ns=begin_ns, warmup_s=spec.warmup_s, user=spec.publisher - 1, users=spec.users,
+        schedule = spec.arrival.schedule(
+            begin_ns=begin_ns, warmup_s=spec.warmup_s, user=spec.publisher - 1, users=spec.users,
             seed=spec.seed, burst=spec.burst,
         )  # fmt: skip
         tally = Tally(schedule, ROW)

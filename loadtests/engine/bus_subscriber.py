@@ -12,20 +12,20 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import sys
-import time
 from pathlib import Path
 
 import msgspec
 
 from infra import target as targets
 from infra.machine.spec import EngineError
+from infra.machine.waiting import eventually
 from infra.target import Target
 from ledger.received import Arrivals
 from loadtests.clients import payload as numbered
 from loadtests.clients.ordered_consumer import Deliveries, OrderedConsumer, Shape
 from loadtests.engine import load_stream
 from loadtests.engine.process import Control, run_engine
+from loadtests.plan import Engine, Plan
 from loadtests.recording.latency_counts import LatencyCounts
 from loadtests.recording.live import LiveStats, Stat
 from loadtests.recording.tally import Part
@@ -36,7 +36,9 @@ from reports.evidence.range_set import TooManyRanges
 DELIVERY_ROW = "bus.delivery_p99"
 END_TO_END_ROW = "bus.end_to_end_p99"
 _REPORT_INTERVAL_S = 0.25
-_POLL_S = 0.02
+_READ_PER_S_MIN = 80_000.0
+"""What a subscriber reads at least of a load that is over."""
+_CATCH_UP_S, _CATCH_UP_MOST_S = 30.0, 100.0
 
 
 class BusSubscriberSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,13 +58,34 @@ class BusSubscriberSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Why it reads when the load is over, and times nothing; None: it reads while the load runs."""
 
 
+def planned(
+    plan: Plan, *, late: str | None = None, module: str = "loadtests.engine.bus_subscriber"
+) -> Engine:  # fmt: skip
+    """The engine that reads all that a plan publishes, and checks every number; `late` says why it reads when the load
+    is over."""
+    total = plan.rate * (plan.warmup_s + plan.duration_s)
+    catch_up_s = min(_CATCH_UP_MOST_S, _CATCH_UP_S + total / _READ_PER_S_MIN) if late else _CATCH_UP_S
+    spec = BusSubscriberSpec(
+        scenario=plan.scenario,
+        folder=plan.folder,
+        target=plan.target,
+        part=plan.part("subscriber"),
+        subject=load_stream.subject(plan.run_id),
+        warmup_s=plan.warmup_s,
+        duration_s=plan.duration_s,
+        catch_up_s=catch_up_s,
+        late=late,
+    )
+    return Engine(name="subscriber", module=module, spec=spec, region=plan.regions[0])
+
+
 class Subscriber:
     """Times and counts what the consumer hands it."""
 
     def __init__(self, spec: BusSubscriberSpec) -> None:
         self._prefix = spec.subject.encode() + b"."
         self._window = (0, 0)
-        self.arrivals = Arrivals()
+        self.received = Arrivals()
         self.delivery = LatencyCounts()
         self.end_to_end = LatencyCounts()
         self.live = LiveStats()
@@ -122,7 +145,7 @@ class Subscriber:
         plain = publisher >= 0 and not self.catching_up and earliest <= latest
         outside = latest < self._window[0] or earliest >= self._window[1]
         inside = self._window[0] <= earliest and latest < self._window[1]
-        if not (plain and (inside or outside)) or not self.arrivals.add_run(
+        if not (plain and (inside or outside)) or not self.received.add_run(
             batch.sequences[first], publisher, numbers[first], end - first
         ):
             for at in range(first, end):
@@ -142,12 +165,12 @@ class Subscriber:
         framed = numbered.read_frame(payload) if known and one is None else None
         if one is not None:
             publisher, number, intended_ns = one
-            new, count = self.arrivals.add(sequence, publisher, number), 1
+            new, count = self.received.add(sequence, publisher, number), 1
         elif framed is not None:
             publisher, intended_ns, numbers = framed
-            new, count = self.arrivals.add_frame(sequence, publisher, numbers), len(numbers)
+            new, count = self.received.add_frame(sequence, publisher, numbers), len(numbers)
         else:
-            self.arrivals.add_foreign(sequence)
+            self.received.add_foreign(sequence)
             return
         if not new or not self._window[0] <= intended_ns < self._window[1]:
             return
@@ -210,15 +233,7 @@ async def work(spec: BusSubscriberSpec, control: Control, kind: type[Subscriber]
     finally:
         if consumer is not None:
             await consumer.close()
-        await _clear_away(target)
-
-
-async def _clear_away(target: Target) -> None:
-    try:
-        await load_stream.delete(target)
-    except EngineError as error:
-        # The evidence is whole without it; the next load empties the stream before it begins.
-        print(f"the stream stays behind: {error}", file=sys.stderr, flush=True)
+        await load_stream.clear_away(target)
 
 
 async def _until_finished(subscriber: Subscriber, control: Control) -> None:
@@ -232,24 +247,20 @@ async def _catch_up(
     spec: BusSubscriberSpec, target: Target, subscriber: Subscriber, consumer: OrderedConsumer, first: int
 ) -> str | None:
     """Read to the stream's end; None, or why that could not be done."""
-    deadline = time.monotonic() + spec.catch_up_s
     try:
         held_first, last = await load_stream.bounds(target)
     except EngineError as error:
         return str(error)
     if held_first > first and held_first <= last:
         consumer.problems.append(f"the stream evicted {held_first - first:,} messages before the load ended")
-    sequences = subscriber.arrivals.sequences
+    sequences = subscriber.received.sequences
     # Live: what is still on its way. Reading again ends all of that, so let it come first.
-    while not consumer.reached(last) and time.monotonic() < deadline:
-        await asyncio.sleep(_POLL_S)
+    await eventually(lambda: consumer.reached(last), spec.catch_up_s)
     missing = next(sequences.missing(max(first, held_first), last), None)
     if missing is not None:
         subscriber.catching_up = True
         consumer.read_from(missing[0])
-        deadline = time.monotonic() + spec.catch_up_s
-        while not consumer.reached(last) and time.monotonic() < deadline:
-            await asyncio.sleep(_POLL_S)
+        await eventually(lambda: consumer.reached(last), spec.catch_up_s)
     if subscriber.problem is None and not consumer.reached(last):
         return f"expected to read the stream to sequence {last:,} in time, came to {consumer.last:,}"
     return subscriber.problem
@@ -259,20 +270,20 @@ def _write(
     spec: BusSubscriberSpec, subscriber: Subscriber, consumer: OrderedConsumer, problem: str | None,
     measured_ns: int, end_ns: int,
 ) -> None:  # fmt: skip
-    arrivals = subscriber.arrivals
+    received = subscriber.received
     RunFolder(Path(spec.folder)).write_hop(
         Hop(
-            client=spec.scenario, hop="stream", spans=arrivals.spans, doubled_spans=arrivals.doubled_spans,
+            client=spec.scenario, hop="stream", spans=received.spans, doubled_spans=received.doubled_spans,
             problem=problem,
         )
     )  # fmt: skip
     settings = {
         "subscriber": f"ordered push consumer, attached {consumer.attached} times"
         + (f"; {spec.late}" if spec.late else ""),
-        "reordered": str(arrivals.reordered),
+        "reordered": str(received.reordered),
     }
-    if arrivals.foreign:
-        consumer.problems.append(f"{arrivals.foreign:,} messages in the stream were not of this load")
+    if received.foreign:
+        consumer.problems.append(f"{received.foreign:,} messages in the stream were not of this load")
     part = Part(
         measured_ns=measured_ns, end_ns=end_ns, operations=[] if spec.late else subscriber.operations(),
         untimed=dict.fromkeys((DELIVERY_ROW, END_TO_END_ROW), spec.late) if spec.late else {}, settings=settings,

@@ -7,25 +7,23 @@ It fills the same stream as a load, under the same settings, and leaves it as it
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
 from pathlib import Path
 
 import msgspec
 
 from infra import target as targets
-from infra.machine.spec import EngineError
+from infra.machine.waiting import eventually
 from infra.target import Target
 from loadtests.clients import publish_modes
 from loadtests.clients.nats import NatsClient, inbox
 from loadtests.clients.nats_wire import subscribe
 from loadtests.engine import load_stream
-from loadtests.engine.process import Control, run_engine
+from loadtests.engine.process import Control, run_engine, sleep_until
 from loadtests.recording.flights import Run
 from reports.evidence.folder import write_record
 
 _SUBJECT = f"{load_stream.SUBJECTS.removesuffix('>')}calibration"
-_POLL_S = 0.01
 _BATCH = 250
 _BATCHES_MIN = 8
 """In flight, so that the bus never waits for the next."""
@@ -121,20 +119,18 @@ async def work(spec: CalibratorSpec, control: Control) -> None:
             write_record(Path(spec.part), await _measure(spec, calibrator, begin_ns))
     finally:
         await calibrator.client.close()
-        await _clear_away(target)
+        await load_stream.clear_away(target)
 
 
 async def _measure(spec: CalibratorSpec, calibrator: Calibrator, begin_ns: int) -> CalibratorPart:
-    await _until(begin_ns)
+    await sleep_until(begin_ns)
     calibrator.start()
-    await _until(begin_ns + round(spec.warmup_s * 1e9))
+    await sleep_until(begin_ns + round(spec.warmup_s * 1e9))
     first_ns, first = time.monotonic_ns(), calibrator.acked
-    await _until(first_ns + round(spec.duration_s * 1e9))
+    await sleep_until(first_ns + round(spec.duration_s * 1e9))
     last_ns, last = time.monotonic_ns(), calibrator.acked
     calibrator.stop()
-    deadline = time.monotonic() + spec.drain_s
-    while calibrator.mode.flights.count and time.monotonic() < deadline:
-        await asyncio.sleep(_POLL_S)
+    await eventually(lambda: not calibrator.mode.flights.count, spec.drain_s)
     calibrator.close()
     settings = {
         "payload_bytes": str(spec.payload_bytes),
@@ -144,17 +140,6 @@ async def _measure(spec: CalibratorSpec, calibrator: Calibrator, begin_ns: int) 
     return CalibratorPart(
         begin_ns=first_ns, end_ns=last_ns, acked=last - first, failed=calibrator.failed, settings=settings
     )  # fmt: skip
-
-
-async def _until(instant_ns: int) -> None:
-    await asyncio.sleep(max(0.0, (instant_ns - time.monotonic_ns()) / 1e9))
-
-
-async def _clear_away(target: Target) -> None:
-    try:
-        await load_stream.delete(target)
-    except EngineError as error:
-        print(f"the stream stays behind: {error}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -15,14 +15,16 @@ import msgspec
 from infra import target as targets
 from infra.machine.spec import EngineError
 from ledger import effects
-from ledger.observe.positions import PARTITIONS, RELAY, Hand, Looks, everybody
-from ledger.steps import NUMBER_MAX, drained, sender_prefix, together
+from ledger.numbered import NUMBER_MAX, sender_prefix
+from ledger.observe.positions import RELAY, PositionWatch
+from ledger.timing import drained, reached_by_all
 from loadtests.engine import outbox_feed
 from loadtests.engine.outbox_feed import BATCH_MAX, Outbox, batches, record
-from loadtests.engine.process import Control, run_engine
+from loadtests.engine.process import Control, run_engine, sleep_until
 from loadtests.recording.tally import Part
 from reports.evidence import Rate, Recorder, RunFolder
 from reports.evidence.folder import write_record
+from system.wire import observer
 
 _AT_ONCE = 4
 _PUBLISHER = 1
@@ -49,23 +51,23 @@ async def work(spec: CatchUpSpec, control: Control) -> None:
     target = targets.read(Path(spec.target))
     outbox = Outbox(outbox_feed.database(target), sender_prefix(outbox_feed.prefix(spec.folder), _PUBLISHER))
     await outbox.open()
-    async with Looks(target) as looks:
+    async with PositionWatch(target, effects.PARTITIONS) as watch:
         begin_ns = await control.begin()
         if begin_ns is None:
             return
-        await asyncio.sleep(max(0.0, (begin_ns - time.monotonic_ns()) / _NS))
+        await sleep_until(begin_ns)
         began, lag = time.monotonic(), Recorder()
         # All are due now; what waits for a connection from here on waits for PostgreSQL.
         lag.record_us((time.monotonic_ns() - begin_ns) // 1000, spec.events)
         appended = await _append_all(spec, control, outbox)
         filled_ns, wall_ns = time.monotonic_ns(), time.time_ns()
         await outbox.close()
-        outcome = effects.Outcome(target, looks, outbox_feed.prefix(spec.folder))
-        problem = await outcome.all_applied(began + spec.within_s, control.finish)
+        load = effects.LoadEffects(target, watch, outbox_feed.prefix(spec.folder), begin_ns)
+        problem = await load.all_applied(began + spec.within_s, control.finish)
         ended_ns = time.time_ns()
-    await outcome.read()
-    await outcome.hops(Path(spec.folder), spec.scenario, problem)
-    part = _part(outcome, looks, target.regions, appended, filled_ns, wall_ns, ended_ns, problem)
+    await load.read()
+    await load.write_hops(Path(spec.folder), spec.scenario, problem)
+    part = _part(load, watch, target.regions, appended, filled_ns, wall_ns, ended_ns, problem)
     write_record(Path(spec.part), msgspec.structs.replace(part, schedule_lag=lag.close()))
 
 
@@ -93,25 +95,26 @@ async def _append_all(spec: CatchUpSpec, control: Control, outbox: Outbox) -> in
 
 
 def _part(
-    outcome: effects.Outcome, looks: Looks, regions: list[str], appended: int, filled_ns: int, wall_ns: int,
+    load: effects.LoadEffects, watch: PositionWatch, regions: list[str], appended: int, filled_ns: int, wall_ns: int,
     ended_ns: int, problem: str | None,
 ) -> Part:  # fmt: skip
     """`filled_ns` is the instant of CLOCK_MONOTONIC that is `wall_ns` since 1970, as is `ended_ns`."""
-    rates, told, until_ns = [], {}, wall_ns + 1
-    problems = looks.told + ([problem] if problem else [])
-    for row, hands in ((effects.RELAY_ROW, [Hand(RELAY)]), (effects.ROW, everybody(regions))):
+    everywhere = observer.instances(regions)
+    rates, notes, until_ns = [], {}, wall_ns + 1
+    problems = watch.problems + ([problem] if problem else [])
+    for row, instances in ((effects.RELAY_ROW, [RELAY]), (effects.ROW, everywhere)):
         partitions = [
-            (outcome.events[name], together([looks.steps[hand][name] for hand in hands])) for name in PARTITIONS
+            (events, reached_by_all(watch.histories(instances, name))) for name, events in load.events.items()
         ]
         went = drained(partitions, wall_ns, ended_ns)
         until_ns = max(until_ns, went.until_ns)
         # All are due in the same second: at their pace is what is done in a second.
         rates.append(Rate(name=row, offered=appended, completed=round(went.per_s(wall_ns))))
         seconds = (went.until_ns - wall_ns) / _NS
-        told[row] = f"{went.waiting:,} of {appended:,} waited, {went.left:,} still did after {seconds:.1f} s"
+        notes[row] = f"{went.waiting:,} of {appended:,} waited, {went.left:,} still did after {seconds:.1f} s"
         if 2 * went.waiting < appended:
             problems.append(f"{row}: most was worked off while it was appended, which is what bounds this figure")
-    behind = {str(hand): outcome.behind_at(hand, wall_ns) for hand in everybody(regions)}
+    behind = {str(instance): load.behind_at(instance, wall_ns) for instance in everywhere}
     path = {
         "path": "appended to the outbox by SQL, not through the API",
         "mode": f"{appended:,} events at once, {BATCH_MAX:,} a statement",
@@ -126,7 +129,7 @@ def _part(
         ok=appended,
         operations=[],
         rates=rates,
-        settings=told | path,
+        settings=notes | path,
         problems=problems,
     )
 

@@ -2,8 +2,8 @@
 there: every one has to answer a PING, and the servers are asked how many they count.
 
 The schedule is open-loop: a connection is meant to be opened at its instant, whatever became of the others, and the
-time until a server takes it counts from there, over all attempts. Those that were lost are not opened again: whoever
-held them would have noticed.
+time until a server takes it counts from there, over all attempts. Those that were lost are not opened again: a
+real client would have noticed the loss.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import msgspec
 
 from infra import target as targets
 from infra.machine.spec import EngineError
+from infra.machine.waiting import eventually
 from infra.target import Login, Target
 from loadtests.arrivals.pacer import Pacer
 from loadtests.arrivals.schedule import Schedule
@@ -149,15 +150,13 @@ class Holder:
 
     async def prove(self) -> int:
         """How many answer a PING now, each within its deadline."""
-        self._answered = set()
+        answered = self._answered = set()
         for place, connection in enumerate(list(self._held.values())):
             connection.ping()
             if place % _PINGS_A_TURN == 0:
                 await asyncio.sleep(0)
-        deadline = time.monotonic() + _ANSWERS_S
-        while len(self._answered) < len(self._held) and time.monotonic() < deadline:
-            await asyncio.sleep(0.02)
-        return len(self._answered)
+        await eventually(lambda: len(answered) >= len(self._held), _ANSWERS_S)
+        return len(answered)
 
     def close(self) -> None:
         self._closing = True
@@ -176,9 +175,7 @@ class Holder:
                 )
             except OSError as error:
                 first.reasons[number] = str(error)
-        deadline = time.monotonic() + _FIND_S
-        while len(first.taken) + len(first.reasons) < len(tried) and time.monotonic() < deadline:
-            await asyncio.sleep(0.01)
+        await eventually(lambda: len(first.taken) + len(first.reasons) >= len(tried), _FIND_S)
         for connection in first.connections.values():
             connection.close()
         self.addresses = [tried[number] for number in sorted(first.taken)]
@@ -191,7 +188,7 @@ class Holder:
 
 
 class _Try:
-    """Whom the first connection to each server tells what became of it."""
+    """The owner of one connection to each server, made to find out which of them take us."""
 
     def __init__(self) -> None:
         self.connections: dict[int, Connection] = {}

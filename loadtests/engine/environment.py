@@ -1,4 +1,4 @@
-"""What the load's processes have in their environment, whoever of us starts them."""
+"""The environment of a load's processes, the same for all that start them."""
 
 from __future__ import annotations
 

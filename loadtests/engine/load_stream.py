@@ -7,10 +7,11 @@ are stated so that nothing is evicted before it has been checked.
 from __future__ import annotations
 
 import asyncio
+import re
+import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
-import nats
 from nats.errors import Error as NatsError
 from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig, StreamInfo
 from nats.js.client import JetStreamContext
@@ -18,6 +19,7 @@ from nats.js.errors import NotFoundError
 
 from infra.machine.spec import EngineError
 from infra.target import Target
+from loadtests.clients.nats_py import connected
 
 NAME = "LOAD"
 SUBJECTS = "load.>"
@@ -26,10 +28,15 @@ MAX_BYTES = 3 * 1024**3
 """100,000 messages of 128 bytes for two minutes, or 300,000 events a second for one."""
 MAX_AGE_S = 3600.0
 DUPLICATE_WINDOW_S = 120.0
-_CONNECT_TIMEOUT_S = 5.0
 _REQUEST_TIMEOUT_S = 5.0
 _CURRENT_DEADLINE_S = 15.0
 _POLL_S = 0.1
+
+
+def subject(run_id: str) -> str:
+    """Below which the messages of a run go."""
+    # A subject's token may not hold dots, spaces or wildcards.
+    return SUBJECTS.removesuffix(">") + re.sub(r"[^A-Za-z0-9_-]", "-", run_id)
 
 
 def _config(replicas: int) -> StreamConfig:
@@ -53,29 +60,11 @@ def _config(replicas: int) -> StreamConfig:
 @asynccontextmanager
 async def _jetstream(target: Target) -> AsyncIterator[JetStreamContext]:
     """A connection of its own for a few requests; EngineError for whatever goes wrong with them."""
-    try:
-        # nats.connect can wait far longer than it was told to for a server that refuses.
-        async with asyncio.timeout(_CONNECT_TIMEOUT_S):
-            client = await nats.connect(
-                **target.nats_options(target.nats_load),
-                allow_reconnect=False,
-                name="load-stream",
-                error_cb=_ignore,
-            )
-    except (NatsError, OSError, TimeoutError) as error:
-        raise EngineError(
-            f"expected a NATS server that takes us within {_CONNECT_TIMEOUT_S:.0f} s: {error!r}; ./covenant status"
-        ) from None
-    try:
-        yield client.jetstream(timeout=_REQUEST_TIMEOUT_S)
-    except (NatsError, OSError, TimeoutError) as error:
-        raise EngineError(f"stream {NAME}: {error!r}; ./covenant status") from None
-    finally:
-        await client.close()
-
-
-async def _ignore(error: Exception) -> None:
-    """What nats-py reports beside the request that failed; the request raises it, too."""
+    async with connected(target, target.nats_load, name="load-stream") as client:
+        try:
+            yield client.jetstream(timeout=_REQUEST_TIMEOUT_S)
+        except (NatsError, OSError, TimeoutError) as error:
+            raise EngineError(f"stream {NAME}: {error!r}; ./covenant status") from None
 
 
 async def prepare(target: Target) -> int:
@@ -117,7 +106,14 @@ async def bounds(target: Target) -> tuple[int, int]:
 async def delete(target: Target) -> None:
     """Give its space back; nothing to do if it is gone."""
     async with _jetstream(target) as jetstream:
-        try:
+        with suppress(NotFoundError):
             await jetstream.delete_stream(NAME)
-        except NotFoundError:
-            return
+
+
+async def clear_away(target: Target) -> None:
+    """Delete it at the end of a load; where that fails, stderr says so."""
+    try:
+        await delete(target)
+    except EngineError as error:
+        # The evidence is whole without it; the next load empties the stream before it begins.
+        print(f"the stream stays behind: {error}", file=sys.stderr, flush=True)

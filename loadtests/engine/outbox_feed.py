@@ -1,10 +1,8 @@
 """Appends events to the outbox, as many writes would, in an open loop: more of them than come in through the API.
 
-A statement appends a batch; PostgreSQL makes the rows, so that this process costs next to nothing. Each event says that
-a project changed which is not there: its funding goes up by ten thousand dollars, in the next event down again, so that
-the totals are in the end what they were. An event's number stands in the id of its project; with it every one is looked
-for afterwards. Waiting for a connection or for PostgreSQL is latency; beyond a bounded backlog a batch is given up and
-counts as failed.
+A statement appends a batch (`system.wire.load`); PostgreSQL makes the rows, so that this process costs next to nothing.
+An event's number stands in the id of its project; with it every one is looked for afterwards. Waiting for a connection
+or for PostgreSQL is latency; beyond a bounded backlog a batch is given up and counts as failed.
 """
 
 from __future__ import annotations
@@ -22,13 +20,14 @@ import psycopg
 from infra import target as targets
 from infra.machine.spec import EngineError
 from infra.target import Target
-from ledger.steps import NUMBER_MAX, sender_prefix
+from ledger.numbered import NUMBER_MAX, sender_prefix
 from loadtests.arrivals.pacer import Pacer
 from loadtests.arrivals.schedule import Schedule
 from loadtests.engine.process import Control, offer, run_engine
 from loadtests.recording.tally import Tally
 from reports.evidence import Outcome, RunFolder, Span
 from reports.evidence.folder import Appender, write_record
+from system.wire.load import APPEND
 
 ROW = "outbox.append_p99"
 BATCH_S = 0.02
@@ -40,19 +39,6 @@ _APPENDED_WITHIN_S = 10.0
 _CONNECT_AGAIN_S = 0.2
 _ENDED = ("57", "08", "40")
 """Classes of errors after which a statement may have been committed."""
-_APPEND = """
-insert into outbox (aggregate, aggregate_id, partition, region, type, before, after)
-select 'projects', e.id, outbox_partition('projects', e.id), 'iad', 'updated',
-    jsonb_build_object('id', e.id, 'name', 'Load', 'region', 'iad', 'country_code', 'USA', 'sector', 'Health',
-        'status', 'Active', 'version', 1, 'funding_usd_millions', 10.00 + e.was),
-    jsonb_build_object('id', e.id, 'name', 'Load', 'region', 'iad', 'country_code', 'USA', 'sector', 'Health',
-        'status', 'Active', 'version', 2, 'funding_usd_millions', 10.00 + e.becomes)
-from (
-    select %(prefix)s || lpad(to_hex(n), 12, '0') as id,
-        case when n %% 2 = 1 then 0.01 else 0.00 end as was,
-        case when n %% 2 = 0 and n < %(last)s then 0.01 else 0.00 end as becomes
-    from generate_series(%(first)s::bigint, %(last)s::bigint) n
-) e"""
 
 
 class FeedSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -121,7 +107,7 @@ class Outbox:
                 if link is None:
                     link = await self._connect()
                 sent = True
-                await link.execute(_APPEND, {"prefix": self._prefix, "first": first, "last": last})
+                await link.execute(APPEND, {"prefix": self._prefix, "first": first, "last": last})
             outcome = "ok"
         except (psycopg.Error, TimeoutError, OSError) as error:
             if not sent or _refused(error):

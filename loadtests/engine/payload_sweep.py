@@ -17,9 +17,9 @@ from infra import target as targets
 from infra.target import Target
 from loadtests.arrivals.pacer import Pacer
 from loadtests.arrivals.schedule import Schedule
+from loadtests.clients.acked_publisher import AckedPublisher
 from loadtests.clients.jetstream import ack_outcome
-from loadtests.clients.nats import NatsClient, inbox
-from loadtests.clients.nats_wire import subscribe
+from loadtests.clients.nats import inbox
 from loadtests.engine import bus_limits
 from loadtests.engine.process import Control, drain, offer, run_engine
 from loadtests.recording import sized
@@ -71,22 +71,20 @@ class _Begun(NamedTuple):
         return self.tally.close(self.pacer.released, {})
 
 
-class Sweep:
+class Sweep(AckedPublisher):
     """Sends what its pacers release as soon as there is room, and keeps the ledger."""
 
     def __init__(self, spec: PayloadSweepSpec, ledger: Appender[Span], target: Target) -> None:
+        super().__init__(
+            target, ledger, Flights(), publisher=spec.publisher, inbox=inbox(target.nats_load),
+            name=f"load-sweep-{spec.publisher}", ack_timeout_s=_ACK_TIMEOUT_S,
+        )  # fmt: skip
         self._spec = spec
-        self._ledger = ledger
-        self._inbox = inbox(target.nats_load)
-        self._flights = Flights()
         self._sizes: dict[int, int] = {}
         """Number -> bytes, of what is in flight."""
         self._in_flight_bytes = 0
         self._waiting: deque[Message] = deque()
         self.begun: list[_Begun] = []
-        self._now_ns = 0
-        self.problems: list[str] = []
-        self.client = NatsClient(target, self, name=f"load-sweep-{spec.publisher}")
 
     @property
     def idle(self) -> bool:
@@ -102,15 +100,12 @@ class Sweep:
                 intended_ns = schedule.intended_ns(n)
                 tally.ready(intended_ns, now_ns)
                 self._waiting.append(Message(self._spec.publisher, step.first + n, intended_ns, step.size))
-            self._add(step.first + first, step.first + end - 1, None)
+            self._add_span(step.first + first, step.first + end - 1, None)
             self._pump()
 
         pacer = Pacer(schedule, release)
         self.begun.append(_Begun(step, tally, pacer))
         return pacer
-
-    def _add(self, first: int, last: int, outcome: Outcome | None) -> None:
-        self._ledger.add(Span(self._spec.publisher, first, last, outcome, time.monotonic_ns()))
 
     def _pump(self) -> None:
         """Send what there is room for; one message always has."""
@@ -133,40 +128,21 @@ class Sweep:
         self._count(run.first, run.intended_ns, size, now_ns, outcome, detail)
 
     def _count(self, number: int, intended_ns: int, size: int, now_ns: int, outcome: Outcome, detail: str) -> None:
-        self._add(number, number, outcome)
+        self._add_span(number, number, outcome)
         tally = next(each.tally for each in reversed(self.begun) if each.step.first <= number)
         tally.ended(intended_ns, now_ns, outcome, method="PUB", name=sized.words(size), detail=detail)
 
     def sweep(self, now_ns: int) -> None:
         """Give up what was not acknowledged in time."""
-        for run in self._flights.overdue(now_ns - round(_ACK_TIMEOUT_S * 1e9)):
-            self._end(run, now_ns, "unknown", "timeout: no PubAck in time")
+        self._give_up_overdue(now_ns)
         self._pump()
 
     def close(self, now_ns: int) -> None:
         """End what is left: in flight is unknown, never sent is fail."""
-        for run in self._flights.clear():
-            self._end(run, now_ns, "unknown", "no PubAck before the load ended")
+        self._give_up_all(now_ns, "no PubAck before the load ended")
         while self._waiting:
             left = self._waiting.popleft()
             self._count(left.number, left.intended_ns, left.size, now_ns, "fail", "never sent: the bus took no more")
-
-    # What the connection tells.
-
-    def on_connected(self) -> None:
-        self.client.write(subscribe(self._inbox + b".>", 1))
-        self._pump()
-
-    def on_lost(self, reason: str) -> None:
-        for run in self._flights.clear():
-            self._end(run, time.monotonic_ns(), "unknown", "connection lost before the PubAck")
-        self.problems.append(f"connection lost: {reason}")
-
-    def on_refused(self, what: str) -> None:
-        self.problems.append(what)
-
-    def on_batch(self) -> None:
-        self._now_ns = time.monotonic_ns()
 
     def on_message(self, subject: bytes, reply: bytes, headers: bytes, payload: bytes) -> None:
         outcome, detail = ack_outcome(headers, payload)
@@ -207,8 +183,8 @@ async def work(spec: PayloadSweepSpec, control: Control) -> None:
 
 
 def _write(spec: PayloadSweepSpec, measured: list[tuple[int, Part]], problems: list[str]) -> None:
-    told = [sized.told(size, part.operations[0].latencies) for size, part in measured if part.operations]
-    settings = {**_SETTINGS, "by size": "; ".join(told)}
+    by_size = [sized.summary(size, part.operations[0].latencies) for size, part in measured if part.operations]
+    settings = {**_SETTINGS, "by size": "; ".join(by_size)}
     write_record(Path(spec.part), joined([part for _, part in measured], settings, problems))
 
 

@@ -53,9 +53,9 @@ class ProberSpec(msgspec.Struct, frozen=True, kw_only=True):
     country_code: str = "USA"
     """Of the projects that writes create."""
     at_most_s: float = 1800.0
-    """Probing ends after this even if it is not told to end."""
+    """Probing ends after this even without a SIGTERM."""
     parent: int | None = None
-    """The process with which probing ends, however that ends; None: it goes on until it is ended."""
+    """The process with which probing ends, however that ends; None: it goes on until a SIGTERM."""
 
 
 Place = tuple[str, str]
@@ -96,7 +96,7 @@ class Prober:
         try:
             result = await operation.attempt(intended_ns, deadline)
         except Exception as error:  # noqa: BLE001
-            # What nobody thought of is evidence as well, and must not cost the other probes.
+            # An error that was not foreseen is evidence as well, and must not cost the other probes.
             result = Result("unknown", f"{type(error).__name__}: {error}")
         latency_us = result.latency_us
         if latency_us is None:

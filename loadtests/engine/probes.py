@@ -21,7 +21,7 @@ from loadtests.clients.nats_wire import publish, subscribe
 from loadtests.clients.projects import encode, judge_write, new_project
 from reports.evidence import Outcome, Write
 from reports.evidence.folder import Appender
-from system.wire import IDEMPOTENCY_KEY, PROJECTS, PROJECTS_STREAM, NewProject, Region
+from system.wire import IDEMPOTENCY_KEY, PROJECTS, PROJECTS_STREAM, NewProject, Region, observer
 
 CONNECTIONS = 64
 """A region's probes that can be under way at once, with some to spare: 20 a second for 2 s are 40."""
@@ -62,7 +62,7 @@ class Read:
             return Result(error.outcome, error.detail)
         if response.status == 200:
             return Result("ok")
-        return Result("fail", response.told)
+        return Result("fail", response.summary)
 
     async def close(self) -> None:
         await self._client.close()
@@ -158,12 +158,13 @@ class Publish:
                 answer.set_result(result)
 
 
-_OLDEST_NOT_APPLIED = """
+_OLDEST_NOT_APPLIED = f"""
 select coalesce(extract(epoch from clock_timestamp() - min(created_at)), 0)::float8 from (
-    select o.created_at from (select min(id) as id from outbox_queue group by aggregate) oldest join outbox o using (id)
+    select e.created_at from (select min(id) as id from {observer.WAITING_EVENTS} group by aggregate) oldest
+    join {observer.EVENTS} e using (id)
     union all
-    select next.created_at from consumer_position c cross join lateral (
-        select created_at from outbox_events where partition = c.partition and position > c.position
+    select next.created_at from {observer.CONSUMER_POSITIONS} c cross join lateral (
+        select created_at from {observer.EVENTS} where partition = c.partition and position > c.position
         order by position limit 1
     ) next where c.consumer = 'analytics'
 ) waiting

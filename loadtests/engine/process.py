@@ -3,7 +3,7 @@
 An engine is a process of its own, started as `python -m loadtests.engine.<x> SPEC.json`, because Locust
 patches the process that it is imported into. It says `Ready` on stdout, begins when it reads the instant from
 stdin, and says `Stat` lines a few times a second. It ends when its work is done, or early, with what it has
-recorded, on SIGTERM, SIGINT, or the end of stdin: so it cannot outlive whoever started it.
+recorded, on SIGTERM, SIGINT, or the end of stdin: so it cannot outlive the process that started it.
 """
 
 from __future__ import annotations
@@ -53,13 +53,13 @@ Said = Ready | Ended | Stat
 
 
 class Control:
-    """What an engine knows of whoever started it."""
+    """The engine's side of the two pipes to the process that started it."""
 
     def __init__(self) -> None:
         self.finish = asyncio.Event()
         """Set when the engine is to stop offering load, and to end with what it has."""
         self.failure: str | None = None
-        """Why the engine cannot go on, found where nobody waits for it (a timer, a socket's callback)."""
+        """Why the engine cannot go on, found in a callback, whose exception reaches no caller (a timer, a socket)."""
         self._begin: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
     def on_exception(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
@@ -85,8 +85,8 @@ class Control:
         raise EngineError(f"expected to be told when to begin, waited {START_DEADLINE_S:.0f} s")
 
     def say(self, what: Said) -> bool:
-        """One line on stdout; False if whoever reads it is behind, and then it was not said. The engine
-        must not wait for a reader: that would show as lateness of its schedule."""
+        """Write one line to stdout; False if the pipe is full, and then nothing was written. The engine must not wait
+        for its reader: that would show as lateness of its schedule."""
         try:
             os.write(sys.stdout.fileno(), msgspec.json.encode(what) + b"\n")
         except BlockingIOError:
@@ -130,9 +130,13 @@ async def drain(idle: Callable[[], bool], within_s: float, report: Callable[[], 
         report()
 
 
+async def sleep_until(instant_ns: int) -> None:
+    """Until that instant of CLOCK_MONOTONIC, to the event loop's millisecond; at once if it is past."""
+    await asyncio.sleep(max(0.0, (instant_ns - time.monotonic_ns()) / 1e9))
+
+
 def _came_too_late(context: dict[str, Any]) -> bool:
-    """Whether uvloop tells of bytes that came over TLS for a connection that was closed meanwhile, as a client does in
-    whose time no answer came: whoever closed it knows, and nobody else is concerned."""
+    """True for uvloop's spurious SSL error after we closed a connection whose answer had not come in time."""
     transport = context.get("transport")
     return (
         context.get("message") == "Fatal error on SSL protocol"

@@ -21,8 +21,8 @@ import msgspec
 from infra import target as targets
 from infra.machine.spec import EngineError
 from loadtests.clients.http import HttpClient
+from loadtests.engine.open_loop import api_client
 from loadtests.engine.process import Control, run_engine
-from loadtests.engine.requests import api_client
 from loadtests.recording.tally import Part
 from reports.evidence import Operation, Recorder, percentile_ms
 from reports.evidence.folder import write_record

@@ -45,9 +45,9 @@ class SizedSubscriber(Subscriber):
     def _take(self, subject: bytes, payload: bytes, sequence: int, stored_ns: int, wall_ns: int, mono_ns: int) -> None:
         message = sized.read(self._prefix, subject)
         if message is None or len(payload) != message.size or payload != sized.payload(message.size):
-            self.arrivals.add_foreign(sequence)
+            self.received.add_foreign(sequence)
             return
-        new = self.arrivals.add(sequence, message.publisher, message.number)
+        new = self.received.add(sequence, message.publisher, message.number)
         if not new or not self._window[0] <= message.intended_ns < self._window[1]:
             return
         delivery, end_to_end = (self._by_size[kind, message.size] for kind in (DELIVERY, END_TO_END))

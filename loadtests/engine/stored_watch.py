@@ -14,16 +14,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
-import nats
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error
 
 from infra import target as targets
 from infra.machine.spec import EngineError
-from infra.target import Target
-from loadtests.arrivals import profile as arrival
-from loadtests.arrivals.profile import Arrival
+from loadtests.arrivals.arrival_process import ArrivalProcess
+from loadtests.clients.nats_py import connected
 from loadtests.engine.process import Control, run_engine
 from loadtests.recording.tally import Part
 from reports.evidence import Operation, Rate, Recorder, RunFolder, percentile_ms
@@ -49,7 +47,7 @@ class StoredWatchSpec(msgspec.Struct, frozen=True, kw_only=True):
     folder: str
     target: str
     part: str
-    arrival: Arrival
+    arrival: ArrivalProcess
     warmup_s: float
     seeds: list[int]
 
@@ -132,8 +130,7 @@ class _Reader:
 
 async def work(spec: StoredWatchSpec, control: Control) -> None:
     target = targets.read(Path(spec.target))
-    client = await _connected(target)
-    try:
+    async with connected(target, target.nats_observer, name="load-stored", reconnects=True) as client:
         reader = _Reader(client)
         first = await reader.last() + 1
         begin_ns = await control.begin()
@@ -142,19 +139,9 @@ async def work(spec: StoredWatchSpec, control: Control) -> None:
         since_1970_ns = time.time_ns() - time.monotonic_ns()
         await control.finish.wait()
         await reader.read(first, await _settled(reader))
-    finally:
-        await client.close()
     written = {write.id for write in RunFolder(Path(spec.folder)).write_history(spec.scenario)}
     mine = [event for event in reader.found if event.about in written]
     write_record(Path(spec.part), _part(spec, mine, begin_ns, since_1970_ns, reader.unreadable))
-
-
-async def _connected(target: Target) -> Client:
-    try:
-        async with asyncio.timeout(_ANSWER_WITHIN_S):
-            return await nats.connect(**target.nats_options(target.nats_observer))
-    except (OSError, Error, TimeoutError) as error:
-        raise EngineError(f"the bus takes no observer: {error!r}; ./covenant status") from None
 
 
 async def _settled(reader: _Reader) -> int:
@@ -172,7 +159,7 @@ def offered_in_window(spec: StoredWatchSpec) -> int:
     """Writes that the generators' schedules ask for in the measured window."""
     users = len(spec.seeds)
     schedules = [
-        arrival.schedule(spec.arrival, begin_ns=0, warmup_s=spec.warmup_s, user=user, users=users, seed=seed)
+        spec.arrival.schedule(begin_ns=0, warmup_s=spec.warmup_s, user=user, users=users, seed=seed)
         for user, seed in enumerate(spec.seeds)
     ]
     return sum(each.total - each.first_measured for each in schedules)

@@ -1,4 +1,4 @@
-"""Visitors who come anew: each request has a connection of its own, as those of many browsers have.
+"""New visitors: each request has a connection of its own, as the first requests of many browsers have.
 
 Kept-alive connections stay with the process that took them, whatever is started beside it; a load that is to show
 what a second process does has to bring new ones. Otherwise an open loop of reads like any other.
@@ -14,8 +14,8 @@ from infra import target as targets
 from loadtests.clients.http import Answer, RequestError
 from loadtests.clients.sign_in import ApiClient
 from loadtests.engine.api_load import ROW, judge
+from loadtests.engine.open_loop import Kind, OnEnd, RequestsSpec, api_client, run_requests, settings_of
 from loadtests.engine.process import Control, run_engine
-from loadtests.engine.requests import Ended, Kind, RequestsSpec, api_client, run_requests, settings_of
 from reports.evidence import Recorder, percentile_ms
 from system.wire import PROJECTS, REGIONS
 
@@ -33,21 +33,21 @@ class Visitors:
         self._early_before, self._late_from = early_before, late_from
         self.early, self.late = Recorder(), Recorder()
 
-    def send(self, n: int, deadline: float, ended: Ended) -> None:
+    def send(self, n: int, deadline: float, on_end: OnEnd) -> None:
         kind, path = self._kinds[n % len(_PATHS)], _PATHS[n % len(_PATHS)]
         data = self._client.format(b"GET", path, None, _CLOSE)
-        self._client.start(data, deadline, partial(self._end, n, kind, ended, time.monotonic_ns()))
+        self._client.start(data, deadline, partial(self._end, n, kind, on_end, time.monotonic_ns()))
 
-    def _end(self, n: int, kind: Kind, ended: Ended, sent_ns: int, answer: Answer) -> None:
+    def _end(self, n: int, kind: Kind, on_end: OnEnd, sent_ns: int, answer: Answer) -> None:
         outcome, detail = (answer.outcome, answer.detail) if isinstance(answer, RequestError) else judge(answer)
         recorder = self.early if n < self._early_before else self.late if n >= self._late_from else None
         if recorder is not None and outcome == "ok":
             recorder.record_us((time.monotonic_ns() - sent_ns) // 1000)
         elif recorder is not None:
             recorder.failed += 1
-        ended(kind, outcome, detail)
+        on_end(kind, outcome, detail)
 
-    def told(self) -> dict[str, str]:
+    def settings(self) -> dict[str, str]:
         return {
             "with one process": _words(self.early),
             "with two, in the last quarter": _words(self.late),
@@ -74,7 +74,7 @@ async def work(spec: RequestsSpec, control: Control) -> None:
     )  # fmt: skip
     await run_requests(
         spec, control, visitors, ROW,
-        lambda: {**settings_of(spec, target), **visitors.told(), "connections": "a new one for each request"},
+        lambda: {**settings_of(spec, target), **visitors.settings(), "connections": "a new one for each request"},
     )  # fmt: skip
     await client.close()
 

@@ -1,8 +1,8 @@
 """Messages of any size from one byte on: what they say of themselves, and which sizes follow one another in a sweep.
 
 A payload of less than 24 bytes has no room for a number, so in a sweep the subject carries it, for all sizes alike:
-`<subject>.<publisher>.<number>.<intended ns>.<bytes>`. The payload's bytes follow from its size, so that whoever reads
-one knows whether it is whole. Pure.
+`<subject>.<publisher>.<number>.<intended ns>.<bytes>`. The payload's bytes follow from its size, so that its
+reader knows whether it is whole. Pure.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def words(size: int) -> str:
     return f"{size} B"
 
 
-def told(size: int, latencies: Latencies) -> str:
+def summary(size: int, latencies: Latencies) -> str:
     """What one size took, in words."""
     median, p99 = percentile_ms(latencies, 50), percentile_ms(latencies, 99)
     of = f"of {latencies.samples + latencies.failed + latencies.unknown:,}"

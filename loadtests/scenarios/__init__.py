@@ -16,7 +16,16 @@ from loadtests.plan import Scenario
 
 @cache
 def scenarios() -> dict[str, Scenario]:
-    """Every scenario by name, in the order of their names."""
-    modules = (importlib.import_module(f"{__name__}.{m.name}") for m in pkgutil.iter_modules(__path__))
-    found: list[Scenario] = [module.SCENARIO for module in modules]
-    return {scenario.name: scenario for scenario in sorted(found, key=lambda each: each.name)}
+    """Every scenario by name, in the order of their names. ValueError if one is not called after its file."""
+    names = sorted(module.name for module in pkgutil.iter_modules(__path__))
+    found = [called_after(name, importlib.import_module(f"{__name__}.{name}").SCENARIO) for name in names]
+    return {scenario.name: scenario for scenario in found}
+
+
+def called_after(module: str, scenario: Scenario) -> Scenario:
+    """The scenario of that module; ValueError if its name is another: copied from another file, it would take that
+    one's place."""
+    expected = module.replace("_", "-")
+    if scenario.name != expected:
+        raise ValueError(f'loadtests/scenarios/{module}.py: expected name="{expected}", found "{scenario.name}"')
+    return scenario

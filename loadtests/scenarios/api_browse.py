@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from loadtests.engine.api_load import ROW
+from loadtests.engine import open_loop
 from loadtests.plan import Engine, Plan, Scenario
-from loadtests.planned_engines import requester
 
 
 def _generator(plan: Plan, user: int) -> Engine:
-    return requester(plan, user, f"reader-{user}", "loadtests.engine.api_load")
+    return open_loop.planned(plan, user, f"reader-{user}", "loadtests.engine.api_load")
 
 
 SCENARIO = Scenario(
     name="api-browse",
     help="read projects, regions and countries from every region at a fixed arrival rate",
-    rows=(ROW, "availability"),
     unit="requests/s over all regions",
     rate=300.0,
     duration_s=60.0,
     warmup_s=5.0,
     generator=_generator,
     per_region=True,
-    arrivals=True,
+    follows_arrival=True,
     requests=True,
 )

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from loadtests.engine.api_write import ROW
+from loadtests.engine import open_loop
 from loadtests.plan import Engine, Plan, Scenario
-from loadtests.planned_engines import requester
 
 
 def _generator(plan: Plan, user: int) -> Engine:
-    return requester(plan, user, f"writer-{user}", "loadtests.engine.api_write")
+    return open_loop.planned(plan, user, f"writer-{user}", "loadtests.engine.api_write")
 
 
 SCENARIO = Scenario(
     name="api-write",
     help="create projects and change them with If-Match in every region, each acknowledged one looked for at every hop",
-    rows=(ROW, "availability", "bus.exactly_once"),
     unit="requests/s over all regions",
     rate=60.0,
     duration_s=60.0,
     warmup_s=5.0,
     generator=_generator,
     per_region=True,
-    arrivals=True,
+    follows_arrival=True,
     requests=True,
     audited=True,
 )

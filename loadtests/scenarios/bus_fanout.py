@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from ledger.effects import RELAY_ROW, ROW
 from loadtests.engine.effect_watch import EffectWatchSpec
 from loadtests.engine.outbox_feed import FeedSpec
 from loadtests.plan import Engine, Plan, Scenario
@@ -40,7 +39,6 @@ def _observers(plan: Plan) -> list[Engine]:
 SCENARIO = Scenario(
     name="bus-fanout",
     help="append events to the outbox, and time each until all six consumers in every region have applied it, once",
-    rows=(ROW, RELAY_ROW, "bus.exactly_once"),
     unit="events/s",
     rate=1_250.0,
     duration_s=60.0,

@@ -5,17 +5,16 @@ from __future__ import annotations
 import msgspec
 
 from loadtests.clients.publish_modes import ModeName
-from loadtests.engine.bus_publisher import RATE_ROW, ROW
-from loadtests.engine.bus_subscriber import DELIVERY_ROW, END_TO_END_ROW
+from loadtests.engine import bus_publisher, bus_subscriber
+from loadtests.engine.bus_publisher import RATE_ROW
 from loadtests.engine.load_stream import MAX_BYTES, MAX_MSGS
 from loadtests.plan import Engine, Plan, Scenario
-from loadtests.planned_engines import publisher, subscriber
 
 _BURST_S = 0.003
 """The distance of two bursts: bulk clients flush what has gathered (Kafka's linger.ms). Waking the brokers for every
 single message took them about twice the CPU for the same 2,000 messages a second; on two cores that they share
 with the generator, that alone made its schedule late. It is not the kernel's tick of 4 ms: bursts that keep step
-with the tick are always or never there when it counts who is busy."""
+with the tick are always or never there when the kernel counts who is busy."""
 _SINGLES_PER_S_MAX = 5_000.0
 """Above, messages go in fast-ingest batches: an acknowledgement of its own costs more than the message. At 20,000 a
 second, with TLS and a sync before each acknowledgement, singles took the brokers 1.2 cores and the generator 0.4;
@@ -34,27 +33,30 @@ def _generator(plan: Plan, user: int) -> Engine:
     by_rate: ModeName = "fast" if plan.arrival.peak_rate > _SINGLES_PER_S_MAX else "singles"
     mode = by_rate if plan.mode is None else msgspec.convert(plan.mode, ModeName)
     window = _WINDOW // 4 if mode == "singles" else _WINDOW
-    return publisher(plan, user, burst_s=_BURST_S, mode=mode, window=window)
+    return bus_publisher.planned(plan, user, burst_s=_BURST_S, mode=mode, window=window)
 
 
 def _observers(plan: Plan) -> list[Engine]:
     total = plan.rate * (plan.warmup_s + plan.duration_s)
     held = total * _STORED_BYTES <= MAX_BYTES and total <= MAX_MSGS
     if plan.arrival.peak_rate <= _LIVE_PER_S_MAX or not held:
-        return [subscriber(plan)]
-    return [subscriber(plan, late=f"read when the load is over, as always above {_LIVE_PER_S_MAX:,.0f} messages/s")]
+        return [bus_subscriber.planned(plan)]
+    return [
+        bus_subscriber.planned(
+            plan, late=f"read when the load is over, as always above {_LIVE_PER_S_MAX:,.0f} messages/s"
+        )
+    ]
 
 
 SCENARIO = Scenario(
     name="bus-ingest",
     help="publish numbered messages to an R3 file stream, each acknowledged, delivered and accounted for",
-    rows=(RATE_ROW, ROW, DELIVERY_ROW, END_TO_END_ROW, "bus.exactly_once"),
     unit="messages/s",
     rate=2000.0,
     duration_s=30.0,
     warmup_s=5.0,
     generator=_generator,
-    arrivals=True,
+    follows_arrival=True,
     modes=("singles", "atomic", "fast"),
     calibrates=RATE_ROW,
     observers=_observers,

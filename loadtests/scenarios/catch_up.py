@@ -4,7 +4,6 @@ as long as that, and a minute."""
 
 from __future__ import annotations
 
-from ledger.effects import RELAY_ROW, ROW
 from loadtests.engine.catch_up import CatchUpSpec
 from loadtests.plan import Engine, Plan, Scenario
 
@@ -28,7 +27,6 @@ def _generator(plan: Plan, user: int) -> Engine:
 SCENARIO = Scenario(
     name="catch-up",
     help="let the events of an outage pile up in the outbox, and time relay and all six consumers working them off",
-    rows=(ROW, RELAY_ROW, "bus.exactly_once"),
     unit="events/s that came in and were not applied",
     rate=1_000.0,
     duration_s=100.0,

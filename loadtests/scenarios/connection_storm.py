@@ -6,11 +6,9 @@ import os
 from pathlib import Path
 
 from infra import target as targets
-from loadtests.engine import connection_limits
-from loadtests.engine.bus_publisher import ROW
+from loadtests.engine import bus_subscriber, connection_limits
 from loadtests.engine.connection_holder import ConnectionHolderSpec
 from loadtests.plan import Engine, Plan, Scenario
-from loadtests.planned_engines import subscriber
 from loadtests.scenarios import bus_ingest
 
 WANTED = 65_000
@@ -32,7 +30,10 @@ def _observers(plan: Plan) -> list[Engine]:
         per_s=per_s,
         opening_s=plan.warmup_s + plan.duration_s - held_s,
     )
-    return [subscriber(plan), *(_holder(plan, allowed, per_s, held_s, one) for one in range(allowed.holders))]
+    return [
+        bus_subscriber.planned(plan),
+        *(_holder(plan, allowed, per_s, held_s, one) for one in range(allowed.holders)),
+    ]
 
 
 def _holder(
@@ -61,7 +62,6 @@ def _holder(
 SCENARIO = Scenario(
     name="connection-storm",
     help=f"open {WANTED:,} connections to the bus, or all that the machine allows, and hold them while messages flow",
-    rows=("bus.connections", ROW, "bus.exactly_once"),
     unit="messages/s",
     rate=1000.0,
     # In which two cores open all of them.

@@ -3,10 +3,8 @@ messages: its settings tell the framing beside every figure."""
 
 from __future__ import annotations
 
-from loadtests.engine.bus_publisher import ROW
-from loadtests.engine.bus_subscriber import DELIVERY_ROW, END_TO_END_ROW
+from loadtests.engine import bus_publisher, bus_subscriber
 from loadtests.plan import Engine, Plan, Scenario
-from loadtests.planned_engines import publisher, subscriber
 
 _BURST_S = 0.005
 """How long events are gathered: those of one such time go at once, in as few frames as they fill. At the usual rate
@@ -17,7 +15,7 @@ _WINDOW = 120_000
 
 
 def _generator(plan: Plan, user: int) -> Engine:
-    return publisher(
+    return bus_publisher.planned(
         plan, user, burst_s=_BURST_S, mode="frames", batch=_FRAME_EVENTS, payload_bytes=_EVENT_BYTES,
         window=_WINDOW // plan.users,
     )  # fmt: skip
@@ -26,12 +24,11 @@ def _generator(plan: Plan, user: int) -> Engine:
 SCENARIO = Scenario(
     name="event-frames",
     help="publish numbered events in frames of up to 500 a message, each event delivered and accounted for",
-    rows=(ROW, DELIVERY_ROW, END_TO_END_ROW, "bus.exactly_once"),
     unit="events/s",
     rate=300_000.0,
     duration_s=30.0,
     warmup_s=5.0,
     generator=_generator,
-    arrivals=True,
-    observers=lambda plan: [subscriber(plan)],
+    follows_arrival=True,
+    observers=lambda plan: [bus_subscriber.planned(plan)],
 )

@@ -10,14 +10,9 @@ from __future__ import annotations
 
 from msgspec import structs
 
-from loadtests.arrivals.profile import even
-from loadtests.engine import realtime_watchers as watching
-from loadtests.engine.api_load import ROW as READS
-from loadtests.engine.api_write import ROW as WRITES
-from loadtests.engine.bus_publisher import ROW as PUBLISHES
-from loadtests.engine.bus_subscriber import DELIVERY_ROW, END_TO_END_ROW
+from loadtests.arrivals.arrival_process import even
+from loadtests.engine import bus_subscriber
 from loadtests.plan import Engine, Plan, Scenario
-from loadtests.planned_engines import subscriber
 from loadtests.scenarios import api_browse, api_write, bus_ingest, realtime_watchers
 
 READ_SHARE = 0.9
@@ -44,7 +39,7 @@ def observers(plan: Plan) -> list[Engine]:
     writes, bus = _at(plan, plan.rate * (1 - READ_SHARE)), plan.beside(BUS, plan.rate * MESSAGES_PER_REQUEST)
     one_publisher = structs.replace(bus, users=1)
     return [
-        subscriber(bus),
+        bus_subscriber.planned(bus),
         *realtime_watchers.watchers(plan, WATCHERS),
         *(api_write.SCENARIO.generator(writes, user) for user in range(plan.users)),
         bus_ingest.SCENARIO.generator(one_publisher, 0),
@@ -54,7 +49,6 @@ def observers(plan: Plan) -> list[Engine]:
 SCENARIO = Scenario(
     name="mixed-nightly",
     help=f"all at once: {SHARES}",
-    rows=(READS, WRITES, watching.ROW, PUBLISHES, DELIVERY_ROW, END_TO_END_ROW, "availability", "bus.exactly_once"),
     unit="requests/s over all regions",
     # At 150 two cores were busy 97% of the time, most of it with the brokers, and the generator waited for one.
     rate=60.0,

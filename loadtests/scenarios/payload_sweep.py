@@ -3,8 +3,7 @@ what is said of them."""
 
 from __future__ import annotations
 
-from loadtests import planned_engines
-from loadtests.engine import bus_limits
+from loadtests.engine import bus_subscriber, load_stream
 from loadtests.engine.payload_sweep import PayloadSweepSpec
 from loadtests.plan import Engine, Plan, Scenario
 from loadtests.recording import sized
@@ -21,7 +20,7 @@ def _generator(plan: Plan, user: int) -> Engine:
         folder=plan.folder,
         target=plan.target,
         part=plan.part(name),
-        subject=planned_engines.subject(plan),
+        subject=load_stream.subject(plan.run_id),
         publisher=user + 1,
         sizes=list(sized.SIZES),
         rate=plan.rate / plan.users,
@@ -37,11 +36,10 @@ SCENARIO = Scenario(
     name="payload-sweep",
     help=f"publish messages of {sized.words(sized.SIZES[0])} to {sized.words(sized.SIZES[-1])}, size after size, each "
     "acknowledged and read byte by byte; refuse more",
-    rows=(bus_limits.ROW, "bus.exactly_once"),
     unit="messages/s of the small sizes",
     rate=200.0,
     duration_s=90.0,
     warmup_s=5.0,
     generator=_generator,
-    observers=lambda plan: [planned_engines.subscriber(plan, module="loadtests.engine.sized_subscriber")],
+    observers=lambda plan: [bus_subscriber.planned(plan, module="loadtests.engine.sized_subscriber")],
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from loadtests.engine.realtime_watchers import ROW, WatchersSpec
+from loadtests.engine.realtime_watchers import WatchersSpec
 from loadtests.plan import Engine, Plan, Scenario
 from loadtests.scenarios import api_write
 
@@ -33,7 +33,6 @@ def watchers(plan: Plan, count: int) -> list[Engine]:
 SCENARIO = Scenario(
     name="realtime-watchers",
     help=f"{WATCHERS} watchers of the live feed a region (SSE) while projects are written: commit to receipt",
-    rows=(ROW, "bus.exactly_once"),
     unit="writes/s over all regions",
     rate=9.0,
     duration_s=60.0,
@@ -41,7 +40,7 @@ SCENARIO = Scenario(
     generator=api_write.SCENARIO.generator,
     observers=lambda plan: watchers(plan, WATCHERS),
     per_region=True,
-    arrivals=True,
+    follows_arrival=True,
     requests=True,
     audited=True,
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from loadtests.engine.stored_watch import ROW, StoredWatchSpec
+from loadtests.engine.stored_watch import StoredWatchSpec
 from loadtests.plan import MAX_USERS, Engine, Plan, Scenario
 from loadtests.scenarios import api_write
 
@@ -23,7 +23,6 @@ def _observers(plan: Plan) -> list[Engine]:
 SCENARIO = Scenario(
     name="relay-path",
     help="write through the API in every region, and time each event from its commit to its place in the stream",
-    rows=(ROW, "bus.exactly_once"),
     unit="writes/s over all regions",
     rate=60.0,
     duration_s=60.0,
@@ -31,7 +30,7 @@ SCENARIO = Scenario(
     generator=api_write.SCENARIO.generator,
     observers=_observers,
     per_region=True,
-    arrivals=True,
+    follows_arrival=True,
     requests=True,
     audited=True,
 )

@@ -5,15 +5,14 @@ from __future__ import annotations
 
 from msgspec import structs
 
-from loadtests.engine.api_load import ROW
+from loadtests.engine import open_loop
 from loadtests.engine.scaler import ScalerSpec
 from loadtests.plan import Engine, Plan, Scenario
-from loadtests.planned_engines import requester
 
 
 def _generator(plan: Plan, user: int) -> Engine:
     here = structs.replace(plan, regions=plan.regions[:1])
-    return requester(here, user, f"visitors-{user}", "loadtests.engine.visitors")
+    return open_loop.planned(here, user, f"visitors-{user}", "loadtests.engine.visitors")
 
 
 def _observers(plan: Plan) -> list[Engine]:
@@ -31,7 +30,6 @@ def _observers(plan: Plan) -> list[Engine]:
 SCENARIO = Scenario(
     name="scale-out",
     help="start a second API process in one region while new visitors read there: how soon it serves, what it changes",
-    rows=(ROW, "availability"),
     unit="requests/s in one region",
     rate=120.0,
     duration_s=80.0,

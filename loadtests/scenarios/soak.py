@@ -10,7 +10,6 @@ SCENARIO = dataclasses.replace(
     mixed_nightly.SCENARIO,
     name="soak",
     help=f"the same for hours (--duration), leaks and drift judged: {mixed_nightly.SHARES}",
-    rows=(*mixed_nightly.SCENARIO.rows, "soak.memory", "soak.files", "soak.drift"),
     rate=30.0,
     duration_s=4 * 3600.0,
     warmup_s=60.0,

@@ -1,6 +1,6 @@
 """Calibrates the bus around a load: what it gives at most, on this machine, under the same settings, in these minutes.
 
-The publisher is a process of its own where the load's are; whoever watches the cores is this one, from the outside.
+The publisher is a process of its own where the load's are; this process watches the cores, from the outside.
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@ given as held has held twice; where two tries differ a third decides. A try in w
 the machine was disturbed, says nothing about the system: it is made again, a few times. A rate at which the generator
 is late again ends the search from above like a miss, but the knee is then the generator's, and said to be so.
 
-Pure: whoever asks `next` runs the try and tells how it ended. With at most one wrong outcome at each rate the interval
-still holds the knee of a system that has one.
+Pure: the caller of `next` makes the try and records how it ended. With at most one wrong outcome at each rate the
+interval still holds the knee of a system that has one.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ GROWTH = 2.0
 RESOLUTION = 0.1
 """The gap that is left between the two ends of the interval, as a share of the lower one."""
 ROOM_TO = 0.8
-"""Of the highest rate that held: what a system is run at by those who want to sleep."""
+"""Of the highest rate that held: a share at which a system can be run without watching it."""
 _VOTES = 2
 _LATE_TRIES = 2
 _DISTURBED_TRIES = 3
@@ -47,19 +47,19 @@ class Search:
             raise ScheduleError(f"resolution: expected a share from 0.01 to 1, found {resolution:g}")
         self._lowest = first * _LOWEST_SHARE
         self._resolution = resolution
-        self._told: dict[float, Counter[StepOutcome]] = {}
+        self._outcomes: dict[float, Counter[StepOutcome]] = {}
         self._tries = 0
         self._ended: KneeEnd | None = None
 
     @property
     def held(self) -> float | None:
         """The highest rate that held; once it has ended, twice."""
-        return max((rate for rate in self._told if self._state(rate) == "held"), default=None)
+        return max((rate for rate in self._outcomes if self._state(rate) == "held"), default=None)
 
     @property
     def missed(self) -> float | None:
         """The lowest rate that did not: missed, or beyond the generator."""
-        return min((rate for rate in self._told if self._state(rate) == "closed"), default=None)
+        return min((rate for rate in self._outcomes if self._state(rate) == "closed"), default=None)
 
     @property
     def ended(self) -> KneeEnd | None:
@@ -72,17 +72,17 @@ class Search:
             self._ended = "tries"
         if self._ended is not None:
             return None
-        undecided = [rate for rate in self._told if self._state(rate) == "open"]
+        undecided = [rate for rate in self._outcomes if self._state(rate) == "open"]
         step = undecided[0] if undecided else self._decided()
         if isinstance(step, str):
             self._ended = step
             return None
         return step
 
-    def tell(self, rate: float, outcome: StepOutcome) -> None:
+    def record(self, rate: float, outcome: StepOutcome) -> None:
         """How a try at the rate ended."""
         self._tries += 1
-        seen = self._told.setdefault(rate, Counter())
+        seen = self._outcomes.setdefault(rate, Counter())
         seen[outcome] += 1
         if outcome == "disturbed" and seen[outcome] >= _DISTURBED_TRIES:
             self._ended = "disturbed"
@@ -90,7 +90,7 @@ class Search:
             self._ended = outcome
 
     def _state(self, rate: float) -> _State:
-        seen = self._told[rate]
+        seen = self._outcomes[rate]
         if seen["missed"] >= _VOTES or seen["late"] >= _LATE_TRIES:
             return "closed"
         if seen["held"] and (not seen["missed"] or seen["held"] >= _VOTES):
@@ -114,11 +114,11 @@ class Search:
         return self._confirmed(held, self._closed_by(missed, "found"))
 
     def _closed_by(self, missed: float, by_a_miss: KneeEnd) -> KneeEnd:
-        return by_a_miss if self._told[missed]["missed"] >= _VOTES else "late"
+        return by_a_miss if self._outcomes[missed]["missed"] >= _VOTES else "late"
 
     def _confirmed(self, held: float, end: KneeEnd) -> float | KneeEnd:
         """Once more the rate that is to be given as held, unless it has been; then the end."""
-        return held if self._told[held]["held"] < _VOTES else end
+        return held if self._outcomes[held]["held"] < _VOTES else end
 
 
 def with_room(held: float) -> float:

@@ -6,16 +6,16 @@ import json
 import signal
 import subprocess
 import threading
-import time
 from collections import Counter
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import msgspec
 
+from infra.machine.waiting import until
 from infra.parts.base import binary
 from infra.target import Login
 from system.wire import EVENTS, TOKENS, SignIn, Token
@@ -27,10 +27,7 @@ CLIENT = Login(user="client", password="client-secret")
 
 def wait_until(condition: Callable[[], bool], what: str) -> None:
     """Until the condition holds; the test fails if it does not in time."""
-    deadline = time.monotonic() + DEADLINE_S
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {DEADLINE_S:.0f} s for {what}"
-        time.sleep(0.01)
+    assert until(lambda: condition() or None, DEADLINE_S), f"waited {DEADLINE_S:.0f} s for {what}"
 
 
 class NatsServer:
@@ -96,7 +93,7 @@ class Api(ThreadingHTTPServer):
         self.feed: list[bytes] = []
         """The live feed, an event for each project that was created."""
         self.unfed: set[int] = set()
-        """Positions of the feed that nobody is sent."""
+        """Positions of the feed that no watcher is sent."""
         self.connection_lock = threading.Lock()
         self.more = threading.Condition(self.connection_lock)
 
@@ -212,3 +209,17 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
         """Quiet."""
+
+
+@contextmanager
+def serving() -> Iterator[Api]:
+    """An Api that answers, in a thread of its own."""
+    server = Api()
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join(DEADLINE_S)

@@ -1,15 +1,18 @@
-"""A mutable set of whole numbers, kept as ranges: it merges a stream of acknowledgements into spans while a load runs.
+"""Sets of whole numbers kept as ranges: what was written, what arrived, what is missing.
 
 Millions of numbered messages that all arrive are one range. Only gaps and messages out of order take memory, and that
-has a limit. Finished sets are plain lists, with the arithmetic of `reports.evidence.ranges`.
+has a limit.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 MAX_RANGES = 100_000
+
+Range = tuple[int, int]
+"""First and last, both included."""
 
 
 class TooManyRanges(Exception):
@@ -17,12 +20,22 @@ class TooManyRanges(Exception):
 
 
 class RangeSet:
-    """A set of integers as sorted, disjoint, non-adjacent ranges; both ends included."""
+    """A set of integers as sorted, disjoint, non-adjacent ranges."""
 
-    def __init__(self, max_ranges: int = MAX_RANGES) -> None:
+    def __init__(self, ranges: Iterable[Range] = (), max_ranges: int = MAX_RANGES) -> None:
+        """The numbers of all `ranges`, which may overlap and come in any order; ValueError for one that ends before it
+        begins. `max_ranges` limits what is added later."""
         self._firsts: list[int] = []
         self._lasts: list[int] = []
         self._max_ranges = max_ranges
+        for first, last in sorted(ranges):
+            if last < first:
+                raise ValueError(f"expected first <= last in a range, found {first}..{last}")
+            if self._lasts and first <= self._lasts[-1] + 1:
+                self._lasts[-1] = max(self._lasts[-1], last)
+            else:
+                self._firsts.append(first)
+                self._lasts.append(last)
 
     def add(self, number: int) -> bool:
         """Put a number in; False if it was there. TooManyRanges beyond the limit."""
@@ -68,13 +81,17 @@ class RangeSet:
         at = bisect_right(self._firsts, number)
         return at > 0 and number <= self._lasts[at - 1]
 
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        """The ranges in order, (first, last)."""
+    def __iter__(self) -> Iterator[Range]:
+        """The ranges in order."""
         return zip(self._firsts, self._lasts, strict=True)
 
     def __len__(self) -> int:
         """How many ranges there are."""
         return len(self._firsts)
+
+    def __sub__(self, other: RangeSet) -> RangeSet:
+        """The numbers that are not in the other set."""
+        return RangeSet(gap for first, last in self for gap in other.missing(first, last))
 
     @property
     def count(self) -> int:
@@ -85,11 +102,11 @@ class RangeSet:
     def highest(self) -> int | None:
         return self._lasts[-1] if self._lasts else None
 
-    def missing(self, first: int, last: int) -> Iterator[tuple[int, int]]:
+    def missing(self, first: int, last: int) -> Iterator[Range]:
         """The ranges of `first`..`last` that are not in the set."""
         position = first
-        start = max(0, bisect_right(self._firsts, first) - 1)
-        for low, high in zip(self._firsts[start:], self._lasts[start:], strict=True):
+        for at in range(max(0, bisect_right(self._firsts, first) - 1), len(self._firsts)):
+            low, high = self._firsts[at], self._lasts[at]
             if low > last:
                 break
             if low > position:
@@ -98,7 +115,7 @@ class RangeSet:
         if position <= last:
             yield position, last
 
-    def take(self) -> list[tuple[int, int]]:
+    def take(self) -> list[Range]:
         """Remove and return all ranges: the numbers that were added since the last call."""
         taken = list(self)
         self._firsts.clear()

@@ -13,8 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from reports.evidence import Hop, Outcome, Span, Write, ranges
-from reports.evidence.ranges import Ranges
+from reports.evidence import Hop, Outcome, Span, Write
+from reports.evidence.range_set import Range, RangeSet
 from reports.model import HopResult, LedgerResult
 
 PASSAGE = (
@@ -31,11 +31,10 @@ class _Writes(msgspec.Struct):
     """One client's writes by outcome: `ids` id -> instant of its first line, `numbers` publisher -> its numbers."""
 
     ids: dict[Outcome, dict[str, int]]
-    numbers: dict[Outcome, dict[int, Ranges]]
+    numbers: dict[Outcome, dict[int, RangeSet]]
 
     def count(self, outcome: Outcome) -> int:
-        numbered = sum(ranges.count(numbers) for numbers in self.numbers[outcome].values())
-        return len(self.ids[outcome]) + numbered
+        return len(self.ids[outcome]) + _count(self.numbers[outcome])
 
 
 class _Found(msgspec.Struct):
@@ -59,18 +58,18 @@ def _ids_by_outcome(writes: Iterable[Write]) -> dict[Outcome, dict[str, int]]:
     return by_outcome
 
 
-def _by_publisher(spans: Iterable[tuple[int, int, int]]) -> dict[int, Ranges]:
-    collected: defaultdict[int, Ranges] = defaultdict(list)
+def _by_publisher(spans: Iterable[tuple[int, int, int]]) -> dict[int, RangeSet]:
+    collected: defaultdict[int, list[Range]] = defaultdict(list)
     for publisher, first, last in spans:
         collected[publisher].append((first, last))
-    return {publisher: ranges.normalise(numbers) for publisher, numbers in collected.items()}
+    return {publisher: RangeSet(numbers) for publisher, numbers in collected.items()}
 
 
-def _numbers_by_outcome(spans: Sequence[Span]) -> dict[Outcome, dict[int, Ranges]]:
+def _numbers_by_outcome(spans: Sequence[Span]) -> dict[Outcome, dict[int, RangeSet]]:
     """Outcome -> publisher -> its numbers. If lines disagree, ok outranks fail (the number was stored), and fail
     outranks unknown. A number that was only about to be sent is unknown."""
 
-    def of(*outcomes: Outcome | None) -> dict[int, Ranges]:
+    def of(*outcomes: Outcome | None) -> dict[int, RangeSet]:
         return _by_publisher((span.publisher, span.first, span.last) for span in spans if span.outcome in outcomes)
 
     acked = of("ok")
@@ -79,19 +78,19 @@ def _numbers_by_outcome(spans: Sequence[Span]) -> dict[Outcome, dict[int, Ranges
     return {"ok": acked, "fail": failed, "unknown": unknown}
 
 
-def _minus(left: Mapping[int, Ranges], right: Mapping[int, Ranges]) -> dict[int, Ranges]:
-    return {publisher: ranges.minus(numbers, right.get(publisher, [])) for publisher, numbers in left.items()}
+def _minus(left: Mapping[int, RangeSet], right: Mapping[int, RangeSet]) -> dict[int, RangeSet]:
+    return {publisher: numbers - right.get(publisher, RangeSet()) for publisher, numbers in left.items()}
 
 
-def _count(numbers: Mapping[int, Ranges]) -> int:
-    return sum(ranges.count(own) for own in numbers.values())
+def _count(numbers: Mapping[int, RangeSet]) -> int:
+    return sum(own.count for own in numbers.values())
 
 
 def _named(ids: Iterable[str], labels: Mapping[str, str]) -> list[str]:
     return [f"{name} ({labels[name]})" if name in labels else name for name in list(ids)[:_EXAMPLES]]
 
 
-def _numbered(numbers: Mapping[int, Ranges]) -> list[str]:
+def _numbered(numbers: Mapping[int, RangeSet]) -> list[str]:
     spans = [(publisher, span) for publisher, own in sorted(numbers.items()) for span in own]
     return [
         f"publisher {publisher}: {first}" + (f" to {last}" if last > first else "")

@@ -40,8 +40,8 @@ def slow_reads(evidence: Evidence, milliseconds: float = 130) -> None:
 
 
 def stolen(evidence: Evidence) -> None:
-    quiet = {"busy": 0.6, "foreign": 0.0, "timer_lag_ms": 0.1, "fsync_ms": 0.1}
-    evidence.host = [HostSample(at_ns=at(second), interval_s=1, steal=0.3, **quiet) for second in range(260)]
+    sample = HostSample(at_ns=0, interval_s=1, busy=0.6, steal=0.3, foreign=0.0, timer_lag_ms=0.1, fsync_ms=0.1)
+    evidence.host = [msgspec.structs.replace(sample, at_ns=at(second)) for second in range(260)]
 
 
 def unproven(evidence: Evidence) -> None:

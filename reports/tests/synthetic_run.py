@@ -7,8 +7,6 @@ import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import msgspec
-
 from reports.evidence import (
     BrowserTest,
     Count,
@@ -356,7 +354,3 @@ def write_run(path: Path, story: Story | None = None) -> RunFolder:
                 )
             )
     return folder
-
-
-def copy(record: object, **changes: object) -> object:
-    return msgspec.structs.replace(record, **changes)

@@ -1,1 +1,1 @@
-"""The HTTP API and the web app's files: Litestar on granian, one process, one worker."""
+"""The HTTP API, which also serves the web app's files: Litestar on granian, one process with one worker."""

@@ -1,4 +1,4 @@
-"""`python -m system.api`: serve one region over HTTP until told to end."""
+"""`python -m system.api`: serve one region over HTTP until SIGTERM."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from litestar.types import ASGIApp
 
 from system import process
 from system.api.app import create_app
-from system.api.auth.access import Tokens
-from system.api.http.listener import end_untaken
-from system.api.services import Services, open_services
+from system.api.auth.tokens import Tokens
+from system.api.http.tcp_timeout import set_user_timeout
+from system.api.services import Services
+from system.api.wiring import open_services
 from system.settings import Settings
 
-_LOOK_EVERY_S = 0.2
+_POLL_EVERY_S = 0.2
 _CONNECTIONS_MAX = 50_000
-"""More than may wait for news at a time (SUBSCRIBERS_MAX, WAITING_MAX): others are served beside them."""
+"""More than SUBSCRIBERS_MAX and WAITING_MAX together, so that other requests are still served."""
 
 
 async def main(settings: Settings, log: logging.Logger) -> None:
-    """Serve at once; the ready file appears when everything that the API needs has answered. SettingsError without
-    keys for tokens."""
+    """Serve at once. Make the ready file when every dependency has answered. SettingsError without keys for tokens."""
     tokens = Tokens(settings.token_keys)
-    await _port_of_our_own(settings, log)
+    await _wait_for_port(settings, log)
     async with open_services(settings, tokens, log) as services:
         servers = _servers(create_app(services), settings)
         serving = asyncio.gather(*(server.serve() for server in servers.values()))
         readying = asyncio.ensure_future(_make_ready(services, settings))
-        # The listeners are there as soon as the servers' tasks have run.
+        # The servers' tasks have opened their listeners by then.
         for port in servers:
-            asyncio.get_running_loop().call_later(_LOOK_EVERY_S, end_untaken, port)
+            asyncio.get_running_loop().call_later(_POLL_EVERY_S, set_user_timeout, port)
         try:
             await asyncio.shield(serving)
         finally:
@@ -49,8 +49,8 @@ async def main(settings: Settings, log: logging.Logger) -> None:
 
 
 def _servers(app: ASGIApp, settings: Settings) -> dict[int, Server]:
-    """What serves each port: our own, and those that we share with the region's other APIs. A shared one needs nobody
-    who passes requests on: the kernel gives a new connection to one of those who listen, and to none that has ended."""
+    """The server of each port: the process's own port, and those that it shares with the region's other APIs. A shared
+    port needs no load balancer: the kernel gives each new connection to one of the processes that listen."""
     servers = {settings.port: _server(app, settings.host, settings.port)}
     if settings.region_port:
         servers[settings.region_port] = _server(app, settings.region_host, settings.region_port)
@@ -69,10 +69,10 @@ def _server(app: ASGIApp, host: str, port: int, **tls: Any) -> Server:
     )  # fmt: skip
 
 
-async def _port_of_our_own(settings: Settings, log: logging.Logger) -> None:
-    """Wait until nobody else listens on our port. granian would share it, and an API that was left behind
-    would then answer half of the requests."""
-    told = False
+async def _wait_for_port(settings: Settings, log: logging.Logger) -> None:
+    """Wait until no other process listens on our own port. granian would share the port with it, and an API that an
+    earlier run left behind would answer half of the requests."""
+    logged = False
     while True:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -80,16 +80,16 @@ async def _port_of_our_own(settings: Settings, log: logging.Logger) -> None:
                 probe.bind((settings.host, settings.port))
                 return
             except OSError as error:
-                if not told:
+                if not logged:
                     log.error("cannot listen on %s:%d yet: %s", settings.host, settings.port, error)
-                    told = True
-        await asyncio.sleep(_LOOK_EVERY_S)
+                    logged = True
+        await asyncio.sleep(_POLL_EVERY_S)
 
 
 async def _make_ready(services: Services, settings: Settings) -> None:
     while not (await services.health.readiness(settings.region)).ready:
-        await asyncio.sleep(_LOOK_EVERY_S)
-    # What there is now stays for good: the collector need not look through it again and again.
+        await asyncio.sleep(_POLL_EVERY_S)
+    # What exists now stays for the process's life: keep it out of further garbage collections.
     gc.collect()
     gc.freeze()
     process.make_ready(settings.ready_file)

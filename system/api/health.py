@@ -1,7 +1,7 @@
-"""Whether this process can do its work: it reads, it writes, the bus takes messages.
+"""Readiness and liveness: whether this process can read, write and publish.
 
-The bus is judged by a publish that is stored, because a NATS server calls itself healthy long after its
-cluster has lost its quorum. Valkey is only a note: without it answers come from the database.
+The bus is probed by storing a message, because a NATS server calls itself healthy long after its cluster has lost its
+quorum. Valkey is optional: without it the API reads from the database.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from system import wire
 from system.api.http.messages import Answer, encode
 from system.api.http.openapi import documented
 from system.events import bus
-from system.process import Surroundings
+from system.process import DependencyState
 from system.settings import Settings
 from system.store.primary import NotWritten, OutcomeUnknown, Primary
 from system.store.reader import NothingToRead, Reader
-from system.store.totals_cache import TotalsCache
+from system.store.valkey.totals_cache import TotalsCache
 
 _WITHIN_S = 1.0
 _FRESH_FOR_S = 1.0
@@ -37,7 +37,7 @@ _FAILURES = (NotWritten, OutcomeUnknown, NothingToRead, PostgresError, NatsError
 
 
 class Check(msgspec.Struct, frozen=True):
-    """One thing that was tried; `required` says whether the process is ready without it."""
+    """The outcome of a probe. Without a `required` dependency the process is not ready."""
 
     name: str
     ok: bool
@@ -51,25 +51,25 @@ class Readiness(msgspec.Struct, frozen=True):
     checks: list[Check]
 
 
-class Bus:
-    """This process's connection to the bus."""
+class BusConnection:
+    """This process's connection to the bus, for probes."""
 
-    def __init__(self, settings: Settings, surroundings: Surroundings, log: logging.Logger) -> None:
+    def __init__(self, settings: Settings, dependencies: DependencyState, log: logging.Logger) -> None:
         self._settings = settings
-        self._surroundings = surroundings
+        self._dependencies = dependencies
         self._log = log
         self._client: Client | None = None
 
     async def run(self) -> None:
-        """Hold the connection until cancelled."""
-        self._client = await bus.connect(self._settings, "api", self._surroundings, self._log)
+        """Keep the connection open until cancelled."""
+        self._client = await bus.connect(self._settings, "api", self._dependencies, self._log)
         try:
             await asyncio.Event().wait()
         finally:
             await self._client.close()
 
     async def probe(self) -> None:
-        """Store one message in each stream; an error of nats or TimeoutError if that fails."""
+        """Store a message in each stream. ConnectionError, TimeoutError or an error of nats if that fails."""
         if self._client is None or not self._client.is_connected:
             raise ConnectionError("not connected to any NATS server")
         js = self._client.jetstream(timeout=_WITHIN_S)
@@ -79,9 +79,9 @@ class Bus:
 
 
 class Health:
-    """Runs the checks, all at once, and keeps the outcome for a second."""
+    """Runs all checks at once, and caches the outcome for a second."""
 
-    def __init__(self, reader: Reader, primary: Primary, cache: TotalsCache, bus: Bus) -> None:
+    def __init__(self, reader: Reader, primary: Primary, cache: TotalsCache, bus: BusConnection) -> None:
         self._probes: list[tuple[str, bool, Callable[[], Awaitable[object]]]] = [
             ("database read", True, lambda: reader.fetch("select 1")),
             ("primary database", True, lambda: primary.fetch(_IS_PRIMARY)),
@@ -93,7 +93,7 @@ class Health:
         self._fresh_until = float("-inf")
 
     async def readiness(self, region: str) -> Readiness:
-        """Ready if everything required is there; never waits much longer than a second."""
+        """Ready if every required dependency answers. Takes little more than a second at most."""
         async with self._lock:
             if time.monotonic() >= self._fresh_until:
                 self._checks = list(await asyncio.gather(*(_check(*probe) for probe in self._probes)))

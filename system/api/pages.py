@@ -1,5 +1,6 @@
-"""The web app's files, read once and served from memory, each with an ETag so that a browser asks again and
-is told in a few bytes that nothing changed. The policy lets pages load from their own origin only."""
+"""The web app's files, read once and served from memory. Each has an ETag, so that a browser which has the file gets a
+304. The content security policy lets pages load from their own origin only.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +27,7 @@ _POLICY = (
 
 
 def handlers() -> list[HTTPRouteHandler]:
-    """A handler for each file."""
+    """A handler for each file of the web app."""
     return [_handler(path, *file) for path, file in _FILES.items()]
 
 

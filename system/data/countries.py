@@ -1,4 +1,4 @@
-"""The countries, read from countries.csv (README.md beside it tells where its figures come from)."""
+"""The countries, read from countries.csv; README.md gives the sources of its figures."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _FILE = Path(__file__).with_name("countries.csv")
 
 
 def countries() -> list[Country]:
-    """All 195, by id, each with its contribution. A malformed row raises with the name of the field."""
+    """All 195 countries by id, each with its contribution. ValueError or ArithmeticError for a malformed row."""
     with _FILE.open(encoding="utf-8", newline="") as file:
         return [_country(row) for row in csv.DictReader(file)]
 

@@ -1,9 +1,8 @@
-"""The projects, generated: the same 300 on every machine, 50 a region; and as many more as a test of scale wants,
-up to the seed's 58,500 points (195 countries x 50 projects x 6 regions).
+"""The generator of projects: the same 300 on every machine, 50 a region; for tests of scale more, up to the seed's
+58,500 (195 countries x 50 projects x 6 regions).
 
-The seed gives the count, the sectors and the statuses and no list of projects, so these are invented and say
-so in no other way than by being here. A generator of our own arithmetic (SHA-256 of a label), because
-`random` does not promise the same numbers in every version of Python.
+The seed gives the number of projects, their sectors and statuses, but no list, so these are invented. Numbers come
+from the SHA-256 of a label, since `random` may give other numbers in another version of Python.
 """
 
 from __future__ import annotations
@@ -34,9 +33,9 @@ _T = TypeVar("_T")
 
 
 def projects(countries: Sequence[Country], seed: int = 1, *, count: int = PER_REGION * len(PLACES)) -> list[Project]:
-    """`count` projects: first 50 a region, each in a country of its region; then, up to the most that there can be
-    (`most`), until every country has 50 in every region. Sectors evenly, six in ten Active, three Pending, one
-    Completed, funding from 0.50 to 250.00 million USD with small ones more frequent. ValueError for another count."""
+    """`count` projects: first 50 a region, each in a country of its region; then more, until every country has 50 in
+    every region (`most`). Sectors are even; six in ten are Active, three Pending, one Completed; funding is 0.50 to
+    250.00 million USD, small amounts more often. ValueError for a count below 300 or above `most`."""
     fewest = PER_REGION * len(PLACES)
     if not fewest <= count <= most(countries):
         raise ValueError(f"expected {fewest} to {most(countries):,} projects, found {count:,}")
@@ -54,12 +53,12 @@ def projects(countries: Sequence[Country], seed: int = 1, *, count: int = PER_RE
 
 
 def most(countries: Sequence[Country]) -> int:
-    """50 projects in every region for every country."""
+    """The largest count: 50 projects in every region for every country."""
     return len(countries) * PER_REGION * len(PLACES)
 
 
 def _further(countries: Sequence[Country], first: Sequence[Project]) -> Iterator[tuple[Region, Country, int]]:
-    """Round by round one more for each region and country that does not have as many yet."""
+    """(region, country, number) of further projects: in each round one for every region and country that has fewer."""
     have = Counter((project.region, project.country_code) for project in first)
     for number in range(PER_REGION):
         for region in PLACES:
@@ -70,7 +69,7 @@ def _further(countries: Sequence[Country], first: Sequence[Project]) -> Iterator
 
 def _project(label: str, region: Region, number: int, country: Country) -> Project:
     sector = SECTORS[number % len(SECTORS)]
-    # The square of an even spread, so that most are small and a few are large.
+    # The square of a uniform distribution: most amounts are small, a few large.
     share = _number(f"{label}/funding", 1_000_000)
     cents = 50 + 24_950 * share * share // 1_000_000**2
     return Project(
@@ -86,7 +85,7 @@ def _project(label: str, region: Region, number: int, country: Country) -> Proje
 
 
 def _number(label: str, below: int) -> int:
-    """A number from 0 to `below` - 1 that depends on the label alone."""
+    """A number from 0 to `below` - 1 that depends on the label only."""
     return int.from_bytes(sha256(label.encode()).digest()[:8], "big") % below
 
 

@@ -1,1 +1,1 @@
-"""Covenant's rules, pure: no I/O, no clock, no configuration."""
+"""Covenant's rules as pure functions and data: no I/O, no clock, no configuration."""

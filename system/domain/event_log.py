@@ -1,11 +1,11 @@
-"""The last events that a process of the API has heard of, and where each subscriber stands in them.
+"""An in-memory log of the latest events of an API process, and a cursor into it for each subscriber.
 
-Events of all partitions stand in one row, in the order in which they were heard; within a partition that is the
-order of their positions, without gaps. So a subscriber that keeps up is a number in the row and no more, and what
-it is sent is the same bytes for everybody. One that comes back names its position in each partition: a Cursor says
-what it lacks from before the row begins, then passes over what it has, until it keeps up.
+The log holds the events of all partitions in the order of arrival; within a partition that is the order of positions,
+without gaps. So a subscriber that keeps up is an index into the log, and all such subscribers are sent the same bytes.
+A subscriber that reconnects names its position in each partition. Its Cursor first says which events it lacks from
+before the log's start, then skips the logged events that it has, until it keeps up, too.
 
-Nothing here waits or reads: it is told.
+This module neither waits nor reads: its callers do.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from typing import NamedTuple
 from system.wire import Aggregate, event_positions
 
 _POSITION_MAX = 2**53
-"""Beyond it Lua and JavaScript cannot count."""
+"""The largest integer that Lua and JavaScript represent exactly."""
 
 
 class Entry(NamedTuple):
-    """An event in the row: `text` is what a subscriber is sent of it, without the id; `mark` is the id that it has
-    for all who keep up."""
+    """An event in the log. `text` is its server-sent event without the id; `mark` is the id for subscribers that keep
+    up: the position in each partition after this event."""
 
     partition: str
     position: int
@@ -31,7 +31,7 @@ class Entry(NamedTuple):
 
 
 class Behind(NamedTuple):
-    """A subscriber lacks the events of a partition from after `position` up to `until`, from before the row."""
+    """A subscriber lacks the events of a partition after `position` up to `until`, which the log does not hold."""
 
     partition: str
     position: int
@@ -39,7 +39,7 @@ class Behind(NamedTuple):
 
 
 def parse_positions(text: str, partitions: Collection[str]) -> dict[str, int]:
-    """What `wire.event_positions` made of positions. ValueError for anything else, and for other partitions."""
+    """The inverse of `wire.event_positions`. ValueError for any other text, and for unknown partitions."""
     positions: dict[str, int] = {}
     for part in text.split(",") if text else ():
         partition, _, digits = part.partition(":")
@@ -52,17 +52,17 @@ def parse_positions(text: str, partitions: Collection[str]) -> dict[str, int]:
 
 
 def aggregate_of(partition: str) -> str:
-    """`projects.2` is one of `projects`."""
+    """The aggregate of a partition: `projects` for `projects.2`."""
     return partition.partition(".")[0]
 
 
 def block(text: bytes, mark: bytes) -> bytes:
-    """An event of a stream of server-sent events (HTML Living Standard, section 9.2.6)."""
+    """A server-sent event with its id (HTML Living Standard, section 9.2.6)."""
     return b"%sid: %s\n\n" % (text, mark)
 
 
 class EventLog:
-    """The row, at most `entries_max` events and about `bytes_max` bytes of it."""
+    """The log: at most `entries_max` events and about `bytes_max` bytes; the oldest events are dropped."""
 
     def __init__(self, positions: Mapping[str, int], entries_max: int, bytes_max: int) -> None:
         self._entries_max = entries_max
@@ -70,23 +70,23 @@ class EventLog:
         self._entries: deque[Entry] = deque()
         self._bytes = 0
         self.start = 0
-        """The number of the first event in the row; numbers go on when it is forgotten."""
+        """The number of the first event in the log. Numbers do not change when older events are dropped."""
         self.before = dict(positions)
-        """The position in each partition before the first event in the row."""
+        """The position in each partition before the first event in the log."""
         self.positions = dict(positions)
-        """The position in each partition after the last one."""
+        """The position in each partition after the last event."""
         self.mark = _mark(self.positions)
 
     @property
     def end(self) -> int:
-        """The number that the next event gets."""
+        """The number of the next event."""
         return self.start + len(self._entries)
 
     def __getitem__(self, number: int) -> Entry:
         return self._entries[number - self.start]
 
     def append(self, partition: str, position: int, text: bytes) -> None:
-        """Add the next event of a partition. ValueError if it is another one."""
+        """Append the next event of a partition. ValueError if `position` is not the next one."""
         if position != self.positions[partition] + 1:
             raise ValueError(f"{partition}: expected position {self.positions[partition] + 1}, found {position}")
         self.positions[partition] = position
@@ -94,18 +94,18 @@ class EventLog:
         self._entries.append(Entry(partition, position, text, self.mark))
         self._bytes += len(text) + len(self.mark)
         while len(self._entries) > self._entries_max or self._bytes > self._bytes_max:
-            self._forget_first()
+            self._drop_first()
 
     def pass_over(self, partition: str, position: int) -> None:
-        """Move a partition on without its events, which are too many: whoever wants them reads them elsewhere."""
+        """Advance a partition without its events, which are too many. Subscribers read them from elsewhere."""
         while self._entries:
-            self._forget_first()
-        # A number that no event had: whoever kept up so far is behind now, and looks at its mark.
+            self._drop_first()
+        # Skip a number, so that a cursor that kept up is behind now and looks at its positions.
         self.start += 1
         self.before[partition] = self.positions[partition] = position
         self.mark = _mark(self.positions)
 
-    def _forget_first(self) -> None:
+    def _drop_first(self) -> None:
         first = self._entries.popleft()
         self._bytes -= len(first.text) + len(first.mark)
         self.before[first.partition] = first.position
@@ -113,33 +113,34 @@ class EventLog:
 
 
 class Cursor:
-    """Where a subscriber to some aggregates stands: it has everything up to its `positions`, of the others too."""
+    """A subscriber's place in the log. It has all events up to its positions; events of aggregates that it did not
+    subscribe to count as had."""
 
     __slots__ = ("_aggregates", "_log", "_mark", "_number", "_own")
 
     def __init__(self, log: EventLog, aggregates: Collection[Aggregate], positions: Mapping[str, int] | None) -> None:
-        """From now on, or from these positions."""
+        """Starts after `positions`; None: at the end of the log."""
         self._log = log
         self._aggregates = aggregates
         self._number = log.end if positions is None else log.start
         self._mark = log.mark
-        # While they differ from those in the row; a partition that is not named is at 0.
+        # Its own positions, as long as they differ from the log's; a partition that is not named is at 0.
         self._own: dict[str, int] | None = None
         if positions is not None:
             self._own = dict.fromkeys(log.positions, 0) | dict(positions)
 
     @property
     def mark(self) -> bytes:
-        """The subscriber's positions, as it would come back with them."""
+        """The subscriber's positions, as the id with which it can reconnect."""
         return self._mark if self._own is None else _mark(self._own)
 
     def ahead(self) -> dict[str, int]:
-        """Positions that this process has not heard of yet."""
+        """The subscriber's positions that are beyond the log's."""
         own = self._own or {}
         return {name: position for name, position in own.items() if position > self._log.positions[name]}
 
     def behind(self) -> Behind | None:
-        """What the row does not hold any more for this subscriber: something to be read elsewhere, if anything."""
+        """The next range of events that this subscriber lacks and the log does not hold; None if there is none."""
         if self._number >= self._log.start and self._own is None:
             return None
         own = self._own = self._positions()
@@ -153,7 +154,7 @@ class Cursor:
         return None
 
     def pass_on(self, partition: str, position: int, text: bytes) -> bytes:
-        """The bytes of an event that was read elsewhere; it must be the next one of its partition. ValueError."""
+        """The bytes of an event that was read elsewhere. ValueError if it is not the next one of its partition."""
         own = self._own = self._positions()
         if position != own[partition] + 1:
             raise ValueError(f"{partition}: expected position {own[partition] + 1}, found {position}")
@@ -161,8 +162,8 @@ class Cursor:
         return block(text, _mark(own))
 
     def take(self, bytes_max: int) -> list[bytes]:
-        """The next events in the row, as `pass_on` gives them, until they are `bytes_max` or more; none if there are
-        no more. Only when nothing is `behind`."""
+        """The next events in the log, as bytes for the subscriber, until they are `bytes_max` or more. Call it only if
+        `behind` is None."""
         parts: list[bytes] = []
         size = 0
         while self._number < self._log.end and size < bytes_max:
@@ -177,7 +178,7 @@ class Cursor:
         return parts
 
     def _pass(self, entry: Entry) -> bytes | None:
-        """The subscriber's mark after this event; None if it had it before."""
+        """The subscriber's mark after this event; None if it already had the event."""
         if self._own is None:
             self._mark = entry.mark
             return entry.mark

@@ -1,8 +1,8 @@
-"""Events as they travel: a message on a stream is a frame, a JSON array of events of one partition with positions
-that follow on one another.
+"""The messages on the streams. A message is a frame: a JSON array of events of one partition with consecutive
+positions.
 
-At a low rate a frame holds one event, in a catch-up hundreds: what a message costs at the broker and in the
-clients is then shared by all of them.
+At a low rate a frame holds one event, in a catch-up hundreds, which share the cost of a message at the broker and in
+the clients.
 """
 
 from __future__ import annotations
@@ -12,27 +12,34 @@ from typing import NamedTuple
 
 import msgspec
 
-from system.domain.partitions import partitions_of
-from system.wire import EVENT_KINDS, EVENTS_A_MESSAGE_MAX, MESSAGE_BYTES_MAX, Aggregate, Event, event_subject
+from system.wire import (
+    EVENT_KINDS,
+    EVENTS_A_MESSAGE_MAX,
+    MESSAGE_BYTES_MAX,
+    Aggregate,
+    Event,
+    event_subject,
+    partitions_of,
+)
 
 _raw = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
 class EncodedEvent(NamedTuple):
-    """An event as JSON, and what is needed of it to put it into a message."""
+    """An event as JSON, with the fields that framing needs."""
 
     partition: str
     position: int
     id: str
     data: bytes
     batch: str = ""
-    """What got its position at the same time. Frames keep to it, so that events which are published again, maybe with
-    later ones behind them, are in the same messages as before, and the stream knows them again."""
+    """The transaction that assigned the position. A frame holds events of one batch only: so events that are published
+    again, perhaps with later ones, are in the same messages as before, and the stream drops those as duplicates."""
 
 
 class Fault(msgspec.Struct, frozen=True):
-    """What could not be read: a whole message, or one of its events. `partition` is empty and the positions are
-    None if it does not even tell where it belongs: then it is none of ours."""
+    """A message, or an event in one, that could not be decoded or applied. `partition` is empty and the positions are
+    None if they are unknown, too: then the message is not the relay's."""
 
     partition: str
     first: int | None
@@ -42,15 +49,15 @@ class Fault(msgspec.Struct, frozen=True):
 
 
 class Opened(NamedTuple):
-    """What was in a message."""
+    """The content of a message."""
 
     events: list[Event]
     faults: list[Fault]
 
 
 def cut(events: Iterable[EncodedEvent]) -> list[list[EncodedEvent]]:
-    """Events into frames: each of one partition and batch, positions following on, within the limits of the wire. Each
-    partition's events stay in their order; an event that is larger than a frame has one to itself."""
+    """Cut events into frames, each of one partition and batch, with consecutive positions, within the limits of the
+    wire. Each partition's events keep their order. An event that exceeds the size limit has a frame to itself."""
     frames: list[list[EncodedEvent]] = []
     open_: dict[str, tuple[list[EncodedEvent], int]] = {}
     for event in events:
@@ -66,12 +73,12 @@ def cut(events: Iterable[EncodedEvent]) -> list[list[EncodedEvent]]:
 
 
 def payload(frame: Sequence[EncodedEvent]) -> bytes:
-    """The message that carries these events."""
+    """The payload of the message for a frame."""
     return b"[" + b",".join([event.data for event in frame]) + b"]"
 
 
 def span(positions: str | None) -> tuple[int, int] | None:
-    """`3-17`, as POSITIONS_HEADER holds it; None if it is missing or says something else."""
+    """(3, 17) from `3-17`, the text of a POSITIONS_HEADER; None if it is missing or malformed."""
     first, dash, last = (positions or "").partition("-")
     if not (dash and first.isdecimal() and last.isdecimal() and 0 < int(first) <= int(last)):
         return None
@@ -79,7 +86,7 @@ def span(positions: str | None) -> tuple[int, int] | None:
 
 
 class Opener:
-    """Reads the messages of an aggregate."""
+    """Decodes the messages of an aggregate's stream."""
 
     def __init__(self, aggregate: Aggregate) -> None:
         kind = EVENT_KINDS[aggregate]
@@ -88,8 +95,8 @@ class Opener:
         self._partitions = {event_subject(name): name for name in partitions_of(aggregate)}
 
     def open(self, subject: str, positions: str | None, data: bytes) -> Opened:
-        """The events of a message, and what could not be read: single events as far as the others can be told
-        from them, else all of it. `positions` is its POSITIONS_HEADER."""
+        """Decode a message. If some events are faulty and the others can still be identified, the faults are of single
+        events; otherwise there is one fault of the whole message. `positions` is its POSITIONS_HEADER."""
         partition = self._partitions.get(subject, "")
         try:
             events: list[Event] = self._all(data)
@@ -99,14 +106,14 @@ class Opener:
         return Opened(events, [])
 
     def event(self, data: bytes) -> Event:
-        """One event. msgspec.MsgspecError if it is none."""
+        """Decode one event. msgspec.MsgspecError if it is invalid."""
         event: Event = self._one(data)
         return event
 
-    def _open_singly(self, partition: str, told: tuple[int, int] | None, data: bytes, reason: str) -> Opened:
-        if not partition or told is None:
+    def _open_singly(self, partition: str, stated: tuple[int, int] | None, data: bytes, reason: str) -> Opened:
+        if not partition or stated is None:
             return Opened([], [Fault("", None, None, reason, data)])
-        first, last = told
+        first, last = stated
         whole = Opened([], [Fault(partition, first, last, reason, data)])
         try:
             parts = _raw(data)
@@ -126,12 +133,12 @@ class Opener:
 
 
 def part_of(data: bytes, first: int, position: int) -> bytes:
-    """The JSON of one event of a readable message whose first event has position `first`."""
+    """The JSON of the event at `position` in a valid message whose first event has position `first`."""
     return bytes(_raw(data)[position - first])
 
 
-def _check(partition: str, told: tuple[int, int] | None, events: Sequence[Event]) -> None:
-    """msgspec.ValidationError if the events are not what the message's subject and header say."""
+def _check(partition: str, stated: tuple[int, int] | None, events: Sequence[Event]) -> None:
+    """msgspec.ValidationError if the events contradict the message's subject or header."""
     if not events:
         raise msgspec.ValidationError("expected at least one event, found none")
     first, last = events[0], events[-1]
@@ -141,5 +148,5 @@ def _check(partition: str, told: tuple[int, int] | None, events: Sequence[Event]
             f"expected events of {partition or 'a partition'} that follow on one another, "
             f"found {len(events)}, {first.partition} {first.position} to {last.partition} {last.position}"
         )
-    if told is not None and told != found:
-        raise msgspec.ValidationError(f"expected positions {told[0]}-{told[1]}, found {found[0]}-{found[1]}")
+    if stated is not None and stated != found:
+        raise msgspec.ValidationError(f"expected positions {stated[0]}-{stated[1]}, found {found[0]}-{found[1]}")

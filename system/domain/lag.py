@@ -1,9 +1,9 @@
-"""Whether a consumer lags: how many events it has not applied, for how long, and when that is worth an incident.
+"""Consumer lag: how many events a consumer has not applied, for how long, and when that is an incident.
 
-What a consumer should have applied is known from the relay, once a second. Events that are younger than the grace
-are in flight and count for nothing: at a high rate there are always thousands of them, and a consumer of a region
-only reports its position once a second. How long an event waits is counted from when it was first seen in the
-stream, not from its own time: otherwise a relay that was down would be put down to the consumers.
+Once a second the relay's confirmed positions say what a consumer could have applied. Events younger than a grace period
+do not count: at a high rate thousands are always in flight, and regional consumers report their positions only once a
+second. An event's wait begins when it was first seen in the stream, not at its own time: otherwise consumers would be
+blamed for a relay that was down.
 """
 
 from __future__ import annotations
@@ -21,27 +21,27 @@ _REMEMBER_S = 2 * AGE_MAX_S
 
 
 class Lag(NamedTuple):
-    """What a consumer has not applied though it could have: how many events, and for how long the oldest has
-    waited, at most as long as is remembered."""
+    """How many events a consumer could have applied and has not, and for how long the oldest has waited, in seconds (at
+    most the length of the remembered history)."""
 
     events: int
     age_s: float
 
 
-class History:
-    """How far the streams went, over the last seconds."""
+class ConfirmedHistory:
+    """The confirmed positions of the last seconds."""
 
     def __init__(self) -> None:
         self._seen: deque[tuple[float, Mapping[str, int]]] = deque()
 
     def add(self, now_s: float, confirmed: Mapping[str, int]) -> None:
-        """Each partition's last position in its stream, as of now; `now_s` never goes back."""
+        """Add the confirmed positions (partition -> last in the stream) as of `now_s`, which never goes back."""
         self._seen.append((now_s, confirmed))
         while len(self._seen) > 1 and self._seen[1][0] <= now_s - _REMEMBER_S:
             self._seen.popleft()
 
     def lag(self, now_s: float, positions: Mapping[str, int]) -> Lag:
-        """How far a consumer with these positions is behind; a partition that it does not name is none of its."""
+        """The lag of a consumer with these positions. Partitions that are not named do not count."""
         events, since_s = 0, now_s
         for partition, position in positions.items():
             settled = 0
@@ -56,15 +56,15 @@ class History:
 
 @dataclass(frozen=True)
 class Alarm:
-    """Whether there is an open incident, and since when it could be closed."""
+    """Whether an incident is open, and since when the lag has been low enough to close it."""
 
     open: bool = False
     calm_since_s: float | None = None
 
 
 def judge(alarm: Alarm, lag: Lag, now_s: float) -> Alarm:
-    """The alarm after this lag: it opens at once when there is too much, and closes when there was next to none for
-    some seconds, so that a consumer at the limit does not open and close it all the time."""
+    """The alarm after a measurement. It opens at once if the lag is too large, and closes after the lag has been small
+    for some seconds, so that a consumer near the limit does not make it flap."""
     if lag.events > EVENTS_MAX or lag.age_s > AGE_MAX_S:
         return Alarm(open=True)
     if not alarm.open or lag.events > _CALM_EVENTS or lag.age_s > _CALM_AGE_S:

@@ -1,27 +1,17 @@
-"""Which partition an aggregate's events go to, and the names of all partitions.
+"""Which partition an aggregate's events go to.
 
 The database's trigger computes the same thing where the outbox row is written (`outbox_partition` in the
-migrations); this is its definition, and a test compares the two.
+migrations). This is the definition, and a test compares the two.
 """
 
 from __future__ import annotations
 
 from hashlib import sha256
 
-from system.wire import PARTITIONS, STREAMS, Aggregate
-
-AGGREGATES: tuple[Aggregate, ...] = tuple(stream.aggregate for stream in STREAMS)
-
-
-def partitions_of(aggregate: Aggregate) -> tuple[str, ...]:
-    """`projects.0` ... `projects.3`."""
-    return tuple(f"{aggregate}.{number}" for number in range(PARTITIONS))
-
-
-ALL_PARTITIONS: tuple[str, ...] = tuple(name for aggregate in AGGREGATES for name in partitions_of(aggregate))
+from system.wire import PARTITIONS, Aggregate
 
 
 def partition_of(aggregate: Aggregate, aggregate_id: str) -> str:
-    """The partition of one aggregate: the first byte of the SHA-256 of its id, so that it stays the same
-    on every machine and in every version."""
+    """The partition of an aggregate's events: the first byte of the SHA-256 of its id, modulo the number of partitions.
+    A hash that does not depend on machine or version keeps the partition the same for ever."""
     return f"{aggregate}.{sha256(aggregate_id.encode()).digest()[0] % PARTITIONS}"

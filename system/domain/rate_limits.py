@@ -1,7 +1,4 @@
-"""Token buckets: how often somebody may ask, with a burst.
-
-The clock is the caller's, so that nothing here waits or reads one.
-"""
+"""Rate limits by token buckets. The caller passes the time, so that nothing here waits or reads a clock."""
 
 from __future__ import annotations
 
@@ -9,15 +6,15 @@ BURST_MIN = 50.0
 
 
 class Buckets:
-    """A bucket for each key, at most `most` of them: then the one that was made first is given up, and its owner
-    starts anew with a full one."""
+    """A token bucket for each key, at most `most` of them. Beyond that the oldest bucket is dropped; its key starts
+    again with a full one."""
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._buckets: dict[str, list[float]] = {}
 
     def take(self, key: str, rate_per_s: float, burst: float, now_s: float) -> float:
-        """Take one token. 0.0 if there was one, else how many seconds it takes until there is."""
+        """Take a token from the key's bucket. Returns 0.0, or the seconds until there is one."""
         bucket = self._buckets.get(key)
         if bucket is None:
             if len(self._buckets) >= self._most:
@@ -33,5 +30,5 @@ class Buckets:
 
 
 def burst_of(rate_per_s: float) -> float:
-    """One second's worth, and at least 50."""
+    """The burst for a rate: one second's worth, and at least BURST_MIN."""
     return max(BURST_MIN, rate_per_s)

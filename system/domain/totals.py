@@ -1,7 +1,7 @@
-"""Roll-ups: what one event adds to them, and a region's totals out of them.
+"""Roll-ups: the deltas that events add to them, and the totals of regions that are computed from them.
 
-Deltas add up in any grouping, so a batch of events becomes one change a cell. What an event adds depends on
-its own before and after alone; the order matters to the positions, never to the sums.
+An event's delta depends on its own `before` and `after` only, and deltas can be summed in any order and grouping. So a
+batch of events becomes one change a cell.
 """
 
 from __future__ import annotations
@@ -14,13 +14,12 @@ from system.domain.geography import PLACES, SECTORS, STATUSES
 from system.wire import Country, CountryEvent, Event, Project, ProjectEvent, Region, RegionTotals, Sector, Status
 
 Cell = tuple[Region, Sector, Status]
-"""A roll-up of projects is kept for each of these."""
+"""The key of a roll-up of projects."""
 
 
 @dataclass
 class Sum:
-    """A number of things and the money that they add up to, in millions of USD; either may be negative in
-    a delta."""
+    """A count of projects or countries and their sum in millions of USD. Both may be negative in a delta."""
 
     count: int = 0
     usd_millions: Decimal = Decimal(0)
@@ -32,14 +31,14 @@ class Sum:
 
 @dataclass
 class Deltas:
-    """What a batch of events adds to the roll-ups."""
+    """The changes of the roll-ups by a batch of events."""
 
     projects: dict[Cell, Sum]
     countries: dict[Region, Sum]
 
 
 def deltas_of(events: Iterable[Event]) -> Deltas:
-    """What these events together add to the roll-ups; cells that come out even are left out."""
+    """The sum of the deltas of events; without cells whose delta is zero. TypeError for events of other aggregates."""
     deltas = Deltas({}, {})
     for event in events:
         if isinstance(event, ProjectEvent):

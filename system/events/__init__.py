@@ -1,1 +1,1 @@
-"""Events on NATS JetStream: the streams, the relay from the outbox, the consumers."""
+"""Events on NATS JetStream: the streams, the relay that publishes the outbox, the consumers."""

@@ -1,4 +1,4 @@
-"""One connection to NATS, that waits for the bus at the start and comes back by itself afterwards."""
+"""A process's connection to NATS: waits for the bus at the start, and reconnects by itself afterwards."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from nats.aio.client import Client
 from nats.errors import Error
 
 from system import wire
-from system.process import Backoff, Surroundings
+from system.process import DependencyState, retry
 from system.settings import Settings
 
 _CONNECT_WITHIN_S = 5.0
@@ -20,54 +20,45 @@ _PING_EVERY_S = 2
 _PINGS_UNANSWERED_MAX = 2
 
 
-async def connect(settings: Settings, name: str, surroundings: Surroundings, log: logging.Logger) -> Client:
-    """A connected client, however long that takes. A frozen server is left after about four seconds."""
-    backoff = Backoff()
-    while True:
+async def connect(settings: Settings, name: str, dependencies: DependencyState, log: logging.Logger) -> Client:
+    """A connected client; tries until there is one. It leaves a server that is frozen after about four seconds."""
+
+    async def attempt() -> Client:
         client = Client()
         try:
             async with asyncio.timeout(_CONNECT_WITHIN_S):
-                await _connect(client, settings, name, surroundings, log)
-        except (OSError, Error) as error:
-            surroundings.away("bus", error)
+                await _connect(client, settings, name, dependencies, log)
+        except (OSError, Error):
             await client.close()
-            await backoff.wait()
-            continue
-        surroundings.back("bus")
+            raise
         return client
 
+    return await retry(attempt, (OSError, Error), dependencies, "bus")
 
-async def patiently(surroundings: Surroundings, work: Callable[[], Awaitable[None]]) -> None:
-    """Do something to the streams until it is done: a cluster that has just started has no leader for some seconds."""
-    backoff = Backoff()
-    while True:
-        try:
-            await work()
-        except (TimeoutError, Error) as error:
-            surroundings.away("JetStream", error)
-            await backoff.wait()
-            continue
-        return
+
+async def retry_jetstream(dependencies: DependencyState, work: Callable[[], Awaitable[None]]) -> None:
+    """Do `work` on streams until it succeeds: a cluster that has just started has no leader for some seconds."""
+    await retry(work, (TimeoutError, Error), dependencies, "JetStream")
 
 
 async def _connect(
-    client: Client, settings: Settings, name: str, surroundings: Surroundings, log: logging.Logger
+    client: Client, settings: Settings, name: str, dependencies: DependencyState, log: logging.Logger
 ) -> None:
-    told: set[str] = set()
+    logged: set[str] = set()
 
     async def on_error(error: Exception) -> None:
         if not client.is_connected:
-            surroundings.away("bus", error)
-        elif str(error) not in told and len(told) < 100:
-            told.add(str(error))
+            dependencies.away("bus", error)
+        elif str(error) not in logged and len(logged) < 100:
+            logged.add(str(error))
             log.error("bus: %s", error)
 
     async def on_disconnected() -> None:
         if not client.is_closed:
-            surroundings.away("bus", "the connection was lost")
+            dependencies.away("bus", "the connection was lost")
 
     async def on_reconnected() -> None:
-        surroundings.back("bus")
+        dependencies.back("bus")
 
     await client.connect(
         settings.nats_urls.split(","),
@@ -90,7 +81,7 @@ async def _connect(
 
 
 def _tls(settings: Settings) -> ssl.SSLContext | None:
-    """Verifies the server's certificate and name, and shows our own; nothing below TLS 1.3."""
+    """Verifies the server's certificate and name, presents our own, and requires TLS 1.3."""
     if settings.nats_ca is None:
         return None
     context = ssl.create_default_context(cafile=settings.nats_ca)

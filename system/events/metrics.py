@@ -1,4 +1,4 @@
-"""What relay and consumers count, as Prometheus metrics."""
+"""Prometheus metrics of relay and consumers."""
 
 from __future__ import annotations
 
@@ -20,6 +20,6 @@ UNCONFIRMED = Gauge("covenant_relay_unconfirmed_events", "Events that were sent 
 
 
 def serve(settings: Settings) -> None:
-    """Serve the page from a thread of its own until the process ends, if settings give it a port."""
+    """Serve the metrics from a thread until the process ends, if the settings name a port."""
     if settings.metrics_port:
         start_http_server(settings.metrics_port, settings.host)

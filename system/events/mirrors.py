@@ -1,7 +1,7 @@
-"""`python -m system.events.mirrors`: give every region that is named a mirror of each stream, then end.
+"""`python -m system.events.mirrors`: create a mirror of each stream in every region of COVENANT_MIRRORS, then end.
 
-A mirror is the region's own copy: it follows the stream over a leaf connection and lives on when the bus is lost. Its
-messages keep their sequences. It takes no publishes until `system.events.promote` makes a stream of it.
+A mirror is a region's copy of a stream. It follows the stream over a leaf node connection, with the same sequences, and
+survives the loss of the bus. It accepts no publishes until `system.events.promote` turns it into a stream.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from nats.js.errors import NotFoundError
 
 from system import process
 from system.events import bus, streams
-from system.process import Surroundings
+from system.process import DependencyState
 from system.settings import Settings, SettingsError
 from system.wire import STREAMS
 
@@ -27,11 +27,11 @@ _ANSWER_WITHIN_S = 5.0
 
 
 class NotAMirror(Exception):
-    """A stream of this name is there, and follows another bus or none; says what to do."""
+    """A stream of this name exists and is no mirror, or mirrors another bus. The message says what to do."""
 
 
 def parse(text: str) -> dict[str, list[str]]:
-    """`ams=a;iad=b,c` -> region -> the servers that keep its mirror. SettingsError."""
+    """{"ams": ["a"], "iad": ["b", "c"]} from `ams=a;iad=b,c`: region -> its servers. SettingsError."""
     found: dict[str, list[str]] = {}
     for entry in filter(None, text.split(";")):
         region, _, urls = entry.partition("=")
@@ -42,8 +42,8 @@ def parse(text: str) -> dict[str, list[str]]:
 
 
 def mirror_config(stream: StreamConfig, domain: str, region: str, replicas: int) -> StreamConfig:
-    """A region's mirror of a stream of another JetStream domain. Where its messages are delivered to names the region:
-    so its leaf connection needs to hear nothing else."""
+    """The configuration of a region's mirror of a stream in another JetStream domain. The delivery subject names the
+    region, so that its leaf node connection need carry no other messages."""
     return StreamConfig(
         name=stream.name,
         retention=stream.retention,
@@ -61,7 +61,7 @@ def mirror_config(stream: StreamConfig, domain: str, region: str, replicas: int)
 
 
 async def ensure_mirror(js: JetStreamContext, config: StreamConfig) -> None:
-    """Make the mirror, or see that it is there. NotAMirror if something else is."""
+    """Create the mirror unless it exists. NotAMirror if another stream has its name."""
     assert config.name is not None
     try:
         found = (await js.stream_info(config.name)).config.mirror
@@ -83,17 +83,17 @@ async def _main(settings: Settings, log: logging.Logger) -> None:
 
 
 async def _make(settings: Settings, region: str, urls: list[str], log: logging.Logger) -> None:
-    """All mirrors of a region."""
-    around = Surroundings(log)
+    """Create all mirrors of a region."""
+    dependencies = DependencyState(log)
     there = dataclasses.replace(settings, region=region, nats_urls=",".join(urls))
-    client = await bus.connect(there, "mirrors", around, log)
+    client = await bus.connect(there, "mirrors", dependencies, log)
     try:
         js = client.jetstream(timeout=_ANSWER_WITHIN_S)
         replicas = min(len(urls), settings.stream_replicas)
         wanted = [streams.stream_config(stream, replicas) for stream in STREAMS]
         for stream in [*wanted, streams.letters_config(replicas)]:
             mirror = mirror_config(stream, settings.bus_domain, region, replicas)
-            await bus.patiently(around, partial(ensure_mirror, js, mirror))
+            await bus.retry_jetstream(dependencies, partial(ensure_mirror, js, mirror))
     finally:
         await client.close()
 

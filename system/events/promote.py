@@ -1,14 +1,17 @@
-"""`python -m system.events.promote`: make this region the active one, then end. For whoever operates the system, when
-the region that was active is lost or hands over.
+"""`python -m system.events.promote`: make this region the active one, then end. An operator runs it when the active
+region is lost or hands over. The database must accept writes already.
 
-The database must take writes already. In this order, so that at no moment two relays work: the leases end and from
-then on only this region's relay gets them; the mirrors that this region keeps become streams, which take publishes;
-what the streams hold beyond the database is removed (the database may have lost its last commits, and their positions
-will be given again); and every consumer gets its durable at the place in the stream from which anybody lacks anything,
-since durables are not mirrored; those that run once a region make theirs themselves. What the streams lack the relay
-publishes again: they are not those that its confirmations speak of.
+The steps, in an order that never lets two relays work at once:
 
-Where the bus is stretched over several regions its streams stay what they are. Twice does no harm.
+1. All leases end; from then on only this region's relay can take them.
+2. The region's mirrors become streams, which accept publishes.
+3. Messages beyond the database's positions are removed: the database may have lost its last commits, and their
+   positions will be assigned again.
+4. Every consumer gets its durable, since durables are not mirrored, at the lowest sequence that any consumer lacks.
+   Regional consumers create theirs themselves.
+
+The relay then publishes what the streams lack: it sees that they are not the streams that it confirmed. If the bus is
+stretched over several regions its streams stay as they are. Running this twice does no harm.
 """
 
 from __future__ import annotations
@@ -26,39 +29,38 @@ from nats.js.api import RawStreamMsg, StreamConfig
 from nats.js.errors import NotFoundError
 
 from system import process
-from system.domain.partitions import partitions_of
 from system.events import bus, streams
 from system.events.cursors import first_lacking, is_cursor, positions_in
-from system.process import Backoff, Surroundings
+from system.process import DependencyState, retry
 from system.settings import Settings
 from system.store import outbox
 from system.store.session import Session, Unavailable
-from system.wire import STREAMS, Stream, event_subject
+from system.wire import STREAMS, Stream, event_subject, partitions_of
 
 _DEADLINE_S = 90.0
 _ANSWER_WITHIN_S = 5.0
 
 
 class Known(NamedTuple):
-    """What the database says."""
+    """The database's positions and consumers."""
 
     heads: Mapping[str, int]
-    """The last position of each partition."""
+    """Partition -> the last position that was assigned."""
     applied: Mapping[str, int]
-    """Up to where every consumer has applied it."""
+    """Partition -> the position up to which every consumer has applied it."""
     consumers: list[str]
 
 
 async def promote_stream(js: JetStreamContext, config: StreamConfig) -> None:
-    """Make a stream of a mirror; nothing happens to one that is a stream already."""
+    """Turn a mirror into a stream. Does nothing to a stream."""
     assert config.name is not None
     if (await js.stream_info(config.name)).config.mirror is not None:
         await js.update_stream(config)
 
 
 async def cut_back(js: JetStreamContext, stream: Stream, heads: Mapping[str, int]) -> int:
-    """Remove what the stream holds of positions that the database has not given; how many messages that were. The
-    events of a message got their positions in one transaction, so it knows all of them or none."""
+    """Remove messages with positions beyond the database's (`heads`: partition -> position). Returns how many. A
+    message's events got their positions in one transaction, so the database has all of them or none."""
     removed = 0
     for partition in partitions_of(stream.aggregate):
         while (last := await _last(js, stream, partition)) and positions_in(last)[1] > heads.get(partition, 0):
@@ -75,35 +77,32 @@ async def _last(js: JetStreamContext, stream: Stream, partition: str) -> RawStre
 
 
 async def _main(settings: Settings, log: logging.Logger) -> None:
-    around = Surroundings(log)
+    dependencies = DependencyState(log)
     async with asyncio.timeout(_DEADLINE_S):
-        known = await _activate(settings, around)
-        client = await bus.connect(settings, "promote", around, log)
+        known = await _activate(settings, dependencies)
+        client = await bus.connect(settings, "promote", dependencies, log)
         try:
             js = client.jetstream(timeout=_ANSWER_WITHIN_S)
-            await bus.patiently(around, partial(promote_stream, js, streams.letters_config(settings.stream_replicas)))
+            await bus.retry_jetstream(
+                dependencies, partial(promote_stream, js, streams.letters_config(settings.stream_replicas))
+            )
             for stream in STREAMS:
-                await bus.patiently(around, partial(_take_over, js, stream, known, settings, log))
+                await bus.retry_jetstream(dependencies, partial(_take_over, js, stream, known, settings, log))
         finally:
             await client.close()
     process.make_ready(settings.ready_file)
 
 
-async def _activate(settings: Settings, around: Surroundings) -> Known:
+async def _activate(settings: Settings, dependencies: DependencyState) -> Known:
     async def work(connection: asyncpg.Connection) -> Known:
         await outbox.activate(connection, settings.region)
         return Known(
             await outbox.heads(connection), await outbox.lowest_applied(connection), await outbox.consumers(connection)
         )
 
-    session, backoff = Session(settings, "promote"), Backoff()
+    session = Session(settings, "promote")
     try:
-        while True:
-            try:
-                return await session.run(work)
-            except Unavailable as error:
-                around.away("primary database", error)
-                await backoff.wait()
+        return await retry(lambda: session.run(work), Unavailable, dependencies, "primary database")
     finally:
         session.close()
 

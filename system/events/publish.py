@@ -1,8 +1,8 @@
-"""Publishing events to JetStream, in order, several messages at a time.
+"""Publishes events to JetStream in order, with several messages in flight.
 
-The message id tells which events the message holds: within the duplicate window the stream drops what it has
-already. After the window, or when the events were framed anew, a repeat is stored again, and the consumers'
-guard drops it.
+The message id identifies the events in a message, so within the duplicate window the stream drops a message that it
+has already. A repeat after the window, or with other frame boundaries, is stored again; then the consumers' guard drops
+its events.
 """
 
 from __future__ import annotations
@@ -19,27 +19,28 @@ from system.domain.frames import EncodedEvent, cut, payload
 from system.wire import MESSAGE_ID_HEADER, POSITIONS_HEADER, event_subject
 
 _IN_FLIGHT_MAX = 16
-"""Messages, of at most half a megabyte, that may wait for their acknowledgement."""
+"""Messages in flight, each of at most half a megabyte."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a batch: up to which position each partition is in the stream, and why not further."""
+    """The outcome of a batch: partition -> the position up to which the stream has it, and the reason why not
+    further."""
 
     stored: dict[str, int]
     failure: str | None
 
 
 def headers_of(events: Sequence[EncodedEvent], again: str = "") -> dict[str, str]:
-    """The headers that a message with these events is published with; `again` makes its id another one."""
+    """The headers of the message with these events. `again` is appended to the message id, which makes it a new one."""
     first, last = events[0], events[-1]
     positions = f"{first.position}-{last.position}"
     return {MESSAGE_ID_HEADER: f"{first.partition}:{positions}:{first.id}{again}", POSITIONS_HEADER: positions}
 
 
 async def publish(js: JetStreamContext, events: Iterable[EncodedEvent], within_s: float, again: str = "") -> Outcome:
-    """Publish each partition's events in the order given and wait until all are acknowledged; never raises for
-    the bus. Sent `again` (any text that was not used before), they are new to the stream."""
+    """Publish each partition's events in the order given, and wait until all are acknowledged. Errors of the bus are in
+    the outcome, not raised. `again`: a text that was not used before makes the stream store the events again."""
     frames = cut(events)
     waiting: list[asyncio.Future[PubAck]] = []
     failure: str | None = None
@@ -56,7 +57,7 @@ async def publish(js: JetStreamContext, events: Iterable[EncodedEvent], within_s
         failure = str(error) or f"no acknowledgement within {within_s} s"
     finally:
         for one in waiting:
-            one.cancel()  # Gives its place in the library's window back; an answer that comes later is ignored.
+            one.cancel()  # Frees its place in nats-py's window of pending acknowledgements.
     stored, refused = stored_prefix(zip(frames, waiting, strict=False))
     return Outcome(stored, failure or refused)
 
@@ -69,8 +70,8 @@ async def _acknowledged(answer: asyncio.Future[PubAck]) -> bool:
 def stored_prefix(
     answers: Iterable[tuple[Sequence[EncodedEvent], asyncio.Future[PubAck]]],
 ) -> tuple[dict[str, int], str | None]:
-    """Up to which position each partition is stored, and the first refusal. Only what is stored without a hole
-    before it counts: the rest is published again, in order."""
+    """Partition -> the position up to which all is stored, and the first error. A message after one that was not stored
+    does not count: it is published again, to keep the order."""
     stored: dict[str, int] = {}
     broken: set[str] = set()
     failure: str | None = None

@@ -1,7 +1,7 @@
-"""How a notification leaves the system: an interface, and the plainest service behind it, a POST of JSON.
+"""Delivery of notifications to a push service: the interface, and a plain implementation that POSTs JSON.
 
-Delivery is at least once: an answer that got lost is an attempt that failed. The notification's id travels as
-`Idempotency-Key`, so that a service which keeps it can show each notification once.
+Delivery is at least once: if the answer is lost, the attempt counts as failed. The notification's id is sent as
+`Idempotency-Key`, so that a service can drop duplicates.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import httptools
 import msgspec
 
-from system.domain.notices import Notification
+from system.domain.notification_rules import Notification
 from system.wire import IDEMPOTENCY_KEY
 
 _WITHIN_S = 10.0
@@ -22,7 +22,7 @@ _HEAD_BYTES_MAX = 64 * 1024
 
 
 class PushFailed(Exception):
-    """It is not known to have been delivered. `retry_after_s` is what the service asked for, if it did."""
+    """The delivery is not known to have succeeded. `retry_after_s` is the service's Retry-After, if it sent one."""
 
     def __init__(self, reason: str, retry_after_s: float | None = None) -> None:
         super().__init__(reason)
@@ -33,11 +33,11 @@ class Push(Protocol):
     """A push service."""
 
     async def send(self, notification: Notification) -> None:
-        """Return only when the service has taken it; PushFailed otherwise, in bounded time."""
+        """Return when the service has accepted the notification; PushFailed otherwise, within a bounded time."""
 
 
 class HttpPush:
-    """POSTs each notification to a URL, and takes any 2xx for an acknowledgement."""
+    """POSTs each notification to a URL. Any 2xx counts as accepted. ValueError for an unusable URL."""
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
@@ -83,7 +83,7 @@ class HttpPush:
 
 
 class _Answer:
-    """The head of an answer; the body is nobody's concern."""
+    """The head of an answer; the body is not needed."""
 
     def __init__(self) -> None:
         self.complete = False

@@ -1,16 +1,16 @@
-"""`python -m system.events.relay`: take events from the outbox to the streams, in order, until told to end.
+"""`python -m system.events.relay`: publish the outbox to the streams, in order, until SIGTERM.
 
-Each aggregate has a lane of its own, so that one stream without a leader does not hold up the others. A lane
-takes the lease of its partitions, makes sure of its stream, publishes what is unconfirmed, then gives positions to
-new rows and publishes those. Any failure sends it back to the beginning: whatever was not confirmed is
-published again, in order. Two relays at once cannot do harm, since the later one's epoch stops the earlier; one
-in a region that was taken over from stands by (`system.events.promote`).
+Each aggregate has a lane of its own, so that a stream without a leader does not delay the others. A lane takes the
+lease of its partitions, checks its stream, publishes unconfirmed events, then assigns positions to new rows and
+publishes those. After any failure it starts over: unconfirmed events are published again, in order. Two relays at once
+do no harm, since the later one's epoch fences off the earlier. A relay in a region that is not the active one stands by
+(see `system.events.promote`).
 
-A stream that lost everything (its store wiped, then made anew) looks like any other. So its creation time is
-compared, whenever something may have happened to it and every few seconds; if it is another one, the lane
-goes back to what every consumer has applied. One that lost only its tail, as brokers do that all lose power, is the
-same one still: after a failure, a new connection or a new leader, and when its last sequence is lower than before,
-the last positions that it holds are compared with what was confirmed.
+A stream may lose confirmed events. If it lost all of them (its store was wiped and it was recreated), its creation time
+differs; the lane checks that every few seconds and after every failure, and goes back to what every consumer has
+applied. If it lost only its tail, as after a power loss of all brokers, the creation time is the same. So after a
+failure, with a new connection or leader, or when the last sequence is lower than before, the lane compares the last
+positions in the stream with the confirmed ones.
 """
 
 from __future__ import annotations
@@ -30,50 +30,49 @@ from nats.js.errors import NotFoundError
 
 from system import process
 from system.domain.frames import EncodedEvent
-from system.domain.partitions import partitions_of
-from system.events import bus, metrics, streams, watch
+from system.events import bus, incident_monitor, metrics, streams
 from system.events.publish import Outcome, publish
-from system.events.streams import Sight
-from system.process import Backoff, Surroundings
+from system.events.streams import StreamState
+from system.process import Backoff, DependencyState, set_within
 from system.settings import Settings
 from system.store import outbox
+from system.store.item_sql import HINT_CHANNEL
 from system.store.outbox import Lease, LeaseLost, StandingBy
-from system.store.rows import HINT_CHANNEL
 from system.store.session import Session, Unavailable
-from system.wire import STREAMS, Stream
+from system.wire import STREAMS, Stream, partitions_of
 
-_LOOK_EVERY_S = 0.1
+_POLL_EVERY_S = 0.1
 _BATCH_MAX = 4_000
 _BATCH_MIN = 100
 _PUBLISH_WITHIN_S = 5.0
 _INFO_WITHIN_S = 1.0
-_STAND_BACK_S = 5.0
-_STREAM_LOOK_EVERY_S = 3.0
+_STANDBY_RETRY_S = 5.0
+_CHECK_STREAM_EVERY_S = 3.0
 _PRUNE_EVERY_S = 600.0
 _PRUNE_BATCH = 1_000
 
 
 class NotStored(Exception):
-    """The stream did not take all events."""
+    """The stream did not store all events."""
 
 
 class Lane:
-    """The relay of one aggregate's partitions."""
+    """Relays the events of one aggregate."""
 
     def __init__(
-        self, stream: Stream, settings: Settings, client: Client, surroundings: Surroundings, log: logging.Logger
+        self, stream: Stream, settings: Settings, client: Client, dependencies: DependencyState, log: logging.Logger
     ) -> None:
         self._stream = stream
         self._settings = settings
         self._client = client
         self._js = client.jetstream(timeout=_INFO_WITHIN_S)
-        self._surroundings = surroundings
+        self._dependencies = dependencies
         self._log = log
         self._hint = asyncio.Event()
         self._session = Session(settings, "relay", self._listen)
         self._batch = _BATCH_MAX
-        self._seen: tuple[Sight, int] | None = None
-        """The stream at the last look, and which connection it was; None if something may have happened since."""
+        self._last_state: tuple[StreamState, int] | None = None
+        """The stream's state at the last check, and the number of the connection; None after a failure."""
         self._again = ""
         self.holding = asyncio.Event()
         """Set once the lease has been taken."""
@@ -85,93 +84,93 @@ class Lane:
         try:
             while True:
                 try:
-                    await self._hold(backoff)
+                    await self._relay_with_lease(backoff)
                 except (LeaseLost, StandingBy) as error:
-                    self._surroundings.away(f"lease of {aggregate}", error)
-                    await asyncio.sleep(_STAND_BACK_S)
+                    self._dependencies.away(f"lease of {aggregate}", error)
+                    await asyncio.sleep(_STANDBY_RETRY_S)
                 except Unavailable as error:
-                    # What takes too long in one piece may pass in smaller ones.
+                    # A smaller batch may succeed if this one took too long.
                     self._batch = max(_BATCH_MIN, self._batch // 4)
-                    self._surroundings.away("primary database", error)
+                    self._dependencies.away("primary database", error)
                     await backoff.wait()
                 except NotStored as error:
-                    self._surroundings.away(f"stream of {aggregate}", error)
+                    self._dependencies.away(f"stream of {aggregate}", error)
                     await backoff.wait()
         finally:
             self._session.close()
 
-    async def _hold(self, backoff: Backoff) -> None:
+    async def _relay_with_lease(self, backoff: Backoff) -> None:
         partitions = partitions_of(self._stream.aggregate)
         lease = await self._session.run(lambda c: outbox.take_lease(c, partitions, self._settings.region))
         self.holding.set()
-        self._surroundings.back(f"lease of {self._stream.aggregate}")
-        self._seen = None
+        self._dependencies.back(f"lease of {self._stream.aggregate}")
+        self._last_state = None
         while True:
-            await self._know_stream(lease)
+            await self._check_stream(lease)
             while events := await self._session.run(lambda c: outbox.unconfirmed(c, lease, self._batch)):
                 await self._settle(lease, await self._publish(events))
             await self._relay(lease, backoff)
 
-    async def _know_stream(self, lease: Lease) -> None:
-        """Make the stream if it is missing; go back in the outbox if it is another one than before, or does not hold
-        any more what was confirmed."""
+    async def _check_stream(self, lease: Lease) -> None:
+        """Create the stream if it is missing. Go back in the outbox if the stream is another one, or has lost confirmed
+        events."""
         if not self._client.is_connected:
             raise NotStored("not connected to any NATS server")
         connection = self._client.stats["reconnects"]
         try:
-            sight = await self._look()
-            whole = self._seen is not None and _goes_on(self._seen, (sight, connection))
-            held = {} if whole else await streams.last_positions(self._js, self._stream)
+            state = await self._state_or_create()
+            unchanged = self._last_state is not None and _unchanged(self._last_state, (state, connection))
+            held = {} if unchanged else await streams.last_positions(self._js, self._stream)
         except (Error, OSError) as error:
             raise NotStored(str(error) or type(error).__name__) from None
         aggregate = self._stream.aggregate
-        gone_back = await self._session.run(lambda c: outbox.know_stream(c, lease, aggregate, sight.created_at))
-        self._tell(gone_back, "is not the stream that it was")
+        gone_back = await self._session.run(lambda c: outbox.record_stream(c, lease, aggregate, state.created_at))
+        self._log_gone_back(gone_back, "is not the stream that it was")
         if held:
-            gone_back = await self._session.run(lambda c: outbox.make_up(c, lease, held))
-            self._tell(gone_back, "does not hold what it had confirmed")
+            gone_back = await self._session.run(lambda c: outbox.go_back_to_held(c, lease, held))
+            self._log_gone_back(gone_back, "does not hold what it had confirmed")
             if gone_back:
-                # It may remember the ids of what it has lost.
+                # The stream may still know the message ids of what it has lost.
                 self._again = f":{uuid4()}"
-        self._seen = sight, connection
+        self._last_state = state, connection
 
-    async def _look(self) -> Sight:
+    async def _state_or_create(self) -> StreamState:
         try:
-            return await streams.look(self._js, self._stream)
+            return await streams.stream_state(self._js, self._stream)
         except NotFoundError:
-            self._log.error("%s is missing and is made anew", self._stream.name)
+            self._log.error("%s is missing and is created again", self._stream.name)
             replicas, window_s = self._settings.stream_replicas, self._settings.duplicate_window_s
             await streams.ensure_stream(self._js, self._stream, replicas, window_s)
-            return await streams.look(self._js, self._stream)
+            return await streams.stream_state(self._js, self._stream)
 
-    def _tell(self, gone_back: Mapping[str, int], what: str) -> None:
+    def _log_gone_back(self, gone_back: Mapping[str, int], what: str) -> None:
         if gone_back:
             after = ", ".join(f"{name} {position}" for name, position in sorted(gone_back.items()))
             self._log.error("%s %s: events are published again after %s", self._stream.name, what, after)
 
     async def _relay(self, lease: Lease, backoff: Backoff) -> None:
-        """Publish new rows until it is time to look after the stream. While one batch is on its way to the
-        stream the next one gets its positions."""
-        look_at = time.monotonic() + _STREAM_LOOK_EVERY_S
+        """Publish new rows until it is time to check the stream. While one batch is being published, the next one gets
+        its positions."""
+        check_at = time.monotonic() + _CHECK_STREAM_EVERY_S
         connection = self._client.stats["reconnects"]
-        on_its_way: asyncio.Task[Outcome] | None = None
+        publishing: asyncio.Task[Outcome] | None = None
         try:
-            while time.monotonic() < look_at and self._client.stats["reconnects"] == connection:
+            while time.monotonic() < check_at and self._client.stats["reconnects"] == connection:
                 self._hint.clear()
                 events = await self._session.run(lambda c: outbox.assign(c, lease, self._stream.aggregate, self._batch))
-                self._surroundings.back("primary database")
+                self._dependencies.back("primary database")
                 self._batch = min(_BATCH_MAX, 2 * self._batch)
-                if on_its_way:
-                    await self._settle(lease, await on_its_way)
-                on_its_way = asyncio.create_task(self._publish(events)) if events else None
+                if publishing:
+                    await self._settle(lease, await publishing)
+                publishing = asyncio.create_task(self._publish(events)) if events else None
                 backoff.reset()
-                if not on_its_way:
-                    await self._wait()
-            if on_its_way:
-                await self._settle(lease, await on_its_way)
+                if not publishing:
+                    await set_within(self._hint, _POLL_EVERY_S)
+            if publishing:
+                await self._settle(lease, await publishing)
         finally:
-            if on_its_way:
-                on_its_way.cancel()
+            if publishing:
+                publishing.cancel()
 
     async def _publish(self, events: Sequence[EncodedEvent]) -> Outcome:
         if not self._client.is_connected:
@@ -190,14 +189,7 @@ class Lane:
             await self._session.run(lambda connection: outbox.confirm(connection, lease, outcome.stored))
         if outcome.failure is not None:
             raise NotStored(outcome.failure)
-        self._surroundings.back(f"stream of {self._stream.aggregate}")
-
-    async def _wait(self) -> None:
-        try:
-            async with asyncio.timeout(_LOOK_EVERY_S):
-                await self._hint.wait()
-        except TimeoutError:
-            return
+        self._dependencies.back(f"stream of {self._stream.aggregate}")
 
     async def _listen(self, connection: asyncpg.Connection) -> None:
         await connection.add_listener(HINT_CHANNEL, self._on_hint)
@@ -206,8 +198,8 @@ class Lane:
         self._hint.set()
 
 
-def _goes_on(before: tuple[Sight, int], now: tuple[Sight, int]) -> bool:
-    """Whether nothing is seen to have happened to a stream between two looks over these connections."""
+def _unchanged(before: tuple[StreamState, int], now: tuple[StreamState, int]) -> bool:
+    """Whether a stream has the same creation time, leader and connection as before, and has not lost its tail."""
     (old, old_connection), (new, new_connection) = before, now
     return (
         (new.created_at, new.leader, new_connection) == (old.created_at, old.leader, old_connection)
@@ -215,33 +207,33 @@ def _goes_on(before: tuple[Sight, int], now: tuple[Sight, int]) -> bool:
     )  # fmt: skip
 
 
-async def _prune(settings: Settings, surroundings: Surroundings) -> None:
-    """Delete what nobody needs any more from the outbox, in small pieces, until cancelled."""
+async def _prune(settings: Settings, dependencies: DependencyState) -> None:
+    """Prune the outbox in small batches, until cancelled."""
     session = Session(settings, "relay-prune")
     try:
         while True:
             try:
                 while await session.run(lambda connection: outbox.prune(connection, _PRUNE_BATCH)):
-                    surroundings.back("outbox to prune")
+                    dependencies.back("outbox to prune")
             except Unavailable as error:
-                surroundings.away("outbox to prune", error)
+                dependencies.away("outbox to prune", error)
             await asyncio.sleep(_PRUNE_EVERY_S)
     finally:
         session.close()
 
 
 async def main(settings: Settings, log: logging.Logger) -> None:
-    """Ready once every lane holds its lease and the bus is connected."""
+    """Relay until cancelled. Ready once the bus is connected and every lane holds its lease."""
     metrics.serve(settings)
-    surroundings = Surroundings(log)
-    client = await bus.connect(settings, "relay", surroundings, log)
-    lanes = [Lane(stream, settings, client, surroundings, log) for stream in STREAMS]
+    dependencies = DependencyState(log)
+    client = await bus.connect(settings, "relay", dependencies, log)
+    lanes = [Lane(stream, settings, client, dependencies, log) for stream in STREAMS]
     try:
         async with asyncio.TaskGroup() as group:
             for lane in lanes:
                 group.create_task(lane.run())
-            group.create_task(_prune(settings, surroundings))
-            group.create_task(watch.watch(settings, log, client))
+            group.create_task(_prune(settings, dependencies))
+            group.create_task(incident_monitor.run(settings, log, client))
             for lane in lanes:
                 await lane.holding.wait()
             process.make_ready(settings.ready_file)

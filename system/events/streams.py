@@ -1,9 +1,8 @@
-"""`python -m system.events.streams`: create the streams of the wire, and the one for dead letters, or bring
-existing ones up to date; then end. A consumer makes sure of its own durable when it starts.
+"""`python -m system.events.streams`: create or update the streams of events and the stream of dead letters, then end.
+Consumers create their durables themselves.
 
-The duplicate window is longer than the longest outage that a failover may take plus the time in which the
-relay retries, so that within it a republished message is not stored twice; beyond it the consumers' guard is
-what holds.
+The duplicate window is longer than the longest failover plus the relay's retries. Within it a message that is published
+again is not stored again; after it the consumers' guard drops the events.
 """
 
 from __future__ import annotations
@@ -21,9 +20,8 @@ from nats.js.errors import NotFoundError
 
 from system import process
 from system.domain.frames import span
-from system.domain.partitions import partitions_of
 from system.events import bus
-from system.process import Surroundings
+from system.process import DependencyState
 from system.settings import Settings
 from system.wire import (
     DEAD_LETTERS,
@@ -35,10 +33,11 @@ from system.wire import (
     Stream,
     event_subject,
     events_filter,
+    partitions_of,
 )
 
 ACK_WAIT_S = 2.0
-"""A message whose consumer died is delivered again after this."""
+"""A message that is not acknowledged is delivered again after this."""
 ACK_PENDING_MAX = 2_000
 MESSAGE_SIZE_MAX = 8 * 1024 * 1024
 _DUPLICATE_WINDOW_S = 600.0
@@ -48,17 +47,17 @@ _DEADLINE_S = 120.0
 async def ensure_stream(
     js: JetStreamContext, stream: Stream, replicas: int, duplicate_window_s: float = _DUPLICATE_WINDOW_S
 ) -> None:
-    """Create the stream, or update the one that is there."""
+    """Create the stream, or update an existing one."""
     await _ensure(js, stream_config(stream, replicas, duplicate_window_s))
 
 
 async def ensure_dead_letters(js: JetStreamContext, replicas: int, *, update: bool = True) -> None:
-    """Create the stream of dead letters, or update the one that is there (not without the right to)."""
+    """Create the stream of dead letters. An existing one is updated only with `update`, which needs the permission."""
     await _ensure(js, letters_config(replicas), update=update)
 
 
 def stream_config(stream: Stream, replicas: int, duplicate_window_s: float = _DUPLICATE_WINDOW_S) -> StreamConfig:
-    """What a stream of events is set to."""
+    """The configuration of a stream of events."""
     return _COMMON.evolve(
         name=stream.name,
         subjects=stream.subjects,
@@ -66,13 +65,13 @@ def stream_config(stream: Stream, replicas: int, duplicate_window_s: float = _DU
         max_msgs=stream.max_msgs,
         max_age=stream.max_age_s,
         duplicate_window=duplicate_window_s,
-        # A health probe replaces the one before it, so that probes never push events out of the stream.
+        # A health probe replaces the previous one, so that probes do not push events out of the stream.
         allow_rollup_hdrs=True,
     )
 
 
 def letters_config(replicas: int) -> StreamConfig:
-    """What the stream of dead letters is set to."""
+    """The configuration of the stream of dead letters."""
     return _COMMON.evolve(
         name=DEAD_LETTERS,
         subjects=[DEAD_LETTERS_SUBJECTS],
@@ -99,27 +98,27 @@ async def _ensure(js: JetStreamContext, config: StreamConfig, *, update: bool = 
             await js.update_stream(config)
 
 
-class Sight(NamedTuple):
-    """What the leader of a stream says of it."""
+class StreamState(NamedTuple):
+    """The state of a stream, from its leader."""
 
     created_at: str
-    """One that was wiped and made anew tells another instant."""
+    """Differs if the stream was wiped and recreated."""
     leader: str | None
     last_sequence: int
-    """It goes back when the stream loses its tail."""
+    """Lower than before if the stream lost its tail."""
 
 
-async def look(js: JetStreamContext, stream: Stream) -> Sight:
-    """What there is of a stream now. NotFoundError if there is none."""
+async def stream_state(js: JetStreamContext, stream: Stream) -> StreamState:
+    """The state of a stream now. NotFoundError if it does not exist."""
     info = await js.stream_info(stream.name)
     if info.created is None:
         raise Error(f"{stream.name}: the server does not tell when it was created")
-    return Sight(info.created.isoformat(), info.cluster.leader if info.cluster else None, info.state.last_seq)
+    return StreamState(info.created.isoformat(), info.cluster.leader if info.cluster else None, info.state.last_seq)
 
 
 async def last_positions(js: JetStreamContext, stream: Stream) -> dict[str, int]:
-    """The last position that a stream holds of each partition, 0 if it holds none of it; without a partition whose
-    last message does not tell. The leader is asked: another member may not have it all yet."""
+    """Partition -> the last position that the stream holds, 0 for none; without partitions whose last message has no
+    positions. It asks the leader, since another replica may lag."""
     found: dict[str, int] = {}
     for partition in partitions_of(stream.aggregate):
         try:
@@ -133,8 +132,8 @@ async def last_positions(js: JetStreamContext, stream: Stream) -> dict[str, int]
 
 
 async def ensure_durable(js: JetStreamContext, stream: Stream, durable: str, start: int = 1) -> None:
-    """Create a pull consumer of all events of the stream, from the sequence `start` on; an existing one is kept. It
-    has as many replicas as the stream; for one that has one, see `system.events.cursors`."""
+    """Create a durable pull consumer of all events of the stream, from the sequence `start` on; keep an existing one.
+    It has as many replicas as the stream; for durables with one replica see `system.events.cursors`."""
     try:
         await js.consumer_info(stream.name, durable)
     except NotFoundError:
@@ -142,7 +141,7 @@ async def ensure_durable(js: JetStreamContext, stream: Stream, durable: str, sta
 
 
 def durable_config(stream: Stream, durable: str, start: int = 1) -> ConsumerConfig:
-    """What a pull consumer of all events of a stream is set to, that begins with this sequence."""
+    """The configuration of a durable pull consumer of all events of a stream, from the sequence `start` on."""
     begin = ConsumerConfig()
     if start > 1:
         begin = ConsumerConfig(deliver_policy=DeliverPolicy.BY_START_SEQUENCE, opt_start_seq=start)
@@ -156,11 +155,11 @@ def durable_config(stream: Stream, durable: str, start: int = 1) -> ConsumerConf
 
 
 async def _main(settings: Settings, log: logging.Logger) -> None:
-    surroundings = Surroundings(log)
+    dependencies = DependencyState(log)
     async with asyncio.timeout(_DEADLINE_S):
-        client = await bus.connect(settings, "streams", surroundings, log)
+        client = await bus.connect(settings, "streams", dependencies, log)
         try:
-            await bus.patiently(surroundings, partial(_ensure_all, client.jetstream(timeout=5), settings))
+            await bus.retry_jetstream(dependencies, partial(_ensure_all, client.jetstream(timeout=5), settings))
         finally:
             await client.close()
     process.make_ready(settings.ready_file)

@@ -1,2 +1,2 @@
-"""What is stored: PostgreSQL (schema, finding the primary and the region's replica, all SQL of the system) and
-the region's cache in Valkey."""
+"""Storage: connections to PostgreSQL, its schema and all SQL of the system; what a region's Valkey holds; the audit
+trail's files in S3."""

@@ -1,6 +1,6 @@
-"""A connection to the primary for commands and threads, which wait for each answer in turn.
+"""A blocking connection to the primary, for command lines and threads.
 
-libpq finds the primary among the members; it tries them one after the other, each with a deadline.
+libpq finds the primary among the members. It tries them one after the other, each with a timeout.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ Connection = psycopg.Connection[tuple[Any, ...]]
 
 
 def connect(settings: Settings, name: str, statement_within_s: int | None = None) -> Connection:
-    """psycopg.OperationalError with every member's answer if none of them is the primary; likewise later for a
-    statement that takes longer than `statement_within_s`."""
+    """Connect to the primary. psycopg.OperationalError with every member's answer if none of them is the primary. A
+    statement that takes longer than `statement_within_s` fails; None: no limit."""
     members = [member.rpartition(":") for member in settings.database_hosts.split(",")]
     limit = "" if statement_within_s is None else f"-c statement_timeout={statement_within_s * 1000}"
     return psycopg.connect(

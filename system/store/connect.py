@@ -1,8 +1,8 @@
-"""Connections to PostgreSQL's members, each wait with a deadline.
+"""Connections to the members of the PostgreSQL cluster. Every wait has a timeout.
 
-A frozen host still accepts TCP, so members are tried all at once rather than one after the other. A query
-that was sent and not answered in time is never cancelled: PostgreSQL turns a cancelled wait for the
-synchronous standby into a local commit, which others would then read and which a failover may lose.
+A frozen host still accepts TCP connections, so all members are tried at once rather than one after the other. A query
+that gets no answer in time is never cancelled: PostgreSQL turns a cancelled wait for the synchronous standby into a
+local commit, which others would read and a failover could lose.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import asyncpg
 from system.settings import Settings
 
 CONNECT_WITHIN_S = 3.0
-"""Seven round trips of the longest link (TCP, TLS, signing in), with room."""
+"""Seven round trips of the longest link (TCP, TLS, authentication), with a margin."""
 _GRACE_S = 0.01
 _STATEMENT_WITHIN_MS = "2000"
 _LOCK_WITHIN_MS = "1500"
@@ -28,19 +28,19 @@ Record = Any
 """asyncpg.Record: values by name or index; the library ships no types."""
 
 BROKEN = (OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.InternalClientError)
-"""Errors after which a connection is of no more use."""
+"""Errors after which a connection is unusable."""
 
 
 class NotSent(Exception):
-    """No connection was there to send anything on: certainly nothing happened."""
+    """There was no connection to send the query on: certainly nothing happened."""
 
 
 class Busy(NotSent):
-    """Nothing was sent because every connection was in use: too much is asked, or answers take too long."""
+    """Nothing was sent because every connection was in use: too many queries, or slow answers."""
 
 
 class NoAnswer(Exception):
-    """It was sent and no answer came: whatever it asked for may have happened."""
+    """The query was sent and no answer came: it may have taken effect."""
 
 
 def addresses(hosts: str) -> list[str]:
@@ -51,7 +51,7 @@ def addresses(hosts: str) -> list[str]:
 async def connect(
     address: str, settings: Settings, name: str, target: str = "any", **options: Any
 ) -> asyncpg.Connection:
-    """One connection to one member; NotSent says why there is none. `target` as in libpq."""
+    """A connection to one member. NotSent says why there is none. `target` is libpq's `target_session_attrs`."""
     host, _, port = address.rpartition(":")
     try:
         return await asyncpg.connect(
@@ -76,7 +76,7 @@ async def connect(
 
 
 async def connect_primary(settings: Settings, name: str) -> tuple[str, asyncpg.Connection]:
-    """The primary's address and a connection to it; NotSent with every member's answer if there is none."""
+    """The primary's address and a connection to it. NotSent with every member's answer if there is no primary."""
     pending = {
         asyncio.ensure_future(_to_primary(address, settings, name)) for address in addresses(settings.database_hosts)
     }
@@ -113,7 +113,7 @@ def _close_late(task: asyncio.Future[tuple[str, asyncpg.Connection]]) -> None:
 
 @lru_cache(maxsize=4)
 def _tls(ca_file: str) -> ssl.SSLContext:
-    """Verifies the member's certificate and name; nothing below TLS 1.3; spares the round trip that asks for TLS."""
+    """Verifies the member's certificate and name, and requires TLS 1.3. ALPN saves the round trip that asks for TLS."""
     context = ssl.create_default_context(cafile=ca_file)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.set_alpn_protocols(["postgresql"])
@@ -130,12 +130,15 @@ def _session(name: str) -> dict[str, str]:
 
 
 class Member:
-    """A few connections to one member. They stay: nothing is set on them, so nothing is reset, which would cost a
-    round trip a query; and taking one costs next to nothing, where asyncpg's pool costs as much as a query.
+    """A pool of connections to one member.
 
-    Over a long link a connection takes longer than anybody waits for one: it is made apart from those who wait, and
-    is there for the next if they gave up. `first` is one that is there already, and `kept` says how many are made
-    before anybody waits (0 outside a running loop)."""
+    asyncpg's own pool resets a connection after each query, which costs a round trip, and acquiring one from it costs
+    as much as a query. Nothing is set on these connections, so nothing has to be reset.
+
+    Over a long link, connecting takes longer than a query may wait. So connections are made in the background: if the
+    query that asked for one has given up, the next one gets it. `first` is a connection that exists already; `kept` is
+    how many to make before they are asked for (0 outside a running loop).
+    """
 
     def __init__(
         self, address: str, settings: Settings, name: str, size: int, first: asyncpg.Connection | None = None,
@@ -158,8 +161,8 @@ class Member:
     ) -> list[Record]:
         """The rows of one query. NotSent, NoAnswer, or the PostgresError that the server answered with.
 
-        A query without an answer keeps its connection until it ends, so that at most `size` of them are
-        ever under way; `drop` ends the connection instead, for queries that change nothing.
+        A query without an answer keeps its connection until it ends, so that at most `size` queries are running on the
+        member. With `drop` the connection is closed instead: only for queries that change nothing.
         """
         connection = self._take() or await self._acquire(connect_within_s)
         ask = self._read if drop else self._write
@@ -170,7 +173,7 @@ class Member:
             raise (NotSent if _was_dead(error) else NoAnswer)(reason) from None
 
     def close(self) -> None:
-        """End all connections at once; queries under way end in NoAnswer."""
+        """Close all connections at once. Running queries end in NoAnswer."""
         self._closed = True
         for connection in self._open:
             connection.terminate()
@@ -185,7 +188,7 @@ class Member:
     ) -> list[Record]:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + within_s
-        # The turn of grace reads an answer that came while this whole process was held up.
+        # A grace period after the deadline: if this process was stalled, the answer may be waiting to be read.
         timers: list[asyncio.TimerHandle] = []
         timers.append(loop.call_at(deadline, lambda: timers.append(loop.call_later(_GRACE_S, connection.terminate))))
         try:
@@ -222,7 +225,7 @@ class Member:
         return None
 
     async def _acquire(self, within_s: float) -> asyncpg.Connection:
-        """The next connection that is made or comes free."""
+        """The next connection that is made or becomes free. NotSent or Busy after `within_s`."""
         if self._closed:
             raise self._unused()
         loop = asyncio.get_running_loop()
@@ -251,7 +254,7 @@ class Member:
         return NotSent(f"{self.address} is not used any more")
 
     def _connect_more(self) -> None:
-        """One for each that waits, and as many as are kept, as far as the limit goes."""
+        """Make a connection for each waiting query, and `kept` ones in any case, up to `size`."""
         wanted = max(sum(not turn.done() for turn in self._waiting), self._kept - len(self._open))
         while len(self._connecting) < min(wanted, self._size - len(self._open)):
             task = asyncio.ensure_future(connect(self.address, self._settings, self._name))
@@ -283,7 +286,7 @@ class Member:
             self._idle.append(connection)
 
     def _next(self) -> asyncio.Future[asyncpg.Connection] | None:
-        """Who has waited longest, and still waits."""
+        """The query that has waited longest, if any still waits."""
         while self._waiting:
             turn = self._waiting.popleft()
             if not turn.done():
@@ -292,5 +295,5 @@ class Member:
 
 
 def _was_dead(error: BaseException) -> bool:
-    """Whether asyncpg refused to send, because the server had said goodbye while the connection was idle."""
+    """Whether asyncpg did not send the query, because the server had closed the connection while it was idle."""
     return isinstance(error, asyncpg.InternalClientError) and "cannot switch to state" in str(error)

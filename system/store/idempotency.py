@@ -1,12 +1,12 @@
-"""Answers to writes, kept by the client's key: what a retry is answered with.
+"""Answers to writes, stored under the client's idempotency key: a retry gets the stored answer.
 
-They are written in the statement of the write (`rows`), so that there is never one without the other.
+The statement of the write also stores its answer (see `item_sql`), so that neither exists without the other.
 """
 
 from __future__ import annotations
 
 CONSTRAINT = "idempotency_pkey"
-"""What a write violates whose key was used before."""
+"""The constraint that a write violates if its key was used before."""
 FIND = """
 select request_sha256, status, answer ->> 'written', (answer -> 'item')::text from idempotency
 where client_id = $1 and key = $2"""

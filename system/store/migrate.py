@@ -1,6 +1,6 @@
-"""`python -m system.store.migrate`: bring the primary's schema and first data up to date, then end.
+"""`python -m system.store.migrate`: bring the primary's schema and initial data up to date, then end.
 
-Runs as the role that owns the database. While there is no primary it tries again, for as long as a bootstrap or a
+Runs as the role that owns the database. If there is no primary it tries again, for as long as a bootstrap or a
 failover may take.
 """
 
@@ -25,8 +25,8 @@ _PAUSE_S = 0.5
 
 
 def migrate(settings: Settings) -> None:
-    """Run every migration that the primary lacks, all in one transaction. sqlalchemy.exc.DBAPIError if no
-    primary is found in 120 s, or if the database refuses."""
+    """Run every migration that the primary lacks, all in one transaction. sqlalchemy.exc.DBAPIError if no primary is
+    found within 120 s, or if a migration fails."""
     engine = sqlalchemy.create_engine(
         "postgresql+psycopg://", creator=lambda: _connect(settings), poolclass=sqlalchemy.NullPool
     )
@@ -41,21 +41,21 @@ def migrate(settings: Settings) -> None:
 
 def _connect(settings: Settings) -> Connection:
     deadline = time.monotonic() + _DEADLINE_S
-    told = False
+    logged = False
     while True:
         try:
             return connect(settings, "migrate")
         except psycopg.OperationalError as error:
             if time.monotonic() > deadline:
                 raise
-            if not told:
+            if not logged:
                 print(f"migrate: waiting for a primary: {str(error).splitlines()[0]}", file=sys.stderr)
-                told = True
+                logged = True
             time.sleep(_PAUSE_S)
 
 
 def main() -> int:
-    """Exit code: 0 done, 1 no primary within the deadline or it refused, 2 settings are missing."""
+    """The exit code: 0 done, 1 no primary within the deadline or a migration failed, 2 settings are missing."""
     try:
         settings = settings_.load()
     except settings_.SettingsError as error:

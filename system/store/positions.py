@@ -1,8 +1,7 @@
-"""How far a consumer that keeps its effects in PostgreSQL has come: its position in each partition, the positions
-that it moved past without their effect, and the trace of what it applied. All of it changes in the transaction of
-the effect.
+"""The progress of a consumer whose effects are in PostgreSQL: its position in each partition, the positions that it
+skipped, and a trace of what it applied. All of that changes in the transaction of the effect.
 
-The positions of consumers that keep their effects elsewhere are reports here, at or behind the truth.
+A consumer whose effects are in Valkey reports its positions here; a report is at or behind the real position.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from typing import Any, NamedTuple
 
 import asyncpg
 
-# The lock is taken in one order by everybody, so that two instances wait for each other instead of deadlocking.
+# Rows are locked in one order, so that two instances of a consumer wait for each other instead of deadlocking.
 _STATES = """
 select p.partition, p.position, array(select s.position from consumer_skipped s
     where s.consumer = p.consumer and s.partition = p.partition)
@@ -35,7 +34,7 @@ insert into consumer_skipped (consumer, partition, position, reason) select $1, 
 _MADE_UP = """
 delete from consumer_skipped s using unnest($2::text[], $3::bigint[]) as m (partition, position)
 where s.consumer = $1 and s.partition = m.partition and s.position = m.position"""
-# Without a report, before the oldest event that there is.
+# Its last report; else just before the oldest event; else the end of the partition.
 _ORIGINS = """
 select partition, coalesce(
     (select p.position from consumer_position p where p.consumer = $1 and p.partition = wanted.partition),
@@ -49,29 +48,29 @@ on conflict (consumer, partition) do update set position = excluded.position, re
 
 
 class PositionMoved(Exception):
-    """Another instance moved a position meanwhile: nothing was done; read the positions again."""
+    """Another instance of the consumer moved a position meanwhile. Nothing was done; read the positions again."""
 
 
 class State(NamedTuple):
-    """Where a consumer stands in a partition: all up to `position` is applied, but for what was `skipped`."""
+    """A consumer's progress in a partition: all up to `position` is applied, except the `skipped` positions."""
 
     position: int
     skipped: frozenset[int] = frozenset()
 
 
 async def states(connection: asyncpg.Connection, consumer: str, partitions: Sequence[str]) -> dict[str, State]:
-    """Where the consumer stands in these partitions, locked until the transaction ends."""
+    """Partition -> state, locked until the transaction ends."""
     rows = await connection.fetch(_STATES, consumer, list(partitions))
     return {partition: State(position, frozenset(skipped)) for partition, position, skipped in rows}
 
 
 async def positions(connection: asyncpg.Connection, consumer: str) -> dict[str, int]:
-    """The position of a consumer in each partition, as it is now."""
+    """Partition -> the consumer's position."""
     return {row[0]: row[1] for row in await connection.fetch(_POSITIONS, consumer)}
 
 
 async def heads(connection: asyncpg.Connection) -> dict[str, int]:
-    """The last position that the relay has given, in each partition."""
+    """Partition -> the last position that the relay has assigned."""
     return {row[0]: row[1] for row in await connection.fetch(_HEADS)}
 
 
@@ -81,39 +80,39 @@ async def move(
     moves: Sequence[tuple[str, int, int]],
     applied: Sequence[tuple[str, int, int]],
 ) -> None:
-    """Compare and set the positions, (partition, before, after) each, and write the ranges that are being
-    applied, (partition, first, last) each, into the trace. PositionMoved if any is not what it was."""
+    """Compare and set positions, each (partition, before, after), and add the `applied` ranges, each (partition, first,
+    last), to the trace. PositionMoved if a position is not `before`."""
     status = await connection.execute(_MOVE, consumer, *columns(moves, 3))
     _expect(status, len(moves), f"{consumer}: expected to move {len(moves)} positions")
     await connection.execute(_TRACE, consumer, *columns(applied, 3))
 
 
 async def skip(connection: asyncpg.Connection, consumer: str, partition: str, position: int, reason: str) -> None:
-    """Move past the next position without its effect, and remember it. Does nothing unless it is the next one:
-    what is behind was applied or skipped before."""
+    """Move past the next position without its effect, and remember that it was skipped, with the reason. Does nothing
+    if `position` is not the next one."""
     await connection.execute(_SKIP, consumer, partition, position, reason)
 
 
 async def made_up(connection: asyncpg.Connection, consumer: str, positions: Sequence[tuple[str, int]]) -> None:
-    """Forget that these, (partition, position) each, were skipped, since they take effect now. PositionMoved if
-    any was made up for already."""
+    """Remove these, each (partition, position), from the skipped positions, since they are applied now. PositionMoved
+    if one of them was removed already."""
     status = await connection.execute(_MADE_UP, consumer, *columns(positions, 2))
     _expect(status, len(positions), f"{consumer}: expected to make up for {len(positions)} skipped positions")
 
 
 async def origins(connection: asyncpg.Connection, consumer: str, partitions: Sequence[str]) -> dict[str, int]:
-    """Where a consumer that keeps its effects elsewhere, and has lost them with its positions, goes on from: its last
-    report; where it begins if it never made one."""
+    """Partition -> the position after which a consumer continues whose Valkey has lost positions and effects: its last
+    report, or just before the oldest event if it never reported."""
     return {row[0]: row[1] for row in await connection.fetch(_ORIGINS, consumer, list(partitions))}
 
 
 async def report(connection: asyncpg.Connection, consumer: str, positions: Mapping[str, int]) -> None:
-    """Say how far a consumer has come that keeps its effects elsewhere."""
+    """Store the positions of a consumer whose effects are in Valkey."""
     await connection.execute(_REPORT, consumer, *columns(sorted(positions.items()), 2))
 
 
 def columns(rows: Sequence[tuple[Any, ...]], count: int) -> list[list[Any]]:
-    """Rows of `count` values each as so many columns, as `unnest` takes them."""
+    """Rows of `count` values each, transposed into `count` columns for `unnest`."""
     return [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in range(count)]
 
 

@@ -1,6 +1,6 @@
-"""Writes: always to the primary, whichever member that is now.
+"""Writes go to the primary, whichever member that is.
 
-A client must be able to trust what it is told about its write: done, certainly not done, or unknown.
+A write has one of three outcomes, and a client must be able to rely on which: done, certainly not done, or unknown.
 """
 
 from __future__ import annotations
@@ -9,15 +9,15 @@ import asyncio
 
 import asyncpg
 
-from system.process import Backoff, Surroundings
+from system.process import DependencyState, retry
 from system.settings import Settings
 from system.store.connect import Busy, Member, NoAnswer, NotSent, Record, connect_primary
 
 _NAME = "api-write"
 _CONNECTIONS = 16
-"""Each carries one write at a time: at 200 ms of round trip five a second. They are made as they are needed."""
+"""The most connections. Each carries one write at a time: five a second at a round trip of 200 ms."""
 _KEPT = 4
-"""Made at once: over the longest link one takes a second and a half, and the first writes would have to wait for it."""
+"""Connections made in advance. Over the longest link one takes 1.5 s, for which the first writes would have to wait."""
 _FIND_WITHIN_S = 1.0
 _ANSWER_WITHIN_S = 2.0
 
@@ -26,29 +26,29 @@ _UNDONE = (
     asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError, asyncpg.DeadlockDetectedError,
     asyncpg.SerializationError, asyncpg.InsufficientResourcesError,
 )  # fmt: skip
-"""What PostgreSQL answers with when it has rolled back and another try may go well."""
+"""Errors after which the transaction was rolled back and another try may succeed."""
 
 
 class NotWritten(Exception):
-    """The write certainly did not happen: it may be sent again."""
+    """The write certainly did not take effect; it may be sent again."""
 
 
 class OutcomeUnknown(Exception):
-    """The write may have happened: look for it before it is sent again."""
+    """The write may have taken effect; look for it before sending it again."""
 
 
 class Primary:
-    """Finds the primary, keeps a few connections to it, and looks again as soon as there is a doubt."""
+    """Finds the primary, keeps connections to it, and looks for it again after every failure."""
 
-    def __init__(self, settings: Settings, surroundings: Surroundings) -> None:
+    def __init__(self, settings: Settings, dependencies: DependencyState) -> None:
         self._settings = settings
-        self._surroundings = surroundings
+        self._dependencies = dependencies
         self._member: Member | None = None
         self._search: asyncio.Task[None] | None = None
 
     async def fetch(self, query: str, *args: object) -> list[Record]:
-        """The rows that one writing statement returns; it is a transaction of its own. NotWritten,
-        OutcomeUnknown, or the PostgresError (of a constraint, say) that the primary answered with."""
+        """The rows that one writing statement returns, in a transaction of its own. NotWritten, OutcomeUnknown, or the
+        PostgresError that the primary answered with, such as a violated constraint."""
         for last in (False, True):
             member = await self._found()
             try:
@@ -85,8 +85,8 @@ class Primary:
         return self._member
 
     def _look_again(self, member: Member, *, lost: bool) -> None:
-        """After a doubt. A member that is lost is not asked any more; one that only did not answer in time
-        stays in use until another primary is found (it may be waiting for its standby)."""
+        """Search again after a failure. A member that is `lost` is not used any more. One that was only slow stays in
+        use until another primary is found: it may be waiting for its standby."""
         if lost and member is self._member:
             self._member = None
             member.close()
@@ -98,19 +98,12 @@ class Primary:
         return self._search
 
     async def _find(self) -> None:
-        backoff = Backoff()
-        while True:
-            try:
-                address, connection = await connect_primary(self._settings, _NAME)
-            except NotSent as error:
-                self._surroundings.away("primary database", error)
-                await backoff.wait()
-                continue
-            self._surroundings.back("primary database")
-            if self._member is not None and self._member.address == address:
-                connection.terminate()
-                return
-            if self._member is not None:
-                self._member.close()
-            self._member = Member(address, self._settings, _NAME, _CONNECTIONS, connection, _KEPT)
+        address, connection = await retry(
+            lambda: connect_primary(self._settings, _NAME), NotSent, self._dependencies, "primary database"
+        )
+        if self._member is not None and self._member.address == address:
+            connection.terminate()
             return
+        if self._member is not None:
+            self._member.close()
+        self._member = Member(address, self._settings, _NAME, _CONNECTIONS, connection, _KEPT)

@@ -1,4 +1,4 @@
-"""Reads: from the region's own member, or any other while that one is away."""
+"""Reads go to the region's own replica, or to any other member while that one is unavailable."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 
 import asyncpg
 
-from system.process import Surroundings
+from system.process import DependencyState
 from system.settings import Settings
 from system.store.connect import Busy, Member, NoAnswer, NotSent, Record, addresses
 
@@ -17,23 +17,23 @@ _PROBE_EVERY_S = 0.5
 
 
 class NothingToRead(Exception):
-    """No member answered; says what each of them did."""
+    """No member answered. The message says how each of them failed."""
 
 
 class Reader:
-    """A member that fails is left alone until a probe in the background finds that it answers, so that
-    requests do not pay for finding out."""
+    """Reads from one member at a time, the region's own first. A member that fails is not used until a background probe
+    gets an answer from it, so that requests do not wait to find out."""
 
-    def __init__(self, settings: Settings, surroundings: Surroundings) -> None:
+    def __init__(self, settings: Settings, dependencies: DependencyState) -> None:
         others = [address for address in addresses(settings.database_hosts) if address != settings.replica]
         self._members = [Member(address, settings, "api-read", _CONNECTIONS) for address in (settings.replica, *others)]
-        self._surroundings = surroundings
+        self._dependencies = dependencies
         self._probes: dict[str, asyncio.Task[None]] = {}
         self.near_losses = 0
-        """How often the region's own member was found to be away."""
+        """How often the region's own member has failed."""
 
     async def fetch(self, query: str, *args: object) -> list[Record]:
-        """The rows of one reading statement. NothingToRead if every member is away."""
+        """The rows of one reading statement. NothingToRead if no member answers."""
         failures: list[str] = []
         for member in self._members:
             if member.address in self._probes:
@@ -44,11 +44,11 @@ class Reader:
                 failures.append(str(error))
             except (NotSent, NoAnswer) as error:
                 failures.append(str(error))
-                self._leave_alone(member, error)
+                self._stop_using(member, error)
         raise NothingToRead("; ".join(failures) or "every member is away")
 
     async def fetch_near(self, query: str, *args: object) -> list[Record]:
-        """The same from the region's own member alone. NothingToRead if it is away."""
+        """The rows of one reading statement, from the region's own member only. NothingToRead if it is unavailable."""
         near = self._members[0]
         if near.address in self._probes:
             raise NothingToRead(f"{near.address} is away")
@@ -57,7 +57,7 @@ class Reader:
         except Busy as error:
             raise NothingToRead(str(error)) from None
         except (NotSent, NoAnswer) as error:
-            self._leave_alone(near, error)
+            self._stop_using(near, error)
             raise NothingToRead(str(error)) from None
 
     def close(self) -> None:
@@ -73,11 +73,11 @@ class Reader:
                 connect_within_s=_CONNECT_WITHIN_S, answer_within_s=_ANSWER_WITHIN_S, drop=True,
             )  # fmt: skip
         except (asyncpg.QueryCanceledError, asyncpg.SerializationError) as error:
-            # The statement's own time limit, or a conflict of the standby with recovery.
+            # The statement's timeout, or a conflict with recovery on the standby.
             raise NoAnswer(f"{member.address}: {error}") from None
 
-    def _leave_alone(self, member: Member, error: Exception) -> None:
-        self._surroundings.away(f"database member {member.address}", error)
+    def _stop_using(self, member: Member, error: Exception) -> None:
+        self._dependencies.away(f"database member {member.address}", error)
         if member.address not in self._probes:
             self.near_losses += member is self._members[0]
             self._probes[member.address] = asyncio.create_task(self._probe(member))
@@ -89,6 +89,6 @@ class Reader:
                 await self._ask(member, "select 1", ())
             except (NotSent, NoAnswer):
                 continue
-            self._surroundings.back(f"database member {member.address}")
+            self._dependencies.back(f"database member {member.address}")
             del self._probes[member.address]
             return

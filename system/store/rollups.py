@@ -1,6 +1,6 @@
-"""The roll-ups that analytics keeps.
+"""The roll-up tables, which analytics maintains and the API reads.
 
-Reading takes one statement, so that totals and positions are of one instant.
+One statement reads all of it, so that totals and positions are from one snapshot.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ on conflict (region) do update set countries = country_rollup.countries + exclud
 
 
 def totals(row: Record) -> list[RegionTotals]:
-    """The totals of all regions out of the row of TOTALS."""
+    """The totals of all regions, from the row that TOTALS returns."""
     projects = {cell[:3]: Sum(*cell[3:]) for cell in _PROJECTS.decode(row[0])}
     countries = {region: Sum(count, amount) for region, count, amount in _COUNTRIES.decode(row[1])}
     return region_totals(projects, countries, _AS_OF.decode(row[2]))
 
 
 async def add(connection: asyncpg.Connection, deltas: Deltas) -> None:
-    """Add to the roll-ups."""
+    """Add deltas to the roll-ups, within the caller's transaction."""
     if deltas.projects:
         cells = [(*cell, total.count, total.usd_millions) for cell, total in sorted(deltas.projects.items())]
         await connection.execute(_ADD_PROJECTS, *columns(cells, 5))

@@ -1,7 +1,7 @@
-"""One connection to the primary for a process that works by itself (the relay, a consumer): it runs pieces of
-work, each with a deadline, and finds the primary again after a failure.
+"""One connection to the primary for a background process (the relay, a consumer). It runs units of work, each with a
+timeout, and finds the primary again after a failure.
 
-A piece of work that fails may have been committed. Whoever uses this must be able to tell from what is stored.
+A unit of work that fails may have been committed. The caller must be able to find out from what is stored.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ T = TypeVar("T")
 
 
 class Unavailable(Exception):
-    """The work did not end well; it may or may not have been committed."""
+    """The work failed; it may or may not have been committed."""
 
 
 class Session:
-    """`on_connect` is called with each new connection, before any work. Pieces of work take turns."""
+    """Runs one unit of work at a time. Calls `on_connect` with each new connection, before any work."""
 
     def __init__(
         self,
@@ -42,9 +42,9 @@ class Session:
         self._turn = asyncio.Lock()
 
     async def run(self, work: Callable[[asyncpg.Connection], Awaitable[T]]) -> T:
-        """What `work` returns. Unavailable after an error of the database; the next run connects anew. An error
-        that the values caused (DataError, IntegrityConstraintViolationError) is raised as it is: certainly
-        nothing was done, and trying again would not help."""
+        """What `work` returns. Unavailable after an error of the database; the next run connects again. An error that
+        the values caused (DataError, IntegrityConstraintViolationError) is raised as it is: nothing was done, and
+        trying again would not help."""
         async with self._turn:
             return await self._run(work)
 
@@ -58,14 +58,14 @@ class Session:
         try:
             finished, _ = await asyncio.wait({task}, timeout=_WORK_WITHIN_S)
             if not finished:
-                # Ended rather than cancelled: see system.store.connect.
+                # Closed rather than cancelled: see `system.store.connect`.
                 self.close()
             return await task
         except CAUSED_BY_VALUES:
             raise
         except (NotSent, asyncpg.PostgresError, *BROKEN) as error:
             self.close()
-            # A connection that ends inside a transaction is reported twice; the first report says why.
+            # A connection that ends inside a transaction raises twice; the first error has the reason.
             reason = error.__context__ or error
             raise Unavailable(str(reason) or f"no answer within {_WORK_WITHIN_S} s") from error
         except asyncio.CancelledError:

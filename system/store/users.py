@@ -1,4 +1,4 @@
-"""Machine clients: what the sign-in looks up."""
+"""The statement that looks up a machine client to issue a token."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The API as a process of its own, on the real servers of the tests: what its tests and schemathesis speak to."""
+"""Runs the API as a process, on the real servers of the tests, for tests that use it over HTTP."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx
 import psycopg
 
-from system.api.auth.access import Tokens
+from system.api.auth.tokens import Tokens
 from system.settings import Settings, variable
 from system.wire import Region, Role
 
@@ -34,7 +34,7 @@ _RATE_PER_S = 100_000
 
 @dataclass(frozen=True)
 class Api:
-    """A running API and what its tests need: its address, its settings, tokens for its users."""
+    """A running API: its address, its settings, and tokens for its users."""
 
     url: str
     settings: Settings
@@ -45,7 +45,7 @@ class Api:
         return Tokens(self.settings.token_keys).sign(client_id, role, region, rate_per_s)
 
     def client(self, client_id: str | None, **headers: str) -> httpx.Client:
-        """A client with this user's token; None: without any."""
+        """A client with this user's token; None: without a token."""
         bearer = {} if client_id is None else {"authorization": f"Bearer {self.token(client_id)}"}
         return httpx.Client(base_url=self.url, timeout=10, headers={**bearer, **headers})
 
@@ -67,7 +67,7 @@ def write_users(path: Path) -> None:
 
 @contextmanager
 def running(settings: Settings, port: int, folder: Path) -> Iterator[Api]:
-    """The API on these settings until the end of the block; what it wrote to stderr must be no traceback."""
+    """Run the API until the end of the block, and assert that it logged no traceback."""
     named = {
         **{name: value for name, value in vars(settings).items() if value is not None},
         "port": port, "ready_file": str(folder / "ready"),

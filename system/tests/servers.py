@@ -1,7 +1,8 @@
-"""What the tests know of their servers: names and secrets, and how to wait for them and fill them."""
+"""The tests' servers: settings and secrets, and how to wait for them and create databases."""
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +24,15 @@ S3_GRPC_OFFSET = 10_000
 BUCKET = "covenant"
 
 
+async def eventually(condition: Callable[[], bool]) -> None:
+    """Wait until a condition holds. TimeoutError after DEADLINE_S."""
+    async with asyncio.timeout(DEADLINE_S):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
 def wait_until(condition: Callable[[], bool], what: str) -> None:
+    """Wait until a condition holds, without an event loop. AssertionError, with what was awaited, after DEADLINE_S."""
     deadline = time.monotonic() + DEADLINE_S
     while not condition():
         assert time.monotonic() < deadline, f"waited {DEADLINE_S:.0f} s for {what}"
@@ -55,7 +64,7 @@ def settings_for(port: Callable[[str], int]) -> Settings:
 
 
 def make_database(settings: Settings) -> None:
-    """A new database of this name, in place of any that is there."""
+    """Create the settings' database with schema and initial data, in place of an existing one."""
     host, _, number = settings.replica.partition(":")
     superuser = f"host={host} port={number} user=postgres"
     with psycopg.connect(f"{superuser} dbname=postgres", autocommit=True) as connection:

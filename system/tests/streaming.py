@@ -1,5 +1,5 @@
-"""For the tests of what keeps clients waiting: the API on a real socket, a client of event streams that can be cut at
-any byte, and a history that happens as fast as the test wants it."""
+"""For tests of event streams and wake-up calls: the API on a real socket, a client whose connection can be cut at any
+byte, and events that happen as fast as the test wants."""
 
 from __future__ import annotations
 
@@ -19,28 +19,29 @@ from granian.server.embed import Server
 
 from system import wire
 from system.api.app import create_app
-from system.api.auth.access import Tokens
-from system.api.live.event_stream import Realtime
-from system.api.live.hub import Hub
-from system.api.live.wake_follower import Wakes
-from system.api.services import Services, open_services
-from system.domain.partitions import partitions_of
+from system.api.auth.tokens import Tokens
+from system.api.live.event_hub import EventHub
+from system.api.live.event_stream import EventStreams
+from system.api.live.wake_hub import WakeHub
+from system.api.services import Services
+from system.api.wiring import open_services
 from system.events.consuming.effect import Delivery
 from system.events.consuming.valkey import ValkeyEffect
-from system.process import Surroundings
+from system.process import DependencyState
 from system.settings import Settings
-from system.store import regional
-from system.store.history import History
+from system.store.event_history import EventHistory
 from system.store.outbox import AFTER
-from system.wire import EVENT_KINDS, Aggregate, Role, stream_of
+from system.store.valkey import client as valkey_client
+from system.wire import EVENT_KINDS, Aggregate, Role, partitions_of, stream_of
 
 DEADLINE_S = 60.0
 LOG = logging.getLogger("test")
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:
-    """Run a test on the loop that the API has. A test that fails leaves connections open: the loop ends them when it
-    closes, and warns of each. As an error, such a warning stops the closing halfway, and uvloop waits for ever."""
+    """Run a test on uvloop, like the API. A test that fails leaves connections open; the loop closes them at its end
+    and warns of each. If such a warning were an error it would interrupt the closing, and uvloop would wait for
+    ever."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
             runner.run(main)
@@ -50,16 +51,16 @@ def run(main: Coroutine[Any, Any, None]) -> None:
 
 
 @contextlib.asynccontextmanager
-async def served(settings: Settings, *, look_every_s: float = 5.0, **options: Any) -> AsyncIterator[Services]:
-    """The API of these settings, listening; `options` are those of Realtime."""
+async def served(settings: Settings, *, poll_every_s: float = 5.0, **options: Any) -> AsyncIterator[Services]:
+    """Run the API with these settings; `options` are those of EventStreams."""
     async with open_services(settings, Tokens(settings.token_keys), LOG) as opened, asyncio.TaskGroup() as group:
-        surroundings = Surroundings(LOG)
-        history = History(opened.reader, opened.primary)
-        valkey = regional.connect(settings, 3)
-        hub = Hub(valkey, history, surroundings, look_every_s)
-        wakes = Wakes(valkey, history, surroundings, look_every_s)
-        services = dataclasses.replace(opened, realtime=Realtime(hub, history, **options), wakes=wakes)
-        tasks = [group.create_task(one.run()) for one in (hub, wakes)]
+        dependencies = DependencyState(LOG)
+        history = EventHistory(opened.reader, opened.primary)
+        valkey = valkey_client.connect(settings, 3)
+        hub = EventHub(valkey, history, dependencies, poll_every_s)
+        wake_hub = WakeHub(valkey, history, dependencies, poll_every_s)
+        services = dataclasses.replace(opened, event_streams=EventStreams(hub, history, **options), wake_hub=wake_hub)
+        tasks = [group.create_task(one.run()) for one in (hub, wake_hub)]
         server = Server(
             create_app(services), address=settings.host, port=settings.port, interface=Interfaces.ASGINL,
             http=HTTPModes.http1, websockets=False, log_enabled=False, backpressure=20_000,
@@ -70,7 +71,7 @@ async def served(settings: Settings, *, look_every_s: float = 5.0, **options: An
             yield services
         finally:
             services.end_waiting()
-            server.stop()
+            server.stop()  # type: ignore[no-untyped-call]
             await serving
             for task in tasks:
                 task.cancel()
@@ -96,7 +97,7 @@ def token(settings: Settings, role: Role = "reader", client_id: str = "tests") -
 
 
 class Block(NamedTuple):
-    """One block of a stream: `id` None if it has none, `event` and `data` empty if it is no event."""
+    """A block of a stream. `id` is None if it has none; `event` and `data` are empty if it is no event."""
 
     id: str | None
     event: str
@@ -110,7 +111,7 @@ class Block(NamedTuple):
 
 
 class Stream:
-    """A connection to an endpoint, read as it comes."""
+    """A connection to an endpoint, whose answer is read as it arrives."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
@@ -118,7 +119,7 @@ class Stream:
         self.status = 0
         self.headers: dict[str, str] = {}
         self.ended = False
-        """Whether the body came to its end, rather than the connection."""
+        """Whether the body is complete. False if the connection ended first."""
         self._text = b""
 
     async def begin(self) -> None:
@@ -130,7 +131,7 @@ class Stream:
         return await self._reader.readexactly(int(self.headers["content-length"]))
 
     async def blocks(self) -> AsyncIterator[Block]:
-        """Until the end of the body. IncompleteReadError if the connection ends before."""
+        """The blocks up to the end of the body. IncompleteReadError if the connection ends first."""
         while size := int(await self._reader.readuntil(b"\r\n"), 16):
             self._text += (await self._reader.readexactly(size + 2))[:-2]
             *whole, self._text = self._text.split(b"\n\n")
@@ -139,7 +140,7 @@ class Stream:
         self.ended = True
 
     async def events(self, count: int) -> list[Block]:
-        """The next so many events, passing over the other blocks."""
+        """The next `count` events; other blocks are skipped."""
         found: list[Block] = []
         async with asyncio.timeout(DEADLINE_S):
             async for block in self.blocks():
@@ -170,7 +171,7 @@ async def open_stream(
     settings: Settings, path: str = wire.EVENTS, *, last_id: str | None = None, role: Role = "reader",
     client_id: str = "tests",
 ) -> Stream:  # fmt: skip
-    """A request whose status and headers have come."""
+    """Send a request, and read status and headers."""
     reader, writer = await asyncio.open_connection(settings.host, settings.port, limit=2**24)
     headers = {"host": "tests", "authorization": f"Bearer {token(settings, role, client_id)}"}
     if last_id is not None:
@@ -184,7 +185,7 @@ async def open_stream(
 
 
 class Past:
-    """Makes events happen, as relay and consumer would: rows of the outbox with positions, then the effect."""
+    """Writes events into the outbox, with positions, as database and relay would."""
 
     _INSERT = """
         with made as (
@@ -208,13 +209,13 @@ class Past:
         address = f"host={host} port={port} dbname={settings.database} user=postgres"
         self._connection = psycopg.connect(address, autocommit=True)
         self._connection.execute("""
-            insert into users (id, role, rate_per_s) values ('somebody', 'reader', 1);
+            insert into users (id, role, rate_per_s) values ('someone', 'reader', 1);
             insert into incidents (region, kind, severity, subject, title, detail, raised_by)
-            values ('ams', 'reported', 'info', 'tests', 'Something', '', 'somebody');
+            values ('ams', 'reported', 'info', 'tests', 'Something', '', 'someone');
             delete from outbox; delete from outbox_queue""")
 
     def happen(self, partition: str, count: int = 1) -> None:
-        """So many changes in a partition."""
+        """Add `count` events to a partition."""
         aggregate = partition.partition(".")[0]
         values = {
             "aggregate": aggregate, "partition": partition, "count": count, "type": "updated",
@@ -226,11 +227,11 @@ class Past:
             self._connection.execute(self._TAKEN)
 
     def forget_before(self, partition: str, position: int) -> None:
-        """As pruning does."""
+        """Delete events, as pruning does."""
         self._connection.execute(self._FORGET, (partition, position))
 
     def deliveries(self, partition: str, after: int) -> list[Delivery]:
-        """What the bus would bring of a partition."""
+        """What the bus would deliver of a partition."""
         kind = EVENT_KINDS[partition.partition(".")[0]]  # type: ignore[index]
         query = AFTER.replace("$1", "%s").replace("$2", "%s").replace("$3", "%s")
         rows = self._connection.execute(query, (partition, after, 10**6)).fetchall()
@@ -248,7 +249,7 @@ class Past:
 
 
 class Bus:
-    """Brings what has happened to an effect, each event once unless the test wants more."""
+    """Delivers events to an effect, each once unless the test wants more."""
 
     def __init__(self, past: Past, effect: type[ValkeyEffect], settings: Settings) -> None:
         self._past = past
@@ -257,7 +258,7 @@ class Bus:
         self._brought: dict[str, int] = {}
 
     async def bring(self, partitions: Iterable[str], *, again: int = 0) -> None:
-        """All that is new, and the last so many `again`."""
+        """Deliver all new events, and the last `again` old ones."""
         batch = {}
         for partition in partitions:
             new = self._past.deliveries(partition, max(0, self._brought.get(partition, 0) - again))
@@ -266,13 +267,13 @@ class Bus:
                 self._brought[partition] = new[-1].position
         if batch:
             admissions = await self._effect.apply(batch)
-            # As the runner does for a gap, though at once.
+            # Fill gaps as the runner does, but at once.
             waits = {name: one.next_position for name, one in admissions.items() if one.held}
             if waits:
                 await self._effect.apply({name: self._past.deliveries(name, at - 1) for name, at in waits.items()})
 
     def lose(self, partitions: Iterable[str]) -> None:
-        """As if all that is new had been applied and reported, just before Valkey is emptied."""
+        """Report all new events as applied, without applying them, as if Valkey was emptied right after it."""
         for partition in partitions:
             self._brought[partition] = self._past.tail(partition)
             self._past.execute(

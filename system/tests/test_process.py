@@ -1,4 +1,4 @@
-"""Processes in empty surroundings: they wait, say so once a thing, and end when told to."""
+"""Processes without their dependencies: they wait, log each missing one once, and end on SIGTERM."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SERVICES = [
 
 @pytest.fixture
 def environment(port: Callable[[str], int]) -> dict[str, str]:
-    """Settings for servers that nobody started: their ports refuse."""
+    """Settings that name servers which do not run: their ports refuse connections."""
     settings = {
         "region": "ams", "database_hosts": "127.0.0.1:1", "replica": "127.0.0.1:1", "database_user": "app",
         "database_password": "s3cret", "nats_urls": "nats://127.0.0.1:1", "nats_user": "bus",
@@ -35,7 +35,7 @@ def environment(port: Callable[[str], int]) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("module", SERVICES)
-def test_a_process_waits_for_its_surroundings_and_ends_when_told_to(
+def test_a_process_waits_for_its_dependencies_and_ends_on_sigterm(
     module: str, environment: dict[str, str], tmp_path: Path
 ) -> None:
     ready = tmp_path / "ready"

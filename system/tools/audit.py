@@ -1,11 +1,11 @@
-"""`python -m system.tools.audit verify|export|list`: check the audit trail, write it to S3, name what is there.
+"""`python -m system.tools.audit verify|export|list`: verify the audit trail, export it to S3, list its files.
 
-verify follows the chain in the database from its first entry to its last, and compares it with every file in S3:
-the chain alone could not tell that its end was cut off, or that all of it was written anew. `verify --exports`
-follows the chain through the files alone, and needs no database.
+`verify` follows the hash chain in the database from the first entry to the last, and compares it with every file in S3,
+since the chain alone cannot show that it was truncated or rewritten as a whole. `verify --exports` follows the chain
+through the files only, without the database.
 
-Exit code: 0 it holds, or it is done; 1 it does not hold; 2 wrong usage or settings are missing; 3 it could not be
-checked or done, because the database or S3 is away.
+Exit codes: 0 the trail is intact, or the command is done; 1 the trail is broken; 2 wrong usage or missing settings; 3
+the database or S3 is unavailable.
 """
 
 from __future__ import annotations
@@ -17,61 +17,61 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import psycopg
 
 from system import settings as settings_
-from system.domain import chain
-from system.domain.chain import START, Broken, Entry, Tip
+from system.domain import hash_chain
+from system.domain.hash_chain import START, Broken, Entry, Tip
 from system.settings import Settings
-from system.store import audit
+from system.store.audit import trail
+from system.store.audit.exports import Anchor, ExportedAlready, ExportFile, Exports, ExportsAway
 from system.store.blocking import Connection, connect
-from system.store.exports import Anchor, ExportedAlready, ExportFile, Exports, ExportsAway
 
 FILE_ENTRIES_MAX = 50_000
-"""Entries a file: about 70 MB of text, a tenth of that as Parquet."""
+"""The most entries in a file: about 70 MB of text, a tenth of that as Parquet."""
 _STATEMENT_WITHIN_S = 30
-_TELL_EVERY = 100_000
+_PROGRESS_EVERY = 100_000
 _EXPORT_LOCK = "select pg_try_advisory_lock(hashtext('covenant.audit-export'))"
 
-Told = Callable[[str], None]
+Progress = Callable[[str], None]
 _Expected = dict[int, list[tuple[str, ExportFile]]]
-"""Which hash the entries at the ends of files must have."""
+"""Sequence number -> the hashes that the entry must have, each with the file whose metadata says so."""
 
 
 class ExportBusy(Exception):
-    """Another exporter is at work; nothing was done."""
+    """Another exporter is running; nothing was done."""
 
 
-def check(pages: Iterable[list[Entry]], anchors: Sequence[Anchor], told: Told) -> Tip:
-    """Follow a whole trail and compare it with the anchors of its exports; its tip. Broken at the first entry that
-    is not what it must be, or with the first entry of a file that it disagrees with."""
+def check(pages: Iterable[list[Entry]], anchors: Sequence[Anchor], progress: Progress) -> Tip:
+    """Verify a whole trail and compare it with the anchors of its exports. Returns its tip. Broken at the first wrong
+    entry, or at the first entry of a file that disagrees with the trail."""
     tip = START
     expected: _Expected = {}
     for anchor in anchors:
         for end in anchor:
             expected.setdefault(end.seq, []).append((end.hash, anchor.file))
-    _agree(tip, expected)
+    _compare(tip, expected)
     for page in pages:
         for entry in page:
-            tip = chain.follow(tip, (entry,))
-            _agree(tip, expected)
-        if tip.seq // _TELL_EVERY > (tip.seq - len(page)) // _TELL_EVERY:
-            told(f"{tip.seq:,} entries hold so far")
+            tip = hash_chain.follow(tip, (entry,))
+            _compare(tip, expected)
+        if tip.seq // _PROGRESS_EVERY > (tip.seq - len(page)) // _PROGRESS_EVERY:
+            progress(f"{tip.seq:,} entries hold so far")
     if expected:
         [(_, file), *_] = expected[max(expected)]
         raise Broken(tip.seq + 1, f"the trail ends with entry {tip.seq}, but {file.key} was exported")
     return tip
 
 
-def _agree(tip: Tip, expected: _Expected) -> None:
+def _compare(tip: Tip, expected: _Expected) -> None:
     for known, file in expected.pop(tip.seq, ()):
         if known != tip.hash:
             reason = f"entry {tip.seq} has hash {tip.hash}, but {file.key} says {known or 'nothing'}"
             raise Broken(min(file.first, tip.seq), f"the trail was written anew, at that entry or later: {reason}")
 
 
-def check_exports(exports: Exports, told: Told) -> Tip:
-    """Follow the chain through the files in S3 alone; its tip. Broken as in `check`."""
+def check_exports(exports: Exports, progress: Progress) -> Tip:
+    """Verify the chain in the files in S3 only. Returns its tip. Broken as for `check`."""
     tip = START
     for file in exports.files():
-        told(f"reading {file.key}")
+        progress(f"reading {file.key}")
         tip = _follow_file(tip, file, exports.read(file))
         said = exports.anchor(file).last
         if said != tip:
@@ -80,15 +80,16 @@ def check_exports(exports: Exports, told: Told) -> Tip:
 
 
 def _follow_file(tip: Tip, file: ExportFile, pages: Iterable[list[Entry]]) -> Tip:
-    """Two exporters may have written the same piece, the longer file behind the shorter one: the entries that both
-    have are the same if the last of them has the same hash, since a hash covers all before it."""
+    """The tip after a file. Two exporters may have written the same section, with the longer file after the shorter
+    one. The entries that both contain are equal if the last of them has the same hash, since a hash covers all before
+    it."""
     own: Tip | None = None
     for page in pages:
         for entry in page:
             before = tip if entry.seq > tip.seq else own
             if before is None:
                 before = Tip(entry.seq - 1, entry.previous_hash)
-            own = chain.follow(before, (entry,))
+            own = hash_chain.follow(before, (entry,))
             if own.seq == tip.seq and own.hash != tip.hash:
                 raise Broken(file.first, f"{file.key} is not the chain of the file before it")
             tip = own if own.seq > tip.seq else tip
@@ -98,8 +99,8 @@ def _follow_file(tip: Tip, file: ExportFile, pages: Iterable[list[Entry]]) -> Ti
 
 
 def export(connection: Connection, exports: Exports) -> Iterator[ExportFile]:
-    """Write what is behind the last export, file by file; `connection` is in autocommit. ExportBusy if another
-    exporter is at work; Broken before anything is written that does not follow on what was exported."""
+    """Export the entries after the last export, file by file. `connection` is in autocommit mode. ExportBusy if another
+    exporter is running; Broken, before anything is written, if the entries do not continue the exported chain."""
     [(mine,)] = connection.execute(_EXPORT_LOCK).fetchall()
     if not mine:
         raise ExportBusy("another exporter is at work")
@@ -107,7 +108,7 @@ def export(connection: Connection, exports: Exports) -> Iterator[ExportFile]:
     tip = exports.anchor(files[-1]).last if files else START
     while True:
         try:
-            anchor = exports.write(_followed(tip, audit.pages(connection, tip.seq, FILE_ENTRIES_MAX)))
+            anchor = exports.write(_followed(tip, trail.pages(connection, tip.seq, FILE_ENTRIES_MAX)))
         except ExportedAlready as error:
             raise ExportBusy(f"another exporter has just written {error}") from None
         if anchor is None:
@@ -118,29 +119,30 @@ def export(connection: Connection, exports: Exports) -> Iterator[ExportFile]:
 
 def _followed(tip: Tip, pages: Iterable[list[Entry]]) -> Iterator[list[Entry]]:
     for page in pages:
-        tip = chain.follow(tip, page)
+        tip = hash_chain.follow(tip, page)
         yield page
 
 
-def export_new(settings: Settings, told: Told) -> None:
-    """Write what is behind the last export and tell each file. Raises as `export`, psycopg.Error and ExportsAway."""
+def export_new(settings: Settings, progress: Progress) -> None:
+    """Export new entries, and report each file. Raises what `export` raises, psycopg.Error, and ExportsAway."""
     exports = Exports(settings)
     try:
         with connect(settings, "audit-export", _STATEMENT_WITHIN_S) as connection:
             connection.autocommit = True
             for file in export(connection, exports):
-                told(f"{file.key} written")
+                progress(f"{file.key} written")
     finally:
         exports.close()
 
 
-def verify(settings: Settings, told: Told) -> Tip:
-    """Check the trail in the database against itself and against its exports; its tip."""
+def verify(settings: Settings, progress: Progress) -> Tip:
+    """Verify the trail in the database, and compare it with its exports. Returns its tip. Broken, psycopg.Error,
+    ExportsAway."""
     anchors: list[Anchor] = []
     if settings.s3_endpoint is None:
-        told("COVENANT_S3_ENDPOINT is not set: whether the trail was cut at its end cannot be told")
+        progress("COVENANT_S3_ENDPOINT is not set: whether the trail was cut at its end cannot be progress")
     else:
-        # Before the trail is read, so that it is never behind them.
+        # Read before the trail, so that the trail is never behind them.
         exports = Exports(settings)
         try:
             anchors = [exports.anchor(file) for file in exports.files()]
@@ -148,11 +150,11 @@ def verify(settings: Settings, told: Told) -> Tip:
             exports.close()
     with connect(settings, "audit-verify", _STATEMENT_WITHIN_S) as connection:
         connection.autocommit = True
-        return check(audit.pages(connection, 0), anchors, told)
+        return check(trail.pages(connection, 0), anchors, progress)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit codes as the module says."""
+    """Run the command. Returns the exit code."""
     options = _parser().parse_args(arguments)
     try:
         settings = settings_.load()
@@ -173,7 +175,7 @@ def _run(options: argparse.Namespace, settings: Settings) -> int:
         export_new(settings, print)
         return _end(0, "everything is exported")
     if options.command == "verify" and not options.exports:
-        tip = verify(settings, _tell)
+        tip = verify(settings, _print_progress)
         print(f"the trail holds: {tip.seq} entries, the last hash is {tip.hash}")
         return 0
     exports = Exports(settings)
@@ -182,7 +184,7 @@ def _run(options: argparse.Namespace, settings: Settings) -> int:
             for file in exports.files():
                 print(f"{file.key}  entries {file.first} to {file.last}")
         else:
-            tip = check_exports(exports, _tell)
+            tip = check_exports(exports, _print_progress)
             print(f"the exported trail holds: {tip.seq} entries, the last hash is {tip.hash}")
     finally:
         exports.close()
@@ -201,12 +203,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _tell(line: str) -> None:
+def _print_progress(line: str) -> None:
     print(f"audit: {line}", file=sys.stderr)
 
 
 def _end(code: int, line: str) -> int:
-    _tell(line)
+    _print_progress(line)
     return code
 
 

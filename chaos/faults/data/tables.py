@@ -23,13 +23,12 @@ from infra.parts import postgres
 
 __all__ = ["drop_table", "replica_lacks_table", "rows_are_back"]
 
-RESTORE_TABLE = "restore the table"
-"""The undo of a dropped table: it is brought back from the backups as it was the moment before."""
 _EXISTS = "select to_regclass(%s) is not null"
 
 
-@undo(RESTORE_TABLE)
-def _restore_table(system: Fabric, arguments: Mapping[str, str]) -> None:
+@undo("restore the table")
+def restore_table(system: Fabric, arguments: Mapping[str, str]) -> None:
+    """The undo of a dropped table: it is brought back from the backups as it was the moment before."""
     try:
         recovery.restore_table(system, arguments["table"], datetime.fromisoformat(arguments["at"]))
     except (NotRestored, psycopg.Error) as error:
@@ -47,7 +46,7 @@ def drop_table(table: str, configuration: Configuration) -> dict[str, Any]:
         link.execute(sql.SQL("lock table {} in access exclusive mode").format(name))
         row = link.execute(sql.SQL("select clock_timestamp(), count(*) from {}").format(name)).fetchone()
         assert row is not None
-        activity.prepare(RESTORE_TABLE, table=table, at=row[0].isoformat())
+        activity.prepare(restore_table, table=table, at=row[0].isoformat())
         at_ns = time.monotonic_ns()
         link.execute(sql.SQL("drop table {}").format(name))
     part = roles.primary(system).node.name

@@ -39,16 +39,15 @@ __all__ = [
     "restart_bystander",
 ]
 
-RESTORE_LINK = "restore the link"
-"""The undo of whatever was done to one direction of a link: it is again what the topology says."""
 _HEARTBEATS_S = 1.0
 """A leader that gets through has sent its peers several heartbeats by then."""
 _CONNECTIONS_MAX = 4096
 """That one node is asked about."""
 
 
-@undo(RESTORE_LINK)
-def _restore_link(system: Fabric, arguments: Mapping[str, str]) -> None:
+@undo("restore the link")
+def restore_link(system: Fabric, arguments: Mapping[str, str]) -> None:
+    """The undo of whatever was done to one direction of a link: it is again what the topology says."""
     source, target = arguments["source"], arguments["target"]
     try:
         system.shape_link(source, target, planned(system.place.topology.distance_ms(source, target)))
@@ -64,7 +63,7 @@ def cut_link(link: str, configuration: Configuration, way: str = "both") -> dict
     one, other = roles.link(activity.system, link)
     ways = {"both": [(one, other), (other, one)], "to": [(one, other)]}[way]
     for source, target in ways:
-        activity.prepare(RESTORE_LINK, source=source, target=target)
+        activity.prepare(restore_link, source=source, target=target)
     at_ns = time.monotonic_ns()
     for source, target in ways:
         shape = link_state(activity.system, source, target).shape

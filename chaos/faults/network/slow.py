@@ -16,7 +16,7 @@ from chaoslib.types import Configuration
 
 from chaos.faults import roles
 from chaos.faults.activity import Activity
-from chaos.faults.network.links import RESTORE_LINK, ends, link_state, round_trip_ms
+from chaos.faults.network.links import ends, link_state, restore_link, round_trip_ms
 from infra.fabric.protocol import Capability, Fabric
 from infra.machine.waiting import until
 
@@ -48,7 +48,7 @@ def slow_link(
     }
     before = {_key(region): _sent_again(system, region) for region in (one, other)}
     for source, target in ways:
-        activity.prepare(RESTORE_LINK, source=source, target=target)
+        activity.prepare(restore_link, source=source, target=target)
     at_ns = time.monotonic_ns()
     for (source, target), shape in shapes.items():
         system.shape_link(source, target, shape)

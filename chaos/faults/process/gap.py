@@ -19,7 +19,7 @@ from chaos.faults import roles
 from chaos.faults.activity import Activity
 from chaos.faults.process import instants
 from chaos.faults.process.hunt import hunt
-from chaos.faults.process.kill import RESTART
+from chaos.faults.process.kill import restart
 from infra.fabric.protocol import Fabric
 from infra.machine.waiting import until
 from infra.target import Target
@@ -41,7 +41,7 @@ def kill_consumer_before_ack(consumer: str, within_s: int, configuration: Config
     its help. Of a consumer of every region it is the one beside the database."""
     activity = Activity(configuration)
     node = roles.beside_database(activity.system, consumer)
-    durable = roles.durable(activity.system, node)
+    durable = roles.durable(node)
     _prepare(activity, node.name)
     at_ns, stands = asyncio.run(_hunt_consumer(activity.system, node.name, durable, within_s))
     activity.system.kill(node.name)
@@ -102,11 +102,11 @@ def events_were_redelivered(within_s: int, configuration: Configuration) -> bool
 def _prepare(activity: Activity, part: str) -> None:
     if not activity.system.alive(part):
         raise ActivityFailed(f"expected {part} to run, found no process of it")
-    activity.prepare(RESTART, part=part)
+    activity.prepare(restart, part=part)
 
 
 def _durable(activity: Activity) -> str:
-    return roles.durable(activity.system, activity.system.parts[activity.fault().part].node)
+    return roles.durable(activity.system.parts[activity.fault().part].node)
 
 
 async def _hunt_consumer(system: Fabric, part: str, durable: str, within_s: int) -> tuple[int, instants.ConsumerStands]:

@@ -8,7 +8,6 @@ process's help. What is read is true only while the process stands still: stoppe
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -17,13 +16,14 @@ from nats.aio.client import Client
 
 from infra.target import Target
 from ledger.observe import bus
-from ledger.observe.consumers import named, positions
+from ledger.observe.positions import positions_of
 from system import wire
+from system.wire import observer
 
 STREAM = wire.PROJECTS_STREAM.name
 EVENTS = wire.events_filter("projects")
 _READ_WITHIN_S = 5.0
-PARTITIONS = tuple(f"projects.{number}" for number in range(wire.PARTITIONS))
+PARTITIONS = wire.partitions_of("projects")
 
 
 class ConsumerStands(NamedTuple):
@@ -62,13 +62,13 @@ class RelayStands(NamedTuple):
 
 
 async def consumer_stands(client: Client, target: Target, durable: str) -> ConsumerStands:
-    """Read how a consumer of the project events stands. bus.BusError, psycopg.Error, redis.RedisError; ValueError
-    for a name that no consumer has."""
-    consumer = named(durable, target.regions)
+    """Read how a consumer of the project events stands. bus.BusError, psycopg.Error, redis.RedisError, OSError;
+    ValueError for a name that no consumer has."""
+    instance = observer.instance(durable, target.regions)
     state = await bus.consumer_state(client, STREAM, durable)
     behind = await bus.frame_behind(client, STREAM, state.ack_floor.stream_seq, EVENTS)
     return ConsumerStands(
-        committed=await asyncio.to_thread(positions, target, consumer),
+        committed=await positions_of(target, instance),
         unacknowledged=None if behind is None else (behind.partition, behind.first),
         state=state,
     )
@@ -76,7 +76,7 @@ async def consumer_stands(client: Client, target: Target, durable: str) -> Consu
 
 async def relay_stands(client: Client, link: psycopg.AsyncConnection[tuple[str, int]]) -> RelayStands:
     """Read how the relay of the project events stands. bus.BusError, psycopg.Error."""
-    rows = await link.execute("select partition, confirmed_position from relay_partition")
+    rows = await link.execute(f"select partition, confirmed_position from {observer.RELAY_POSITIONS}")
     confirmed = {partition: position for partition, position in await rows.fetchall() if partition in PARTITIONS}
     stored: dict[str, int] = {}
     for partition in PARTITIONS:

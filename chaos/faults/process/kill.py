@@ -23,12 +23,10 @@ from infra.machine.waiting import until
 
 __all__ = ["kill_primary", "kill_stream_leader", "port_refuses", "process_is_gone"]
 
-RESTART = "restart"
-"""The undo of whatever ended a part or froze it: it goes on if it was frozen, and is started if it is gone."""
 
-
-@undo(RESTART)
-def _restart(system: Fabric, arguments: Mapping[str, str]) -> None:
+@undo("restart")
+def restart(system: Fabric, arguments: Mapping[str, str]) -> None:
+    """The undo of whatever ended a part or froze it: it goes on if it was frozen, and is started if it is gone."""
     system.resume(arguments["part"])
     system.start_part(arguments["part"])
 
@@ -48,7 +46,7 @@ def kill_stream_leader(stream: str, configuration: Configuration) -> dict[str, A
 
 
 def _kill(activity: Activity, part: str, target: str, before: Mapping[str, int]) -> dict[str, Any]:
-    activity.prepare(RESTART, part=part)
+    activity.prepare(restart, part=part)
     at_ns = time.monotonic_ns()
     if not activity.system.kill(part):
         raise ActivityFailed(f"expected {part} to run, found no process of it")

@@ -14,7 +14,7 @@ from chaoslib.types import Configuration
 from chaos.faults import roles
 from chaos.faults.activity import Activity
 from chaos.faults.process import old_primary
-from chaos.faults.process.kill import RESTART
+from chaos.faults.process.kill import restart
 from chaos.faults.process.leaders import new_primary
 from infra.machine.waiting import until
 
@@ -32,7 +32,7 @@ def crash_patroni_of_primary(configuration: Configuration) -> dict[str, Any]:
     # What refuses now would refuse later for no better reason.
     if (refused := old_primary.try_write(system.place, node)) is not None:
         raise ActivityFailed(f"expected {node.name} to take a write at its own port while it leads, found: {refused}")
-    activity.prepare(RESTART, part=node.name)
+    activity.prepare(restart, part=node.name)
     at_ns = time.monotonic_ns()
     if not system.crash(node.name):
         raise ActivityFailed(f"expected Patroni of {node.name} to run, found that it has just ended by itself")

@@ -25,14 +25,13 @@ from infra.machine.waiting import until
 
 __all__ = ["part_answers_nothing", "pause_primary", "pause_stream_leader", "wake_primary"]
 
-RESUME = "resume"
-"""The undo of a pause. Nothing happens to a part that is not frozen any more."""
 _LEADS_WITHIN_S = 5.0
 """Another member leads already when the old primary is woken."""
 
 
-@undo(RESUME)
-def _resume(system: Fabric, arguments: Mapping[str, str]) -> None:
+@undo("resume")
+def resume(system: Fabric, arguments: Mapping[str, str]) -> None:
+    """The undo of a pause. Nothing happens to a part that is not frozen any more."""
     system.resume(arguments["part"])
 
 
@@ -52,7 +51,7 @@ def pause_stream_leader(stream: str, configuration: Configuration) -> dict[str, 
 
 def _pause(activity: Activity, part: str, target: str, before: Mapping[str, int]) -> dict[str, Any]:
     activity.needs(Capability.PAUSE)
-    activity.prepare(RESUME, part=part)
+    activity.prepare(resume, part=part)
     at_ns = time.monotonic_ns()
     if not activity.system.pause(part):
         raise ActivityFailed(f"expected {part} to run, found no process of it")

@@ -37,12 +37,10 @@ __all__ = [
     "take_over",
 ]
 
-RETURN_REGION = "bring the region back"
-"""The undo of the loss of a region: it is started, follows the one that took over, and is the active one again."""
 
-
-@undo(RETURN_REGION)
-def _return_region(system: Fabric, arguments: Mapping[str, str]) -> None:
+@undo("bring the region back")
+def return_region(system: Fabric, arguments: Mapping[str, str]) -> None:
+    """The undo of the loss of a region: it is started, follows the one that took over, and is the active one again."""
     region = arguments["region"]
     try:
         promotion.bring_back(system, region)
@@ -59,7 +57,7 @@ def kill_active_region(configuration: Configuration) -> dict[str, Any]:
     roles.successor(system, region)
     timeline = roles.primary(system).timeline
     names = [name for name, part in system.parts.items() if part.node.region == region and system.alive(name)]
-    activity.prepare(RETURN_REGION, region=region)
+    activity.prepare(return_region, region=region)
     at_ns = time.monotonic_ns()
     hit = system.kill(*names)
     target = f"region {region}: {len(names)} parts, {hit} processes"

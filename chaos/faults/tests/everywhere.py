@@ -15,9 +15,11 @@ from infra.target import Target
 from ledger.audit import Look, effect_looks, in_order, reconcile, take
 from ledger.coverage import Event, coverage
 from ledger.drain import drain
-from ledger.observe.consumers import PARTITIONS, CutOff, consumers, traces
+from ledger.observe.consumers import CutOff, traces
 from reports.evidence import RunFolder
 from reports.findings.ledger import check, hop_name
+from system import wire
+from system.wire import observer
 
 _DRAINED_WITHIN_S = 240.0
 _TOLD_MAX = 5
@@ -91,9 +93,9 @@ def _every_position(target: Target, heads: Mapping[str, int], began_ns: int) -> 
     """Every event of every aggregate, by its position, once at every consumer."""
     wrong = []
     ran_s = (time.monotonic_ns() - began_ns) / 1e9
-    for consumer in consumers(target.regions):
+    for consumer in observer.instances(target.regions):
         try:
-            applied = traces(target, consumer, PARTITIONS, 1, ran_s)
+            applied = traces(target, consumer, wire.ALL_PARTITIONS, 1, ran_s)
         except (psycopg.Error, redis.RedisError, CutOff) as error:
             wrong.append(f"{consumer}: {error}")
             continue

@@ -15,9 +15,9 @@ from infra.machine import processes
 from infra.machine.waiting import until
 from infra.parts import nats, postgres
 from infra.topology.model import Node
-from ledger.observe.consumers import ONCE, PER_REGION
+from system.wire import observer
 
-KINDS = ("relay", *ONCE, *PER_REGION, "nats", "patroni", "postgres", "api")
+KINDS = ("relay", *observer.once(), *observer.per_region(), "nats", "patroni", "postgres", "api")
 _DEAD_S = (0.0, 2.0)
 """How long it stays dead: a supervisor takes its time."""
 _WHOLE_WITHIN_S = 150.0

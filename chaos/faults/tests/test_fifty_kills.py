@@ -20,6 +20,7 @@ from pathlib import Path
 
 import nats as nats_client
 import pytest
+from nats.aio.client import Client
 from nats.js.api import PubAck
 
 from chaos.faults.process import instants
@@ -180,7 +181,7 @@ def _kill_relay_before_it_confirms(system: System, target: Target) -> tuple[str,
 # What users of the bus do; the harness's others may only look.
 
 
-async def _as(user: str, system: System, target: Target) -> nats_client.NATS:
+async def _as(user: str, system: System, target: Target) -> Client:
     login = Login(user=user, password=system.site.secrets[bus_users.secret_name(user)])
     async with asyncio.timeout(10):
         return await nats_client.connect(**target.nats_options(login))

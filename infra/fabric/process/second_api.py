@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import select
 import shutil
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +20,7 @@ import msgspec
 
 from infra.fabric.process.parts import PartProcesses
 from infra.machine import processes
+from infra.machine.ports import free_port
 from infra.parts.covenant import Api, region_apis
 from infra.site import certificates
 from infra.target import SecondApi
@@ -69,7 +69,7 @@ def _lay_out(system: PartProcesses, region: str) -> tuple[Api, SecondApi]:
     node = _unused(system, region)
     address = system.place.address(node)
     # Only its own port is another one than the first's.
-    system.site.ports[f"{node.name}.http"] = _free_port(address)
+    system.site.ports[f"{node.name}.http"] = free_port(address)
     part = Api(system.place, node)
     part.folder.mkdir(mode=0o700, exist_ok=True)
     theirs, mine = certificates.of(system.site, first), certificates.of(system.site, node)
@@ -90,12 +90,6 @@ def _unused(system: PartProcesses, region: str) -> Node:
     if not free:
         raise KeyError(f"a zone of {region} without an API")
     return free[0]
-
-
-def _free_port(address: str) -> int:
-    with socket.socket() as probe:
-        probe.bind((address, 0))
-        return int(probe.getsockname()[1])
 
 
 if __name__ == "__main__":

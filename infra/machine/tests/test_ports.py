@@ -50,3 +50,8 @@ def test_more_names_than_ports_are_refused() -> None:
             block.assign([str(number) for number in range(400)])
     finally:
         block.close()
+
+
+def test_a_free_port_can_be_listened_on() -> None:
+    with socket.create_server(("127.0.0.1", ports.free_port())) as server:
+        assert server.getsockname()[0] == "127.0.0.1"

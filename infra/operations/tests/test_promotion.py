@@ -81,7 +81,8 @@ def is_whole(system: System) -> None:
 def ask(system: System, query: str) -> int:
     secret = system.site.secrets["observer"]
     with psycopg.connect(postgres.dsn(system.place, "covenant_observer", secret), autocommit=True) as link:
-        row = link.execute(query).fetchone()  # type: ignore[call-overload]
+        row = link.execute(query).fetchone()
+        assert row is not None
         return int(row[0])
 
 

@@ -10,6 +10,7 @@ from infra.parts.postgres.configuration import KIND
 from infra.site import certificates
 from infra.site.site import Place, Reach
 from infra.topology.model import Node
+from system.wire import load
 
 DATABASE = "covenant"
 _CONNECT_WITHIN_S = 3
@@ -55,9 +56,8 @@ def create_roles(place: Place) -> None:
 def admit_load(place: Place) -> None:
     """Let the load generator append events to the outbox, and nothing else, to make more events than the API admits.
     The tables have to exist. psycopg.Error."""
-    columns = "aggregate, aggregate_id, partition, region, type, before, after"
     with psycopg.connect(dsn(place, "covenant_owner", place.site.secrets["owner"]), autocommit=True) as link:
-        link.execute(f"GRANT INSERT ({columns}) ON outbox TO covenant_load")
+        link.execute(load.ADMIT)
 
 
 def checkpoint_all(place: Place) -> None:

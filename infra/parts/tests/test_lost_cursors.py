@@ -30,7 +30,7 @@ from system.events.consuming.runner import Consumer
 from system.events.cursors import ensure_cursor
 from system.events.publish import publish
 from system.events.streams import ensure_dead_letters, ensure_stream
-from system.process import Surroundings
+from system.process import DependencyState
 from system.settings import Settings
 from system.wire import ProjectEvent
 
@@ -164,7 +164,7 @@ async def wipe_the_bus(system: System) -> None:
         system.start_part(name)
     async with asyncio.timeout(DEADLINE_S):
         admin = await connected(system, bus_users.STREAMS_ADMIN)
-        await bus.patiently(Surroundings(LOG), lambda: _make_streams(admin))
+        await bus.retry_jetstream(DependencyState(LOG), lambda: _make_streams(admin))
         await admin.close()
 
 
@@ -189,7 +189,7 @@ def consume(system: System, work: Callable[[Client, Client, Memory], Awaitable[N
         admin, relay, client = [await connected(system, user) for user in (bus_users.STREAMS_ADMIN, "relay", NAME)]
         await _make_streams(admin)
         memory = Memory()
-        consumer = Consumer(NAME, STREAM, memory, settings_for(system, NAME), client, Surroundings(LOG), LOG)
+        consumer = Consumer(NAME, STREAM, memory, settings_for(system, NAME), client, DependencyState(LOG), LOG)
         consuming = asyncio.create_task(consumer.run())
         try:
             async with asyncio.timeout(2 * DEADLINE_S):
@@ -204,7 +204,7 @@ def consume(system: System, work: Callable[[Client, Client, Memory], Awaitable[N
 
 
 async def connected(system: System, user: str) -> Client:
-    return await bus.connect(settings_for(system, user), "test", Surroundings(LOG), LOG)
+    return await bus.connect(settings_for(system, user), "test", DependencyState(LOG), LOG)
 
 
 def settings_for(system: System, user: str) -> Settings:

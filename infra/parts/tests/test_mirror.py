@@ -29,7 +29,7 @@ from system.events import bus, mirrors, promote, streams
 from system.events.cursors import first_lacking
 from system.events.publish import publish
 from system.events.tests.test_streams_nats import event
-from system.process import Surroundings
+from system.process import DependencyState
 from system.settings import Settings
 
 NODES = ["nats-iad-a", "nats-iad-b", "nats-iad-c", "mirror-ams"]
@@ -59,7 +59,7 @@ def as_user(
                 [f"nats://{system.place.outside(node, 'client')}" for node in nodes],
                 user=user, password=system.site.secrets[bus_users.secret_name(user)],
                 inbox_prefix=wire.inbox_prefix(user), tls=certificates.context(system.site) if on else None,
-                tls_handshake_first=on, connect_timeout=2, max_reconnect_attempts=attempts, reconnect_time_wait=0.1,
+                tls_handshake_first=on, connect_timeout=2, max_reconnect_attempts=attempts, reconnect_time_wait=1,
                 error_cb=ignore,
             )  # fmt: skip
             try:
@@ -218,7 +218,7 @@ async def _lose_and_find(system: System) -> None:
     )  # fmt: skip
     log = logging.getLogger("test")
     async with asyncio.timeout(2 * DEADLINE_S):
-        client = await bus.connect(settings, "test", Surroundings(log), log)
+        client = await bus.connect(settings, "test", DependencyState(log), log)
         for name in IAD:
             await asyncio.to_thread(system.kill, name)
         while "uthorization" not in str(client.last_error):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 
 import pytest
 from hypothesis import given
@@ -134,3 +135,27 @@ def test_headers_are_read_without_regard_to_case() -> None:
     assert nats_wire.header_value(headers, b"nats-last-consumer") == b"17"
     assert nats_wire.header_value(headers, b"other") is None
     assert nats_wire.header_status(b"NATS/1.0\r\n\r\n") == (0, "")
+
+
+def _hello(info: bytes, *, encrypted: bool = False) -> bytes:
+    return nats_wire.hello(info, user="load", password="secret", name="one", encrypted=encrypted)
+
+
+def test_a_server_is_greeted_with_who_we_are_and_a_ping() -> None:
+    first, ping, rest = _hello(b'{"headers":true,"tls_required":true}', encrypted=True).split(b"\r\n")
+    said = json.loads(first.removeprefix(b"CONNECT "))
+    assert (said["user"], said["pass"], said["name"], said["no_responders"]) == ("load", "secret", "one", True)
+    assert (ping, rest) == (b"PING", b"")
+
+
+@pytest.mark.parametrize(
+    ("info", "said"),
+    [
+        (b"{}", "expected a server with headers"),
+        (b'{"headers":true,"tls_required":true}', "the server wants TLS"),
+        (b"[]", "expected INFO as JSON"),
+    ],
+)
+def test_a_server_that_we_cannot_speak_with_is_refused(info: bytes, said: str) -> None:
+    with pytest.raises(nats_wire.ProtocolError, match=said):
+        _hello(info)

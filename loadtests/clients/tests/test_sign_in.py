@@ -107,3 +107,16 @@ def test_what_is_no_token_is_refused(api: Api) -> None:
         await client.close()
 
     uvloop.run(run())
+
+
+def test_a_body_is_sent_with_its_length(api: Api) -> None:
+    async def run() -> None:
+        client = ApiClient(api.url, CLIENT)
+        await client.sign_in()
+        deadline = asyncio.get_running_loop().time() + DEADLINE_S
+        response = await client.request(b"POST", "/api/v1/projects", deadline=deadline, body=b'{"id":"a"}')
+        assert (response.status, response.json(dict[str, str])) == (201, {"id": "a"})
+        assert api.created == ["a"]
+        await client.close()
+
+    uvloop.run(run())

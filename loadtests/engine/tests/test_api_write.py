@@ -8,16 +8,15 @@ from pathlib import Path
 from loadtests import run as runner
 from loadtests.clients.http import Response
 from loadtests.clients.projects import judge_write
+from loadtests.request import Request, check
 from loadtests.tests.load_servers import Api
 from reports.evidence import Load, RunFolder
 from system.wire import PROJECTS
 
 
 def _run(api: Api, make_target: Callable[..., Path], folder: RunFolder) -> Load:
-    runner.run(
-        "api-write", folder=folder, target_path=make_target(api=api.url), rate=80, duration_s=1.5, warmup_s=0.5,
-        progress=lambda fraction, text: None,
-    )  # fmt: skip
+    asked = check(Request(scenario="api-write", rate=80, duration_s=1.5, warmup_s=0.5))
+    runner.run(asked, folder=folder, target_path=make_target(api=api.url))
     (load,) = folder.loads()
     return load
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ledger import received
 from loadtests.clients import payload
+from loadtests.clients.ordered_consumer import Deliveries
 from loadtests.engine.bus_subscriber import BusSubscriberSpec, Subscriber
 from reports.evidence.range_set import RangeSet
 
@@ -15,12 +18,14 @@ WALL = 1_700_000_000 * S
 """What the time of day was when the monotonic clock read 0."""
 
 
+SPEC = BusSubscriberSpec(
+    scenario="bus-ingest", folder="", target="", part="", subject="load.r1", warmup_s=1, duration_s=1
+)
+
+
 @pytest.fixture
 def subscriber() -> Subscriber:
-    spec = BusSubscriberSpec(
-        scenario="bus-ingest", folder="", target="", part="", subject="load.r1", warmup_s=1, duration_s=1
-    )
-    made = Subscriber(spec)
+    made = Subscriber(SPEC)
     made.begin(1 * S, 2 * S)
     return made
 
@@ -52,7 +57,7 @@ def test_only_the_measured_window_is_timed_and_everything_is_accounted_for(subsc
     for sequence, intended_ns in enumerate((1 * S - 1, 1 * S, 2 * S - 1, 2 * S), 1):
         _deliver(subscriber, sequence, sequence - 1, intended_ns)
     assert subscriber.delivery.close().samples == 2
-    assert subscriber.arrivals.spans == [(1, 0, 3)]
+    assert subscriber.received.spans == [(1, 0, 3)]
 
 
 def test_a_negative_delivery_is_reported_and_not_clipped(subscriber: Subscriber) -> None:
@@ -68,28 +73,48 @@ def test_what_had_to_be_read_again_was_found_and_not_delivered(subscriber: Subsc
     _deliver(subscriber, 2, 1, 1 * S)
     delivery = subscriber.delivery.close()
     assert (delivery.samples, delivery.failed) == (1, 1)
-    assert subscriber.arrivals.spans == [(1, 0, 1)]
+    assert subscriber.received.spans == [(1, 0, 1)]
 
 
 def test_a_number_that_the_stream_holds_twice_is_doubled(subscriber: Subscriber) -> None:
     for sequence, number in enumerate((0, 1, 1, 2), 1):
         _deliver(subscriber, sequence, number, 1 * S)
-    assert subscriber.arrivals.doubled_spans == [(1, 1, 1)]
+    assert subscriber.received.doubled_spans == [(1, 1, 1)]
 
 
 def test_other_messages_in_the_stream_are_counted_apart(subscriber: Subscriber) -> None:
     _deliver(subscriber, 1, 0, 1 * S, subject=b"load.another.7")
     subscriber.on_delivery(b"load.r1.7", b"what is this", 2, WALL, WALL, 0)
-    assert subscriber.arrivals.foreign == 2
-    assert subscriber.arrivals.spans == []
+    assert subscriber.received.foreign == 2
+    assert subscriber.received.spans == []
 
 
 def test_more_disorder_than_memory_allows_is_said_and_proves_nothing(
     subscriber: Subscriber, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(received, "RangeSet", lambda: RangeSet(max_ranges=2))
-    subscriber.arrivals = received.Arrivals()
+    subscriber.received = received.Arrivals()
     for sequence, number in enumerate((0, 2, 4, 6), 1):
         _deliver(subscriber, sequence, number, 1 * S)
     assert subscriber.problem is not None
     assert "too scattered" in subscriber.problem
+
+
+@given(
+    numbers=st.lists(st.integers(0, 60), min_size=1, max_size=40),
+    publishers=st.lists(st.integers(1, 2), min_size=40, max_size=40),
+)
+def test_messages_read_at_once_count_as_they_would_one_by_one(numbers: list[int], publishers: list[int]) -> None:
+    at_once, one_by_one = Subscriber(SPEC), Subscriber(SPEC)
+    heads = [payload.head(publishers[at], n, 1000 * n) for at, n in enumerate(numbers)]
+    sequences = list(range(5, 5 + len(numbers)))
+    for each in (at_once, one_by_one):
+        each.begin(10_000, 40_000)
+    at_once.on_deliveries(Deliveries(sequences, [WALL] * len(heads), heads, WALL + 3_000_000, 100_000))
+    for sequence, head in zip(sequences, heads, strict=True):
+        one_by_one.on_delivery(b"load.r1.1", head, sequence, WALL, WALL + 3_000_000, 100_000)
+    assert at_once.received.spans == one_by_one.received.spans
+    assert at_once.received.doubled_spans == one_by_one.received.doubled_spans
+    assert at_once.received.reordered == one_by_one.received.reordered
+    assert at_once.delivery.close() == one_by_one.delivery.close()
+    assert at_once.end_to_end.close() == one_by_one.end_to_end.close()

@@ -18,6 +18,7 @@ from loadtests.engine.sized_subscriber import SizedSubscriber
 from loadtests.recording import sized
 from loadtests.recording.sized import MIB, SIZES, Message
 from loadtests.recording.tally import Part, PartSecond
+from loadtests.request import Request, check
 from loadtests.tests.load_servers import NatsServer
 from reports.evidence import Count, Latencies, Recorder, RunFolder
 
@@ -86,8 +87,8 @@ def test_a_damaged_payload_is_no_arrival() -> None:
     for number, payload in enumerate((sized.payload(16), sized.payload(16)[:-1] + b"!", sized.payload(17))):
         subject = sized.subject("load.r1", Message(1, number, 5, 16))
         subscriber.on_delivery(subject, payload, number + 1, 0, 10**6, 10**6)
-    assert subscriber.arrivals.spans == [(1, 0, 0)]
-    assert subscriber.arrivals.foreign == 2
+    assert subscriber.received.spans == [(1, 0, 0)]
+    assert subscriber.received.foreign == 2
     assert {operation.name for operation in subscriber.operations()} == {"delivery of 16 B", "end to end of 16 B"}
 
 
@@ -113,10 +114,9 @@ def test_every_size_is_acknowledged_read_and_accounted_for(
 ) -> None:
     """The server takes 1 MiB, so that what is larger is refused: an outcome that is not ok, and a row that says so."""
     folder = RunFolder.create(tmp_path / "run")
-    runner.run(
-        "payload-sweep", folder=folder, target_path=make_target(nats=nats_server.url), rate=40, duration_s=4.5,
-        warmup_s=0.5, progress=lambda fraction, text: None,
-    )  # fmt: skip
+    asked = check(Request(scenario="payload-sweep", rate=40, duration_s=4.5, warmup_s=0.5))
+    target = make_target(nats=nats_server.url)
+    runner.run(asked, folder=folder, target_path=target)
     (load,), (hop,) = folder.loads(), folder.hops()
     small = {f"publish of {sized.words(size)}" for size in SIZES if size <= MIB}
     answered = {op.name: op.latencies for op in load.operations if op.name.startswith("publish of ")}

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from loadtests import run as runner
 from loadtests.engine import realtime_watchers
 from loadtests.engine.realtime_watchers import Feed, read_event
+from loadtests.request import Request, check
 from loadtests.scenarios import realtime_watchers as scenario
 from loadtests.tests.load_servers import Api
 from reports.evidence import Latencies, RunFolder
@@ -82,10 +83,8 @@ def test_an_event_without_an_end_is_given_up(monkeypatch: pytest.MonkeyPatch) ->
 
 def _watched(api: Api, target: Path, folder: RunFolder) -> tuple[Latencies, dict[str, str]]:
     """What watchers in two regions received of 60 writes, half of which create."""
-    runner.run(
-        "realtime-watchers", folder=folder, target_path=target, rate=40, duration_s=1.5, warmup_s=0.0,
-        progress=lambda fraction, text: None,
-    )  # fmt: skip
+    asked = check(Request(scenario="realtime-watchers", rate=40, duration_s=1.5, warmup_s=0.0))
+    runner.run(asked, folder=folder, target_path=target)
     (load,) = folder.loads()
     assert load.ok == load.offered == 60
     (latencies,) = (each.latencies for each in load.operations if each.name == "realtime.p99")

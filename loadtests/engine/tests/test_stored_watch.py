@@ -5,13 +5,13 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from loadtests.arrivals import profile as arrival
+from loadtests.arrivals.arrival_process import even
 from loadtests.engine import stored_watch
 from loadtests.engine.stored_watch import Stored, StoredWatchSpec, events_in, instant_ns
 
 _S = 1_000_000_000
 SPEC = StoredWatchSpec(
-    scenario="relay-path", folder="", target="", part="", arrival=arrival.even(10.0, 4.0), warmup_s=1.0, seeds=[1, 2]
+    scenario="relay-path", folder="", target="", part="", arrival=even(10.0, 4.0), warmup_s=1.0, seeds=[1, 2]
 )
 
 

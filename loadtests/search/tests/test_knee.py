@@ -26,7 +26,7 @@ def _search(search: Search, system: Callable[[float], StepOutcome]) -> list[Try]
     while (rate := search.next()) is not None:
         outcome = system(rate)
         tries.append((rate, outcome))
-        search.tell(rate, outcome)
+        search.record(rate, outcome)
     assert search.next() is None, "the end is the end"
     return tries
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reports.evidence import Hop, Outcome, Span, Write, ranges
+from reports.evidence import Hop, Outcome, Span, Write
 from reports.findings.ledger import check
 from reports.model import HopResult
 
@@ -148,36 +146,13 @@ def test_millions_of_numbers_cost_no_more_than_their_ranges() -> None:
     assert check("c", [], sent, hops).hops[0].lost == 0
 
 
-# Ranges against sets of numbers.
+# Numbers as ranges, against a model of sets.
 
-numbers = st.sets(st.integers(0, 60))
 pairs = st.tuples(st.integers(0, 60), st.integers(0, 12)).map(lambda pair: (pair[0], pair[0] + pair[1]))
-many = st.lists(pairs, max_size=12)
 
 
 def expand(some: list[tuple[int, int]]) -> set[int]:
     return {number for first, last in some for number in range(first, last + 1)}
-
-
-@given(many)
-def test_a_normal_set_has_the_same_numbers_sorted_apart(some: list[tuple[int, int]]) -> None:
-    normal = ranges.normalise(some)
-    assert expand(normal) == expand(some)
-    assert all(left[1] + 1 < right[0] for left, right in pairwise(normal))
-    assert ranges.count(normal) == len(expand(some))
-
-
-@given(many, many)
-def test_arithmetic_of_ranges_is_that_of_sets(left: list[tuple[int, int]], right: list[tuple[int, int]]) -> None:
-    one, other = ranges.normalise(left), ranges.normalise(right)
-    assert ranges.minus(one, other) == ranges.normalise([(n, n) for n in expand(left) - expand(right)])
-    assert ranges.union(one, other) == ranges.normalise([(n, n) for n in expand(left) | expand(right)])
-    assert ranges.intersection(one, other) == ranges.normalise([(n, n) for n in expand(left) & expand(right)])
-
-
-def test_a_range_that_ends_before_it_begins_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"found 5\.\.4"):
-        ranges.normalise([(5, 4)])
 
 
 outcomes: st.SearchStrategy[Outcome | None] = st.sampled_from(["ok", "fail", "unknown", None])

@@ -93,7 +93,8 @@ def test_three_slow_probes_are_a_relapse() -> None:
 
 def test_slow_probes_near_the_end_do_not_undo_a_recovery() -> None:
     state, _, _, stable = clock(history((10, FAIL), (80, OK), (1, SLOW), (10, OK)))
-    assert (state, stable) == ("recovered", pytest.approx(0.5 + ANSWER_S))
+    assert state == "recovered"
+    assert stable == pytest.approx(0.5 + ANSWER_S)
 
 
 def test_a_failed_probe_near_the_end_does() -> None:

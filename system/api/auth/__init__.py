@@ -1,1 +1,1 @@
-"""Who may do what: signing in, access, what was refused."""
+"""Authentication and authorization: tokens, the middleware, and the record of refused requests."""

@@ -1,7 +1,7 @@
-"""Machine sign-in (RFC 6749, client credentials): a secret for a token.
+"""Issues tokens to machine clients (RFC 6749, client credentials).
 
-It reads from the region's replica, so it works while the primary is away. Whether the client is unknown, disabled or
-the secret is wrong cannot be told from outside: the same answer, after the same work.
+It reads from the region's replica, so it works while the primary is unavailable. An unknown client, a disabled one and
+a wrong secret are indistinguishable from outside: the answer is the same, after the same work.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from collections.abc import Callable
 from hashlib import sha256
 from typing import Any
 
-from system.api.auth.access import TOKEN_LIFE_S, Tokens
-from system.api.http.door import too_many
+from system.api.auth.authorization import too_many
+from system.api.auth.tokens import TOKEN_LIFE_S, Tokens
 from system.api.http.metrics import SIGN_INS
 from system.api.http.problems import Refused
 from system.domain.rate_limits import Buckets
-from system.domain.rules import is_user_id
+from system.domain.validation import is_user_id
 from system.store import users
 from system.store.reader import Reader
 from system.wire import SignIn, Token
@@ -27,12 +27,12 @@ _TRIES_BURST = 30
 _ALL_TRIES_PER_S = 100
 _ALL_TRIES_BURST = 300
 _CLIENTS_MAX = 10_000
-_NOBODY: tuple[Any, ...] = ("reader", None, 1, True, sha256(b"nobody has this secret").hexdigest())
+_UNKNOWN: tuple[Any, ...] = ("reader", None, 1, True, sha256(b"nobody has this secret").hexdigest())
 _WRONG = "expected the client_id and client_secret of an enabled client, found another"
 
 
-class SignIns:
-    """Gives tokens, and limits the tries: for each client, and in all."""
+class TokenIssuer:
+    """Issues tokens, and limits the rate of tries: for each client, and in total."""
 
     def __init__(self, reader: Reader, tokens: Tokens, clock: Callable[[], float] = time.monotonic) -> None:
         self._reader = reader
@@ -41,8 +41,8 @@ class SignIns:
         self._tries = Buckets(_CLIENTS_MAX)
         self._all_tries = Buckets(1)
 
-    async def token(self, sign_in: SignIn) -> Token:
-        """A token for this client. Refused: 401 or 429; NothingToRead."""
+    async def issue(self, sign_in: SignIn) -> Token:
+        """A token for this client. Refused (401 or 429), or NothingToRead."""
         client_id = sign_in.client_id
         if not is_user_id(client_id):
             raise _wrong()
@@ -54,7 +54,7 @@ class SignIns:
             SIGN_INS.labels("limited").inc()
             raise too_many(f"{_TRIES_PER_S} sign-ins a second for a client, {_ALL_TRIES_PER_S} in all", wait_s)
         found = await self._reader.fetch(users.SECRET, client_id)
-        role, region, rate_per_s, disabled, expected = found[0] if found else _NOBODY
+        role, region, rate_per_s, disabled, expected = found[0] if found else _UNKNOWN
         given = sha256(sign_in.client_secret.encode("utf-8", "surrogatepass")).hexdigest()
         if not hmac.compare_digest(given, expected) or disabled:
             raise _wrong()

@@ -1,1 +1,1 @@
-"""What every answer has in common: the middleware, problems, listeners, descriptions."""
+"""HTTP itself: bodies and headers, errors, metrics, the documents that describe the API, TCP."""

@@ -1,4 +1,4 @@
-"""The AsyncAPI document: what a subscriber of the bus needs to know, out of the types that encode and decode it."""
+"""The AsyncAPI document: channels, messages and schemas of the bus, generated from the types that encode them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ async def asyncapi() -> Answer:
 
 
 def document() -> dict[str, Any]:
-    """The document, AsyncAPI 3.0."""
+    """The AsyncAPI 3.0 document."""
     kinds = [*EVENT_KINDS.values(), DeadLetter]
     references, schemas = msgspec.json.schema_components(kinds, ref_template=_REFERENCE)
     events = dict(zip(EVENT_KINDS, references, strict=False))
@@ -100,7 +100,7 @@ def _server_sent_events() -> dict[str, Any]:
 
 
 def _frame(aggregate: str, event: dict[str, Any]) -> dict[str, Any]:
-    """A message on a stream: events of one partition, with positions that follow on one another."""
+    """A message on a stream: events of one partition with consecutive positions."""
     most = wire.EVENTS_A_MESSAGE_MAX
     headers = {
         wire.MESSAGE_ID_HEADER: {

@@ -1,4 +1,4 @@
-"""What goes in and out: JSON bodies with exact decimals, query strings, ETags and their conditions."""
+"""Requests and answers: JSON bodies with exact decimals, query strings, headers, ETags and conditional requests."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ encode: Callable[[object], bytes] = msgspec.json.Encoder(decimal_format="number"
 
 
 class Page(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
-    """A page of a list: `next` is the cursor for `after`, null on the last page."""
+    """A page of a list. `next` is the cursor for `after`, null on the last page."""
 
     items: list[T]
     next: str | None
 
 
 class Answer:
-    """An answer whose body is there already, as an ASGI application. Litestar sends it as it is, where its own
-    Response would cost more than all the rest of a request."""
+    """An answer with an encoded body, as an ASGI application. Litestar sends it as it is; Litestar's own Response costs
+    more than the rest of a request."""
 
     __slots__ = ("body", "headers", "status")
 
@@ -61,7 +61,7 @@ class Answer:
 def conditional(
     request: Request[Any, Any, Any], body: bytes, tag: str, headers: Mapping[str, str] | None = None
 ) -> Answer:
-    """The body with its ETag, or 304 if the client has this version."""
+    """An answer with the body and its ETag, or a 304 if the client has this version."""
     headers = {"etag": tag, "cache-control": "no-cache", **(headers or {})}
     if none_match(header(request, b"if-none-match"), tag):
         return Answer(b"", 304, headers)
@@ -69,7 +69,7 @@ def conditional(
 
 
 def header(request: Request[Any, Any, Any], name: bytes) -> str | None:
-    """A header of the request by its name in lower case."""
+    """A request header, by its name in lower case; None if it is absent."""
     for one, value in request.scope["headers"]:
         if one == name:
             return value.decode("latin-1")
@@ -77,7 +77,7 @@ def header(request: Request[Any, Any, Any], name: bytes) -> str | None:
 
 
 async def read_body(request: Request[Any, Any, Any], kind: type[T]) -> T:
-    """The body as `kind`. ApiError 415 for another content type, 400 for what cannot be read as it."""
+    """The body, decoded as `kind`. ApiError: 415 for another content type, 400 for a body that does not fit."""
     content_type = (header(request, b"content-type") or _JSON_TYPES[0]).partition(";")[0].strip().lower()
     if content_type not in _JSON_TYPES:
         raise ApiError(415, f"expected a body of {' or '.join(_JSON_TYPES)}, found {content_type[:100]!r}")
@@ -92,7 +92,7 @@ async def read_body(request: Request[Any, Any, Any], kind: type[T]) -> T:
 
 
 def read_query(request: Request[Any, Any, Any], kind: type[T]) -> T:
-    """The query string as `kind`, a frozen struct. ApiError 400 for anything that it has no field for, as well."""
+    """The query string, decoded as `kind`, a frozen struct. ApiError 400, for an unknown parameter, too."""
     found: T = _query(request.scope["query_string"], kind)  # type: ignore[arg-type]
     return found
 
@@ -114,12 +114,12 @@ def _query(text: bytes, kind: Any) -> Any:
 
 
 def given_or_none(patch: msgspec.Struct) -> list[object]:
-    """The fields of a merge patch in their order, None for those that it leaves as they are."""
+    """The fields of a merge patch in order, None for absent ones."""
     return [None if value is msgspec.UNSET else value for value in msgspec.structs.astuple(patch)]
 
 
 def refuse(problems: list[str]) -> None:
-    """ApiError 400 with all of them, if there are any."""
+    """ApiError 400 with all problems, if there are any."""
     if problems:
         raise ApiError(400, "; ".join(problems))
 
@@ -135,13 +135,13 @@ def etag(version: int) -> str:
 
 
 def etag_of_content(body: bytes) -> str:
-    """The ETag of what has no version: equal for equal bytes."""
+    """The ETag of content that has no version: equal for equal bytes."""
     return f'"{blake2b(body, digest_size=12).hexdigest()}"'
 
 
 def if_match(value: str | None) -> int | None:
-    """The version that a client expects to change; None for `*`, any. ApiError 428 without the header, 412
-    where what it holds can be no version of ours."""
+    """The version in an If-Match header; None for `*`, which matches any. ApiError: 428 without the header, 412 for a
+    value that is no ETag of ours."""
     if value is None:
         raise ApiError(428, "expected If-Match with the ETag of the version to change; GET the item first")
     tag = value.strip()
@@ -154,7 +154,7 @@ def if_match(value: str | None) -> int | None:
 
 
 def none_match(value: str | None, tag: str) -> bool:
-    """Whether a client that sends this If-None-Match has the version with this ETag."""
+    """Whether an If-None-Match header names this ETag."""
     if value is None:
         return False
     known = [one.strip().removeprefix("W/") for one in value.split(",")]
@@ -162,7 +162,7 @@ def none_match(value: str | None, tag: str) -> bool:
 
 
 def idempotency_key(request: Request[Any, Any, Any]) -> str | None:
-    """The key of a write, if the client gave one. ApiError 400 for one that cannot be kept."""
+    """The idempotency key of a write; None if the client gave none. ApiError 400 for an invalid one."""
     key = header(request, b"idempotency-key")
     if key is None or (1 <= len(key) <= _KEY_LENGTH_MAX and key.isascii() and key.isprintable()):
         return key
@@ -170,7 +170,7 @@ def idempotency_key(request: Request[Any, Any, Any]) -> str | None:
 
 
 def read_after(request: Request[Any, Any, Any]) -> int | None:
-    """The write that this read has to see, if the client names one. ApiError 400 for what was never given out."""
+    """The xid of the write that this read must see; None if the client names none. ApiError 400 for an invalid one."""
     value = header(request, b"covenant-read-after")
     if value is None:
         return None

@@ -1,8 +1,8 @@
-"""What Prometheus reads: requests by route and status, their latency in the process, memory,
-what was refused, repeated or signed in.
+"""Prometheus metrics of the API: requests by route and status, their latency in this process, refusals, replays,
+sign-ins, subscribers.
 
-The latency here starts when the process got to the request. What a client waits for before that, a frozen
-process above all, is seen only from outside.
+The latency starts when the process begins to handle a request. Time that a client waited before that, for instance for
+a frozen process, shows only from outside.
 """
 
 from __future__ import annotations
@@ -66,16 +66,16 @@ def _meters(method: str, route: str, status: int) -> tuple[Callable[[], None], C
 
 
 _WAITING = (wire.EVENTS, wire.WAKE)
-"""How long these take says nothing: they wait for news."""
+"""Endpoints without a latency: they wait for news."""
 
 
 def method_of(scope: HTTPScope) -> str:
-    """The method, if it is one of the usual ones."""
+    """The method as a label: `other` for an unusual one."""
     return scope["method"] if scope["method"] in _METHODS else "other"
 
 
 def measured(app: ASGIApp) -> ASGIApp:
-    """The application with its requests counted and timed."""
+    """The application, with its requests counted and timed."""
 
     async def run(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != ScopeType.HTTP:

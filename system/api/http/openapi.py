@@ -1,5 +1,6 @@
-"""The OpenAPI document, from the handlers and from the very types that parse what they take and encode what they
-give: it cannot say anything else than what the code does."""
+"""The OpenAPI document. It is generated from the handlers and from the types that decode requests and encode answers,
+so that it cannot differ from what the code does.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ from litestar.handlers import HTTPRouteHandler
 
 from system import wire
 from system.api.http.messages import Answer
-from system.domain import rules
+from system.domain import validation
 from system.domain.money import LARGEST_GDP_USD_BILLIONS, LARGEST_USD_MILLIONS
 from system.wire import Problem
 
@@ -54,21 +55,21 @@ _LIMITS: dict[str, dict[str, Any]] = {
     "NewProject.id": _UUID,
     "NewIncident.id": _UUID,
     "NewUser.id": _USER_ID,
-    "name": {"minLength": 1, "maxLength": rules.NAME_LENGTH_MAX, "pattern": _PRINTABLE},
+    "name": {"minLength": 1, "maxLength": validation.NAME_LENGTH_MAX, "pattern": _PRINTABLE},
     "country_code": {"pattern": "^[A-Z]{3}$"},
     "funding_usd_millions": {"minimum": 0, "maximum": float(LARGEST_USD_MILLIONS)},
     "gdp_usd_billions": {"minimum": 0, "maximum": float(LARGEST_GDP_USD_BILLIONS)},
-    "CountryPatch.gdp_year": {"minimum": rules.GDP_YEAR_MIN, "maximum": rules.GDP_YEAR_MAX},
-    "gdp_source": {"minLength": 1, "maxLength": rules.SOURCE_LENGTH_MAX, "pattern": _PRINTABLE},
-    "title": {"minLength": 1, "maxLength": rules.TITLE_LENGTH_MAX, "pattern": _PRINTABLE},
-    "detail": {"maxLength": rules.DETAIL_LENGTH_MAX},
-    "rate_per_s": {"minimum": 1, "maximum": rules.RATE_PER_S_MAX},
+    "CountryPatch.gdp_year": {"minimum": validation.GDP_YEAR_MIN, "maximum": validation.GDP_YEAR_MAX},
+    "gdp_source": {"minLength": 1, "maxLength": validation.SOURCE_LENGTH_MAX, "pattern": _PRINTABLE},
+    "title": {"minLength": 1, "maxLength": validation.TITLE_LENGTH_MAX, "pattern": _PRINTABLE},
+    "detail": {"maxLength": validation.DETAIL_LENGTH_MAX},
+    "rate_per_s": {"minimum": 1, "maximum": validation.RATE_PER_S_MAX},
     "secret_sha256": {"pattern": "^[0-9a-f]{64}$"},
 }
-"""What `system.domain.rules` asks of a field, by its name or by its struct's and its own."""
+"""What `system.domain.validation` requires of a field: by field, or by struct and field."""
 _TAKEN = (
-    wire.NewProject, wire.NewUser, wire.NewIncident, rules.ProjectPatch, rules.CountryPatch, rules.UserPatch,
-    rules.IncidentPatch,
+    wire.NewProject, wire.NewUser, wire.NewIncident, validation.ProjectPatch, validation.CountryPatch,
+    validation.UserPatch, validation.IncidentPatch,
 )  # fmt: skip
 _IDS = {
     "project_id": {**_UUID, "type": "string"},
@@ -80,7 +81,7 @@ _IDS = {
 
 
 class Documented(msgspec.Struct, frozen=True, kw_only=True):
-    """What the document says of a handler, beside its path, method and summary."""
+    """What the document says of a handler, besides path, method and summary."""
 
     answer: Any
     status: int
@@ -98,8 +99,8 @@ def documented(
     status: int = 200, statuses: tuple[int, ...] = (), conditional: bool = False, read_after: bool = False,
     media_type: str = "application/json", signed_in: bool = True,
 ) -> dict[str, Any]:  # fmt: skip
-    """`opt` of a reading handler, or of any that needs nothing of the others. `statuses`: what else may come, beside
-    400, 429 and 503, and 401 for those who have to be signed in."""
+    """The `opt` of a handler that reads. `statuses`: those that the handler adds to 400, 429 and 503, and to 401 if the
+    client must be `signed_in`."""
     always = (400, 401, 429, 503) if signed_in else (400, 429, 503)
     extra = ((413, 415) if body else ()) + ((304,) if conditional else ())
     return {
@@ -115,7 +116,7 @@ def documented_write(
     answer: Any, *, body: type[msgspec.Struct] | None = None, status: int = 200, if_match: bool = True,
     statuses: tuple[int, ...] = (),
 ) -> dict[str, Any]:  # fmt: skip
-    """`opt` of a handler that writes: who may is asked (403), and a key may be repeated (422 with another request)."""
+    """The `opt` of a handler that writes. It adds 403 (not allowed) and 422 (the key was used for another request)."""
     condition = (404, 412, 428) if if_match else (409,)
     described = documented(answer, body=body, status=status, statuses=(403, 422, *condition, *statuses))["documented"]
     headers = (_WRITTEN, _REPLAYED, *((_ETAG,) if answer else ()), *((_LOCATION,) if status == 201 else ()))
@@ -129,7 +130,7 @@ async def openapi(request: Request[Any, Any, Any]) -> Answer:
 
 
 def document(handlers: Iterable[HTTPRouteHandler]) -> bytes:
-    """The document of these handlers, as far as they are documented."""
+    """The OpenAPI 3.1 document, as JSON, of the handlers that are `documented`."""
     handlers = [handler for handler in handlers if "documented" in handler.opt]
     said: list[Documented] = [handler.opt["documented"] for handler in handlers]
     types = [kind for one in said for kind in (one.answer, one.body) if kind is not None]
@@ -224,7 +225,7 @@ def _query_parameters(query: type[msgspec.Struct] | None) -> list[dict[str, Any]
 
 
 def _not_null(schema: dict[str, Any]) -> dict[str, Any]:
-    """A parameter of a query string is absent rather than null."""
+    """The schema without null: a query parameter is absent rather than null."""
     kept: dict[str, Any] = {key: value for key, value in schema.items() if not (key == "default" and value is None)}
     if "anyOf" in kept:
         [kept] = [one for one in kept["anyOf"] if one.get("type") != "null"]
@@ -234,8 +235,7 @@ def _not_null(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def with_numbers(node: Any) -> Any:
-    """The schema with money as the number that it is on the wire, rather than the string that msgspec says."""
-    """Money as the number that it is on the wire."""
+    """The schema with decimals as numbers, as they are on the wire, where msgspec says strings."""
     if isinstance(node, dict):
         if node.get("type") == "string" and node.get("format") == "decimal":
             return {**{key: value for key, value in node.items() if key != "format"}, "type": "number"}

@@ -1,4 +1,4 @@
-"""Every error as problem+json (RFC 9457): what was expected, what was found, what to do next."""
+"""Errors as problem+json (RFC 9457): what was expected, what was found, what to do next."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _NOT_KEPT = {"cache-control": "no-store"}
 
 
 class ApiError(Exception):
-    """An answer other than success, with what the client should know."""
+    """An error answer; the message is the problem's detail."""
 
     def __init__(self, status: int, detail: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(detail)
@@ -33,7 +33,7 @@ class ApiError(Exception):
 
 
 class Refused(ApiError):
-    """A 401, 403 or 429: an entry of the audit trail, with this `reason`, which has nothing of the request in it."""
+    """A 401, 403 or 429. The audit trail records it with `reason`, which contains no text from the request."""
 
     def __init__(self, status: int, detail: str, reason: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(status, detail, headers)
@@ -41,7 +41,7 @@ class Refused(ApiError):
 
 
 def problem_bytes(status: int, detail: str, headers: Mapping[str, str]) -> tuple[list[tuple[bytes, bytes]], bytes]:
-    """The headers and the body of a problem+json answer, for where there is no Litestar."""
+    """The headers and the body of a problem+json answer, for code outside Litestar."""
     body = _body(status, detail)
     given = {"content-type": _MEDIA_TYPE, "content-length": str(len(body)), **_NOT_KEPT, **headers}
     return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in given.items()], body
@@ -84,7 +84,7 @@ def _on_http_error(_: Request[Any, Any, Any], error: HTTPException) -> Response[
     parts = [f"{one.get('key', 'request')}: {one.get('message', '')}" for one in extra if isinstance(one, dict)]
     headers = dict(error.headers or {})
     if error.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-        # The rest of the body is not read, so the server closes: nobody is to send another request into that.
+        # The rest of the body is not read, so the connection cannot be used for another request.
         headers["connection"] = "close"
     return problem(error.status_code, "; ".join(parts) or error.detail, headers)
 
@@ -109,7 +109,7 @@ def _on_anything_else(_: Request[Any, Any, Any], error: Exception) -> Response[b
 
 
 def answer_to(request: Request[Any, Any, Any], error: Exception) -> ASGIApp:
-    """The answer that Litestar would give to an error of a handler."""
+    """The answer to a handler's error, as Litestar would give it."""
     kind = next(kind for kind in type(error).__mro__ if kind in HANDLERS)
     response: Response[bytes] = HANDLERS[kind](request, error)
     return response.to_asgi_response(app=None, request=request)

@@ -1,9 +1,8 @@
-"""One subscriber's stream of server-sent events (HTML Living Standard, section 9.2): what it is sent, and when it ends.
+"""The stream of server-sent events to one subscriber (HTML Living Standard, section 9.2): its content and its end.
 
-Nothing has to be kept for a subscriber but where it stands, and nobody waits for one: a client that does not read is
-dropped and comes back. The server's own buffers take some MB before that is noticed; a connection whose data nobody
-takes is ended by the kernel (`system.api.http.listener`). An idle subscriber costs about 26 KiB of memory, the server's
-part of it included.
+The only state of a subscriber is its cursor, and nothing waits for a slow one: a client that does not read is dropped
+and can reconnect. The server's buffers take some MB before that is noticed; then the kernel closes the connection (see
+`system.api.http.tcp_timeout`). An idle subscriber costs about 26 KiB of memory, including the server's share.
 """
 
 from __future__ import annotations
@@ -14,13 +13,13 @@ from collections.abc import Callable
 
 from litestar.types import Receive, Scope, Send
 
-from system.api.auth.access import Principal
+from system.api.auth.tokens import Principal
 from system.api.http.metrics import EVENTS_SENT, FROM_OUTBOX, SLOW_DROPPED, SUBSCRIBERS
 from system.api.http.problems import ApiError
-from system.api.live.following import Places, Waiter, watched
-from system.api.live.hub import Hub, text_of
+from system.api.live.event_hub import EventHub, text_of
+from system.api.live.waiters import ConnectionLimit, Waiter, watch_disconnect
 from system.domain.event_log import Behind, Cursor, EventLog
-from system.store.history import Gone, History
+from system.store.event_history import EventHistory, Gone
 from system.store.reader import NothingToRead
 from system.wire import Aggregate
 
@@ -38,51 +37,52 @@ _HEADERS = [
 ]
 
 
-class Realtime:
-    """What all streams of this process share. Times in seconds; `now` counts from 1970, as tokens do."""
+class EventStreams:
+    """What all streams of this process share. `now` gives seconds since 1970, as in tokens."""
 
     def __init__(
-        self, hub: Hub, history: History, *, heartbeat_s: float = HEARTBEAT_S, send_within_s: float = SEND_WITHIN_S,
-        now: Callable[[], float] = time.time,
+        self, hub: EventHub, history: EventHistory, *, heartbeat_s: float = HEARTBEAT_S,
+        send_within_s: float = SEND_WITHIN_S, now: Callable[[], float] = time.time,
     ) -> None:  # fmt: skip
         self.hub = hub
         self.history = history
         self.heartbeat_s = heartbeat_s
         self.send_within_s = send_within_s
         self.now = now
-        self.places = Places(SUBSCRIBERS_MAX, SUBSCRIBERS_A_CLIENT_MAX)
+        self.limit = ConnectionLimit(SUBSCRIBERS_MAX, SUBSCRIBERS_A_CLIENT_MAX)
 
 
 class EventStream:
-    """The answer to one subscriber, as an ASGI application that lasts until either side ends it."""
+    """The answer to one subscriber: an ASGI application that runs until either side ends the stream."""
 
-    __slots__ = ("_aggregates", "_principal", "_realtime", "_since")
+    __slots__ = ("_aggregates", "_principal", "_since", "_streams")
 
     def __init__(
-        self, realtime: Realtime, principal: Principal, aggregates: tuple[Aggregate, ...], since: dict[str, int] | None
-    ) -> None:
-        self._realtime = realtime
+        self, streams: EventStreams, principal: Principal, aggregates: tuple[Aggregate, ...],
+        since: dict[str, int] | None,
+    ) -> None:  # fmt: skip
+        self._streams = streams
         self._principal = principal
         self._aggregates = aggregates
         self._since = since
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        hub = self._realtime.hub
-        with self._realtime.places.take(self._principal.client_id):
+        hub = self._streams.hub
+        with self._streams.limit.hold(self._principal.client_id):
             async with hub.joined() as waiter:
-                row = hub.row_now()
-                cursor = Cursor(row, self._aggregates, self._since)
+                log = hub.current_log()
+                cursor = Cursor(log, self._aggregates, self._since)
                 first = await self._first(cursor)
                 await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
-                async with watched(receive, waiter):
+                async with watch_disconnect(receive, waiter):
                     with SUBSCRIBERS.track_inprogress():
-                        await _Sending(self._realtime, cursor, row, waiter, send, self._principal.expires_at).run(first)
+                        await _Sending(self._streams, cursor, log, waiter, send, self._principal.expires_at).run(first)
 
     async def _first(self, cursor: Cursor) -> bytes:
-        """What begins the stream, while there can still be another answer: ApiError 410 for positions that this
-        system cannot go on from."""
+        """The first bytes of the stream; called before the answer starts. ApiError 410 for positions from which the
+        stream cannot continue."""
         if cursor.ahead():
-            known = await self._realtime.history.tails(latest=True)
+            known = await self._streams.history.tails(latest=True)
             for partition, position in cursor.ahead().items():
                 if position > known[partition]:
                     raise _gone(
@@ -92,7 +92,7 @@ class EventStream:
         if (behind := cursor.behind()) is None:
             return begin
         try:
-            return begin + await page_of(self._realtime.history, cursor, behind)
+            return begin + await page_of(self._streams.history, cursor, behind)
         except Gone as error:
             raise _gone(str(error)) from None
 
@@ -101,8 +101,8 @@ def _gone(reason: str) -> ApiError:
     return ApiError(410, f"{reason}; read everything again, then subscribe without Last-Event-ID")
 
 
-async def page_of(history: History, cursor: Cursor, behind: Behind) -> bytes:
-    """The next events that the row does not hold any more, from the outbox. Gone, NothingToRead."""
+async def page_of(history: EventHistory, cursor: Cursor, behind: Behind) -> bytes:
+    """The next events that the log does not hold, from the outbox. Gone, NothingToRead."""
     limit = min(_PAGE, behind.until - behind.position)
     events = await history.after(behind.partition, behind.position, limit)
     FROM_OUTBOX.inc()
@@ -111,49 +111,50 @@ async def page_of(history: History, cursor: Cursor, behind: Behind) -> bytes:
 
 
 class _Sending:
-    """Sends one subscriber its events, heartbeats between them, until it is gone, slow or its token has expired."""
+    """Sends events and heartbeats to one subscriber until it disconnects, is too slow, or its token expires."""
 
-    __slots__ = ("_cursor", "_expires_at", "_realtime", "_row", "_send", "_waiter")
+    __slots__ = ("_cursor", "_expires_at", "_log", "_send", "_streams", "_waiter")
 
     def __init__(
-        self, realtime: Realtime, cursor: Cursor, row: EventLog, waiter: Waiter, send: Send, expires_at: float
+        self, streams: EventStreams, cursor: Cursor, log: EventLog, waiter: Waiter, send: Send, expires_at: float
     ) -> None:
-        self._realtime = realtime
+        self._streams = streams
         self._cursor = cursor
-        self._row = row
+        self._log = log
         self._waiter = waiter
         self._send = send
         self._expires_at = expires_at
 
     async def run(self, first: bytes) -> None:
-        """Returns without an end to the body, so that the connection is given up, if the client does not read."""
+        """Send until the stream ends. If the client does not read, the body is left unfinished, which makes the server
+        close the connection."""
         try:
-            await self._pass(first)
-            while self._goes_on():
-                await self._pass(await self._next())
+            await self._write(first)
+            while self._is_open():
+                await self._write(await self._next())
             if not self._waiter.gone:
-                await self._pass(b"", last=True)
+                await self._write(b"", last=True)
         except TimeoutError:
             SLOW_DROPPED.inc()
         except (Gone, NothingToRead):
-            # The client comes back with its last id, and is told what is wrong.
+            # The client reconnects with its last id and gets the error as an answer.
             return
 
-    def _goes_on(self) -> bool:
-        hub = self._realtime.hub
-        return not self._waiter.gone and not hub.ended and hub.row is self._row and self._left_s() > 0
+    def _is_open(self) -> bool:
+        hub = self._streams.hub
+        return not self._waiter.gone and not hub.ended and hub.log is self._log and self._left_s() > 0
 
     def _left_s(self) -> float:
-        """Until the token expires."""
-        return self._expires_at - self._realtime.now()
+        """Seconds until the token expires."""
+        return self._expires_at - self._streams.now()
 
     async def _next(self) -> bytes:
-        """What is to be sent next; waits for it, but not longer than for a heartbeat. Nothing if it is over."""
+        """The next bytes to send; a heartbeat if there is nothing else in time; empty if the stream has ended."""
         loop = asyncio.get_running_loop()
-        heartbeat_at = loop.time() + self._realtime.heartbeat_s
-        while self._goes_on():
+        heartbeat_at = loop.time() + self._streams.heartbeat_s
+        while self._is_open():
             if (behind := self._cursor.behind()) is not None:
-                return await page_of(self._realtime.history, self._cursor, behind)
+                return await page_of(self._streams.history, self._cursor, behind)
             if taken := self._cursor.take(_CHUNK_BYTES):
                 EVENTS_SENT.inc(len(taken))
                 return b"".join(taken)
@@ -163,8 +164,8 @@ class _Sending:
             await self._waiter.wait(min(wait_s, self._left_s()))
         return b""
 
-    async def _pass(self, chunk: bytes, *, last: bool = False) -> None:
-        """TimeoutError if the client does not take it."""
+    async def _write(self, chunk: bytes, *, last: bool = False) -> None:
+        """Send a chunk. TimeoutError if the client does not read it."""
         if chunk or last:
-            async with asyncio.timeout(self._realtime.send_within_s):
+            async with asyncio.timeout(self._streams.send_within_s):
                 await self._send({"type": "http.response.body", "body": chunk, "more_body": not last})

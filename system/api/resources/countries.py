@@ -1,4 +1,4 @@
-"""Countries over HTTP: read, and correct a GDP, from which the pledge is computed anew."""
+"""Countries over HTTP: read them, and correct a GDP. A correction recomputes the pledge."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Literal
 from litestar import Request, get, patch
 
 from system import wire
-from system.api.auth.access import require
+from system.api.auth.authorization import require
 from system.api.http.messages import (
     Answer,
     Page,
@@ -32,8 +32,8 @@ from system.api.resources.items import (
     write,
 )
 from system.domain.money import contribution_usd_millions
-from system.domain.rules import CountryPatch, is_country_code, problems_of_country
-from system.store import rows
+from system.domain.validation import CountryPatch, is_country_code, problems_of_country
+from system.store import item_sql
 from system.wire import Country, Region
 
 _ONE = f"{wire.COUNTRIES}/{{country_id:str}}"
@@ -78,7 +78,7 @@ async def update_country(request: Request[Any, Any, Any], country_id: str) -> An
     gdp = change.gdp_usd_billions
     contribution = contribution_usd_millions(gdp) if isinstance(gdp, Decimal) else None
     values = (key, expected, *given_or_none(change), contribution)
-    changed = await write(request, COUNTRIES, rows.UPDATE_COUNTRY, *values)
+    changed = await write(request, COUNTRIES, item_sql.UPDATE_COUNTRY, *values)
     return changed or await nothing_was_written(request, COUNTRIES, key)
 
 

@@ -1,4 +1,4 @@
-"""Incidents over HTTP: what operators report, and what the system has noticed by itself."""
+"""Incidents over HTTP: those that operators report, and those that the system opens by itself."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import asyncpg
 from litestar import Request, get, patch, post
 
 from system import wire
-from system.api.auth.access import require
+from system.api.auth.authorization import require
 from system.api.http.messages import (
     Answer,
     Page,
@@ -32,8 +32,8 @@ from system.api.resources.items import (
     nothing_was_written,
     write,
 )
-from system.domain.rules import IncidentPatch, is_uuid, problems_of_incident
-from system.store import rows
+from system.domain.validation import IncidentPatch, is_uuid, problems_of_incident
+from system.store import item_sql
 from system.wire import Incident, IncidentKind, IncidentStatus, NewIncident, Region
 
 _ONE = f"{wire.INCIDENTS}/{{incident_id:str}}"
@@ -76,7 +76,7 @@ async def create_incident(request: Request[Any, Any, Any]) -> Answer:
     new = await read_body(request, NewIncident)
     refuse(problems_of_incident(new))
     values = (new.id, new.region, new.severity, new.title, new.detail, principal.client_id)
-    created = await write(request, INCIDENTS, rows.CREATE_INCIDENT, *values)
+    created = await write(request, INCIDENTS, item_sql.CREATE_INCIDENT, *values)
     return created or await exists_already(request, INCIDENTS, str(new.id))
 
 
@@ -93,7 +93,7 @@ async def update_incident(request: Request[Any, Any, Any], incident_id: str) -> 
     refuse_empty(change)
     refuse(problems_of_incident(change))
     try:
-        changed = await write(request, INCIDENTS, rows.UPDATE_INCIDENT, key, expected, *given_or_none(change))
+        changed = await write(request, INCIDENTS, item_sql.UPDATE_INCIDENT, key, expected, *given_or_none(change))
     except asyncpg.UniqueViolationError:
         raise ApiError(409, "another incident of this kind and subject is open: leave this one closed") from None
     return changed or await nothing_was_written(request, INCIDENTS, key)

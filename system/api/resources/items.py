@@ -1,8 +1,7 @@
-"""What countries, projects, users and incidents share over HTTP: lists by keyset, one item with its ETag, and writes
-that a client may repeat.
+"""What countries, projects, users and incidents share over HTTP: lists, single items with an ETag, idempotent writes.
 
-A list goes on behind a cursor, which holds the sort and the last item's place in it, so that a page costs the same
-wherever it is and no item is shown twice.
+Lists are paginated by keyset: a cursor holds the sort and the last item's place in it. So every page costs the same,
+and no item is shown twice.
 """
 
 from __future__ import annotations
@@ -21,7 +20,8 @@ from litestar import Request
 from msgspec import Meta
 
 from system import wire
-from system.api.auth.access import Principal, principal_of, require
+from system.api.auth.authorization import principal_of, require
+from system.api.auth.tokens import Principal
 from system.api.http.messages import (
     LIMIT_DEFAULT,
     LIMIT_MAX,
@@ -37,28 +37,28 @@ from system.api.http.messages import (
 from system.api.http.metrics import REPLAYED
 from system.api.http.problems import ApiError
 from system.api.services import services_of
-from system.domain.access import Action
-from system.store import idempotency, rows
+from system.domain.permissions import Action
+from system.store import idempotency, item_sql
+from system.store.item_sql import Write
 from system.store.primary import NotWritten
-from system.store.rows import Write
 from system.wire import Aggregate
 
 Parse = Callable[[str], object]
-"""A cursor's text as the value of a column; ValueError or msgspec.ValidationError if it cannot be one."""
+"""Converts text in a cursor into the value of a column. ValueError or msgspec.ValidationError if it is invalid."""
 
 
 class PageQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What every list may be asked for; the further fields of a list are its filters, and `sort`."""
+    """The query parameters of every list. Subclasses add filters and `sort`."""
 
     limit: Annotated[int, Meta(ge=1, le=LIMIT_MAX)] = LIMIT_DEFAULT
     after: str | None = None
-    """The `next` of the page before."""
+    """The `next` of the previous page."""
 
 
 @dataclass(frozen=True)
 class Resource:
-    """A kind of item: where it is, what it looks like, how its ids and the fields to sort by are read from a cursor,
-    and who may read and write it."""
+    """A kind of item: its path, type and filters, how a cursor's sort values are parsed, and the actions for which a
+    client needs permission to read and to write it."""
 
     aggregate: Aggregate
     noun: str
@@ -71,23 +71,24 @@ class Resource:
     write: Action
 
     def key(self, item_id: str) -> str:
-        """The id, if there can be one like this; else ApiError 404."""
+        """The id, if it is a possible one; else ApiError 404."""
         if not self.is_id(item_id):
             raise self.missing(item_id)
         return item_id
 
     def missing(self, item_id: str) -> ApiError:
+        """The 404 for an id."""
         return ApiError(404, f"there is no {self.noun} with the id {item_id[:60]!r}")
 
 
 async def list_page(request: Request[Any, Any, Any], resource: Resource, query: PageQuery) -> Answer:
-    """The items behind the cursor for which every filter that is given holds, one more than wanted being read so
-    that the end is known."""
+    """The page of items after the query's cursor that match its filters. It reads one item more than the limit, to know
+    whether there is a next page."""
     principal = require(request, resource.read)
     sort: str = getattr(query, "sort", "id")
     filters = {name: value for name in resource.filters if (value := getattr(query, name)) is not None}
     start = () if query.after is None else _read_cursor(resource, sort, query.after)
-    statement = rows.page(resource.aggregate, tuple(filters), sort, first=not start)
+    statement = item_sql.page(resource.aggregate, tuple(filters), sort, first=not start)
     own_writes = services_of(request).own_writes
     found = await own_writes.fetch(
         principal.client_id, read_after(request), statement, query.limit + 1, *filters.values(), *start
@@ -107,7 +108,7 @@ def _cursor(resource: Resource, sort: str, item: str) -> str:
 
 
 def _read_cursor(resource: Resource, sort: str, cursor: str) -> tuple[object, ...]:
-    """The place in the order to start behind: (id,), or (value, id)."""
+    """The place to start after: (id,), or (sort value, id). ApiError 400 for an invalid cursor."""
     field = sort.removeprefix("-")
     try:
         text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
@@ -120,28 +121,28 @@ def _read_cursor(resource: Resource, sort: str, cursor: str) -> tuple[object, ..
 
 
 def text(value: str) -> str:
-    """A Parse: a name."""
+    """Parses a text column."""
     if "\0" in value:
         raise ValueError("a text of PostgreSQL has no NUL")
     return value
 
 
 def amount(value: str) -> Decimal:
-    """A Parse: money."""
+    """Parses a money column."""
     return msgspec.convert(value, Decimal)
 
 
 def instant(value: str) -> datetime.datetime:
-    """A Parse: a moment."""
+    """Parses a timestamp column."""
     return msgspec.convert(value, datetime.datetime)
 
 
 async def get_item(request: Request[Any, Any, Any], resource: Resource, item_id: str) -> Answer:
-    """One item with its ETag, 304 if the client has this version, 404 if there is none."""
+    """One item with its ETag, or a 304 if the client has this version. ApiError 404 if there is no such item."""
     principal = require(request, resource.read)
     key = resource.key(item_id)
     own_writes = services_of(request).own_writes
-    found = await own_writes.fetch(principal.client_id, read_after(request), rows.ONE[resource.aggregate], key)
+    found = await own_writes.fetch(principal.client_id, read_after(request), item_sql.ONE[resource.aggregate], key)
     if not found:
         raise resource.missing(item_id)
     item, version, _ = found[0]
@@ -151,9 +152,11 @@ async def get_item(request: Request[Any, Any, Any], resource: Resource, item_id:
 async def write(
     request: Request[Any, Any, Any], resource: Resource, statement: Write, *values: object
 ) -> Answer | None:
-    """The answer to a write with these values (from $4 on); None if it wrote nothing. A request that repeats the key
-    of an earlier one gets that one's answer, whatever has happened to the item since; ApiError 422 if it is another
-    request."""
+    """Run a writing statement with these values ($4 and on). Returns the answer, or None if it wrote nothing.
+
+    A request with the idempotency key of an earlier one gets the earlier answer, whatever has happened to the item
+    since; ApiError 422 if the two requests differ.
+    """
     services = services_of(request)
     client_id = principal_of(request).client_id
     key = idempotency_key(request)
@@ -167,7 +170,7 @@ async def write(
         used, found = True, []
     if found:
         [(item, item_id, version, xid)] = found
-        services.hint.send()
+        services.relay_hint.send()
         services.own_writes.wrote(client_id, int(xid))
         return _written(resource, statement.status, item, item_id, version, xid)
     if key is None:
@@ -181,7 +184,7 @@ async def write(
 
 
 async def _digest(request: Request[Any, Any, Any]) -> str:
-    """What makes a request the same one: its method, path, condition and body."""
+    """The identity of a request: SHA-256 of its method, path, If-Match and body."""
     condition = header(request, b"if-match") or ""
     head = f"{request.scope['method']} {request.scope['path']}\n{condition}\n".encode()
     return sha256(head + await request.body()).hexdigest()
@@ -200,7 +203,7 @@ def _replayed(resource: Resource, digest: str, kept_digest: str, status: int, xi
     if digest != kept_digest:
         raise ApiError(422, f"this {wire.IDEMPOTENCY_KEY} came with another request before; use a new one for each")
     REPLAYED.inc()
-    # jsonb forgets the order of fields: through its struct the body has the same bytes again.
+    # jsonb does not keep the order of fields; encoding through the struct gives the same bytes again.
     found: Any = None if status == 204 else msgspec.json.decode(item, type=resource.kind)
     answer = _written(
         resource, status, encode(found).decode() if found else None, found and found.id, found and found.version, xid
@@ -210,13 +213,14 @@ def _replayed(resource: Resource, digest: str, kept_digest: str, status: int, xi
 
 
 def only_region(principal: Principal) -> str | None:
-    """The region that a write is confined to: a steward's own."""
+    """The only region in which a principal may write: a steward's own. None: no such limit."""
     return principal.region if principal.role == "steward" else None
 
 
 async def nothing_was_written(request: Request[Any, Any, Any], resource: Resource, item_id: str) -> Answer:
-    """After a change that found no item with its id, region and version: raises the ApiError that says which."""
-    found = await services_of(request).primary.fetch(rows.ONE[resource.aggregate], item_id)
+    """After a change that matched no item: raises the ApiError for a missing item (404), a foreign region (403) or
+    another version (412)."""
+    found = await services_of(request).primary.fetch(item_sql.ONE[resource.aggregate], item_id)
     if not found:
         raise resource.missing(item_id)
     _, version, region = found[0]
@@ -228,7 +232,7 @@ async def nothing_was_written(request: Request[Any, Any, Any], resource: Resourc
 
 
 async def exists_already(request: Request[Any, Any, Any], resource: Resource, item_id: str) -> Answer:
-    """After a POST with an id that is taken: raises the ApiError that says so."""
-    found = await services_of(request).primary.fetch(rows.ONE[resource.aggregate], item_id)
+    """After a POST with an id that exists: raises the ApiError (409)."""
+    found = await services_of(request).primary.fetch(item_sql.ONE[resource.aggregate], item_id)
     headers = {"ETag": etag(found[0][1])} if found else {}
     raise ApiError(409, f"a {resource.noun} with the id {item_id} exists already; its ETag is beside this", headers)

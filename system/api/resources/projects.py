@@ -1,4 +1,4 @@
-"""Projects over HTTP."""
+"""Projects over HTTP: read, create, change and delete them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import asyncpg
 from litestar import Request, delete, get, patch, post
 
 from system import wire
-from system.api.auth.access import Principal, principal_of, require
+from system.api.auth.authorization import principal_of, require
+from system.api.auth.tokens import Principal
 from system.api.http.messages import (
     Answer,
     Page,
@@ -34,9 +35,9 @@ from system.api.resources.items import (
     text,
     write,
 )
-from system.domain.rules import ProjectPatch, is_uuid, problems_of_project
-from system.store import rows
-from system.store.rows import Write
+from system.domain.validation import ProjectPatch, is_uuid, problems_of_project
+from system.store import item_sql
+from system.store.item_sql import Write
 from system.wire import NewProject, Project, Region, Sector, Status
 
 _ONE = f"{wire.PROJECTS}/{{project_id:str}}"
@@ -81,7 +82,7 @@ async def create_project(request: Request[Any, Any, Any]) -> Answer:
     refuse(problems_of_project(new))
     require(request, PROJECTS.write, new.region)
     values = (new.id, new.name, new.region, new.country_code, new.sector, new.status, new.funding_usd_millions)
-    created = await _write(request, rows.CREATE_PROJECT, new.country_code, *values)
+    created = await _write(request, item_sql.CREATE_PROJECT, new.country_code, *values)
     return created or await exists_already(request, PROJECTS, str(new.id))
 
 
@@ -96,7 +97,7 @@ async def update_project(request: Request[Any, Any, Any], project_id: str) -> An
     if isinstance(change.region, str):
         require(request, PROJECTS.write, change.region)
     values = (key, expected, only_region(principal), *given_or_none(change))
-    changed = await _write(request, rows.UPDATE_PROJECT, str(change.country_code), *values)
+    changed = await _write(request, item_sql.UPDATE_PROJECT, str(change.country_code), *values)
     return changed or await nothing_was_written(request, PROJECTS, key)
 
 
@@ -105,12 +106,12 @@ async def delete_project(request: Request[Any, Any, Any], project_id: str) -> An
     principal = _may_write_some(request)
     key = PROJECTS.key(project_id)
     expected = if_match(header(request, b"if-match"))
-    deleted = await write(request, PROJECTS, rows.DELETE_PROJECT, key, expected, only_region(principal))
+    deleted = await write(request, PROJECTS, item_sql.DELETE_PROJECT, key, expected, only_region(principal))
     return deleted or await nothing_was_written(request, PROJECTS, key)
 
 
 def _may_write_some(request: Request[Any, Any, Any]) -> Principal:
-    """Refuse at once whoever may write no project, before anything is read of what they sent."""
+    """Refuse a client that may write no project at all, before its request's body is read."""
     return require(request, PROJECTS.write, principal_of(request).region)
 
 

@@ -1,4 +1,4 @@
-"""Totals of the regions over HTTP, from the roll-ups of analytics, cached in the region's Valkey."""
+"""Totals of the regions over HTTP: computed from the roll-ups of analytics, cached in the region's Valkey."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import msgspec
 from litestar import Request, get
 
 from system import wire
-from system.api.auth.access import require
+from system.api.auth.authorization import require
 from system.api.http.messages import Answer, Page, conditional, encode, etag_of_content
 from system.api.http.openapi import documented
 from system.api.http.problems import ApiError
@@ -17,7 +17,7 @@ from system.api.services import services_of
 from system.wire import RegionTotals
 
 _ONE = f"{wire.REGIONS}/{{region_id:str}}"
-_tag = lru_cache(maxsize=8)(etag_of_content)  # The same bytes for as long as they are cached.
+_tag = lru_cache(maxsize=8)(etag_of_content)  # The body stays the same as long as it is cached.
 _PAGE = msgspec.json.Decoder(Page[RegionTotals])
 
 

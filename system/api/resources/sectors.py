@@ -1,4 +1,4 @@
-"""The six sectors over HTTP: what a project's `sector` may be."""
+"""The six sectors over HTTP: the values of a project's `sector`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from litestar import Request, get
 
 from system import wire
-from system.api.auth.access import require
+from system.api.auth.authorization import require
 from system.api.http.messages import Answer, Page, conditional, encode, etag_of_content
 from system.api.http.openapi import documented
 from system.domain.geography import SECTORS

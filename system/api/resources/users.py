@@ -1,4 +1,4 @@
-"""Machine clients over HTTP, for admins alone. Secrets come in as hashes and never go out."""
+"""Machine clients over HTTP, for admins only. Secrets are sent in as hashes and are never returned."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from litestar import Request, delete, get, patch, post
 from msgspec import UNSET
 
 from system import wire
-from system.api.auth.access import require
+from system.api.auth.authorization import require
 from system.api.http.messages import (
     Answer,
     Page,
@@ -32,8 +32,8 @@ from system.api.resources.items import (
     nothing_was_written,
     write,
 )
-from system.domain.rules import UserPatch, is_user_id, problems_of_user
-from system.store import rows
+from system.domain.validation import UserPatch, is_user_id, problems_of_user
+from system.store import item_sql
 from system.wire import NewUser, Region, Role, User
 
 _ONE = f"{wire.USERS}/{{user_id:str}}"
@@ -75,7 +75,7 @@ async def create_user(request: Request[Any, Any, Any]) -> Answer:
     new = await read_body(request, NewUser)
     refuse(problems_of_user(new))
     values = (new.id, new.role, new.region, new.rate_per_s, new.secret_sha256)
-    created = await write(request, USERS, rows.CREATE_USER, *values)
+    created = await write(request, USERS, item_sql.CREATE_USER, *values)
     return created or await exists_already(request, USERS, new.id)
 
 
@@ -90,7 +90,7 @@ async def update_user(request: Request[Any, Any, Any], user_id: str) -> Answer:
     role, region, *others = given_or_none(change)
     values = (key, expected, role, change.region is not UNSET, region, *others)
     try:
-        changed = await write(request, USERS, rows.UPDATE_USER, *values)
+        changed = await write(request, USERS, item_sql.UPDATE_USER, *values)
     except asyncpg.CheckViolationError:
         raise ApiError(400, "region: expected one for a steward and null for every other role") from None
     return changed or await nothing_was_written(request, USERS, key)
@@ -106,7 +106,7 @@ async def delete_user(request: Request[Any, Any, Any], user_id: str) -> Answer:
     require(request, USERS.write)
     key = USERS.key(user_id)
     expected = if_match(header(request, b"if-match"))
-    deleted = await write(request, USERS, rows.DELETE_USER, key, expected)
+    deleted = await write(request, USERS, item_sql.DELETE_USER, key, expected)
     return deleted or await nothing_was_written(request, USERS, key)
 
 

@@ -1,4 +1,4 @@
-"""Bad input: each kind with a clear 4xx as problem+json, nothing changed, and never a 500."""
+"""Bad input: every kind gets a clear 4xx as problem+json, and changes nothing."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def admin(api: Api) -> Iterator[httpx.Client]:
 
 
 def state(api: Api) -> list[object]:
-    """What must not change: every row that people edit, and how many events there are of it."""
+    """What must not change: every row that clients can edit, and the number of events."""
     tables = ("countries", "projects", "users", "user_secret", "incidents")
     with api.database() as database:
         rows = [
@@ -71,7 +71,7 @@ RAW = [
 
 
 @pytest.mark.parametrize(("content", "status", "said"), [case[1:] for case in RAW], ids=[case[0] for case in RAW])
-def test_bytes_that_are_no_body(api: Api, admin: httpx.Client, content: bytes, status: int, said: str) -> None:
+def test_bytes_that_are_no_valid_body(api: Api, admin: httpx.Client, content: bytes, status: int, said: str) -> None:
     before = state(api)
     for method, path in (("POST", wire.PROJECTS), ("PATCH", f"{wire.COUNTRIES}/FRA")):
         answer = admin.request(method, path, content=content, headers={"content-type": "application/json", **ANY})
@@ -91,9 +91,10 @@ def refused(answer: httpx.Response, status: int, said: str) -> None:
     assert said in problem["detail"]
 
 
+NO_TEXT: tuple[object, ...] = (None, [], {}, True)
 BODIES: list[tuple[str, str, dict[str, Any], str]] = [
     *(("POST", wire.PROJECTS, without(PROJECT, field), f"`{field}`") for field in PROJECT),
-    *(("POST", wire.PROJECTS, {**PROJECT, field: value}, field) for field in PROJECT for value in (None, [], {}, True)),
+    *(("POST", wire.PROJECTS, {**PROJECT, field: value}, field) for field in PROJECT for value in NO_TEXT),
     ("POST", wire.PROJECTS, {**PROJECT, "surprise": 1}, "surprise"),
     ("POST", wire.PROJECTS, {**PROJECT, "region": "lhr"}, "$.region"),
     ("POST", wire.PROJECTS, {**PROJECT, "sector": "Arms"}, "$.sector"),
@@ -189,7 +190,7 @@ ODD = [
 
 
 @pytest.mark.parametrize(("path", "field", "value", "item_id"), [*SORTED, *ODD])
-def test_a_cursor_with_another_value_is_refused_or_a_place(
+def test_a_changed_cursor_is_refused_or_a_valid_place(
     admin: httpx.Client, path: str, field: str, value: str, item_id: str
 ) -> None:
     answer = admin.get(f"{path}?sort={field}&after={cursor(field, value, item_id)}")

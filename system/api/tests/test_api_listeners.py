@@ -1,4 +1,4 @@
-"""Two APIs of one region on one port: either answers, and the other does when one is gone; TLS 1.3 and nothing less."""
+"""Two APIs of a region share a port: each answers, and the other goes on when one ends; TLS 1.3 is required."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _CONNECTIONS = 40
 
 
 def _serving(pid: int, port: int) -> int:
-    """How many connections to a port this process has."""
+    """The number of connections to a port that this process has."""
     return sum(
         link.laddr.port == port and link.status == psutil.CONN_ESTABLISHED
         for link in psutil.Process(pid).net_connections("tcp")

@@ -1,10 +1,9 @@
-"""A write's way through a running system: outbox, stream, roll-ups, caches; each effect once."""
+"""A write goes through a running system: outbox, stream, roll-ups, caches; each effect happens once."""
 
 from __future__ import annotations
 
-import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -18,23 +17,16 @@ from system import wire
 from system.data.countries import countries
 from system.data.projects import projects
 from system.domain.partitions import partition_of
-from system.store.totals_cache import POSITIONS
+from system.store.valkey.totals_cache import POSITIONS
+from system.tests.servers import wait_until
 
 pytestmark = pytest.mark.running
-DEADLINE_S = 30.0
 
 
 @pytest.fixture
 def observer(target: Target) -> Iterator[psycopg.Connection[Any]]:
     with psycopg.connect(target.observer_dsn, autocommit=True) as connection:
         yield connection
-
-
-def eventually(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + DEADLINE_S
-    while not condition():
-        assert time.monotonic() < deadline, f"{what} within {DEADLINE_S} s"
-        time.sleep(0.02)
 
 
 def create(target: Target, region: str, **fields: object) -> str:
@@ -57,10 +49,10 @@ def test_a_write_from_each_region_takes_effect_once_everywhere(
     for region in target.regions:
         identity = create(target, region)
         place = f"select partition, position from outbox_events where aggregate_id = '{identity}' and position > 0"
-        eventually(lambda place=place: observer.execute(place).rowcount == 1, "the event has a position")  # type: ignore[misc]
+        wait_until(lambda place=place: observer.execute(place).rowcount == 1, "the event has a position")  # type: ignore[misc]
         partition, position = observer.execute(place).fetchone() or ("", 0)
         assert partition == partition_of("projects", identity)
-        eventually(lambda at=(partition, position): _effects(observer, *at) == 1, "analytics applied it once")  # type: ignore[misc]
+        wait_until(lambda at=(partition, position): _effects(observer, *at) == 1, "analytics applied it once")  # type: ignore[misc]
         for reader in target.regions:
             _expect_in_cache_and_totals(target, reader, partition, position)
         assert _effects(observer, partition, position) == 1
@@ -74,13 +66,13 @@ def _effects(observer: psycopg.Connection[Any], partition: str, position: int) -
 
 def _expect_in_cache_and_totals(target: Target, region: str, partition: str, position: int) -> None:
     with redis.Redis.from_url(target.valkey[region]) as valkey:
-        eventually(
-            lambda: int(valkey.hget(POSITIONS, partition) or 0) >= position,  # type: ignore[arg-type]
+        wait_until(
+            lambda: int(valkey.hget(POSITIONS, partition) or 0) >= position,
             f"the cache of {region} was invalidated",
         )
     totals = f"{target.api[region]}{wire.REGIONS}/syd"
     headers = _signed_in(target)
-    eventually(
+    wait_until(
         lambda: httpx.get(totals, headers=headers, timeout=10).json()["as_of"][partition] >= position,
         f"{region} shows totals as of the write",
     )
@@ -88,7 +80,7 @@ def _expect_in_cache_and_totals(target: Target, region: str, partition: str, pos
 
 def test_totals_reconcile_with_the_tables(observer: psycopg.Connection[Any], target: Target) -> None:
     create(target, target.regions[0], funding_usd_millions=3.33)
-    # One statement is one instant; while analytics is behind the two may differ.
+    # One statement reads one snapshot; while analytics lags the two may differ.
     query = """select
         (select sum(next_position - 1) from relay_partition) - (select sum(position) from consumer_position
             where consumer = 'analytics') + (select count(*) from outbox_queue) as behind,
@@ -108,7 +100,7 @@ def test_totals_reconcile_with_the_tables(observer: psycopg.Connection[Any], tar
             caught_up.append((of_projects, of_countries))
         return behind == 0
 
-    eventually(compare, "analytics has caught up")
+    wait_until(compare, "analytics has caught up")
     assert caught_up == [(0, 0)]
 
 
@@ -119,7 +111,7 @@ def test_the_trace_of_analytics_has_no_hole_and_no_overlap(observer: psycopg.Con
     assert (observer.execute(query).fetchone() or (1,))[0] == 0
 
 
-def test_the_database_places_events_as_the_definition_says(observer: psycopg.Connection[Any]) -> None:
+def test_the_database_and_the_domain_agree_on_partitions(observer: psycopg.Connection[Any]) -> None:
     ids = [("countries", one.id) for one in countries()] + [("projects", one.id) for one in projects(countries())]
     for aggregate, identity in ids:
         placed = observer.execute("select outbox_partition(%s, %s)", (aggregate, identity)).fetchone()
@@ -133,7 +125,7 @@ def test_the_database_places_events_as_the_definition_says(observer: psycopg.Con
 def test_an_observer_changes_nothing(observer: psycopg.Connection[Any], statement: str) -> None:
     with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
         observer.execute(statement)
-    # That was a default, which a session may change; what it may not change is what it was granted.
+    # The read-only default can be changed by a session; its privileges cannot.
     observer.execute("set default_transaction_read_only = off")
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
         observer.execute(statement)

@@ -1,4 +1,4 @@
-"""The API of a running system, with real replicas: conditions, pages, what it says of itself."""
+"""The API of a running system, with real replicas: conditions, pages, health, metrics, documents."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.running
 
 @pytest.fixture(params=[0, -1], ids=["first region", "last region"])
 def api(request: pytest.FixtureRequest, target: Target) -> Iterator[httpx.Client]:
-    """A client of one region's API, signed in as an admin there."""
+    """A client of one region's API with an admin's token."""
     region = target.regions[request.param]
     bearer = {"authorization": f"Bearer {clients.token(target, 'admin', region)}"}
     with httpx.Client(base_url=target.api[region], timeout=10, headers=bearer) as client:
@@ -34,7 +34,7 @@ def new_project(**fields: object) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def test_a_project_through_its_life(api: httpx.Client) -> None:
+def test_the_lifecycle_of_a_project(api: httpx.Client) -> None:
     project = new_project()
     path = f"{wire.PROJECTS}/{project['id']}"
 
@@ -48,7 +48,7 @@ def test_a_project_through_its_life(api: httpx.Client) -> None:
     again = api.post(wire.PROJECTS, json=project)
     assert (again.status_code, again.headers["etag"]) == (409, '"1"')
 
-    read = api.get(path)  # Its own write, in whichever region.
+    read = api.get(path)  # The client reads its own write, whatever the region.
     assert read.json() == created.json()
     unchanged = api.get(path, headers={"if-none-match": read.headers["etag"]})
     assert (unchanged.status_code, unchanged.content) == (304, b"")
@@ -114,7 +114,7 @@ def everything(api: httpx.Client, path: str, **parameters: object) -> list[dict[
 def test_pages_show_every_project_exactly_once(api: httpx.Client, limit: int) -> None:
     seen = [item["id"] for item in everything(api, wire.PROJECTS, limit=limit)]
     assert seen == sorted(set(seen))
-    # Other tests create and delete theirs meanwhile; those that the system starts with stay.
+    # Other tests create and delete projects meanwhile; the initial ones stay.
     assert {project.id for project in projects(countries())} <= set(seen)
 
 
@@ -143,7 +143,7 @@ def test_sectors_are_the_six_of_the_contract(api: httpx.Client) -> None:
     assert [item["id"] for item in answer["items"]] == list(get_args(wire.Sector))
 
 
-def test_the_process_says_how_it_is(api: httpx.Client) -> None:
+def test_the_process_reports_its_health(api: httpx.Client) -> None:
     assert api.get(wire.LIVE).json() == {"status": "live"}
     readiness = api.get(wire.READY)
     assert readiness.status_code == 200, readiness.text

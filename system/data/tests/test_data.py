@@ -1,4 +1,4 @@
-"""The data that a system starts with."""
+"""The initial data of a system."""
 
 from collections import Counter
 from decimal import Decimal
@@ -7,7 +7,7 @@ from system.data.countries import countries
 from system.data.projects import projects
 from system.domain.geography import REGIONS, SECTORS
 from system.domain.money import contribution_usd_millions
-from system.domain.rules import is_country_code, is_uuid
+from system.domain.validation import is_country_code, is_uuid
 
 
 def test_there_are_193_members_and_two_observers_of_the_united_nations() -> None:

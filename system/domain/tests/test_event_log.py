@@ -1,9 +1,10 @@
-"""What a subscriber is sent: per partition exactly the events behind its position, in order, whatever the row of the
-last events has forgotten meanwhile, and however often it comes back."""
+"""A subscriber is sent exactly the events after its positions, in order within each partition, whatever the log has
+dropped meanwhile, and however often the subscriber reconnects."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import pytest
 from hypothesis import given
@@ -32,7 +33,7 @@ def events_in(sent: bytes) -> list[tuple[str, int, str]]:
 
 @dataclass
 class World:
-    """The row beside everything that ever happened, which the outbox still has."""
+    """The log, and the position of every event that ever happened, which the outbox still holds."""
 
     log: EventLog
     known: dict[str, int] = field(default_factory=lambda: dict.fromkeys(PARTITIONS, 0))
@@ -47,7 +48,7 @@ class World:
 
 
 class Subscriber:
-    """Checks what it is sent, and comes back with the last id that it saw."""
+    """Checks what it is sent, and reconnects with the last id that it saw."""
 
     def __init__(self, world: World, aggregates: tuple[Aggregate, ...], since: dict[str, int] | None) -> None:
         self.world = world
@@ -57,7 +58,7 @@ class Subscriber:
         self.cursor = Cursor(world.log, aggregates, since)
 
     def work(self, bytes_max: int, page: int) -> bool:
-        """One step of what a connection does; whether there was anything to do."""
+        """One step of a connection. Returns whether there was anything to do."""
         behind = self.cursor.behind()
         if behind is None:
             sent = b"".join(self.cursor.take(bytes_max))
@@ -70,10 +71,10 @@ class Subscriber:
             assert position == self.has[partition]
             assert partition.split(".")[0] in self.aggregates
             self.last_id = mark
-            told = {**dict.fromkeys(PARTITIONS, 0), **parse_positions(mark, PARTITIONS)}
+            named = {**dict.fromkeys(PARTITIONS, 0), **parse_positions(mark, PARTITIONS)}
             for name, at in self.has.items():
-                # An id tells what the subscriber has; of what it does not want, how far it has been passed over.
-                assert told[name] == at if name.split(".")[0] in self.aggregates else told[name] >= at
+                # An id holds the subscriber's positions; for other aggregates, how far they have been passed over.
+                assert named[name] == at if name.split(".")[0] in self.aggregates else named[name] >= at
         return behind is not None or bool(sent)
 
     def catch_up(self) -> None:
@@ -96,12 +97,33 @@ class Subscriber:
         self.has = {**self.has, **has}
 
 
+class Happen(NamedTuple):
+    partition: str
+    events: int
+
+
+class PassOver(NamedTuple):
+    partition: str
+    events: int
+
+
+class Work(NamedTuple):
+    bytes_max: int
+    page: int
+
+
+class ComeBack(NamedTuple):
+    pass
+
+
+Step = Happen | PassOver | Work | ComeBack
+
 steps = st.lists(
     st.one_of(
-        st.tuples(st.just("happen"), st.sampled_from(PARTITIONS), st.integers(1, 5)),
-        st.tuples(st.just("pass over"), st.sampled_from(PARTITIONS), st.integers(1, 5)),
-        st.tuples(st.just("work"), st.integers(1, 200), st.integers(1, 4)),
-        st.tuples(st.just("come back"), st.none(), st.none()),
+        st.builds(Happen, st.sampled_from(PARTITIONS), st.integers(1, 5)),
+        st.builds(PassOver, st.sampled_from(PARTITIONS), st.integers(1, 5)),
+        st.builds(Work, st.integers(1, 200), st.integers(1, 4)),
+        st.builds(ComeBack),
     ),
     max_size=60,
 )
@@ -109,8 +131,8 @@ filters = st.lists(st.sampled_from(ALL), min_size=1, unique=True).map(tuple)
 
 
 @given(st.integers(1, 8), filters, steps, steps, st.booleans())
-def test_nothing_is_missed_and_nothing_comes_twice(
-    entries_max: int, aggregates: tuple[Aggregate, ...], first: list, then: list, from_now: bool
+def test_no_event_is_missed_or_sent_twice(
+    entries_max: int, aggregates: tuple[Aggregate, ...], first: list[Step], then: list[Step], from_now: bool
 ) -> None:
     world = World(EventLog(dict.fromkeys(PARTITIONS, 0), entries_max, 10_000))
     for step in first:
@@ -121,21 +143,21 @@ def test_nothing_is_missed_and_nothing_comes_twice(
     subscriber.catch_up()
 
 
-def act(world: World, subscriber: Subscriber | None, step: tuple) -> None:
-    what, one, number = step
-    if what == "happen":
-        for _ in range(number):
-            world.happen(one)
-    elif what == "pass over":
-        world.pass_over(one, number)
-    elif subscriber is not None and what == "work":
-        subscriber.work(one, number)
-    elif subscriber is not None:
-        subscriber.come_back()
+def act(world: World, subscriber: Subscriber | None, step: Step) -> None:
+    match step:
+        case Happen(partition, events):
+            for _ in range(events):
+                world.happen(partition)
+        case PassOver(partition, events):
+            world.pass_over(partition, events)
+        case Work(bytes_max, page) if subscriber is not None:
+            subscriber.work(bytes_max, page)
+        case ComeBack() if subscriber is not None:
+            subscriber.come_back()
 
 
 @given(filters, st.integers(0, 6), st.integers(0, 6))
-def test_a_subscriber_that_has_more_than_this_process_waits_for_what_follows(
+def test_a_subscriber_that_is_ahead_of_the_log_waits_for_what_follows(
     aggregates: tuple[Aggregate, ...], heard: int, has: int
 ) -> None:
     world = World(EventLog(dict.fromkeys(PARTITIONS, 0), 3, 10_000))
@@ -150,7 +172,7 @@ def test_a_subscriber_that_has_more_than_this_process_waits_for_what_follows(
     subscriber.catch_up()
 
 
-def test_the_row_is_bounded_by_entries_and_by_bytes() -> None:
+def test_the_log_is_bounded_by_entries_and_by_bytes() -> None:
     log = EventLog(dict.fromkeys(PARTITIONS, 0), entries_max=5, bytes_max=1_000_000)
     for position in range(1, 11):
         log.append("projects.0", position, b"x")
@@ -163,7 +185,7 @@ def test_the_row_is_bounded_by_entries_and_by_bytes() -> None:
     assert (log.before["projects.0"], log.positions["projects.0"], log.start == log.end) == (11, 11, True)
 
 
-def test_those_who_keep_up_share_their_bytes() -> None:
+def test_subscribers_that_keep_up_are_sent_the_same_bytes() -> None:
     log = EventLog(dict.fromkeys(PARTITIONS, 0), 10, 10_000)
     cursors = [Cursor(log, ALL, None) for _ in range(3)]
     log.append("projects.0", 1, b"x\n")

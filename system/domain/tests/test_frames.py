@@ -1,4 +1,4 @@
-"""Frames: events of one partition in one message, and what can be told of a message that is damaged."""
+"""Frames: events of one partition in one message, and what a damaged message still says."""
 
 from __future__ import annotations
 
@@ -69,8 +69,8 @@ def test_a_frame_does_not_hold_events_of_two_batches() -> None:
 
 def test_a_message_is_read_as_it_was_written() -> None:
     frame = encoded(3, 4, 5)
-    for told in ("3-5", None):
-        opened = OPENER.open(SUBJECT, told, payload(frame))
+    for stated in ("3-5", None):
+        opened = OPENER.open(SUBJECT, stated, payload(frame))
         assert opened == ([event(3), event(4), event(5)], [])
     assert frames.part_of(payload(frame), 3, 4) == frame[1].data
 
@@ -79,7 +79,7 @@ def test_a_message_is_read_as_it_was_written() -> None:
     ("text", "expected"),
     [("3-17", (3, 17)), ("4-4", (4, 4)), *((bad, None) for bad in (None, "", "3", "5-4", "0-1", "a-b", "-1-2"))],
 )
-def test_positions_are_told_by_the_header(text: str | None, expected: tuple[int, int] | None) -> None:
+def test_the_header_holds_the_positions(text: str | None, expected: tuple[int, int] | None) -> None:
     assert span(text) == expected
 
 
@@ -93,14 +93,14 @@ def test_one_bad_event_leaves_the_others_readable() -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"nonsense", b"[1, 2", b"[]", b"{}", payload(encoded(3, 4))])
-def test_what_cannot_be_read_at_all_still_tells_its_positions(data: bytes) -> None:
+def test_a_message_that_cannot_be_decoded_still_has_its_positions(data: bytes) -> None:
     events, [fault] = OPENER.open(SUBJECT, "3-5", data)
     assert events == []
     assert (fault.partition, fault.first, fault.last, fault.payload) == ("projects.0", 3, 5, data)
 
 
 @pytest.mark.parametrize(
-    ("subject", "told", "data"),
+    ("subject", "stated", "data"),
     [
         (SUBJECT, None, b"nonsense"),
         (SUBJECT, "x", b"[]"),
@@ -108,13 +108,13 @@ def test_what_cannot_be_read_at_all_still_tells_its_positions(data: bytes) -> No
         ("covenant.projects.events.9", None, b"{}"),
     ],
 )
-def test_what_tells_no_position_is_none_of_ours(subject: str, told: str | None, data: bytes) -> None:
-    events, [fault] = OPENER.open(subject, told, data)
+def test_a_message_without_positions_is_not_the_relays(subject: str, stated: str | None, data: bytes) -> None:
+    events, [fault] = OPENER.open(subject, stated, data)
     assert events == []
     assert (fault.partition, fault.first, fault.last) == ("", None, None)
 
 
-def test_an_event_that_is_not_where_its_message_says_is_not_believed() -> None:
+def test_an_event_that_contradicts_its_message_is_a_fault() -> None:
     elsewhere = msgspec.json.encode([event(3, "projects.1")])
     assert [one.first for one in OPENER.open(SUBJECT, "3-3", elsewhere).faults] == [3]
     assert [one.first for one in OPENER.open(SUBJECT, "4-4", payload(encoded(3))).faults] == [4]
@@ -123,6 +123,6 @@ def test_an_event_that_is_not_where_its_message_says_is_not_believed() -> None:
 
 
 @given(st.binary(max_size=60), st.sampled_from(["1-2", None]))
-def test_any_bytes_are_events_or_faults(data: bytes, told: str | None) -> None:
-    opened = OPENER.open(SUBJECT, told, data)
+def test_any_bytes_are_events_or_faults(data: bytes, stated: str | None) -> None:
+    opened = OPENER.open(SUBJECT, stated, data)
     assert opened.events or opened.faults

@@ -1,12 +1,13 @@
 """Which partition an aggregate goes to."""
 
 from collections import Counter
+from typing import get_args
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from system.domain.partitions import AGGREGATES, ALL_PARTITIONS, partition_of, partitions_of
-from system.wire import event_subject
+from system.domain.partitions import partition_of
+from system.wire import ALL_PARTITIONS, Aggregate, event_subject, partitions_of
 
 
 def test_the_partition_of_an_id_never_changes() -> None:
@@ -17,7 +18,7 @@ def test_the_partition_of_an_id_never_changes() -> None:
 
 @given(st.text(min_size=1))
 def test_every_id_has_one_of_the_partitions(identity: str) -> None:
-    for aggregate in AGGREGATES:
+    for aggregate in get_args(Aggregate):
         assert partition_of(aggregate, identity) in partitions_of(aggregate)
 
 

@@ -1,1 +1,1 @@
-"""The consumers, one file each, on a shared core: `guard` decides, `pull` fetches, `runner` does the rest."""
+"""The six consumers, a module each: its effect and its process. What they share is in `consuming`."""

@@ -1,6 +1,6 @@
 """`python -m system.events.consumers.analytics`: add every event to the roll-ups, exactly once.
 
-Users and incidents have no roll-up: of their events analytics only keeps the position.
+Users and incidents have no roll-ups; analytics only moves its positions past their events.
 """
 
 from __future__ import annotations
@@ -32,4 +32,4 @@ class Analytics(PostgresEffect):
 
 
 if __name__ == "__main__":
-    sys.exit(process.run(NAME, main_of(NAME, Analytics, per_region=False)))
+    sys.exit(process.run(NAME, main_of(NAME, Analytics)))

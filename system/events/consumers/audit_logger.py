@@ -1,7 +1,7 @@
-"""`python -m system.events.consumers.audit_logger`: every event becomes one entry of the audit trail, exactly once.
+"""`python -m system.events.consumers.audit_logger`: append an entry to the audit trail for every event, exactly once.
 
-Beside it a thread writes what is new to S3, so that a trail that was tampered with can be told from the true one.
-It has its own connection and never holds up an effect: an S3 that is away only makes the next file larger.
+A thread exports new entries to S3, so that a trail that was tampered with can be detected. The thread has a database
+connection of its own and does not delay the effects: while S3 is unavailable the next file only gets larger.
 """
 
 from __future__ import annotations
@@ -18,46 +18,46 @@ import psycopg
 from system import process
 from system.events.consuming.postgres import PostgresEffect
 from system.events.consuming.runner import main_of
-from system.process import Surroundings
+from system.process import DependencyState
 from system.settings import Settings
-from system.store import audit
+from system.store.audit import trail
 from system.wire import Event
 
 NAME = "audit-logger"
 EXPORT_EVERY_S = 600.0
 _EXPORT_AGAIN_S = 15.0
-"""After S3 or the database was away."""
+"""The pause after S3 or the database was unavailable."""
 
 
 class AuditLogger(PostgresEffect):
-    """The effect on the audit trail, for one stream; those of all streams take turns at its end."""
+    """The effect on the audit trail, for one stream. The instances of all streams take turns to append."""
 
     consumer: ClassVar[str] = NAME
 
     async def effects(self, connection: asyncpg.Connection, events: Sequence[Event]) -> None:
-        await audit.append(connection, events)
+        await trail.append(connection, events)
 
 
 def keep_exporting(settings: Settings, log: logging.Logger, wait: Callable[[float], bool]) -> None:
-    """Export at once and then again and again; `wait` is given seconds and says whether to end."""
-    # Importing S3 and Parquet takes longer than all the rest of the start.
-    from system.domain.chain import Broken
-    from system.store.exports import ExportsAway
+    """Export now and every EXPORT_EVERY_S. `wait` pauses for so many seconds and returns True to end."""
+    # Imported here, since S3 and Parquet take longer to import than everything else.
+    from system.domain.hash_chain import Broken
+    from system.store.audit.exports import ExportsAway
     from system.tools.audit import ExportBusy, export_new
 
-    around = Surroundings(log)
+    dependencies = DependencyState(log)
     broken: set[str] = set()
     while True:
         pause_s = EXPORT_EVERY_S
         try:
             export_new(settings, log.info)
-            around.back("S3")
-            around.back("primary database of the export")
+            dependencies.back("S3")
+            dependencies.back("primary database of the export")
         except ExportsAway as error:
-            around.away("S3", error)
+            dependencies.away("S3", error)
             pause_s = _EXPORT_AGAIN_S
         except psycopg.Error as error:
-            around.away("primary database of the export", error)
+            dependencies.away("primary database of the export", error)
             pause_s = _EXPORT_AGAIN_S
         except ExportBusy as error:
             log.info("%s", error)
@@ -70,15 +70,15 @@ def keep_exporting(settings: Settings, log: logging.Logger, wait: Callable[[floa
 
 
 async def main(settings: Settings, log: logging.Logger) -> None:
-    """Consume until cancelled, and export if there is an S3."""
+    """Consume until cancelled; export if the settings name an S3."""
     ending = threading.Event()
     if settings.s3_endpoint is None:
         log.warning("COVENANT_S3_ENDPOINT is not set: the audit trail is exported nowhere")
     else:
-        # A daemon: an upload under way may be cut off at any point, and does not hold up the process's end.
+        # A daemon thread, so that it does not delay the process's end: an upload may be cut off at any point.
         threading.Thread(target=keep_exporting, args=(settings, log, ending.wait), daemon=True).start()
     try:
-        await main_of(NAME, AuditLogger, per_region=False)(settings, log)
+        await main_of(NAME, AuditLogger)(settings, log)
     finally:
         ending.set()
 

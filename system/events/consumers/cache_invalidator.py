@@ -1,9 +1,9 @@
-"""`python -m system.events.consumers.cache_invalidator`: once a region; delete the region's cached totals with
+"""`python -m system.events.consumers.cache_invalidator`: a regional consumer; delete the region's cached totals with
 every event of a country or a project, exactly once.
 
-When an event is acknowledged, no reader is shown totals from before it: they are deleted, and filling the cache with
-older ones is refused. The positions stand in the same Valkey as the cache. One that has been emptied has lost both,
-and with the cache empty everything is invalidated.
+After an event is acknowledged no reader gets totals from before it: they are deleted, and older ones are not stored
+(see `totals_cache`). The positions are in the same Valkey as the cache. A Valkey that was emptied has lost both, and an
+empty cache needs no invalidation.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import ClassVar
 from system import process
 from system.events.consuming.runner import main_of
 from system.events.consuming.valkey import ValkeyEffect
-from system.store.totals_cache import INVALIDATE, INVALIDATOR, TOTALS
+from system.store.valkey.totals_cache import INVALIDATE, INVALIDATOR, TOTALS
 
 
 class CacheInvalidation(ValkeyEffect):
@@ -26,4 +26,4 @@ class CacheInvalidation(ValkeyEffect):
 
 
 if __name__ == "__main__":
-    sys.exit(process.run(INVALIDATOR, main_of(INVALIDATOR, CacheInvalidation, per_region=True)))
+    sys.exit(process.run(INVALIDATOR, main_of(INVALIDATOR, CacheInvalidation)))

@@ -1,7 +1,7 @@
-"""`python -m system.events.consumers.frontend_realtime`: once a region; put every event into the region's feed,
-exactly once. The API's processes send it on from there to whoever has subscribed (`system.api.live.realtime`).
+"""`python -m system.events.consumers.frontend_realtime`: a regional consumer; append every event to the region's feed,
+exactly once. The API's processes send the feed to their subscribers (`system.api.live.event_hub`).
 
-A Valkey that has been emptied has lost the feed with the positions; subscribers get from the outbox what is missing.
+A Valkey that was emptied has lost the feed with the positions; subscribers get missing events from the outbox.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from typing import ClassVar
 from system import process
 from system.events.consuming.runner import main_of
 from system.events.consuming.valkey import ValkeyEffect
-from system.store.feed import APPEND, FEED, append_arguments
+from system.store.valkey.event_feed import APPEND, append_arguments
 from system.wire import Event
+from system.wire.observer import FEED
 
 NAME = "frontend-realtime"
 
@@ -31,4 +32,4 @@ class RealtimeFeed(ValkeyEffect):
 
 
 if __name__ == "__main__":
-    sys.exit(process.run(NAME, main_of(NAME, RealtimeFeed, per_region=True)))
+    sys.exit(process.run(NAME, main_of(NAME, RealtimeFeed)))

@@ -1,6 +1,6 @@
-"""`python -m system.events.consumers.mobile_sync`: once a region; tell the region's devices that there is something
-new, exactly once for each event: positions that they compare with their own, and a notice to those who wait
-(`system.api.live.wake`).
+"""`python -m system.events.consumers.mobile_sync`: a regional consumer; update the region's wake-up feed with every
+event, exactly once: the positions, which devices compare with their own, and a notice for devices that wait
+(`system.api.live.wake_hub`).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import ClassVar
 from system import process
 from system.events.consuming.runner import main_of
 from system.events.consuming.valkey import ValkeyEffect
-from system.store.wake_feed import CHANGED, MOBILE_SYNC, NOTIFY
+from system.store.valkey.wake_feed import CHANGED, MOBILE_SYNC, NOTIFY
 
 
 class WakeUp(ValkeyEffect):
@@ -23,4 +23,4 @@ class WakeUp(ValkeyEffect):
 
 
 if __name__ == "__main__":
-    sys.exit(process.run(MOBILE_SYNC, main_of(MOBILE_SYNC, WakeUp, per_region=True)))
+    sys.exit(process.run(MOBILE_SYNC, main_of(MOBILE_SYNC, WakeUp)))

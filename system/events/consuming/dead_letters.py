@@ -30,7 +30,7 @@ from system.events.consuming.effect import Delivery, Effect
 from system.events.consuming.guard import Admission
 from system.events.consuming.recover import read_outbox, read_stream
 from system.events.streams import ensure_dead_letters
-from system.process import Backoff, Surroundings
+from system.process import Backoff, DependencyState
 from system.settings import Settings
 from system.store.session import Session, Unavailable
 from system.wire import (
@@ -42,6 +42,7 @@ from system.wire import (
     Stream,
     dead_letter_subject,
     event_subject,
+    observer,
 )
 
 PAYLOAD_MAX = 4 * 1024 * 1024
@@ -51,15 +52,6 @@ _CONNECTED_WITHIN_S = 10.0
 _APPLIED_WITHIN_S = 10.0
 _NO_SUCH_MESSAGE = 10057
 _NOWHERE = "unknown"
-_EFFECTS = {
-    "analytics": ("analytics", "Analytics"),
-    "audit-logger": ("audit_logger", "AuditLogger"),
-    "notifications": ("notifications", "Notifications"),
-    "cache-invalidator": ("cache_invalidator", "CacheInvalidation"),
-    "mobile-sync": ("mobile_sync", "WakeUp"),
-    "frontend-realtime": ("frontend_realtime", "RealtimeFeed"),
-}
-"""Module and class of each consumer's effect."""
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(DeadLetter).decode
@@ -69,7 +61,7 @@ class DeadLetterOffice:
     """Where a consumer puts aside what it cannot apply."""
 
     def __init__(
-        self, consumer: str, stream: Stream, settings: Settings, client: Client, around: Surroundings,
+        self, consumer: str, stream: Stream, settings: Settings, client: Client, around: DependencyState,
         log: logging.Logger,
     ) -> None:  # fmt: skip
         self._consumer = consumer
@@ -138,8 +130,9 @@ async def replay(client: Client, settings: Settings, one: Stored) -> str | None:
     name = letter.consumer.removesuffix(f"-{letter.region}")
     if letter.first is None or letter.last is None:
         return "it has no positions, so there is nothing to apply"
-    if name not in _EFFECTS:
-        return f"there is no consumer {name!r}; expected one of {', '.join(sorted(_EFFECTS))}"
+    known = sorted(one.name for one in observer.CONSUMERS)
+    if name not in known:
+        return f"there is no consumer {name!r}; expected one of {', '.join(known)}"
     if name != letter.consumer and letter.region != settings.region:
         return f"its effects are in {letter.region}: replay it there"
     [stream] = [known for known in STREAMS if known.name == letter.stream]
@@ -164,12 +157,14 @@ async def replay(client: Client, settings: Settings, one: Stored) -> str | None:
 
 
 def effect_of(name: str) -> Callable[[Settings, Stream], Effect]:
-    """What makes the effect of a consumer, by its name without a region."""
-    module, effect = _EFFECTS[name]
-    make: Callable[[Settings, Stream], Effect] = getattr(
-        importlib.import_module(f"system.events.consumers.{module}"), effect
-    )
-    return make
+    """What makes the effect of a consumer, by its name without a region: the class in its module that is this
+    consumer's. ValueError if there is no such consumer, or no such class."""
+    module = importlib.import_module(observer.consumer(name).module)
+    for found in vars(module).values():
+        if isinstance(found, type) and getattr(found, "consumer", None) == name:
+            make: Callable[[Settings, Stream], Effect] = found
+            return make
+    raise ValueError(f"{module.__name__}: expected a class whose `consumer` is {name!r}, found none")
 
 
 async def _remove(client: Client, one: Stored) -> None:
@@ -213,7 +208,7 @@ async def _deliveries(settings: Settings, stream: Stream, letter: DeadLetter) ->
 async def _main(command: str, consumer: str | None, settings: Settings, log: logging.Logger) -> int:
     failed = 0
     async with asyncio.timeout(_CONNECTED_WITHIN_S):
-        client = await bus.connect(settings, "dead-letters", Surroundings(log), log)
+        client = await bus.connect(settings, "dead-letters", DependencyState(log), log)
     try:
         async with contextlib.aclosing(stored(client, consumer)) as letters:
             async for one in letters:

@@ -1,4 +1,4 @@
-"""What a consumer is about: its effect, and the protocol by which the runner has it applied."""
+"""The interface between the runner and a consumer's effect."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from system.wire import Event
 
 
 class Delivery(msgspec.Struct, frozen=True, gc=False):
-    """An event that arrived, and the message that brought it; none if it was read again to fill a gap or to
-    replay it: then `data` is its JSON."""
+    """An event and the message that it came in. The message is None if the event was read to fill a gap or to replay a
+    dead letter; then `data` is the event's JSON."""
 
     event: Event
     message: Msg | None
@@ -26,22 +26,22 @@ class Delivery(msgspec.Struct, frozen=True, gc=False):
 
 
 Batch = Mapping[str, Sequence[Delivery]]
-"""Partition -> what arrived of it."""
+"""Partition -> deliveries."""
 
 
 class Effect(Protocol):
-    """One effect serves one stream. Any exception but Unavailable is a fault of the event or of the code: the
-    event is tried again alone, then put aside as a dead letter."""
+    """The effect of a consumer, for one stream. Any exception but Unavailable is a fault of an event or of the code:
+    the event is tried again alone, then becomes a dead letter."""
 
     async def apply(self, batch: Batch) -> Mapping[str, Admission[Delivery]]:
-        """Apply what may be applied, position and effect in one transaction; return only after its commit.
-        Unavailable if that is not known to have gone well: the same batch then comes again."""
+        """Apply the events that may be applied, with their positions in the same transaction. Returns after its commit:
+        partition -> admission. Unavailable if the outcome is unknown; then the same batch comes again."""
 
     async def skip(self, partition: str, position: int, reason: str) -> None:
-        """Move past the next position without its effect, and remember it, so that the guard admits it once
-        when it is replayed. Does nothing unless it is the next one. Unavailable as with `apply`."""
+        """Move past the next position without its effect, and remember that it was skipped, so that the guard admits
+        its replay once. Does nothing if `position` is not the next one. Unavailable as for `apply`."""
 
     async def positions(self) -> Mapping[str, int]:
-        """The position in each partition that has one. Unavailable if they cannot be read."""
+        """Partition -> position, for those that have one. Unavailable if they cannot be read."""
 
     async def close(self) -> None: ...

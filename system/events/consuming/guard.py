@@ -1,9 +1,9 @@
-"""Exactly once: which of the events that arrived may take effect.
+"""The guard that makes effects exactly once: it decides which of the delivered events may be applied.
 
-Neither the stream's duplicate window nor its sequence can promise that an event arrives once and in order: a
-relay publishes again after a failure, a consumer that died is given its events again. Every event carries a
-position in its partition without gaps, and the consumer keeps the position that it has applied in the same
-transaction as the effects. So it can tell by comparing two numbers.
+Neither the stream's duplicate window nor its sequence guarantees that an event arrives once and in order: a relay
+publishes again after a failure, and a consumer that died gets its events again. So every event has a position in its
+partition, without gaps, and a consumer stores the last applied position in the transaction of the effect. The guard
+compares the two.
 """
 
 from __future__ import annotations
@@ -23,22 +23,21 @@ T = TypeVar("T", bound=Positioned)
 
 @dataclass(frozen=True)
 class Admission(Generic[T]):
-    """What arrived, sorted into three."""
+    """The delivered events of a partition, in three groups."""
 
     applicable: list[T]
-    """May take effect now: what follows on what is applied, in order, without gaps, after skipped ones that are
-    made up for."""
+    """May be applied now, in this order: replays of skipped positions, then the events that follow on the position."""
     duplicates: list[T]
-    """Took effect before, or stands in `applicable` already."""
+    """Applied before, or in `applicable` already."""
     held: list[T]
-    """Comes after a gap: must wait until the gap is filled."""
+    """After a gap; must wait until the gap is filled."""
     next_position: int = 0
-    """What the partition waits for, once `applicable` is applied."""
+    """The next position of the partition, once `applicable` is applied."""
 
 
 def admit(position: int, arrived: Iterable[T], skipped: Set[int] = frozenset()) -> Admission[T]:
-    """Sort the events of one partition, of which everything up to `position` is applied, but for the `skipped`
-    ones: each of those is applicable once more, before what follows on `position`."""
+    """Decide about the delivered events of a partition. Everything up to `position` is applied except the `skipped`
+    positions, of which each is applicable once."""
     applicable: list[T] = []
     duplicates: list[T] = []
     held: list[T] = []
@@ -59,8 +58,8 @@ def admit(position: int, arrived: Iterable[T], skipped: Set[int] = frozenset()) 
 
 
 def ranges(events: Sequence[Positioned]) -> list[tuple[int, int]]:
-    """What is being applied, as (first, last) of each run without a gap. Written as it is, in the order in
-    which it is applied: should a position ever be applied twice, the ranges overlap and show it."""
+    """The positions of events as (first, last) of each run without a gap, in the order of the events. They are stored
+    as a trace: if a position were ever applied twice, two ranges would overlap."""
     runs: list[tuple[int, int]] = []
     for event in events:
         if runs and event.position == runs[-1][1] + 1:

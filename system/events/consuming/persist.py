@@ -1,5 +1,6 @@
-"""Having an effect applied, whatever it takes: an outage is waited for, and an event that cannot be applied is
-put aside, so that it holds up nothing behind it."""
+"""Applies deliveries to an effect until each has an outcome: it waits out an outage of the store, and makes a dead
+letter of an event that cannot be applied, so that the events after it are not delayed.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ from system.domain.frames import Fault, part_of, span
 from system.events import metrics
 from system.events.consuming.dead_letters import DeadLetterOffice
 from system.events.consuming.effect import Batch, Delivery, Effect
-from system.process import Backoff, Surroundings
+from system.process import DependencyState, retry
 from system.store.session import Unavailable
 from system.wire import POSITIONS_HEADER
 
@@ -24,14 +25,14 @@ T = TypeVar("T")
 
 
 class Unreadable(NamedTuple):
-    """What could not be read, and the message that held it."""
+    """A fault in a message: the whole message or one of its events."""
 
     fault: Fault
     message: Msg
 
 
 class Held(NamedTuple):
-    """A position that waits for a gap to be filled; its message is to be given back."""
+    """A position that waits for a gap to be filled; its message is to be redelivered."""
 
     position: int
     message: Msg | None
@@ -39,34 +40,34 @@ class Held(NamedTuple):
 
 @dataclass
 class Settled:
-    """What became of what arrived of a partition: all is applied, known or put aside, but for what is `held`."""
+    """The outcome for a partition: everything is applied, a duplicate or a dead letter, except what is `held`."""
 
     next_position: int = 0
     held: list[Held] = field(default_factory=list)
 
 
 class Persister:
-    """Applies to one effect."""
+    """Applies batches to one effect."""
 
     def __init__(
-        self, consumer: str, stream: str, effect: Effect, office: DeadLetterOffice, around: Surroundings,
+        self, consumer: str, stream: str, effect: Effect, office: DeadLetterOffice, dependencies: DependencyState,
         log: logging.Logger,
     ) -> None:  # fmt: skip
         self._effect = effect
         self._office = office
-        self._around = around
+        self._dependencies = dependencies
         self._log = log
         self._effects = metrics.EFFECTS.labels(consumer, stream)
         self._duplicates = metrics.DUPLICATES.labels(consumer, stream)
 
     async def apply(self, batch: Batch, unreadable: Mapping[str, Sequence[Unreadable]]) -> dict[str, Settled]:
-        """Apply what may be applied, by partition; returns after its commit, however long that takes."""
+        """Apply a batch. Returns partition -> outcome after the commit, however long that takes."""
         settled: dict[str, Settled] = {}
         if not unreadable:
             try:
                 await self._commit(batch, settled)
                 return settled
-            except Exception as error:  # noqa: BLE001 - whatever it is, it must not stop the partition.
+            except Exception as error:  # noqa: BLE001 - a faulty event raises anything, and must not stop the partition.
                 self._log.error("a batch failed and is tried in parts: %s: %s", type(error).__name__, error)
         for partition in batch.keys() | unreadable.keys():
             settled[partition] = Settled()
@@ -77,17 +78,18 @@ class Persister:
         self, partition: str, arrived: Sequence[Delivery], unreadable: Sequence[Unreadable],
         settled: dict[str, Settled],
     ) -> None:  # fmt: skip
-        """Between two things that could not be read, as much as possible at once."""
+        """Apply a partition's deliveries in order of position, with a dead letter at the place of each unreadable
+        one."""
         rest = sorted(arrived, key=lambda one: one.position)
         for one in sorted(unreadable, key=lambda bad: bad.fault.first or 0):
             before = [good for good in rest if good.position < (one.fault.first or 0)]
             rest = rest[len(before) :]
-            await self._in_parts(partition, before, settled)
+            await self._bisect(partition, before, settled)
             await self._put_aside(one.fault, one.message, settled[partition])
-        await self._in_parts(partition, rest, settled)
+        await self._bisect(partition, rest, settled)
 
-    async def _in_parts(self, partition: str, arrived: Sequence[Delivery], settled: dict[str, Settled]) -> None:
-        """Halve what fails until the event is found that does."""
+    async def _bisect(self, partition: str, arrived: Sequence[Delivery], settled: dict[str, Settled]) -> None:
+        """Apply deliveries; if that fails, bisect them until the faulty event is found."""
         if not arrived:
             return
         failure: Exception | None = None
@@ -99,8 +101,8 @@ class Persister:
                 failure = error
         if len(arrived) > 1:
             middle = len(arrived) // 2
-            await self._in_parts(partition, arrived[:middle], settled)
-            await self._in_parts(partition, arrived[middle:], settled)
+            await self._bisect(partition, arrived[:middle], settled)
+            await self._bisect(partition, arrived[middle:], settled)
         else:
             [one] = arrived
             reason = f"{type(failure).__name__}: {failure}"
@@ -117,7 +119,8 @@ class Persister:
             of_partition.held += [Held(one.position, one.message) for one in admission.held]
 
     async def _put_aside(self, fault: Fault, message: Msg | None, settled: Settled) -> None:
-        """Write the dead letter, then move past its positions; unless they are behind, or not the next ones."""
+        """Store a dead letter, then move past its positions. Does nothing if they were moved past already; holds them
+        back if they are not the next ones."""
         assert fault.first is not None
         assert fault.last is not None
         position = (await self._persist(self._effect.positions)).get(fault.partition, fault.first - 1)
@@ -136,22 +139,13 @@ class Persister:
         await self._persist(lambda: self._effect.skip(partition, position, reason))
 
     async def _persist(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Try until it is done: what is in hand is not given back for an outage."""
-        backoff = Backoff()
-        while True:
-            try:
-                result = await work()
-            except Unavailable as error:
-                self._around.away("where effects go", error)
-                await backoff.wait()
-                continue
-            self._around.back("where effects go")
-            return result
+        """What `work` returns, retried through an outage of the store: events in hand are not given back for that."""
+        return await retry(work, Unavailable, self._dependencies, "where effects go")
 
 
 def _data_of(one: Delivery) -> bytes:
-    """The event's JSON as it came: decoding and encoding it again could lose what a newer relay wrote."""
+    """The event's JSON as it arrived. Encoding the decoded event could lose fields that a newer relay wrote."""
     if one.message is None:
         return one.data
-    told = span((one.message.headers or {}).get(POSITIONS_HEADER))
-    return part_of(one.message.data, told[0], one.position) if told else bytes(one.message.data)
+    positions = span((one.message.headers or {}).get(POSITIONS_HEADER))
+    return part_of(one.message.data, positions[0], one.position) if positions else bytes(one.message.data)

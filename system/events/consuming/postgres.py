@@ -1,5 +1,6 @@
-"""An effect in PostgreSQL: effect, positions and trace change in one transaction, so each event counts once
-whatever is killed."""
+"""The base of effects in PostgreSQL. Effect, positions and trace change in one transaction, so each event takes effect
+once, whatever is killed.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ T = TypeVar("T")
 
 
 class PostgresEffect:
-    """A subclass names its `consumer` and implements `effects`."""
+    """An Effect. A subclass names its `consumer` and implements `effects`."""
 
     consumer: ClassVar[str]
 
@@ -29,7 +30,7 @@ class PostgresEffect:
         self._session = Session(settings, self.consumer)
 
     async def effects(self, connection: asyncpg.Connection, events: Sequence[Event]) -> None:
-        """Apply these events, in order within each partition; the transaction around it is not yours to end."""
+        """Apply events, in order within each partition, in the caller's transaction."""
         raise NotImplementedError
 
     async def apply(self, batch: Batch) -> Mapping[str, Admission[Delivery]]:
@@ -69,7 +70,7 @@ class PostgresEffect:
         moves, traces, made_up = [], [], []
         for partition, arrived in applied.items():
             before, skipped = states[partition]
-            # Not behind what it was: a skipped position that is made up for leaves it where it is.
+            # A replay of a skipped position does not move the position back.
             moves.append((partition, before, max(before, arrived[-1].position)))
             traces += [(partition, *run) for run in guard.ranges(arrived)]
             if skipped:

@@ -1,8 +1,8 @@
-"""Taking messages from a JetStream pull consumer as they arrive.
+"""Fetches messages from a JetStream pull consumer as they arrive.
 
-nats-py's own `fetch` waits for a batch to fill; here one request stays open at the server, and whatever has
-arrived is taken at once. The next request is made before what was taken is worked on, so that the server sends
-meanwhile. Heartbeats tell an idle stream from a request that was lost, with a leader say.
+nats-py's own `fetch` waits until a batch is full. Here one request stays open at the server, and messages are taken as
+they arrive. The next request is sent before the taken messages are processed, so that the server sends meanwhile. Idle
+heartbeats distinguish an idle stream from a lost request, such as after a change of leader.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import time
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+
+from system.process import set_within
 
 _EXPIRES_S = 10.0
 _HEARTBEAT_S = 1.0
@@ -28,12 +30,12 @@ _TOO_LARGE = "Message Size Exceeds MaxBytes"
 
 
 class Refused(Exception):
-    """The server has no such consumer for us, now at least."""
+    """The server refuses the request, or does not answer it."""
 
 
 class Puller:
-    """Use as an asynchronous context manager; `take` from one task only. At most two requests' messages are in
-    memory, of `batch_max` messages and 2 MiB each (or of one message, if that is larger)."""
+    """Use as an asynchronous context manager, and call `take` from one task only. It holds the messages of at most two
+    requests in memory, each of `batch_max` messages and 2 MiB (or of one larger message)."""
 
     def __init__(self, client: Client, stream: str, durable: str, batch_max: int) -> None:
         self._client = client
@@ -44,10 +46,10 @@ class Puller:
         self._arrived: list[Msg] = []
         self._something = asyncio.Event()
         self._open = 0
-        """How many messages the server may still send on our request."""
+        """How many messages the server may still send for the open request."""
         self._heard_at = 0.0
         self._unanswered = 0
-        """Requests in a row of which nothing was heard."""
+        """Requests in a row without an answer."""
         self._refused: str | None = None
 
     async def __aenter__(self) -> Puller:
@@ -59,26 +61,22 @@ class Puller:
             await self._subscription.unsubscribe()
 
     async def take(self) -> list[Msg]:
-        """All messages that have arrived, at least one; waits for them as long as it takes. Refused if the
-        server says that it has no such consumer, or nobody answers, which takes about five seconds to tell."""
+        """All messages that have arrived, at least one; waits without a limit. Refused if the server has no such
+        consumer, or after about five seconds without an answer."""
         while not self._arrived:
             if self._refused is not None:
                 reason, self._refused = self._refused, None
                 await asyncio.sleep(_REFUSED_WAIT_S)
                 raise Refused(reason)
             self._something.clear()
-            await self._keep_asking()
-            try:
-                async with asyncio.timeout(_HEARTBEAT_S):
-                    await self._something.wait()
-            except TimeoutError:
-                continue
+            await self._keep_requesting()
+            await set_within(self._something, _HEARTBEAT_S)
         taken, self._arrived = self._arrived, []
         if self._refused is None:
-            await self._keep_asking()
+            await self._keep_requesting()
         return taken
 
-    async def _keep_asking(self) -> None:
+    async def _keep_requesting(self) -> None:
         silent = time.monotonic() - self._heard_at > _SILENCE_MAX_S
         if (self._open > 0 and not silent) or not self._client.is_connected:
             return
@@ -115,9 +113,9 @@ class Puller:
         self._something.set()
 
     def _ended(self, status: str, description: str) -> None:
-        """The server closes our request."""
+        """Handle the status with which the server closes the request."""
         if _TOO_LARGE in description:
-            # Full, or not even one message fits: then a larger request is made for that one.
+            # If not even one message fitted, the next request is large enough for it.
             self._bytes_max = _BYTES_MAX if self._open < self._batch_max else _BYTES_OF_LARGEST
         elif description == _ALL_SENT:
             return  # By now the next request may be open.

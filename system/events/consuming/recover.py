@@ -1,9 +1,9 @@
-"""Reading events again, for a gap that no redelivery fills.
+"""Reads missing events, for a gap that no redelivery fills.
 
-It comes to that when the consumer's own store lost what it had acknowledged (a failover that forgot a commit):
-the server then has no reason to deliver those events again. What is wanted mostly lies shortly before the message
-that was held back, so the search starts there and reaches further back only if it has to. What the stream does not
-hold any more, because of its limits or because it lost it, is in the outbox for as long as any consumer lacks it.
+Such a gap arises when the consumer's store loses acknowledged events (a failover that lost a commit): the server has no
+reason to deliver those again. The missing events are mostly shortly before the message that is held back, so the search
+starts there and goes further back only if it must. Events that the stream no longer holds are in the outbox as long as
+any consumer lacks them.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ async def read_missing(
     client: Client, stream: Stream, partition: str, first: int, held: tuple[int, int], opener: Opener,
     reader: str | None = None,
 ) -> list[Delivery]:  # fmt: skip
-    """The events of a partition from position `first` to before the one that is held (its position and the
-    sequence of its message), at most 2,000; fewer, or none, if the stream does not hold them any more.
-    TimeoutError after 30 s, an error of nats if the stream cannot be read. `reader` as in `read_stream`."""
+    """The events of a partition from position `first` to before the one that is held back, at most MISSING_MAX; fewer
+    or none if the stream does not hold them. `held`: its position and the stream sequence of its message. TimeoutError
+    after 30 s, an error of nats if the stream cannot be read. `reader` as for `read_stream`."""
     wanted = set(range(first, min(held[0], first + MISSING_MAX)))
     found: dict[int, Delivery] = {}
     async with asyncio.timeout(_WITHIN_S):
@@ -57,7 +57,8 @@ async def read_missing(
 
 
 async def read_outbox(session: Session, partition: str, first: int, held: int, opener: Opener) -> list[Delivery]:
-    """The same out of the outbox. Unavailable if it cannot be read."""
+    """The events from position `first` to before `held`, at most MISSING_MAX, from the outbox. Unavailable if it cannot
+    be read."""
     limit = min(held - first, MISSING_MAX)
     rows = await session.run(lambda connection: outbox.after(connection, partition, first - 1, limit))
     return [Delivery(opener.event(row.data), None, row.data) for row in rows]
@@ -66,13 +67,13 @@ async def read_outbox(session: Session, partition: str, first: int, held: int, o
 async def read_stream(
     client: Client, stream: str, subjects: str, start: int, reader: str | None = None
 ) -> AsyncGenerator[Msg, None]:
-    """The messages that a stream holds now on these subjects, from this sequence on. Close it when done
-    (`contextlib.aclosing`). An error of nats or Refused if it cannot be read. `reader` is the name of the consumer
-    that it takes, for who may make no other: then one at a time."""
+    """The messages that a stream holds now on these subjects, from the sequence `start` on. Close the generator when
+    done (`contextlib.aclosing`). An error of nats or Refused if the stream cannot be read. `reader` names the temporary
+    consumer, for users that may create no other; then only one can read at a time."""
     js = client.jetstream()
     if reader is not None:
         with contextlib.suppress(NotFoundError):
-            await js.delete_consumer(stream, reader)  # One that was cut off stays for a while.
+            await js.delete_consumer(stream, reader)  # An interrupted reader leaves it for a while.
     info = await js.add_consumer(
         stream,
         ConsumerConfig(
@@ -98,11 +99,11 @@ async def read_stream(
 
 
 def _pick(message: Msg, wanted: set[int], opener: Opener, found: dict[int, Delivery]) -> None:
-    told = (message.headers or {}).get(POSITIONS_HEADER)
-    positions = span(told)
+    header = (message.headers or {}).get(POSITIONS_HEADER)
+    positions = span(header)
     if positions is not None and wanted.isdisjoint(range(positions[0], positions[1] + 1)):
         return
-    events = opener.open(message.subject, told, message.data).events
+    events = opener.open(message.subject, header, message.data).events
     for event in events:
         if event.position in wanted and event.position not in found:
             data = part_of(message.data, positions[0] if positions else events[0].position, event.position)

@@ -1,8 +1,7 @@
-"""Telling how far a consumer has come: its lag as a metric, and to PostgreSQL the positions of one that keeps them
-in its region, so that relay and watch can see all consumers in one place.
+"""Reports a consumer's progress: its lag as a metric, and a regional consumer's positions to PostgreSQL, so that relay
+and incident monitor see all consumers in one place.
 
-Best effort, beside the effects: a report that is late or lost only makes the relay keep, or publish, more than it
-has to.
+Reports are best effort. A late or lost one only makes the relay keep, or publish again, more events than necessary.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping
 import asyncpg
 
 from system.events import metrics
-from system.process import Surroundings
+from system.process import DependencyState
 from system.settings import Settings
 from system.store import positions
 from system.store.session import Session, Unavailable
@@ -26,18 +25,18 @@ _UNCHANGED_EVERY_S = 60.0
 
 
 class Reporter:
-    """`read` gives the positions to report; None for a consumer that keeps them in PostgreSQL itself."""
+    """`read` returns the positions to report; None for a consumer whose positions are in PostgreSQL."""
 
     def __init__(
         self,
         consumer: str,
         read: Callable[[], Awaitable[Mapping[str, int]]] | None,
         settings: Settings,
-        around: Surroundings,
+        dependencies: DependencyState,
     ) -> None:
         self._consumer = consumer
         self._read = read
-        self._around = around
+        self._dependencies = dependencies
         self._session = Session(settings, f"{consumer}-report")
         self._reported: Mapping[str, int] = {}
         self._reported_at = 0.0
@@ -48,9 +47,9 @@ class Reporter:
             while True:
                 try:
                     await self.report()
-                    self._around.back("position reports")
+                    self._dependencies.back("position reports")
                 except Unavailable as error:
-                    self._around.away("position reports", error)
+                    self._dependencies.away("position reports", error)
                 await asyncio.sleep(_EVERY_S)
         finally:
             self.close()
@@ -59,7 +58,7 @@ class Reporter:
         self._session.close()
 
     async def report(self) -> None:
-        """Report once. Unavailable if either side is away."""
+        """Report once. Unavailable if the positions cannot be read or stored."""
         known = None if self._read is None else await self._read()
         heads, own = await self._session.run(lambda connection: self._exchange(connection, known))
         lags: Counter[Aggregate] = Counter()

@@ -1,7 +1,7 @@
-"""What every consumer does the same way: fetch, apply, acknowledge, fill gaps, put aside; around any failure.
+"""The loop of every consumer: fetch messages, apply their events, acknowledge, fill gaps, make dead letters.
 
-The order is what counts: the effect is committed before its message is acknowledged. Whatever happens in
-between only brings the message again, and the guard knows it.
+An effect is committed before its message is acknowledged. If anything fails in between, the message is delivered again,
+and the guard recognises its events as duplicates.
 """
 
 from __future__ import annotations
@@ -27,46 +27,46 @@ from system.events.consuming.recover import read_missing, read_outbox
 from system.events.consuming.report import Reporter
 from system.events.cursors import ensure_cursor, is_cursor
 from system.events.streams import ensure_durable
-from system.process import Backoff, Surroundings
+from system.process import Backoff, DependencyState
 from system.settings import Settings
 from system.store.session import Session, Unavailable
-from system.wire import POSITIONS_HEADER, STREAMS, Stream, gap_reader
+from system.wire import POSITIONS_HEADER, STREAMS, Stream, gap_reader, observer
 
 _BATCH_MAX = 500
 _DURABLE_WITHIN_S = 2.0
 _ACK_WITHIN_S = 2.0
 _HELD_AGAIN_AFTER_S = 0.3
 _GAP_PATIENCE_S = 4.0
-"""Longer than the acknowledgement wait: by then a message of a consumer that died has come again."""
+"""Longer than ACK_WAIT_S: by then the messages of a consumer that died have been delivered again."""
 
 
 class Consumer:
-    """One consumer on one stream. `name` is its durable's, and what its dead letters go by; the durable is a mere
-    cursor (`system.events.cursors`) if the name is a region's."""
+    """A consumer instance on one stream. `name` is the name of its durable and in its dead letters. The name of a
+    regional consumer ends with its region; its durable is a mere cursor (`system.events.cursors`)."""
 
     def __init__(
-        self, name: str, stream: Stream, effect: Effect, settings: Settings, client: Client, around: Surroundings,
-        log: logging.Logger,
+        self, name: str, stream: Stream, effect: Effect, settings: Settings, client: Client,
+        dependencies: DependencyState, log: logging.Logger,
     ) -> None:  # fmt: skip
         self._name = name
         self._is_cursor = is_cursor(name)
         self._stream = stream
         self._effect = effect
         self._client = client
-        self._around = around
+        self._dependencies = dependencies
         self._log = log
         self._opener = Opener(stream.aggregate)
-        self._office = DeadLetterOffice(name, stream, settings, client, around, log)
-        self._persister = Persister(name, stream.name, effect, self._office, around, log)
+        self._office = DeadLetterOffice(name, stream, settings, client, dependencies, log)
+        self._persister = Persister(name, stream.name, effect, self._office, dependencies, log)
         self._outbox = Session(settings, f"{name}-gaps")
         self._redeliveries = metrics.REDELIVERIES.labels(name, stream.name)
         self._gaps: dict[str, tuple[int, float]] = {}
         self._acks: asyncio.Task[None] | None = None
         self.consuming = asyncio.Event()
-        """Set once the durable is there and messages are asked for."""
+        """Set once the durable exists and messages are requested."""
 
     async def run(self) -> None:
-        """Consume until cancelled; acknowledgements under way are waited for."""
+        """Consume until cancelled; then wait for acknowledgements in flight."""
         backoff = Backoff()
         try:
             while True:
@@ -74,7 +74,7 @@ class Consumer:
                     await self._ensure_durable()
                     await self._consume(backoff)
                 except (Refused, Unavailable, Error, OSError) as error:
-                    self._around.away(self._stream.name, error)
+                    self._dependencies.away(self._stream.name, error)
                     await backoff.wait()
         finally:
             if self._acks is not None:
@@ -90,15 +90,15 @@ class Consumer:
             await ensure_durable(js, self._stream, self._name)
 
     async def _consume(self, backoff: Backoff) -> None:
-        """Until the durable is gone, or is seen to have begun again: one in the memory of a node that was restarted
-        goes back to where it began."""
+        """Consume until the durable is lost (Refused). After a restart of its node a durable in memory starts again
+        from its first sequence, which counts as lost, too."""
         delivered = 0
         async with Puller(self._client, self._stream.name, self._name, _BATCH_MAX) as puller:
-            self._around.back(self._stream.name)
+            self._dependencies.back(self._stream.name)
             self.consuming.set()
             while True:
                 messages = await puller.take()
-                self._around.back(self._stream.name)
+                self._dependencies.back(self._stream.name)
                 backoff.reset()
                 self._redeliveries.inc(sum(one.metadata.num_delivered > 1 for one in messages))
                 batch, unreadable = await self._opened(messages)
@@ -108,12 +108,13 @@ class Consumer:
                 delivered = messages[-1].metadata.sequence.consumer
 
     async def _opened(self, messages: Iterable[Msg]) -> tuple[Batch, dict[str, list[Unreadable]]]:
-        """What the messages hold, by partition. One that is none of the relay's is put aside at once."""
+        """Decode messages: the events and the faults of each partition. A message that the relay did not publish
+        becomes a dead letter at once."""
         batch: dict[str, list[Delivery]] = {}
         unreadable: dict[str, list[Unreadable]] = {}
         for message in messages:
-            told = (message.headers or {}).get(POSITIONS_HEADER)
-            events, faults = self._opener.open(message.subject, told, message.data)
+            header = (message.headers or {}).get(POSITIONS_HEADER)
+            events, faults = self._opener.open(message.subject, header, message.data)
             if events:
                 batch.setdefault(events[0].partition, []).extend([Delivery(event, message) for event in events])
             for fault in faults:
@@ -124,8 +125,7 @@ class Consumer:
         return batch, unreadable
 
     async def _settle(self, messages: Sequence[Msg], settled: Mapping[str, Settled]) -> None:
-        """After the commit: give back the messages of which anything waits for a gap, acknowledge the others,
-        fill old gaps."""
+        """After the commit: have messages with held events redelivered, acknowledge the others, fill old gaps."""
         given_back = {id(one.message): one.message for of in settled.values() for one in of.held if one.message}
         for message in given_back.values():
             await message.nak(delay=_HELD_AGAIN_AFTER_S)
@@ -137,7 +137,7 @@ class Consumer:
             await self._watch_gap(partition, of_partition)
 
     async def _watch_gap(self, partition: str, settled: Settled) -> None:
-        """Remember since when a partition waits; after a while fetch what it waits for."""
+        """Note since when a partition waits for a gap; fill the gap after _GAP_PATIENCE_S."""
         waiting = min((one for one in settled.held if one.message), default=None, key=lambda one: one.position)
         if waiting is None or waiting.message is None:
             self._gaps.pop(partition, None)
@@ -151,7 +151,7 @@ class Consumer:
         await self._fill_gap(partition, first, waiting.position, waiting.message.metadata.sequence.stream)
 
     async def _fill_gap(self, partition: str, first: int, held: int, sequence: int) -> None:
-        """Apply what stream or outbox hold of the positions from `first` to before the one that is held."""
+        """Read the positions from `first` to before `held` from stream or outbox, and apply them."""
         while first < held:
             source = "the stream"
             missing = await read_missing(
@@ -162,7 +162,7 @@ class Consumer:
                 try:
                     missing = await read_outbox(self._outbox, partition, first, held, self._opener)
                 except Unavailable as error:
-                    self._around.away("outbox", error)
+                    self._dependencies.away("outbox", error)
                     return
             self._log.error(
                 "%s: position %d of %s was not delivered again, %d waits for it; %d events were read from %s",
@@ -177,8 +177,8 @@ class Consumer:
 
 
 async def _acknowledge(messages: Sequence[Msg]) -> None:
-    """The last one is confirmed by the server, which takes them in order. One whose acknowledgement is lost is
-    delivered again, and is a duplicate then."""
+    """Acknowledge messages in order; wait for the server's confirmation of the last one. If an acknowledgement is lost,
+    its message is delivered again, as a duplicate."""
     try:
         for message in messages[:-1]:
             await message.ack()
@@ -188,22 +188,23 @@ async def _acknowledge(messages: Sequence[Msg]) -> None:
 
 
 def main_of(
-    name: str, make: Callable[[Settings, Stream], Effect], *, per_region: bool
+    name: str, make: Callable[[Settings, Stream], Effect]
 ) -> Callable[[Settings, logging.Logger], Coroutine[Any, Any, None]]:
-    """The main function of a consumer's process, for `system.process.run`: one Consumer a stream, each with
-    an effect of its own. Ready once all of them ask for messages."""
+    """The main function of a consumer's process, for `system.process.run`. It runs one Consumer a stream, each with an
+    effect of its own, and is ready once all of them request messages. ValueError for an undeclared consumer."""
+    per_region = observer.consumer(name).per_region
 
     async def main(settings: Settings, log: logging.Logger) -> None:
         metrics.serve(settings)
-        around = Surroundings(log)
+        dependencies = DependencyState(log)
         own_name = f"{name}-{settings.region}" if per_region else name
-        client = await bus.connect(settings, name, around, log)
+        client = await bus.connect(settings, name, dependencies, log)
         effects = [make(settings, stream) for stream in STREAMS]
         consumers = [
-            Consumer(own_name, stream, effect, settings, client, around, log)
+            Consumer(own_name, stream, effect, settings, client, dependencies, log)
             for stream, effect in zip(STREAMS, effects, strict=True)
         ]
-        reporter = Reporter(own_name, effects[0].positions if per_region else None, settings, around)
+        reporter = Reporter(own_name, effects[0].positions if per_region else None, settings, dependencies)
         try:
             async with asyncio.TaskGroup() as group:
                 for consumer in consumers:

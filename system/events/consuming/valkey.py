@@ -1,10 +1,10 @@
-"""An effect in the region's Valkey: effect, positions and trace change in one script, so each event counts once
-whatever is killed.
+"""The base of effects in a region's Valkey. Effect, positions and trace change in one script, so each event takes
+effect once, whatever is killed.
 
-A Valkey that was emptied has lost positions and effects together. The consumer then goes on from where it last
-reported to be, or begins with the oldest event that there is; the events from there on are applied to what is empty.
-It cannot go on from the first event that it is given: that may be any, while older ones that an earlier process took
-and did not apply are only on their way to come again.
+A Valkey that was emptied has lost positions and effects together. The consumer then continues from its last report, or
+from the oldest event if it never reported, and applies the events to an empty store. It must not continue from the
+first event that happens to be delivered: older events, which an earlier process fetched and did not apply, may still be
+redelivered.
 """
 
 from __future__ import annotations
@@ -19,35 +19,35 @@ from system.events.consuming.effect import Batch, Delivery
 from system.events.consuming.guard import Admission
 from system.settings import Settings
 from system.store import positions as positions_
-from system.store import regional
-from system.store.regional import Move, Regional
 from system.store.session import Session, Unavailable
+from system.store.valkey import client as valkey_client
+from system.store.valkey.consumer_state import ConsumerState, Move
 from system.wire import Event, Stream
 
 _ANSWER_WITHIN_S = 1.0
 _PORTION = 1_000
-"""Events a script: Valkey answers nobody else meanwhile."""
+"""Events a script. Valkey answers no other client while a script runs."""
 
 T = TypeVar("T")
 
 
 class ValkeyEffect:
-    """A subclass names its `consumer`, the Lua `commands` of its effect and the `own_keys` that these get (see
-    `Regional`), and implements `arguments` if they take any."""
+    """An Effect. A subclass names its `consumer`, the Lua `commands` of its effect and their `own_keys` (see
+    `ConsumerState`), and implements `arguments` if the commands take any."""
 
     consumer: ClassVar[str]
     commands: ClassVar[str]
     own_keys: ClassVar[tuple[str, ...]]
 
     def __init__(self, settings: Settings, _: Stream) -> None:
-        client = regional.connect(settings, _ANSWER_WITHIN_S)
-        self._regional = Regional(client, self.consumer, self.commands, self.own_keys)
+        client = valkey_client.connect(settings, _ANSWER_WITHIN_S)
+        self._state = ConsumerState(client, self.consumer, self.commands, self.own_keys)
         self._reported_as = f"{self.consumer}-{settings.region}"
         self._session = Session(settings, f"{self.consumer}-origin")
         self._origins: dict[str, int] = {}
 
     def arguments(self, events: Sequence[Event]) -> list[bytes | str]:
-        """What the commands need to know of these events, which are in order within each partition."""
+        """The arguments of the commands for events, which are in order within each partition."""
         return []
 
     async def apply(self, batch: Batch) -> Mapping[str, Admission[Delivery]]:
@@ -59,7 +59,7 @@ class ValkeyEffect:
             for partition, arrived in batch.items()
         }
         for moves, events in _portions(positions, skipped, admissions):
-            if not await _ask(self._regional.apply(moves, self.arguments(events)), faults=True):
+            if not await _ask(self._state.apply(moves, self.arguments(events)), faults=True):
                 raise Unavailable(f"{self.consumer}: another instance moved a position meanwhile")
             for move in moves:
                 self._origins.pop(move.partition, None)
@@ -68,25 +68,26 @@ class ValkeyEffect:
     async def skip(self, partition: str, position: int, reason: str) -> None:
         known = await self.positions()
         origins = await self._known_origins([] if partition in known else [partition])
-        await _ask(self._regional.skip(partition, position, origins.get(partition, 0)))
+        await _ask(self._state.skip(partition, position, origins.get(partition, 0)))
 
     async def positions(self) -> dict[str, int]:
-        return await _ask(self._regional.positions())
+        return await _ask(self._state.positions())
 
     async def close(self) -> None:
         self._session.close()
-        await self._regional.close()
+        await self._state.close()
 
     async def origins(self, partitions: Sequence[str]) -> dict[str, int]:
-        """Where to go on from in partitions without a position. Unavailable."""
+        """Partition -> the position to continue after, for partitions without a stored one. Unavailable."""
         try:
             return await self._session.run(lambda link: positions_.origins(link, self._reported_as, partitions))
         finally:
-            self._session.close()  # It is seldom needed, and the primary's connections are few.
+            self._session.close()  # It is rarely needed, and the primary has few connections.
 
     async def _known_origins(self, partitions: Sequence[str]) -> dict[str, int]:
-        """Asked once for as long as there is no position, so that a report made meanwhile changes nothing; forgotten
-        with the first move, since by the time that Valkey is emptied again there are later reports."""
+        """The origins of partitions, cached as long as they have no stored position, so that a report that is made
+        meanwhile changes nothing. The first move drops the cached origin: the next time that Valkey is emptied there
+        are later reports."""
         self._origins = {one: origin for one, origin in self._origins.items() if one in partitions}
         unknown = [one for one in partitions if one not in self._origins]
         if unknown:
@@ -94,20 +95,20 @@ class ValkeyEffect:
         return self._origins
 
     async def _skipped(self, positions: Mapping[str, int], batch: Batch) -> Mapping[str, set[int]]:
-        """Which of what arrived behind the positions has been skipped; asked only if there is any."""
+        """Partition -> which of the delivered positions at or below the stored one were skipped."""
         behind = {
             partition: [one.position for one in arrived if one.position <= positions.get(partition, 0)]
             for partition, arrived in batch.items()
         }
         asked = {partition: ones for partition, ones in behind.items() if ones}
-        return await _ask(self._regional.skipped(asked)) if asked else {}
+        return await _ask(self._state.skipped(asked)) if asked else {}
 
 
 def _portions(
     positions: Mapping[str, int], skipped: Mapping[str, set[int]], admissions: Mapping[str, Admission[Delivery]]
 ) -> Iterator[tuple[list[Move], list[Event]]]:
-    """What is applicable, as moves and their events, at most _PORTION of them at a time and a partition at most
-    once in each."""
+    """The applicable events in portions of at most _PORTION, each as (moves, events), with a partition at most once in
+    a portion."""
     moves: list[Move] = []
     events: list[Event] = []
     for partition, admission in admissions.items():
@@ -129,11 +130,11 @@ def _portions(
 
 
 async def _ask(question: Awaitable[T], *, faults: bool = False) -> T:
-    """Unavailable for every error of Valkey; but for those that the events or their commands cause, if there may be
-    such `faults`: they are raised as they are."""
+    """The answer to a command. Unavailable for every error of Valkey; with `faults`, errors that the events or the
+    commands cause are raised as they are."""
     try:
         return await question
     except RedisError as error:
-        if faults and regional.is_fault(error):
+        if faults and valkey_client.is_fault(error):
             raise
         raise Unavailable(str(error) or type(error).__name__) from error

@@ -1,4 +1,4 @@
-"""Where to look in a stream, and which durables are cursors."""
+"""The search for a sequence in a stream, and which durables are cursors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from system.wire import POSITIONS_HEADER, PROJECTS_STREAM
 
 
 class Stream:
-    """A JetStream that holds these positions, of `projects.0` alone, from the sequence `first` on."""
+    """A JetStream that holds these positions of `projects.0`, from the sequence `first` on."""
 
     def __init__(self, first: int, positions: list[int]) -> None:
         self._first = first
@@ -37,7 +37,7 @@ class Stream:
 
 
 @given(first=st.integers(1, 50), count=st.integers(0, 3_000), applied=st.integers(0, 3_500))
-def test_the_first_that_lacks_is_found_as_if_every_message_were_read(first: int, count: int, applied: int) -> None:
+def test_the_search_finds_what_reading_every_message_would(first: int, count: int, applied: int) -> None:
     positions = list(range(1, count + 1))
     stream = Stream(first, positions)
     found = asyncio.run(cursors.first_lacking(stream, PROJECTS_STREAM, {"projects.0": applied}))  # type: ignore[arg-type]
@@ -51,7 +51,7 @@ def test_a_million_messages_are_searched_in_five_rounds() -> None:
 
 
 @given(low=st.integers(1, 10**6), width=st.integers(1, 10**6))
-def test_the_places_of_a_round_lie_inside_and_shrink_what_is_left(low: int, width: int) -> None:
+def test_the_probes_of_a_round_are_inside_and_narrow_the_range(low: int, width: int) -> None:
     places = list(cursors._spread(low, low + width))
     assert places == sorted(set(places))
     assert 1 <= len(places) <= cursors.AT_ONCE

@@ -1,4 +1,4 @@
-"""Mirrors, and one of them made the bus: on two real NATS servers, with a real PostgreSQL where it counts."""
+"""Mirrors and their promotion, on two real NATS servers, and with a real PostgreSQL where positions matter."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_a_mirror_follows_with_the_same_sequences_and_takes_no_publish(settings:
     on_both(settings, buses, work)
 
 
-def test_a_mirror_is_made_once_and_a_stream_is_not_taken_for_one(settings: Settings, buses: Buses) -> None:
+def test_a_mirror_is_created_once_and_a_stream_is_no_mirror(settings: Settings, buses: Buses) -> None:
     async def work(iad: Client, ams: Client) -> None:
         wanted = mirrors.mirror_config(streams.stream_config(PROJECTS_STREAM, 1), "iad", "ams", 1)
         await mirrors.ensure_mirror(ams.jetstream(), wanted)
@@ -85,14 +85,14 @@ def test_a_mirror_is_made_once_and_a_stream_is_not_taken_for_one(settings: Setti
 
 
 @pytest.mark.parametrize("text", ["ams", "ams=;iad=x", "=x;ams"])
-def test_where_mirrors_are_kept_is_said_plainly(text: str) -> None:
+def test_a_malformed_list_of_mirrors_is_refused(text: str) -> None:
     with pytest.raises(SettingsError, match="expected region=url"):
         mirrors.parse(text)
     assert mirrors.parse("ams=a;iad=b,c") == {"ams": ["a"], "iad": ["b", "c"]}
     assert mirrors.parse("") == {}
 
 
-def test_what_the_database_lost_is_removed_from_the_end(settings: Settings, buses: Buses) -> None:
+def test_messages_that_the_database_lost_are_removed_from_the_end(settings: Settings, buses: Buses) -> None:
     async def work(iad: Client, ams: Client) -> None:
         js = iad.jetstream()
         await publish_singly(js, [event(position, position % 2) for position in range(1, 21)])
@@ -104,13 +104,13 @@ def test_what_the_database_lost_is_removed_from_the_end(settings: Settings, buse
     on_both(settings, buses, work)
 
 
-def test_consumers_begin_where_anybody_lacks_anything(settings: Settings, buses: Buses) -> None:
+def test_consumers_begin_at_the_first_event_that_any_consumer_lacks(settings: Settings, buses: Buses) -> None:
     async def work(iad: Client, ams: Client) -> None:
         js = iad.jetstream()
         assert await cursors.first_lacking(js, PROJECTS_STREAM, {}) == 1
         for position in range(1, 41):
             await publish_singly(js, [event(position, 0), event(position, 1)])
-        # Positions 31 to 40 once more, as after an earlier loss.
+        # Positions 31 to 40 again, as after an earlier loss.
         await publish(js, [event(position, 0) for position in range(31, 41)], 5)
 
         async def first(zero: int, one: int) -> int:
@@ -122,16 +122,16 @@ def test_consumers_begin_where_anybody_lacks_anything(settings: Settings, buses:
         assert await first(40, 39) == 80
         assert await first(25, 40) == 51
         assert await first(25, 12) == 26
-        # Either of the two places has everything behind it.
+        # Everything that is lacking follows after either sequence.
         assert await first(35, 40) in (71, 81)
 
     on_both(settings, buses, work)
 
 
-def test_after_the_loss_of_iad_everything_is_published_in_ams_and_nothing_skipped(
+def test_after_the_loss_of_iad_everything_is_published_in_ams_without_gaps(
     database: Settings, buses: Buses, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The mirror lacks the end, a consumer lacks more, and the old relay comes back: it stands by."""
+    """The mirror lacks the tail, a consumer lacks more, and the old relay comes back and stands by."""
 
     async def work(iad: Client, ams: Client) -> None:
         here, there = buses.settings(database, "iad"), buses.settings(database, "ams")
@@ -162,7 +162,7 @@ def test_after_the_loss_of_iad_everything_is_published_in_ams_and_nothing_skippe
         finally:
             connection.terminate()
 
-    monkeypatch.setattr("system.events.relay._STREAM_LOOK_EVERY_S", 0.05)
+    monkeypatch.setattr("system.events.relay._CHECK_STREAM_EVERY_S", 0.05)
     monkeypatch.setattr("system.events.relay._BATCH_MAX", 10)
     on_both(database, buses, work)
 

@@ -1,4 +1,4 @@
-"""What counts as stored when some of a batch was acknowledged and some was not."""
+"""Which events count as stored when only some messages of a batch were acknowledged."""
 
 import asyncio
 
@@ -36,12 +36,12 @@ def test_all_acknowledged_is_stored_up_to_the_last_of_each_partition() -> None:
     assert answered(kinds) == ({"projects.0": 8, "projects.1": 2}, None)
 
 
-def test_after_a_hole_nothing_of_that_partition_counts() -> None:
+def test_after_a_failed_message_nothing_of_its_partition_counts() -> None:
     kinds = [(frame(0, 4, 5), "ack"), (frame(0, 6), "refused"), (frame(0, 7), "ack"), (frame(1, 2), "ack")]
     assert answered(kinds) == ({"projects.0": 5, "projects.1": 2}, "no leader")
 
 
-def test_no_answer_is_a_hole_too() -> None:
+def test_a_message_without_an_answer_counts_as_failed() -> None:
     assert answered([(frame(0, 5), "none"), (frame(0, 6), "ack")]) == ({}, None)
 
 
@@ -59,6 +59,6 @@ def test_what_counts_is_the_acknowledged_prefix_of_each_partition(kinds: list[tu
         assert stored.get(f"projects.{partition}", 0) == prefix
 
 
-def test_the_headers_tell_which_events_a_message_holds() -> None:
+def test_the_headers_identify_the_events_of_a_message() -> None:
     expected = {"Nats-Msg-Id": "projects.0:3-5:0-3", "Covenant-Positions": "3-5"}
     assert headers_of(frame(0, 3, 4, 5)) == expected

@@ -1,4 +1,4 @@
-"""The relay between a real PostgreSQL and a real NATS: everything arrives, in order, whatever happens to either."""
+"""The relay between a real PostgreSQL and a real NATS: every event arrives, in order, whatever happens to either."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ import pytest
 from nats.aio.client import Client
 from nats.js.errors import NotFoundError
 
-from system.domain.partitions import partitions_of
 from system.events import bus, metrics, relay, streams
 from system.events.consuming.recover import read_stream
+from system.events.publish import publish
 from system.events.relay import Lane
 from system.events.streams import ensure_stream
-from system.process import Surroundings
+from system.process import DependencyState
 from system.settings import Settings
 from system.store.connect import connect_primary
-from system.wire import PROJECTS_STREAM, ProjectEvent, events_filter
+from system.wire import PROJECTS_STREAM, ProjectEvent, events_filter, partitions_of
 
 NAME = PROJECTS_STREAM.name
 LOG = logging.getLogger("test")
@@ -37,10 +37,10 @@ decode = msgspec.json.Decoder(list[ProjectEvent]).decode
 
 
 class Relay:
-    """One relay of projects, of which there may be several."""
+    """A running relay of projects; a test may run several."""
 
     def __init__(self, settings: Settings, client: Client) -> None:
-        self.lane = Lane(PROJECTS_STREAM, settings, client, Surroundings(LOG), LOG)
+        self.lane = Lane(PROJECTS_STREAM, settings, client, DependencyState(LOG), LOG)
 
     async def __aenter__(self) -> Relay:
         self.task = asyncio.create_task(self.lane.run())
@@ -56,7 +56,7 @@ def with_servers(settings: Settings, work: Callable[[Client, asyncpg.Connection]
     """Run `work` on a new, empty stream."""
 
     async def run() -> None:
-        client = await bus.connect(settings, "test", Surroundings(LOG), LOG)
+        client = await bus.connect(settings, "test", DependencyState(LOG), LOG)
         js = client.jetstream()
         with contextlib.suppress(NotFoundError):
             await js.delete_stream(NAME)
@@ -73,14 +73,14 @@ def with_servers(settings: Settings, work: Callable[[Client, asyncpg.Connection]
 
 @pytest.fixture
 def servers(nats_server: None, database: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    monkeypatch.setattr(relay, "_STREAM_LOOK_EVERY_S", 0.05)
-    monkeypatch.setattr(relay, "_STAND_BACK_S", 0.05)
+    monkeypatch.setattr(relay, "_CHECK_STREAM_EVERY_S", 0.05)
+    monkeypatch.setattr(relay, "_STANDBY_RETRY_S", 0.05)
     return database
 
 
 async def published(client: Client) -> dict[str, list[int]]:
-    """The positions of each partition in the order in which the stream got each of them first: a relay that was
-    replaced may have sent something that its successor sends again."""
+    """Partition -> positions, in the order in which the stream first got each. A relay that was replaced may have
+    published events that its successor publishes again."""
     found: dict[str, dict[int, None]] = {name: {} for name in partitions_of("projects")}
     try:
         messages = read_stream(client, NAME, events_filter("projects"), 1)
@@ -94,8 +94,8 @@ async def published(client: Client) -> dict[str, list[int]]:
 
 
 async def expect(client: Client, connection: asyncpg.Connection, count: int, after: int = 0) -> None:
-    """Wait until everything is confirmed, so many events in all, and in the stream, in order, from the position
-    behind `after` on."""
+    """Wait until `count` events are confirmed and the stream holds them, in order, from the position after `after`
+    on."""
     async with asyncio.timeout(DEADLINE_S):
         while True:
             rows = await connection.fetch(NEXT)
@@ -118,7 +118,7 @@ def test_everything_arrives_in_order_in_few_messages(servers: Settings) -> None:
     with_servers(servers, work)
 
 
-def test_what_an_earlier_relay_left_is_published(servers: Settings) -> None:
+def test_unconfirmed_events_of_an_earlier_relay_are_published(servers: Settings) -> None:
     async def work(client: Client, connection: asyncpg.Connection) -> None:
         async with Relay(servers, client):
             for _ in range(10):
@@ -130,8 +130,8 @@ def test_what_an_earlier_relay_left_is_published(servers: Settings) -> None:
     with_servers(servers, work)
 
 
-@pytest.mark.parametrize("made_anew_by_others", [False, True])
-def test_a_stream_that_was_wiped_gets_again_what_a_consumer_lacks(servers: Settings, made_anew_by_others: bool) -> None:
+@pytest.mark.parametrize("recreated_by_others", [False, True])
+def test_a_stream_that_was_wiped_gets_again_what_a_consumer_lacks(servers: Settings, recreated_by_others: bool) -> None:
     async def work(client: Client, connection: asyncpg.Connection) -> None:
         js = client.jetstream()
         async with Relay(servers, client):
@@ -139,7 +139,7 @@ def test_a_stream_that_was_wiped_gets_again_what_a_consumer_lacks(servers: Setti
             await expect(client, connection, 400)
             await connection.execute("update consumer_position set position = 10 where partition like 'projects.%'")
             await js.delete_stream(NAME)
-            if made_anew_by_others:
+            if recreated_by_others:
                 await ensure_stream(js, PROJECTS_STREAM, 1)
             await expect(client, connection, 400, after=10)
             await connection.execute(INSERT, 7)
@@ -148,7 +148,7 @@ def test_a_stream_that_was_wiped_gets_again_what_a_consumer_lacks(servers: Setti
     with_servers(servers, work)
 
 
-def test_a_stream_that_was_wiped_while_nobody_looked_gets_it_at_the_start(servers: Settings) -> None:
+def test_a_stream_that_was_wiped_while_no_relay_ran_gets_it_at_the_start(servers: Settings) -> None:
     async def work(client: Client, connection: asyncpg.Connection) -> None:
         async with Relay(servers, client):
             await connection.execute(INSERT, 50)
@@ -162,7 +162,7 @@ def test_a_stream_that_was_wiped_while_nobody_looked_gets_it_at_the_start(server
 
 @pytest.mark.parametrize("lost", [1, 2, 10**6])
 def test_a_stream_that_lost_its_tail_gets_again_what_a_consumer_lacks(servers: Settings, lost: int) -> None:
-    """It remembers the ids of what it lost, which must not keep that out."""
+    """The stream still knows the message ids of what it lost; it must store the events all the same."""
 
     async def work(client: Client, connection: asyncpg.Connection) -> None:
         js = client.jetstream()
@@ -170,7 +170,7 @@ def test_a_stream_that_lost_its_tail_gets_again_what_a_consumer_lacks(servers: S
             for count in range(20, 200, 20):
                 await connection.execute(INSERT, 20)
                 await expect(client, connection, count)
-            # What is before here needs nobody, and is not lost: the four partitions have about as many events each.
+            # No consumer lacks earlier events, and they are not lost: the four partitions are about equally long.
             await connection.execute("update consumer_position set position = 10 where partition like 'projects.%'")
         state = (await js.stream_info(NAME)).state
         for sequence in range(max(state.last_seq - lost, 0) + 1, state.last_seq + 1):
@@ -184,10 +184,10 @@ def test_a_stream_that_lost_its_tail_gets_again_what_a_consumer_lacks(servers: S
 
 
 def test_a_new_leader_that_lacks_the_tail_is_noticed(servers: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    look = streams.look
+    look = streams.stream_state
     leader = "a"
 
-    async def led(*arguments: Any) -> streams.Sight:
+    async def led(*arguments: Any) -> streams.StreamState:
         return (await look(*arguments))._replace(leader=leader)
 
     async def work(client: Client, connection: asyncpg.Connection) -> None:
@@ -200,7 +200,7 @@ def test_a_new_leader_that_lacks_the_tail_is_noticed(servers: Settings, monkeypa
             leader = "b"
             await expect(client, connection, 50)
 
-    monkeypatch.setattr(streams, "look", led)
+    monkeypatch.setattr(streams, "stream_state", led)
     with_servers(servers, work)
 
 
@@ -214,11 +214,10 @@ def test_two_relays_at_once_lose_nothing_and_keep_the_order(servers: Settings) -
     with_servers(servers, work)
 
 
-def test_while_the_bus_is_away_the_outbox_holds_and_order_stays(
+def test_while_the_bus_is_down_the_outbox_keeps_events_in_order(
     servers: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refusals = itertools.chain([True] * 3, itertools.repeat(False))
-    publish = relay.publish
 
     async def sometimes_refused(js: object, events: object, within_s: float, again: str) -> object:
         return await publish(js, events, 0.0 if next(refusals) else within_s, again)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""The relay and a broker that lost the end of its store with the power: what was confirmed is published again."""
+"""The relay after a power loss of the broker: confirmed events that the stream lost are published again."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from system.wire import PROJECTS_STREAM
 
 
 class Broker:
-    """A server of the test's own, whose store can be put back to what it was."""
+    """A server of the test's own, whose store can be reset to an earlier state."""
 
     def __init__(self, folder: Path, port: int) -> None:
         self._store = folder / "store"
@@ -46,7 +46,7 @@ class Broker:
         wait_until(lambda: self._log.exists() and "Server is ready" in self._log.read_text(), "NATS to be ready")
 
     def keep(self) -> None:
-        """What is in the store now survives."""
+        """Mark the current state of the store as the one that survives."""
         shutil.copytree(self._store, self._older)
 
     def kill(self) -> None:
@@ -61,8 +61,8 @@ class Broker:
 
 @pytest.fixture
 def broker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Broker, int]]:
-    monkeypatch.setattr(relay, "_STREAM_LOOK_EVERY_S", 0.05)
-    monkeypatch.setattr(relay, "_STAND_BACK_S", 0.05)
+    monkeypatch.setattr(relay, "_CHECK_STREAM_EVERY_S", 0.05)
+    monkeypatch.setattr(relay, "_STANDBY_RETRY_S", 0.05)
     block = ports.claim()
     port = block.assign(["nats"])["nats"]
     made = Broker(tmp_path, port)
@@ -73,7 +73,7 @@ def broker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Br
 
 
 @pytest.mark.parametrize("relay_lives", [True, False])
-def test_a_tail_that_went_with_the_power_is_published_again(
+def test_a_tail_that_a_power_loss_took_is_published_again(
     relay_lives: bool, broker: tuple[Broker, int], database: Settings
 ) -> None:
     server, port = broker
@@ -91,7 +91,7 @@ def test_a_tail_that_went_with_the_power_is_published_again(
             if not relay_lives:
                 first.task.cancel()
                 await asyncio.wait({first.task})
-            before = await streams.look(js, PROJECTS_STREAM)
+            before = await streams.stream_state(js, PROJECTS_STREAM)
             reconnects = client.stats["reconnects"]
             server.lose_power()
             server.start()
@@ -99,7 +99,7 @@ def test_a_tail_that_went_with_the_power_is_published_again(
                 while client.stats["reconnects"] == reconnects:
                     await asyncio.sleep(0.02)
             if not relay_lives:
-                after = await streams.look(js, PROJECTS_STREAM)
+                after = await streams.stream_state(js, PROJECTS_STREAM)
                 assert after.created_at == before.created_at
                 assert after.last_sequence < before.last_sequence
                 await stack.enter_async_context(Relay(settings, client))

@@ -1,4 +1,4 @@
-"""The streams on a real NATS server: what is published once, fetched, read again."""
+"""The streams on a real NATS server: publishing, fetching, reading missing events."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from system.events.consuming.pull import Puller, Refused
 from system.events.consuming.recover import read_missing
 from system.events.publish import publish
 from system.events.streams import ensure_dead_letters, ensure_durable, ensure_stream
-from system.process import Surroundings
+from system.process import DependencyState
 from system.settings import Settings
 from system.wire import DEAD_LETTERS, DEAD_LETTERS_SUBJECTS, PROJECTS_STREAM, STREAMS, ProjectEvent
 
@@ -48,7 +48,7 @@ def on_streams(settings: Settings, work: Callable[[Client], Awaitable[Any]]) -> 
 
     async def run() -> Any:
         log = logging.getLogger("test")
-        client = await bus.connect(settings, "test", Surroundings(log), log)
+        client = await bus.connect(settings, "test", DependencyState(log), log)
         js = client.jetstream()
         try:
             for stream in STREAMS:
@@ -88,7 +88,7 @@ def test_streams_are_created_with_the_limits_of_the_wire_and_may_be_ensured_agai
     on_streams(nats, work)
 
 
-def test_what_is_published_again_is_stored_once(nats: Settings) -> None:
+def test_an_event_that_is_published_again_is_stored_once(nats: Settings) -> None:
     async def work(client: Client) -> int:
         js = client.jetstream()
         batch = [event(1), event(1, 1), event(2), event(3), event(2, 1)]
@@ -101,7 +101,7 @@ def test_what_is_published_again_is_stored_once(nats: Settings) -> None:
     assert on_streams(nats, work) == 2
 
 
-def test_a_stream_that_is_missing_stores_nothing_and_says_so(nats: Settings) -> None:
+def test_a_missing_stream_is_a_failed_publish(nats: Settings) -> None:
     async def work(client: Client) -> Any:
         await client.jetstream().delete_stream(NAME)
         return await publish(client.jetstream(), [event(1)], 10)
@@ -111,7 +111,7 @@ def test_a_stream_that_is_missing_stores_nothing_and_says_so(nats: Settings) -> 
     assert outcome.failure
 
 
-def test_messages_are_taken_as_they_arrive_and_come_again_if_not_acknowledged(nats: Settings) -> None:
+def test_messages_are_taken_as_they_arrive_and_redelivered_if_not_acknowledged(nats: Settings) -> None:
     async def work(client: Client) -> list[int]:
         js = client.jetstream()
         await ensure_durable(js, PROJECTS_STREAM, "test")
@@ -140,7 +140,7 @@ def test_a_consumer_that_does_not_exist_is_refused(nats: Settings) -> None:
     on_streams(nats, work)
 
 
-def test_what_is_missing_before_a_held_event_is_read_from_the_stream(nats: Settings) -> None:
+def test_events_missing_before_a_held_one_are_read_from_the_stream(nats: Settings) -> None:
     async def work(client: Client) -> list[int]:
         js = client.jetstream()
         batch = [event(position, position % 2) for position in range(1, 31)]
@@ -155,7 +155,7 @@ def test_what_is_missing_before_a_held_event_is_read_from_the_stream(nats: Setti
     assert on_streams(nats, work) == [6, 8, 10, 12, 14, 16, 18]
 
 
-def test_what_is_missing_may_lie_within_messages(nats: Settings) -> None:
+def test_missing_events_may_be_within_messages(nats: Settings) -> None:
     async def work(client: Client) -> list[tuple[int, bytes]]:
         js = client.jetstream()
         for start in range(1, 31, 10):
@@ -166,7 +166,7 @@ def test_what_is_missing_may_lie_within_messages(nats: Settings) -> None:
     assert on_streams(nats, work) == [(position, event(position).data) for position in range(8, 13)]
 
 
-def test_a_message_that_is_larger_than_a_request_is_taken_all_the_same(nats: Settings) -> None:
+def test_a_message_that_is_larger_than_a_request_is_taken(nats: Settings) -> None:
     async def work(client: Client) -> list[int]:
         js = client.jetstream()
         await ensure_durable(js, PROJECTS_STREAM, "test")
@@ -181,7 +181,7 @@ def test_a_message_that_is_larger_than_a_request_is_taken_all_the_same(nats: Set
     assert on_streams(nats, work) == [0, 5, 0]
 
 
-def test_a_health_probe_replaces_the_one_before_it(nats: Settings) -> None:
+def test_a_health_probe_replaces_the_previous_one(nats: Settings) -> None:
     async def work(client: Client) -> int:
         js = client.jetstream()
         await publish(js, [event(1)], 10)

@@ -1,4 +1,4 @@
-"""Two NATS servers of a JetStream domain each, as in two regions: that of ams is a leaf of the one in iad."""
+"""Two NATS servers with a JetStream domain each, as in two regions: ams is a leaf node of iad."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from infra.machine.ports import PortBlock
 from infra.parts.base import binary
 from infra.site import bus_users
 from system.events import bus
-from system.process import Surroundings
+from system.process import DependencyState
 from system.settings import Settings
 from system.tests.servers import PASSWORD, wait_until
 
@@ -59,7 +59,7 @@ class Buses:
             self.kill(region)
 
     def settings(self, settings: Settings, region: str) -> Settings:
-        """For a process in a region that goes to its bus."""
+        """Settings of a process that connects to its region's bus."""
         return replace(settings, region=region, nats_urls=self.url(region), bus_domain="iad")
 
     def url(self, region: str) -> str:
@@ -67,7 +67,7 @@ class Buses:
 
 
 def _leaf() -> dict[str, object]:
-    """The user with whom a region's mirrors come, as a system has it."""
+    """The user of a region's mirrors, with the permissions that it has in a system."""
     may = bus_users.mirror("ams", "iad")
     permissions = {"publish": list(may.publish), "subscribe": list(may.subscribe)}
     return {"user": bus_users.mirror_user("ams"), "password": PASSWORD, "permissions": permissions}
@@ -87,7 +87,7 @@ def started(folder: Path, block: PortBlock) -> Iterator[Buses]:
 
 @contextlib.asynccontextmanager
 async def connected(settings: Settings) -> AsyncIterator[Client]:
-    client = await bus.connect(settings, "test", Surroundings(LOG), LOG)
+    client = await bus.connect(settings, "test", DependencyState(LOG), LOG)
     try:
         yield client
     finally:

@@ -8,7 +8,7 @@ import asyncio
 import pytest
 
 from infra.machine.spec import EngineError
-from ledger.steps import event_of, sender_prefix
+from ledger.numbered import event_of, sender_prefix
 from loadtests.engine.outbox_feed import Outbox, prefix
 from system.domain.frames import Opener
 from system.domain.totals import deltas_of

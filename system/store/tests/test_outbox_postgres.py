@@ -6,20 +6,30 @@ import asyncio
 import random
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any
+from typing import Any, get_args
 from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
 
 from system.domain.frames import EncodedEvent, Opener, cut
-from system.domain.partitions import AGGREGATES, partition_of, partitions_of
+from system.domain.partitions import partition_of
 from system.settings import Settings
 from system.store import outbox, positions
 from system.store.connect import connect
 from system.store.outbox import LeaseLost, StandingBy
 from system.store.tests.test_outbox_tables import as_role
-from system.wire import Aggregate, CountryEvent, Event, IncidentEvent, ProjectEvent, Refusal, User, UserEvent
+from system.wire import (
+    Aggregate,
+    CountryEvent,
+    Event,
+    IncidentEvent,
+    ProjectEvent,
+    Refusal,
+    User,
+    UserEvent,
+    partitions_of,
+)
 
 PROJECTS = partitions_of("projects")
 INSERT = """insert into projects (id, name, region, country_code, sector, status, funding_usd_millions)
@@ -61,7 +71,7 @@ async def all_assigned(
     return events
 
 
-def test_a_change_has_its_event_and_a_change_undone_has_none(database: Settings) -> None:
+def test_a_committed_change_has_an_event_and_a_rolled_back_one_has_none(database: Settings) -> None:
     async def work(connection: asyncpg.Connection) -> list[Event]:
         identity = uuid4()
         undone = connection.transaction()
@@ -86,7 +96,7 @@ def test_a_change_has_its_event_and_a_change_undone_has_none(database: Settings)
 
 
 def test_what_is_published_again_is_in_the_same_messages(database: Settings) -> None:
-    """Whatever came in meanwhile, and wherever the confirmation stands: so the stream knows them again."""
+    """Whatever was added meanwhile, and wherever the confirmed position is: so the stream recognises duplicates."""
 
     async def work(connection: asyncpg.Connection) -> None:
         identity = uuid4()
@@ -185,7 +195,7 @@ def test_a_relay_that_was_replaced_changes_nothing(database: Settings) -> None:
     assert len(on(database, 2, work)) == 1
 
 
-def test_what_is_not_confirmed_comes_again_in_order(database: Settings) -> None:
+def test_unconfirmed_events_are_returned_again_in_order(database: Settings) -> None:
     identity = uuid4()
 
     async def work(connection: asyncpg.Connection) -> None:
@@ -214,7 +224,7 @@ def test_every_kind_of_event_leaves_as_the_wire_says(database: Settings) -> None
         await connection.execute("""insert into incidents (region, kind, severity, subject, title, detail, raised_by)
             values ('ams', 'reported', 'info', 's', 't', E'two\nlines', 'tool')""")
         found: dict[str, list[Event]] = {}
-        for aggregate in AGGREGATES:
+        for aggregate in get_args(Aggregate):
             lease = await outbox.take_lease(connection, partitions_of(aggregate))
             found[aggregate] = await all_assigned(connection, lease, aggregate)
         return found
@@ -260,18 +270,18 @@ async def stand(connection: asyncpg.Connection, consumer: str, partition: str, p
     )  # fmt: skip
 
 
-def test_a_stream_that_was_made_anew_gets_what_any_consumer_lacks(database: Settings) -> None:
+def test_a_recreated_stream_gets_what_any_consumer_lacks(database: Settings) -> None:
     async def work(connection: asyncpg.Connection) -> None:
         lease, partition = await with_events(connection, 9)
         for consumer, position in (("analytics", 9), ("audit-logger", 5), ("notifications", 7)):
             await stand(connection, consumer, partition, position)
         await positions.report(connection, "mobile-sync-syd", {partition: 4})
-        assert await outbox.know_stream(connection, lease, "projects", "then") == {}
+        assert await outbox.record_stream(connection, lease, "projects", "then") == {}
         assert await outbox.unconfirmed(connection, lease, 10) == []
-        assert await outbox.know_stream(connection, lease, "projects", "now") == {partition: 4}
+        assert await outbox.record_stream(connection, lease, "projects", "now") == {partition: 4}
         assert [one.position for one in await outbox.unconfirmed(connection, lease, 10)] == [5, 6, 7, 8, 9]
         await outbox.confirm(connection, lease, {partition: 9})
-        assert await outbox.know_stream(connection, lease, "projects", "now") == {}
+        assert await outbox.record_stream(connection, lease, "projects", "now") == {}
         assert await outbox.unconfirmed(connection, lease, 10) == []
 
     on(database, 1, work)
@@ -283,18 +293,18 @@ def test_a_stream_that_lost_its_tail_gets_what_any_consumer_lacks_of_that(databa
         for consumer, position in (("analytics", 9), ("audit-logger", 5), ("notifications", 7)):
             await stand(connection, consumer, partition, position)
         for held, expected in ((9, {}), (10, {}), (8, {partition: 8}), (6, {partition: 6}), (2, {partition: 5})):
-            assert await outbox.make_up(connection, lease, {partition: held}) == expected
+            assert await outbox.go_back_to_held(connection, lease, {partition: held}) == expected
             await outbox.confirm(connection, lease, {partition: 9})
-        # It holds nothing: lost, or past its limits.
-        assert await outbox.make_up(connection, lease, {partition: 0}) == {partition: 5}
-        assert await outbox.make_up(connection, lease, {partition: 0}) == {}
+        # The stream holds nothing: it lost everything, or its limits removed it.
+        assert await outbox.go_back_to_held(connection, lease, {partition: 0}) == {partition: 5}
+        assert await outbox.go_back_to_held(connection, lease, {partition: 0}) == {}
         await outbox.confirm(connection, lease, {partition: 9})
         await stand(connection, "audit-logger", partition, 9)
         await stand(connection, "notifications", partition, 9)
-        assert await outbox.make_up(connection, lease, {partition: 0}) == {}
+        assert await outbox.go_back_to_held(connection, lease, {partition: 0}) == {}
         await outbox.take_lease(connection, PROJECTS)
         with pytest.raises(LeaseLost):
-            await outbox.make_up(connection, lease, {partition: 0})
+            await outbox.go_back_to_held(connection, lease, {partition: 0})
 
     on(database, 1, work)
 
@@ -302,16 +312,16 @@ def test_a_stream_that_lost_its_tail_gets_what_any_consumer_lacks_of_that(databa
 def test_a_relay_that_was_replaced_does_not_go_back(database: Settings) -> None:
     async def work(connection: asyncpg.Connection) -> None:
         lease, _ = await with_events(connection, 3)
-        await outbox.know_stream(connection, lease, "projects", "then")
+        await outbox.record_stream(connection, lease, "projects", "then")
         await outbox.take_lease(connection, PROJECTS)
         with pytest.raises(LeaseLost):
-            await outbox.know_stream(connection, lease, "projects", "now")
+            await outbox.record_stream(connection, lease, "projects", "now")
         assert await connection.fetchval("select created_at from relay_stream") == "then"
 
     on(database, 1, work)
 
 
-def test_positions_that_were_undone_are_given_again(database: Settings) -> None:
+def test_positions_of_a_rolled_back_transaction_are_assigned_again(database: Settings) -> None:
     async def work(connection: asyncpg.Connection) -> None:
         for _ in range(5):
             await connection.execute(INSERT, uuid4())
@@ -327,8 +337,8 @@ def test_positions_that_were_undone_are_given_again(database: Settings) -> None:
     on(database, 1, work)
 
 
-def test_two_that_hold_the_same_lease_give_no_position_twice(database: Settings) -> None:
-    """As one relay whose connection is slow to break and comes again on another."""
+def test_two_holders_of_one_lease_assign_no_position_twice(database: Settings) -> None:
+    """Such as a relay that reconnects before its old connection has ended."""
 
     async def work(*relays: asyncpg.Connection) -> list[Event]:
         for _ in range(60):
@@ -352,7 +362,7 @@ def test_what_is_old_and_applied_everywhere_is_pruned(database: Settings) -> Non
                 where p.outbox_id = id and p.position <= 7""")
         for consumer, position in (("analytics", 9), ("audit-logger", 5), ("notifications", 8)):
             await stand(connection, consumer, partition, position)
-        # One that has not reported for as long keeps nothing.
+        # A consumer that has not reported for as long no longer counts.
         await connection.execute(
             "insert into consumer_position values ('mobile-sync-jnb', $1, 1, now() - interval '31 days')", partition
         )

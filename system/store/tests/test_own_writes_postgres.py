@@ -1,4 +1,4 @@
-"""Reads behind a client's own writes, with a real standby whose replay is held up."""
+"""Reads that must see a client's own writes, with a real standby whose replay is paused."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 
 from infra.machine import drop_privileges
 from infra.parts.base import binary
-from system.process import Surroundings
+from system.process import DependencyState
 from system.settings import Settings
 from system.store.own_writes import OwnWrites
 from system.store.primary import Primary
@@ -60,12 +60,12 @@ def standby(database: Settings, port: Callable[[str], int], tmp_path: Path) -> I
 
 
 class Site:
-    """What the tests speak to: reads that see own writes, the primary, and who answered last."""
+    """OwnWrites and Primary under test, and which member answered last."""
 
     def __init__(self, settings: Settings, wait_s: float) -> None:
-        surroundings = Surroundings(logging.getLogger("test"))
-        self.reader = Reader(settings, surroundings)
-        self.primary = Primary(settings, surroundings)
+        dependencies = DependencyState(logging.getLogger("test"))
+        self.reader = Reader(settings, dependencies)
+        self.primary = Primary(settings, dependencies)
         self.answered: list[str] = []
         self.own_writes = OwnWrites(self.reader, self.primary, self.answered.append, wait_s=wait_s)
 
@@ -111,7 +111,7 @@ def test_a_write_that_the_replica_lacks_is_read_from_the_primary(standby: Settin
             xid = await site.write("second")
             assert await site.read() == "second"
             assert site.answered[-1] == "primary"
-            assert await site.read("somebody else") == "first", "who has not written reads what is near"
+            assert await site.read("somebody else") == "first", "a client that has not written reads from the replica"
             assert await site.read("somebody else", after=xid) == "second"
             assert site.answered == ["primary", "primary"]
             replica.execute("select pg_wal_replay_resume()")
@@ -136,7 +136,7 @@ def test_a_read_waits_for_the_replica_to_follow(standby: Settings) -> None:
 
 
 def test_a_transaction_that_stays_open_does_not_send_readers_to_the_primary(standby: Settings) -> None:
-    """It holds the bound back, below which everything is known to be shown."""
+    """It holds back the snapshot's xmin, below which the replica shows everything."""
 
     async def scenario(site: Site) -> None:
         with superuser(standby.database_hosts.partition(",")[0], standby.database) as other, other.transaction():
@@ -152,20 +152,20 @@ def test_a_transaction_that_stays_open_does_not_send_readers_to_the_primary(stan
     run(standby, scenario, DEADLINE_S)
 
 
-def test_a_transaction_that_is_under_way_is_not_taken_for_shown(standby: Settings) -> None:
+def test_a_running_transaction_does_not_count_as_shown(standby: Settings) -> None:
     async def scenario(site: Site) -> None:
         with superuser(standby.database_hosts.partition(",")[0], standby.database) as other, other.transaction():
             other.execute("insert into watch_seen (name, value) values ('open', '')")
             found = other.execute("select pg_current_xact_id()::text").fetchone() or ("",)
             await site.write("value", "another")
-            await replayed(standby, "value")  # Its first record, which came before, has been replayed by then.
+            await replayed(standby, "value")  # By then the earlier, first record of the other has been replayed.
             assert await site.read(after=int(str(found[0]))) == "value"
             assert site.answered == ["primary"]
 
     run(standby, scenario, 0.05)
 
 
-def test_a_replica_that_is_away_is_no_place_to_read_an_own_write(standby: Settings) -> None:
+def test_an_own_write_is_read_from_the_primary_while_the_replica_is_down(standby: Settings) -> None:
     async def scenario(site: Site) -> None:
         await site.write("value")
         await replayed(standby, "value")
@@ -177,7 +177,7 @@ def test_a_replica_that_is_away_is_no_place_to_read_an_own_write(standby: Settin
     run(standby, scenario, DEADLINE_S)
 
 
-def test_a_write_is_forgotten_when_every_replica_has_long_had_it() -> None:
+def test_a_write_is_forgotten_after_every_replica_shows_it() -> None:
     now_s = 0.0
     own_writes = OwnWrites(None, None, print, lambda: now_s)  # type: ignore[arg-type]
     own_writes.wrote("me", 7)

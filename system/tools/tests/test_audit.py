@@ -1,4 +1,4 @@
-"""The audit trail on real servers: nobody can change it, and whoever does it all the same is found out."""
+"""The audit trail on real servers: the application cannot change it, and `verify` finds what a superuser changed."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ import psycopg
 import pyarrow.parquet as pq
 import pytest
 
-from system.domain.chain import Broken, Entry, Tip
+from system.domain.hash_chain import Broken, Entry, Tip
 from system.settings import Settings, variable
-from system.store import audit
-from system.store import exports as exports_
+from system.store.audit import exports as exports_
+from system.store.audit import trail
+from system.store.audit.exports import ExportedAlready, ExportFile, Exports, ExportsAway
 from system.store.blocking import connect
 from system.store.connect import connect as connect_async
-from system.store.exports import ExportedAlready, ExportFile, Exports, ExportsAway
 from system.tests.servers import BUCKET, PASSWORD, s3_client
 from system.tools import audit as command
 from system.wire import Event, Project, ProjectEvent
@@ -40,13 +40,13 @@ def event(number: int) -> ProjectEvent:
 
 
 def append(settings: Settings, *batches: Sequence[Event]) -> None:
-    """Add batches at the same time, each on a connection of its own."""
+    """Append batches concurrently, each on a connection of its own."""
 
     async def one(batch: Sequence[Event]) -> None:
         connection = await connect_async(settings.replica, settings, "test")
         try:
             async with connection.transaction():
-                await audit.append(connection, batch)
+                await trail.append(connection, batch)
         finally:
             connection.terminate()
 
@@ -57,7 +57,7 @@ def append(settings: Settings, *batches: Sequence[Event]) -> None:
 
 
 def as_superuser(settings: Settings, *statements: str) -> None:
-    """What whoever has the machine can do: all of it, with the triggers off."""
+    """Run statements as somebody with root on the machine could: as superuser, with triggers off."""
     host, _, port = settings.replica.partition(":")
     dsn = f"host={host} port={port} user=postgres dbname={settings.database}"
     with psycopg.connect(dsn, autocommit=True) as connection:
@@ -65,18 +65,18 @@ def as_superuser(settings: Settings, *statements: str) -> None:
             connection.execute(statement.encode())
 
 
-def trail(settings: Settings) -> list[Entry]:
+def read_trail(settings: Settings) -> list[Entry]:
     with connect(settings, "test") as connection:
-        return [entry for page in audit.pages(connection, 0) for entry in page]
+        return [entry for page in trail.pages(connection, 0) for entry in page]
 
 
-def told(_: str) -> None:
-    """Progress, not looked at."""
+def no_progress(_: str) -> None:
+    """Takes progress lines and drops them."""
 
 
 @pytest.fixture
 def with_s3(database: Settings, s3_server: None, port: Callable[[str], int]) -> Settings:
-    """A database of its own and an S3 without any export."""
+    """Settings with a new database and an S3 without exports."""
     client = s3_client(port("s3"))
     for one in client.list_objects_v2(Bucket=BUCKET, Prefix=exports_.PREFIX).get("Contents", []):
         client.delete_object(Bucket=BUCKET, Key=one["Key"])
@@ -96,7 +96,7 @@ def exports(with_s3: Settings) -> Iterator[Exports]:
 
 @pytest.fixture
 def environment(with_s3: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a process of the system would be given."""
+    """The settings as environment variables."""
     for name, value in vars(with_s3).items():
         if value not in (None, ""):
             monkeypatch.setenv(variable(name), str(value))
@@ -105,7 +105,7 @@ def environment(with_s3: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_writers_at_the_same_time_make_one_chain_without_gaps(database: Settings) -> None:
     append(database, *([event(10 * writer + n) for n in range(10)] for writer in range(1, 7)))
     append(database, [event(1)])
-    assert command.verify(database, told) == Tip(61, trail(database)[-1].hash)
+    assert command.verify(database, no_progress) == Tip(61, read_trail(database)[-1].hash)
 
 
 @pytest.mark.parametrize(
@@ -138,21 +138,19 @@ def test_the_application_cannot_change_the_trail(database: Settings, statement: 
         ("update audit_log set hash = repeat('0', 64) where seq = 4", 4),
     ],
 )
-def test_tampering_with_the_triggers_off_is_found_where_it_was_done(
-    database: Settings, tampering: str, seq: int
-) -> None:
+def test_tampering_without_triggers_is_found_at_the_entry(database: Settings, tampering: str, seq: int) -> None:
     append(database, [event(number) for number in range(1, 5)])
     as_superuser(database, tampering)
     with pytest.raises(Broken) as broken:
-        command.verify(database, told)
+        command.verify(database, no_progress)
     assert broken.value.seq == seq
 
 
-def test_exports_are_the_trail_piece_by_piece(
+def test_exports_are_the_trail_in_sections(
     with_s3: Settings, exports: Exports, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(command, "FILE_ENTRIES_MAX", 4)
-    monkeypatch.setattr(audit, "PAGE", 3)
+    monkeypatch.setattr(trail, "PAGE", 3)
     written: list[str] = []
     command.export_new(with_s3, written.append)
     assert written == []
@@ -162,15 +160,15 @@ def test_exports_are_the_trail_piece_by_piece(
     command.export_new(with_s3, written.append)
     assert exports.files() == [ExportFile(1, 4), ExportFile(5, 6), ExportFile(7, 7)]
     assert written[0] == "audit/00000000000000000001-00000000000000000004.parquet written"
-    assert [entry for file in exports.files() for page in exports.read(file) for entry in page] == trail(with_s3)
-    assert command.verify(with_s3, told) == command.check_exports(exports, told)
+    assert [entry for file in exports.files() for page in exports.read(file) for entry in page] == read_trail(with_s3)
+    assert command.verify(with_s3, no_progress) == command.check_exports(exports, no_progress)
 
 
 def test_a_file_says_what_its_columns_are_and_is_compressed(
     with_s3: Settings, exports: Exports, port: Callable[[str], int]
 ) -> None:
     append(with_s3, [event(1), event(2)])
-    command.export_new(with_s3, told)
+    command.export_new(with_s3, no_progress)
     client = s3_client(port("s3"))
     answer = client.get_object(Bucket=BUCKET, Key=ExportFile(1, 2).key, ChecksumMode="ENABLED")
     file = pq.ParquetFile(io.BytesIO(answer["Body"].read()))
@@ -182,71 +180,69 @@ def test_a_file_says_what_its_columns_are_and_is_compressed(
 
 def test_two_exporters_never_overwrite_each_other(with_s3: Settings, exports: Exports) -> None:
     append(with_s3, [event(1), event(2)])
-    rows = trail(with_s3)
+    rows = read_trail(with_s3)
     exports.write([rows])
     with pytest.raises(ExportedAlready):
         exports.write([rows])
     with connect(with_s3, "test") as connection:
         connection.execute("select pg_advisory_lock(hashtext('covenant.audit-export'))")
         with pytest.raises(command.ExportBusy):
-            command.export_new(with_s3, told)
+            command.export_new(with_s3, no_progress)
 
 
-def test_files_that_overlap_hold_if_they_are_of_one_chain(with_s3: Settings, exports: Exports) -> None:
+def test_overlapping_files_of_one_chain_are_valid(with_s3: Settings, exports: Exports) -> None:
     append(with_s3, [event(number) for number in range(1, 6)])
-    rows = trail(with_s3)
+    rows = read_trail(with_s3)
     exports.write([rows[:2]])
     exports.write([rows[:4]])
     exports.write([rows[4:]])
-    assert command.check_exports(exports, told) == command.verify(with_s3, told)
+    assert command.check_exports(exports, no_progress) == command.verify(with_s3, no_progress)
 
 
-def test_a_trail_cut_at_its_end_is_found_by_its_exports(with_s3: Settings) -> None:
+def test_a_truncated_trail_is_found_by_its_exports(with_s3: Settings) -> None:
     append(with_s3, [event(number) for number in range(1, 5)])
-    command.export_new(with_s3, told)
+    command.export_new(with_s3, no_progress)
     as_superuser(with_s3, "delete from audit_log where seq > 2")
-    assert command.verify(replace(with_s3, s3_endpoint=None), told).seq == 2
+    assert command.verify(replace(with_s3, s3_endpoint=None), no_progress).seq == 2
     with pytest.raises(Broken, match="the trail ends with entry 2") as broken:
-        command.verify(with_s3, told)
+        command.verify(with_s3, no_progress)
     assert broken.value.seq == 3
 
 
-def test_a_trail_written_anew_is_found_by_its_exports_and_not_exported(with_s3: Settings, exports: Exports) -> None:
+def test_a_rewritten_trail_is_found_by_its_exports_and_not_exported(with_s3: Settings, exports: Exports) -> None:
     append(with_s3, [event(number) for number in range(1, 5)])
-    command.export_new(with_s3, told)
+    command.export_new(with_s3, no_progress)
     as_superuser(with_s3, "delete from audit_log where seq >= 3")
     append(with_s3, [event(number) for number in (11, 12, 13)])
-    assert command.verify(replace(with_s3, s3_endpoint=None), told).seq == 5
+    assert command.verify(replace(with_s3, s3_endpoint=None), no_progress).seq == 5
     with pytest.raises(Broken, match="written anew"):
-        command.verify(with_s3, told)
+        command.verify(with_s3, no_progress)
     with pytest.raises(Broken):
-        command.export_new(with_s3, told)
+        command.export_new(with_s3, no_progress)
     assert exports.files() == [ExportFile(1, 4)]
 
 
-def test_a_file_that_is_missing_or_changed_is_found(
-    with_s3: Settings, exports: Exports, port: Callable[[str], int]
-) -> None:
+def test_a_missing_or_changed_file_is_found(with_s3: Settings, exports: Exports, port: Callable[[str], int]) -> None:
     append(with_s3, [event(number) for number in range(1, 5)])
-    rows = trail(with_s3)
+    rows = read_trail(with_s3)
     exports.write([rows[:2]])
     exports.write([rows[3:]])
     with pytest.raises(Broken, match="breaks at entry 3"):
-        command.check_exports(exports, told)
+        command.check_exports(exports, no_progress)
     client = s3_client(port("s3"))
     client.put_object(Bucket=BUCKET, Key=ExportFile(1, 2).key, Body=b"PAR1 no more", ChecksumAlgorithm="SHA256")
     client.close()
     with pytest.raises(Broken, match=r"breaks at entry 1: .* cannot be read"):
-        command.check_exports(exports, told)
+        command.check_exports(exports, no_progress)
 
 
-def test_an_s3_that_is_away_is_told_as_such(with_s3: Settings) -> None:
+def test_an_unreachable_s3_is_reported_as_such(with_s3: Settings) -> None:
     append(with_s3, [event(1)])
     with pytest.raises(ExportsAway):
-        command.export_new(replace(with_s3, s3_secret_key="wrong"), told)
+        command.export_new(replace(with_s3, s3_secret_key="wrong"), no_progress)
 
 
-def test_the_command_ends_with_what_it_found(
+def test_the_exit_code_says_what_was_found(
     with_s3: Settings, environment: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def run(*arguments: str) -> tuple[int, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import subprocess
@@ -21,6 +22,7 @@ from infra.fabric.process.supervisor import Restarts, Supervisor
 from infra.fabric.process.system import System
 from infra.fabric.protocol import Death
 from infra.machine import processes
+from infra.parts.base import Part
 from infra.topology.options import parse
 
 PART = "valkey-iad"
@@ -85,7 +87,12 @@ def start(system: System, *names: str) -> None:
         system.parts[name].prepare()
         system.start_part(name)
     for name in names:
-        wait_for(lambda name=name: system.parts[name].waiting_for() is None or None)
+        wait_for(functools.partial(ready, system.parts[name]))
+
+
+def ready(part: Part) -> bool | None:
+    """True, or None while it waits for something."""
+    return True if part.waiting_for() is None else None
 
 
 def wait_for(look: Callable[[], T | None], within_s: float = 20.0) -> T:

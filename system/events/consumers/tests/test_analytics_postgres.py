@@ -1,4 +1,4 @@
-"""Analytics on a real PostgreSQL: whatever is delivered again, the roll-ups move once."""
+"""Analytics on a real PostgreSQL: an event that is delivered again changes the roll-ups once."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import pytest
 
 from system.events.consumers.analytics import Analytics
 from system.events.consuming import guard
+from system.events.consuming.effect import Delivery
 from system.events.consuming.guard import Admission
-from system.events.consuming.runner import Delivery
 from system.settings import Settings
 from system.store import positions
 from system.store.positions import State
@@ -71,7 +71,7 @@ SKIPPED = "select position, reason from consumer_skipped"
 TRACE = "select first, last from consumer_applied order by applied_at, first"
 
 
-def test_events_take_effect_once_however_often_they_come(database: Settings) -> None:
+def test_events_take_effect_once_however_often_they_are_delivered(database: Settings) -> None:
     [(projects, funding)] = ask(database, CELL)
     first, second, third = apply(database, [1, 2], [2, 1, 3], [5, 3])
     assert [len(first.applicable), len(second.applicable), len(third.applicable)] == [2, 1, 0]
@@ -109,7 +109,7 @@ def test_a_position_that_another_instance_moved_stops_the_whole_batch(
     assert ask(database, TRACE) == [(1, 1)]
 
 
-def test_a_skipped_position_is_made_up_for_once(database: Settings) -> None:
+def test_a_skipped_position_is_replayed_once(database: Settings) -> None:
     async def work(analytics: Analytics) -> None:
         await deliver(analytics, 1)
         for _ in range(2):  # Idempotent.
@@ -138,7 +138,7 @@ def test_only_the_next_position_can_be_skipped(database: Settings, position: int
     assert ask(database, POSITION) == [(1,)]
 
 
-def test_two_that_make_up_for_the_same_position_do_it_once(database: Settings) -> None:
+def test_concurrent_replays_of_a_position_take_effect_once(database: Settings) -> None:
     async def work(analytics: Analytics) -> list[object]:
         await analytics.skip("projects.0", 1, "as the test wants it")
         others = [Analytics(database, PROJECTS_STREAM) for _ in range(4)]

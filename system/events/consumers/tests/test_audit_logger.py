@@ -1,4 +1,4 @@
-"""The audit logger on real servers: one entry an event whatever comes again, and exports that wait for nobody."""
+"""The audit logger on real servers: one entry an event, however often it is delivered, and exports of its own pace."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from system.events.consumers import audit_logger
 from system.events.consumers.audit_logger import AuditLogger, keep_exporting
 from system.events.consuming.effect import Delivery
 from system.settings import Settings
-from system.store.exports import ExportFile, Exports
+from system.store.audit.exports import ExportFile, Exports
 from system.tools import audit as command
-from system.tools.tests.test_audit import append, as_superuser, event, told, trail
+from system.tools.tests.test_audit import append, as_superuser, event, no_progress, read_trail
 from system.tools.tests.test_audit import with_s3 as with_s3
 from system.wire import PROJECTS_STREAM, USERS_STREAM, Event, Refusal, UserEvent
 
@@ -33,7 +33,7 @@ def refusal(position: int) -> UserEvent:
     )  # fmt: skip
 
 
-def test_events_of_all_streams_become_one_chain_however_often_they_come(database: Settings) -> None:
+def test_events_of_all_streams_become_one_chain_however_often_they_are_delivered(database: Settings) -> None:
     async def deliver(effect: AuditLogger, *batches: list[Event]) -> None:
         for batch in batches:
             await effect.apply({batch[0].partition: [Delivery(one, None) for one in batch]})
@@ -47,15 +47,15 @@ def test_events_of_all_streams_become_one_chain_however_often_they_come(database
         )
 
     asyncio.run(run())
-    entries = trail(database)
-    assert command.verify(database, told).seq == 5
+    entries = read_trail(database)
+    assert command.verify(database, no_progress).seq == 5
     assert sorted((one.partition, one.position) for one in entries) == [
         ("projects.0", 1), ("projects.0", 2), ("projects.0", 3), ("users.1", 1), ("users.1", 2),
     ]  # fmt: skip
     assert any('"reason":"no token"' in one.entry for one in entries)
 
 
-def test_exports_start_at_once_wait_for_an_s3_that_is_away_and_tell_it_once(
+def test_exports_start_at_once_and_log_an_unreachable_s3_once(
     with_s3: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
     waited: list[float] = []
@@ -83,7 +83,7 @@ def test_exports_start_at_once_wait_for_an_s3_that_is_away_and_tell_it_once(
     assert waited == [audit_logger.EXPORT_EVERY_S] * 2
 
 
-def test_a_trail_that_does_not_hold_is_told_once_and_exported_no_further(
+def test_a_broken_trail_is_logged_once_and_not_exported_further(
     with_s3: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
     append(with_s3, [event(1), event(2)])

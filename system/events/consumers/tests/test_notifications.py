@@ -1,4 +1,4 @@
-"""Notifications on real servers: kept once, sent until taken, given up after a day."""
+"""Notifications on real servers: stored once, sent until accepted, expired after a day."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from typing import Any, TypeVar
 import psycopg
 import pytest
 
+from system.domain.notification_rules import notification_of
 from system.events.consumers import notifications
 from system.events.consumers.notifications import Notifications, Sender
 from system.events.consuming.effect import Delivery
 from system.events.push import HttpPush, Push, PushFailed
-from system.process import Backoff, Surroundings
+from system.process import Backoff, DependencyState
 from system.settings import Settings
-from system.store import notifications as store
+from system.store import notification_queue as store
 from system.store.session import Session
 from system.wire import PROJECTS_STREAM, Project, ProjectEvent
 
@@ -29,7 +30,7 @@ T = TypeVar("T")
 
 
 class PushServer(ThreadingHTTPServer):
-    """A push service that gives the answers it is told to, then takes everything."""
+    """A push service that gives scripted answers, then accepts everything."""
 
     request_queue_size = 128
 
@@ -92,7 +93,7 @@ async def deliver(settings: Settings, *positions: int) -> bool:
 
 
 async def with_sender(settings: Settings, push: Push | None, work: Callable[[Sender], Awaitable[T]]) -> T:
-    sender = Sender(settings, push, Surroundings(LOG), chance=lambda: 0.0)
+    sender = Sender(settings, push, DependencyState(LOG), jitter=lambda: 0.0)
     try:
         return await work(sender)
     finally:
@@ -118,14 +119,14 @@ STATES = "select title, state, attempts from notification order by title"
 DUE_NOW = "update notification set next_attempt_at = now() where state = 'pending'"
 
 
-def test_an_event_is_kept_once_however_often_it_comes(database: Settings) -> None:
+def test_a_notification_is_stored_once_however_often_its_event_is_delivered(database: Settings) -> None:
     assert asyncio.run(deliver(database, 1, 2))
     assert asyncio.run(deliver(database, 2, 1, 3))
     assert not asyncio.run(deliver(database, 3))
     assert [row[0] for row in execute(database, STATES)] == ["New project: P1", "New project: P2", "New project: P3"]
 
 
-def test_what_is_pending_is_sent_with_its_id_as_key(database: Settings, push_server: PushServer) -> None:
+def test_pending_notifications_are_sent_with_their_id_as_key(database: Settings, push_server: PushServer) -> None:
     asyncio.run(deliver(database, 1, 2))
     assert rounds(database, HttpPush(push_server.url), 2) == [2, 0]
     assert sorted(key for key, _ in push_server.received) == [creation(1).event.id, creation(2).event.id]
@@ -137,7 +138,7 @@ def test_what_is_pending_is_sent_with_its_id_as_key(database: Settings, push_ser
     assert execute(database, STATES) == [("New project: P1", "delivered", 1), ("New project: P2", "delivered", 1)]
 
 
-def test_a_delivery_that_fails_comes_again_when_it_is_due(database: Settings, push_server: PushServer) -> None:
+def test_a_failed_delivery_is_retried_when_it_is_due(database: Settings, push_server: PushServer) -> None:
     push_server.answers = [(503, {}), (429, {"Retry-After": "77"})]
     asyncio.run(deliver(database, 1))
     push = HttpPush(push_server.url)
@@ -170,7 +171,7 @@ def test_a_killed_sender_leaves_a_lease_that_runs_out(database: Settings, push_s
     assert execute(database, STATES) == [("New project: P1", "delivered", 2)]
 
 
-def test_two_senders_share_what_is_due(database: Settings, push_server: PushServer) -> None:
+def test_two_senders_share_due_notifications(database: Settings, push_server: PushServer) -> None:
     async def run() -> None:
         push = HttpPush(push_server.url)
         await asyncio.gather(*(with_sender(database, push, lambda sender: sender.round()) for _ in range(4)))
@@ -181,7 +182,7 @@ def test_two_senders_share_what_is_due(database: Settings, push_server: PushServ
     assert len(keys) == len(set(keys)) == 100
 
 
-def test_after_a_day_it_is_given_up_with_its_last_error(database: Settings, push_server: PushServer) -> None:
+def test_after_a_day_a_notification_expires_with_its_last_error(database: Settings, push_server: PushServer) -> None:
     push_server.answers = [(500, {})]
     asyncio.run(deliver(database, 1))
     push = HttpPush(push_server.url)
@@ -192,7 +193,7 @@ def test_after_a_day_it_is_given_up_with_its_last_error(database: Settings, push
     assert row == ("expired", "expected 2xx, found 500")
 
 
-def test_a_push_service_that_is_away_is_not_hurried(
+def test_an_unavailable_push_service_is_retried_with_a_backoff(
     database: Settings, push_server: PushServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(notifications, "_AT_ONCE", 2)
@@ -217,7 +218,7 @@ def test_a_push_service_that_is_away_is_not_hurried(
     assert waits == 2
 
 
-def test_without_a_push_service_they_wait(database: Settings) -> None:
+def test_without_a_push_service_notifications_wait(database: Settings) -> None:
     asyncio.run(deliver(database, 1))
     assert rounds(database, None) == [0]
     assert notifications._PENDING._value.get() == 1
@@ -228,7 +229,7 @@ def test_without_a_push_service_they_wait(database: Settings) -> None:
     ("answer", "reason"),
     [(b"", "ended before an answer"), (b"no HTTP at all\r\n\r\n", "no HTTP"), (None, "refused|Connect")],
 )
-def test_whatever_a_push_service_does_is_a_failed_delivery(answer: bytes | None, reason: str) -> None:
+def test_any_error_of_a_push_service_is_a_failed_delivery(answer: bytes | None, reason: str) -> None:
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(100_000)
         writer.write(answer or b"")
@@ -241,7 +242,7 @@ def test_whatever_a_push_service_does_is_a_failed_delivery(answer: bytes | None,
         if answer is None:
             server.close()
             await server.wait_closed()
-        notification = notifications.notification_of(creation(1).event)
+        notification = notification_of(creation(1).event)
         assert notification is not None
         try:
             with pytest.raises(PushFailed, match=reason):

@@ -1,4 +1,4 @@
-"""A regional consumer as the process that it is, killed again and again: each event takes effect once."""
+"""The process of a regional consumer is killed again and again: each event takes effect once."""
 
 from __future__ import annotations
 
@@ -18,12 +18,14 @@ from system.domain.frames import EncodedEvent
 from system.events import bus
 from system.events.publish import publish
 from system.events.streams import ensure_dead_letters, ensure_stream
-from system.process import Surroundings
+from system.process import DependencyState
 from system.settings import Settings, variable
-from system.store.feed import FEED, encode
-from system.store.regional import keys_of
+from system.store.valkey.consumer_state import keys_of
+from system.store.valkey.event_feed import encode
+from system.tests.servers import eventually
 from system.tests.streaming import DEADLINE_S, LOG, Past
 from system.wire import DEAD_LETTERS, STREAMS
+from system.wire.observer import feed_key
 
 PARTITIONS = ["projects.0", "projects.1"]
 KILLS = 6
@@ -42,15 +44,9 @@ def start(settings: Settings, module: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, env={**os.environ, **values}, stderr=subprocess.DEVNULL)
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(DEADLINE_S):
-        while not condition():
-            await asyncio.sleep(0.02)
-
-
 def with_streams(settings: Settings, work: Callable[[object], Awaitable[None]]) -> None:
     async def run() -> None:
-        client = await bus.connect(settings, "test", Surroundings(LOG), LOG)
+        client = await bus.connect(settings, "test", DependencyState(LOG), LOG)
         js = client.jetstream()
         try:
             for name in [*(stream.name for stream in STREAMS), DEAD_LETTERS]:
@@ -83,7 +79,7 @@ def test_killed_at_any_moment_each_event_takes_effect_once(
     keys = keys_of(consumer)
 
     def applied(valkey: redis.Redis) -> int:
-        return sum(int(value) for value in valkey.hvals(keys.positions))  # type: ignore[union-attr]
+        return sum(int(value) for value in valkey.hvals(keys.positions))
 
     async def work(js: object) -> None:
         process = start(settings, module)
@@ -98,13 +94,13 @@ def test_killed_at_any_moment_each_event_takes_effect_once(
                         for one in past.deliveries(partition, before)
                     ]
                     assert (await publish(js, new, 10)).failure is None  # type: ignore[arg-type]
-                # It is at work now: some of this round is applied, and what is not acknowledged comes again.
-                await until(lambda done=done: applied(valkey) > done)  # type: ignore[misc]
+                # By now the process has applied some events of this round; unacknowledged ones are redelivered.
+                await eventually(lambda done=done: applied(valkey) > done)  # type: ignore[misc]
                 await asyncio.sleep(rng.random() * 0.02)
                 process.kill()
                 process.wait(DEADLINE_S)
                 process = start(settings, module)
-            await until(lambda: applied(valkey) == sum(past.tail(name) for name in PARTITIONS))
+            await eventually(lambda: applied(valkey) == sum(past.tail(name) for name in PARTITIONS))
         finally:
             process.kill()
             process.wait(DEADLINE_S)
@@ -114,13 +110,13 @@ def test_killed_at_any_moment_each_event_takes_effect_once(
         with_streams(settings, work)
         for partition in PARTITIONS:
             tail = past.tail(partition)
-            assert int(valkey.hget(keys.effects, partition) or 0) == tail  # type: ignore[arg-type]
+            assert int(valkey.hget(keys.effects, partition) or 0) == tail
             last = 0
-            for text in valkey.lrange(f"{keys.trace}{partition}", 0, -1):  # type: ignore[union-attr]
+            for text in valkey.lrange(f"{keys.trace}{partition}", 0, -1):
                 first, _, end = text.partition("-")
                 assert int(first) == last + 1
                 last = int(end)
             assert last == tail
             if consumer == "frontend-realtime":
-                entries = valkey.xrange(f"{FEED}{partition}")
-                assert [entry for entry, _ in entries] == [f"{position}-0" for position in range(1, tail + 1)]  # type: ignore[union-attr]
+                entries = valkey.xrange(feed_key(partition))
+                assert [entry for entry, _ in entries] == [f"{position}-0" for position in range(1, tail + 1)]

@@ -1,4 +1,4 @@
-"""Audit logger and notifications as processes on real servers, killed again and again: nothing lost, nothing twice."""
+"""The processes of audit logger and notifications are killed again and again: no effect is lost or doubled."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from system.events.consumers.tests.test_notifications import PushServer, execute
 from system.events.consumers.tests.test_notifications import push_server as push_server
 from system.events.publish import publish
 from system.events.streams import ensure_durable, ensure_stream
-from system.process import Surroundings
+from system.process import DependencyState
 from system.settings import Settings, variable
-from system.store.exports import Exports
+from system.store.audit.exports import Exports
 from system.tests.servers import DEADLINE_S, wait_until
 from system.tools import audit as command
-from system.tools.tests.test_audit import event, told, trail
+from system.tools.tests.test_audit import event, no_progress, read_trail
 from system.tools.tests.test_audit import with_s3 as with_s3
 from system.wire import STREAMS, Event
 
@@ -85,10 +85,10 @@ def consumer(name: str, settings: Settings) -> Iterator[Process]:
 
 
 def publish_all(settings: Settings, *batches: list[Event]) -> None:
-    """On new streams, and the last hundred of each batch twice, framed anew, as after a failure."""
+    """Events on new streams; the last hundred of each batch twice, with other frame boundaries, as after a failure."""
 
     async def run() -> None:
-        client = await bus.connect(settings, "test", Surroundings(LOG), LOG)
+        client = await bus.connect(settings, "test", DependencyState(LOG), LOG)
         js = client.jetstream()
         for stream in STREAMS:
             with contextlib.suppress(NotFoundError):
@@ -115,7 +115,7 @@ def moved(settings: Settings, name: str, before: list[tuple[str, int]]) -> bool:
 
 
 def let_it_be_killed(process: Process, name: str, settings: Settings) -> None:
-    """Kill it at random instants of its work, then let it come to the end."""
+    """Kill the process at random instants, then let it finish its work."""
     chance = random.Random(name)
     done = [("projects.0", PROJECTS), ("users.1", REFUSALS)]
     for _ in range(KILLS):
@@ -134,7 +134,7 @@ def let_it_be_killed(process: Process, name: str, settings: Settings) -> None:
 
 
 def holes_and_overlaps(settings: Settings, name: str) -> list[tuple[str, int, int]]:
-    """Ranges of the trace that do not follow on the one before."""
+    """Ranges of the trace that do not follow on the previous one."""
     found = []
     position: dict[str, int] = {}
     for partition, first, last in execute(settings, TRACE.format(name)):
@@ -146,7 +146,7 @@ def holes_and_overlaps(settings: Settings, name: str) -> list[tuple[str, int, in
 
 @pytest.fixture
 def published(nats_server: None, with_s3: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Settings:
-    # Small messages, so that there is something to be killed in the midst of, and they come again soon.
+    # Small messages, so that kills come in the midst of the work, and a short time until redelivery.
     monkeypatch.setattr(streams, "ACK_WAIT_S", 0.3)
     monkeypatch.setattr(frames, "EVENTS_A_MESSAGE_MAX", 1)
     projects: list[Event] = [event(number) for number in range(1, PROJECTS + 1)]
@@ -155,28 +155,28 @@ def published(nats_server: None, with_s3: Settings, monkeypatch: pytest.MonkeyPa
     return replace(with_s3, ready_file=str(tmp_path / "ready"))
 
 
-def test_a_killed_audit_logger_leaves_a_whole_trail(published: Settings) -> None:
+def test_a_killed_audit_logger_leaves_an_intact_trail(published: Settings) -> None:
     with consumer("audit-logger", published) as process:
         let_it_be_killed(process, "audit-logger", published)
-        assert command.verify(published, told).seq == PROJECTS + REFUSALS
+        assert command.verify(published, no_progress).seq == PROJECTS + REFUSALS
         assert holes_and_overlaps(published, "audit-logger") == []
-        assert {(one.partition, one.position) for one in trail(published)} == {
+        assert {(one.partition, one.position) for one in read_trail(published)} == {
             *(("projects.0", number) for number in range(1, PROJECTS + 1)),
             *(("users.1", number) for number in range(1, REFUSALS + 1)),
         }
         assert process.end() == 0
-    command.export_new(published, told)
+    command.export_new(published, no_progress)
     exports = Exports(published)
-    assert command.check_exports(exports, told).seq == PROJECTS + REFUSALS
+    assert command.check_exports(exports, no_progress).seq == PROJECTS + REFUSALS
     exports.close()
 
 
-def test_killed_notifications_are_kept_once_and_all_delivered(published: Settings, push_server: PushServer) -> None:
+def test_killed_notifications_stores_each_once_and_delivers_all(published: Settings, push_server: PushServer) -> None:
     with consumer("notifications", replace(published, push_url=push_server.url)) as process:
         let_it_be_killed(process, "notifications", published)
         assert holes_and_overlaps(published, "notifications") == []
         assert execute(published, "select count(*) from notification") == [(PROJECTS,)]
-        # What a killed sender had claimed waits for its lease to run out; nobody waits for that here.
+        # The claims of a killed sender end with their lease, which would take too long here.
         execute(published, "update notification set next_attempt_at = now() where state = 'pending'")
         pending = "select count(*) from notification where state <> 'delivered'"
         wait_until(lambda: execute(published, pending) == [(0,)], "everything to be delivered")

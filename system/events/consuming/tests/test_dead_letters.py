@@ -1,4 +1,4 @@
-"""Dead letters: what a consumer put aside is applied once when it has been mended, however often it is replayed."""
+"""Dead letters: after the consumer was fixed a replay applies the event once, however often it is replayed."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ import pytest
 import redis
 from nats.aio.client import Client
 
+from system import settings
 from system.domain.frames import EncodedEvent
 from system.events.consumers.analytics import Analytics
 from system.events.consumers.cache_invalidator import CacheInvalidation
-from system.events.consumers.tests.test_kills import BROKEN, CELL, creations, on_streams
+from system.events.consumers.tests.test_analytics_kills import BROKEN, CELL, creations, on_streams
 from system.events.consuming import dead_letters
 from system.events.consuming.dead_letters import Stored, replay
 from system.events.consuming.effect import Effect
 from system.events.consuming.runner import Consumer
 from system.events.publish import publish
-from system.process import Surroundings
+from system.process import DependencyState
 from system.settings import Settings
-from system.store.regional import keys_of
-from system.wire import PROJECTS_STREAM, Event
+from system.store.valkey.consumer_state import keys_of
+from system.wire import PROJECTS_STREAM, Event, observer
 
 LOG = logging.getLogger("test")
 DEADLINE_S = 60.0
@@ -32,7 +33,7 @@ SKIPPED = "select partition, position from consumer_skipped"
 
 
 class CannotApply(Analytics):
-    """Fails for one position, by a mistake that is then mended."""
+    """Fails for one position, because of a bug that is then fixed."""
 
     async def effects(self, connection: asyncpg.Connection, events: Sequence[Event]) -> None:
         if any(event.position == 3 for event in events):
@@ -48,9 +49,9 @@ def servers(nats_server: None, database: Settings) -> Settings:
 async def consume(
     settings: Settings, client: Client, name: str, effect: Effect, events: Sequence[EncodedEvent]
 ) -> None:
-    """Run the consumer until it has come past these events."""
+    """Run the consumer until it has moved past these events."""
     await publish(client.jetstream(), events, 10)
-    consumer = Consumer(name, PROJECTS_STREAM, effect, settings, client, Surroundings(LOG), LOG)
+    consumer = Consumer(name, PROJECTS_STREAM, effect, settings, client, DependencyState(LOG), LOG)
     consuming = asyncio.create_task(consumer.run())
     try:
         async with asyncio.timeout(DEADLINE_S):
@@ -65,7 +66,7 @@ async def letters(client: Client, consumer: str | None = None) -> list[Stored]:
     return [one async for one in dead_letters.stored(client, consumer)]
 
 
-def test_a_mended_consumer_catches_up_once(servers: Settings, ask: Callable[[str], list[tuple[Any, ...]]]) -> None:
+def test_a_fixed_consumer_applies_a_replay_once(servers: Settings, ask: Callable[[str], list[tuple[Any, ...]]]) -> None:
     [(projects, _)] = ask(CELL)
 
     async def work(client: Client) -> None:
@@ -78,7 +79,7 @@ def test_a_mended_consumer_catches_up_once(servers: Settings, ask: Callable[[str
         assert str(one).endswith("KeyError: 'as the test wants it'")
         assert await replay(client, servers, one) is None
         assert await letters(client) == []
-        # As another replay at the same time would.
+        # As a concurrent replay would.
         assert await replay(client, servers, one) is None
 
     on_streams(servers, work)
@@ -87,7 +88,7 @@ def test_a_mended_consumer_catches_up_once(servers: Settings, ask: Callable[[str
     assert ask(SKIPPED) == []
 
 
-def test_what_fails_still_stays(servers: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_letter_whose_replay_fails_stays(servers: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dead_letters, "effect_of", lambda _: CannotApply)
 
     async def work(client: Client) -> None:
@@ -100,7 +101,7 @@ def test_what_fails_still_stays(servers: Settings, monkeypatch: pytest.MonkeyPat
     on_streams(servers, work)
 
 
-def test_a_consumer_of_a_region_catches_up_in_its_region(servers: Settings, valkey_server: object) -> None:
+def test_a_regional_consumer_is_replayed_in_its_region(servers: Settings, valkey_server: object) -> None:
     async def work(client: Client) -> None:
         effect = CacheInvalidation(servers, PROJECTS_STREAM)
         broken = creations("projects.0", 1, 5)
@@ -125,7 +126,7 @@ def test_a_consumer_of_a_region_catches_up_in_its_region(servers: Settings, valk
         assert sorted(trace) == ["1-2", "3-3", "4-5"]
 
 
-def test_what_has_no_positions_cannot_be_replayed(servers: Settings) -> None:
+def test_a_letter_without_positions_cannot_be_replayed(servers: Settings) -> None:
     async def work(client: Client) -> None:
         effect = Analytics(servers, PROJECTS_STREAM)
         await client.jetstream().publish("covenant.projects.events.9", b"nonsense")
@@ -136,8 +137,7 @@ def test_what_has_no_positions_cannot_be_replayed(servers: Settings) -> None:
     on_streams(servers, work)
 
 
-@pytest.mark.parametrize("name", ["analytics", "audit-logger", "cache-invalidator", "frontend-realtime",
-                                  "mobile-sync", "notifications"])  # fmt: skip
+@pytest.mark.parametrize("name", [declared.name for declared in observer.CONSUMERS])
 def test_every_consumer_can_be_replayed(name: str, settings: Settings) -> None:
     async def run() -> None:
         effect = dead_letters.effect_of(name)(settings, PROJECTS_STREAM)
@@ -148,7 +148,7 @@ def test_every_consumer_can_be_replayed(name: str, settings: Settings) -> None:
 
 
 async def _into_outbox(settings: Settings, position: int) -> None:
-    """A deletion of something, at this position of projects.0."""
+    """An event of a deletion at this position of projects.0."""
     connection = await asyncpg.connect(
         host="127.0.0.1",
         port=int(settings.replica.partition(":")[2]),
@@ -176,7 +176,7 @@ def test_the_command_lists_and_replays(
         await consume(servers, client, "analytics", effect, creations("projects.0", 1, 5))
 
     on_streams(servers, work)
-    monkeypatch.setattr(dead_letters.settings_, "load", lambda: servers)
+    monkeypatch.setattr(settings, "load", lambda: servers)
     assert dead_letters.main(["list"]) == 0
     assert "projects.0 3-3" in capsys.readouterr().out
     assert dead_letters.main(["replay", "--consumer", "audit-logger"]) == 0

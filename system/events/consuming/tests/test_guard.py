@@ -1,4 +1,4 @@
-"""The guard: whatever arrives, in whatever order, however often, each position takes effect once, in order."""
+"""The guard: whatever is delivered, in any order and however often, each position is applied once, in order."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ def at(*positions: int) -> list[At]:
     return [At(position) for position in positions]
 
 
-def test_what_follows_is_applicable_in_order() -> None:
+def test_consecutive_events_are_applicable_in_order() -> None:
     admission = admit(4, at(6, 5, 7))
     assert (admission.applicable, admission.duplicates, admission.held) == (at(5, 6, 7), [], [])
     assert admission.next_position == 8
@@ -39,7 +39,7 @@ def test_after_a_gap_everything_is_held() -> None:
     assert admission.next_position == 6
 
 
-def test_a_skipped_position_is_applicable_once_although_it_is_behind() -> None:
+def test_a_skipped_position_is_applicable_once() -> None:
     admission = admit(6, at(3, 4, 3, 7, 9), {3, 5})
     assert (admission.applicable, admission.duplicates, admission.held) == (at(3, 7), at(3, 4), at(9))
     assert admission.next_position == 8
@@ -61,7 +61,7 @@ def test_any_deliveries_have_the_effect_of_a_prefix_once_each(batches: list[list
 
 
 @given(st.lists(st.lists(st.integers(1, 15), max_size=10), max_size=20), st.sets(st.integers(1, 10)))
-def test_skipped_ones_are_made_up_for_once_each(batches: list[list[int]], skipped: set[int]) -> None:
+def test_skipped_positions_are_replayed_once_each(batches: list[list[int]], skipped: set[int]) -> None:
     left = set(skipped)
     position = max(skipped, default=0)
     applied: list[int] = []
@@ -75,7 +75,7 @@ def test_skipped_ones_are_made_up_for_once_each(batches: list[list[int]], skippe
 
 
 @given(st.integers(1, 40), st.randoms())
-def test_if_held_ones_come_again_everything_is_applied_in_the_end(count: int, random: object) -> None:
+def test_if_held_events_are_redelivered_everything_is_applied_in_the_end(count: int, random: object) -> None:
     waiting = list(range(1, count + 1)) * 2
     random.shuffle(waiting)  # type: ignore[attr-defined]
     applied: list[int] = []
@@ -97,6 +97,6 @@ def test_ranges_are_runs_without_a_gap() -> None:
 
 
 @given(st.lists(st.integers(1, 50)))
-def test_ranges_cover_what_they_were_given_as_often_as_it_was_given(positions: list[int]) -> None:
+def test_ranges_cover_each_position_as_often_as_it_was_given(positions: list[int]) -> None:
     covered = [position for first, last in ranges(at(*positions)) for position in range(first, last + 1)]
     assert covered == positions

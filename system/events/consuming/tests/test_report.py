@@ -1,4 +1,4 @@
-"""Reports of positions: what a region's consumer has applied is known in PostgreSQL, at or behind the truth."""
+"""Reports of positions: PostgreSQL has a regional consumer's positions, at or behind the real ones."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from system.events import metrics
 from system.events.consuming.report import Reporter
 from system.events.tests.test_relay_nats import LOG
-from system.process import Surroundings
+from system.process import DependencyState
 from system.settings import Settings
 from system.store.connect import connect_primary
 from system.store.session import Unavailable
@@ -29,7 +29,7 @@ def with_reporter(
 ) -> None:
     async def run() -> None:
         _, connection = await connect_primary(settings, "test")
-        reporter = Reporter(consumer, read, settings, Surroundings(LOG))
+        reporter = Reporter(consumer, read, settings, DependencyState(LOG))
         try:
             await work(connection, reporter)
         finally:
@@ -40,7 +40,7 @@ def with_reporter(
 
 
 def lag(consumer: str) -> float:
-    return metrics.LAG.labels(consumer, PROJECTS_STREAM.name)._value.get()
+    return float(metrics.LAG.labels(consumer, PROJECTS_STREAM.name)._value.get())
 
 
 def test_positions_are_reported_when_they_change(database: Settings) -> None:
@@ -59,7 +59,7 @@ def test_positions_are_reported_when_they_change(database: Settings) -> None:
         first = await connection.fetch(ROWS, CONSUMER)
         assert [tuple(row)[:2] for row in first] == [("projects.0", 10), ("projects.1", 4)]
         assert lag(CONSUMER) == 26
-        known["projects.1"] = 3  # A Valkey that came back with less.
+        known["projects.1"] = 3  # As after Valkey came back with an older state.
         await reporter.report()
         second = await connection.fetch(ROWS, CONSUMER)
         assert [row[1] for row in second] == [10, 3]
@@ -68,7 +68,7 @@ def test_positions_are_reported_when_they_change(database: Settings) -> None:
     with_reporter(database, CONSUMER, read, work)
 
 
-def test_a_consumer_in_postgresql_has_its_lag_told_and_reports_nothing(database: Settings) -> None:
+def test_a_consumer_in_postgresql_reports_its_lag_and_no_positions(database: Settings) -> None:
     async def work(connection: asyncpg.Connection, reporter: Reporter) -> None:
         await connection.execute("update relay_partition set next_position = 6 where partition = 'projects.0'")
         await connection.execute("update consumer_position set position = 2 where partition = 'projects.0'")

@@ -1,4 +1,4 @@
-"""The consumers' core on a real NATS server: commit before acknowledgement, failures, order, gaps."""
+"""The loop of consumers on a real NATS server: commit before acknowledgement, failures, order, gaps."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from system.events.consuming.guard import Admission
 from system.events.consuming.runner import Consumer
 from system.events.publish import publish
 from system.events.streams import ensure_dead_letters, ensure_durable, ensure_stream
-from system.process import Surroundings
+from system.process import DependencyState
 from system.settings import Settings
 from system.store.connect import connect_primary
 from system.store.session import Unavailable
@@ -32,7 +32,7 @@ DEADLINE_S = 60.0
 
 
 class Memory:
-    """An effect that keeps what it applied, in the order in which it did, once `open` is set."""
+    """An effect that records what it applied, in order, once `open` is set."""
 
     def __init__(self, failures: int = 0, poison: Set[int] = frozenset()) -> None:
         self.applied: list[int] = []
@@ -98,8 +98,8 @@ def consume(settings: Settings, make: Callable[[], Memory], work: Callable[[Clie
     """Run `work` beside a consumer with this effect, on a new stream that holds what `work` publishes."""
 
     async def run() -> None:
-        surroundings = Surroundings(LOG)
-        client = await bus.connect(settings, "test", surroundings, LOG)
+        dependencies = DependencyState(LOG)
+        client = await bus.connect(settings, "test", dependencies, LOG)
         js = client.jetstream()
         with contextlib.suppress(NotFoundError):
             await js.delete_stream(NAME)
@@ -108,7 +108,7 @@ def consume(settings: Settings, make: Callable[[], Memory], work: Callable[[Clie
             await js.delete_stream(DEAD_LETTERS)
         await ensure_durable(js, PROJECTS_STREAM, "test")
         memory = make()
-        consumer = Consumer("test", PROJECTS_STREAM, memory, settings, client, surroundings, LOG)
+        consumer = Consumer("test", PROJECTS_STREAM, memory, settings, client, dependencies, LOG)
         consuming = asyncio.create_task(consumer.run())
         try:
             await work(client, memory)
@@ -126,7 +126,7 @@ def nats(nats_server: None, settings: Settings) -> Settings:
 
 
 async def acknowledged(client: Client) -> int:
-    with contextlib.suppress(NotFoundError):  # Between a stream that was wiped and the durable's coming back.
+    with contextlib.suppress(NotFoundError):  # The stream was wiped, and the durable not yet recreated.
         floor = (await client.jetstream().consumer_info(NAME, "test")).ack_floor
         return floor.stream_seq if floor else 0
     return 0
@@ -137,7 +137,7 @@ async def delivered(client: Client) -> int:
     return last.stream_seq if last else 0
 
 
-def test_nothing_is_acknowledged_before_its_effect_is_there(nats: Settings) -> None:
+def test_no_message_is_acknowledged_before_its_effect_is_committed(nats: Settings) -> None:
     async def work(client: Client, memory: Memory) -> None:
         memory.open.clear()
         await publish_singly(client, 1, 2, 3)
@@ -151,7 +151,7 @@ def test_nothing_is_acknowledged_before_its_effect_is_there(nats: Settings) -> N
     consume(nats, Memory, work)
 
 
-def test_an_effect_that_fails_is_tried_again_until_it_is_there(nats: Settings) -> None:
+def test_an_effect_that_fails_is_retried_until_it_succeeds(nats: Settings) -> None:
     async def work(client: Client, memory: Memory) -> None:
         await publish_singly(client, 1, 2)
         await eventually(lambda: _is(acknowledged(client), 2))
@@ -169,13 +169,13 @@ def test_events_that_are_stored_out_of_order_are_applied_in_order(nats: Settings
     consume(nats, Memory, work)
 
 
-def test_what_is_never_delivered_again_is_read_from_the_stream(nats: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_events_that_never_return_are_read_from_the_stream(nats: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runner, "_GAP_PATIENCE_S", 0.0)
 
     async def work(client: Client, memory: Memory) -> None:
         await publish_together(client, 1, 2, 3)
         await eventually(lambda: _is(acknowledged(client), 1))
-        # As after a failover that forgot two commits, whose message was acknowledged.
+        # As after a failover that lost two commits whose message was acknowledged.
         del memory.applied[1:]
         memory.position = 1
         await publish_singly(client, 4)
@@ -196,7 +196,7 @@ def test_a_message_is_acknowledged_when_all_of_it_is_applied(nats: Settings) -> 
     consume(nats, Memory, work)
 
 
-def test_what_the_stream_lost_is_read_from_the_outbox(
+def test_events_that_the_stream_lost_are_read_from_the_outbox(
     database: Settings, nats: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runner, "_GAP_PATIENCE_S", 0.0)
@@ -216,7 +216,7 @@ def test_what_the_stream_lost_is_read_from_the_outbox(
     consume(nats, Memory, work)
 
 
-def test_an_event_that_cannot_be_applied_is_put_aside_and_holds_up_nothing(
+def test_an_event_that_cannot_be_applied_is_a_dead_letter_and_delays_no_other(
     nats: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def work(client: Client, memory: Memory) -> None:
@@ -234,7 +234,7 @@ def test_an_event_that_cannot_be_applied_is_put_aside_and_holds_up_nothing(
     consume(nats, lambda: Memory(poison={3, 5}), work)
 
 
-def test_a_letter_is_stored_before_its_position_is_passed(nats: Settings) -> None:
+def test_a_dead_letter_is_stored_before_its_position_is_skipped(nats: Settings) -> None:
     async def work(client: Client, memory: Memory) -> None:
         js = client.jetstream()
         await ensure_dead_letters(js, 1)
@@ -253,7 +253,7 @@ def test_a_letter_is_stored_before_its_position_is_passed(nats: Settings) -> Non
     consume(nats, lambda: Memory(poison={2}), work)
 
 
-def test_an_event_that_cannot_be_read_is_put_aside_in_its_turn(nats: Settings) -> None:
+def test_an_event_that_cannot_be_decoded_is_a_dead_letter_in_its_turn(nats: Settings) -> None:
     async def work(client: Client, memory: Memory) -> None:
         broken = event(3)._replace(data=b'{"id": 3}')
         await publish(client.jetstream(), [event(2), broken, event(4)], 10)
@@ -268,7 +268,7 @@ def test_an_event_that_cannot_be_read_is_put_aside_in_its_turn(nats: Settings) -
     consume(nats, Memory, work)
 
 
-def test_a_message_that_cannot_be_read_at_all_is_passed_with_all_its_positions(nats: Settings) -> None:
+def test_a_message_that_cannot_be_decoded_is_skipped_with_all_its_positions(nats: Settings) -> None:
     async def work(client: Client, memory: Memory) -> None:
         subject = event_subject("projects.0")
         await publish_singly(client, 1)
@@ -282,7 +282,7 @@ def test_a_message_that_cannot_be_read_at_all_is_passed_with_all_its_positions(n
     consume(nats, Memory, work)
 
 
-def test_a_message_that_is_none_of_the_relays_is_put_aside_once(nats: Settings) -> None:
+def test_a_message_that_the_relay_did_not_publish_is_a_dead_letter_once(nats: Settings) -> None:
     async def work(client: Client, memory: Memory) -> None:
         await client.jetstream().publish("covenant.projects.events.ams.0", b"{}")
         await publish_singly(client, 1)
@@ -294,14 +294,14 @@ def test_a_message_that_is_none_of_the_relays_is_put_aside_once(nats: Settings) 
     consume(nats, Memory, work)
 
 
-def test_a_stream_that_was_wiped_is_consumed_anew(nats: Settings) -> None:
+def test_a_stream_that_was_wiped_is_consumed_from_its_start(nats: Settings) -> None:
     async def work(client: Client, memory: Memory) -> None:
         js = client.jetstream()
         await publish_singly(client, 1, 2, 3, 4, 5)
         await eventually(lambda: _is(acknowledged(client), 5))
         await js.delete_stream(NAME)
         await ensure_stream(js, PROJECTS_STREAM, 1)
-        # Sequences begin again, and what is known comes again.
+        # Sequences begin again, and known events are delivered again.
         await publish_together(client, 4, 5, 6)
         await eventually(lambda: _is(acknowledged(client), 1))
         assert memory.applied == [1, 2, 3, 4, 5, 6]

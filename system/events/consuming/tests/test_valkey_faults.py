@@ -1,4 +1,4 @@
-"""A regional consumer whose script fails: the fault of an event is put aside, a state of Valkey is waited for."""
+"""A script fails: an event at fault becomes a dead letter; an error of Valkey's state is waited out."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from system.events.consuming.effect import Batch, Delivery
 from system.events.consuming.guard import Admission
 from system.events.consuming.persist import Persister
 from system.events.consuming.valkey import ValkeyEffect
-from system.process import Surroundings
+from system.process import DependencyState
 from system.settings import Settings
-from system.store.regional import keys_of
+from system.store.valkey.consumer_state import keys_of
 from system.tests.servers import wait_until
 from system.wire import PROJECTS_STREAM, Event, ProjectEvent
 
@@ -34,7 +34,7 @@ NO_LUA = "local nothing = nil .. ARGV[3]"
 
 
 class Failing(ValkeyEffect):
-    """Fails at the events of number 3."""
+    """Fails for the event at position 3."""
 
     consumer: ClassVar[str] = "failing"
     own_keys: ClassVar[tuple[str, ...]] = ("text",)
@@ -53,7 +53,7 @@ class Failing(ValkeyEffect):
 
 
 class Office:
-    """Keeps what is put aside."""
+    """Records dead letters."""
 
     def __init__(self) -> None:
         self.faults: list[Fault] = []
@@ -62,8 +62,8 @@ class Office:
         self.faults.append(fault)
 
 
-class Noticing(Surroundings):
-    """Tells when something is away."""
+class Noticing(DependencyState):
+    """Records why a dependency is away."""
 
     def __init__(self) -> None:
         super().__init__(LOG)
@@ -93,12 +93,12 @@ def event(position: int) -> ProjectEvent:
     )  # fmt: skip
 
 
-def persister(effect: Failing, office: Office, around: Surroundings) -> Persister:
-    return Persister("failing", PROJECTS_STREAM.name, effect, cast(DeadLetterOffice, office), around, LOG)
+def persister(effect: Failing, office: Office, dependencies: DependencyState) -> Persister:
+    return Persister("failing", PROJECTS_STREAM.name, effect, cast(DeadLetterOffice, office), dependencies, LOG)
 
 
 @pytest.mark.parametrize(("command", "said"), [(WRONG_TYPE, "WRONGTYPE"), (NO_LUA, "attempt to concatenate a nil")])
-def test_an_event_whose_script_fails_is_put_aside(
+def test_an_event_whose_script_fails_is_a_dead_letter(
     command: str, said: str, valkey: redis.Redis, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     commands = f"for i = 3, #ARGV do if ARGV[i] == '3' then {command} end end"
@@ -107,7 +107,7 @@ def test_an_event_whose_script_fails_is_put_aside(
     async def run() -> None:
         effect, office = Failing(settings, PROJECTS_STREAM), Office()
         async with asyncio.timeout(DEADLINE_S):
-            settled = await persister(effect, office, Surroundings(LOG)).apply(batch(1, 2, 3, 4, 5), {})
+            settled = await persister(effect, office, DependencyState(LOG)).apply(batch(1, 2, 3, 4, 5), {})
         await effect.close()
         [fault] = office.faults
         assert (fault.partition, fault.first, fault.last) == (PARTITION, 3, 3)
@@ -157,7 +157,7 @@ def busy(valkey: redis.Redis) -> Iterator[None]:
         with client(0.5) as asking:
             try:
                 asking.ping()
-            except redis.TimeoutError:  # What comes in the same moment as the script waits for its end.
+            except redis.TimeoutError:  # The command came while the script was running.
                 return False
             except redis.ResponseError as error:
                 return str(error).startswith("BUSY")
@@ -179,18 +179,18 @@ def busy(valkey: redis.Redis) -> Iterator[None]:
     [(full, "command not allowed when used memory"), (read_only, "read only replica"),
      (without_enough_replicas, "NOREPLICAS"), (busy, "BUSY")],
 )  # fmt: skip
-def test_a_state_of_valkey_is_waited_for(
+def test_an_error_of_valkeys_state_is_waited_out(
     state: Callable[[redis.Redis], contextlib.AbstractContextManager[None]], said: str, valkey: redis.Redis,
     settings: Settings, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     monkeypatch.setattr(Failing, "commands", "", raising=False)
 
     async def run() -> None:
-        effect, office, around = Failing(settings, PROJECTS_STREAM), Office(), Noticing()
+        effect, office, dependencies = Failing(settings, PROJECTS_STREAM), Office(), Noticing()
         async with asyncio.timeout(DEADLINE_S):
             with state(valkey):
-                applying = asyncio.create_task(persister(effect, office, around).apply(batch(1, 2, 3), {}))
-                while said not in await around.reasons.get():
+                applying = asyncio.create_task(persister(effect, office, dependencies).apply(batch(1, 2, 3), {}))
+                while said not in await dependencies.reasons.get():
                     pass
             await applying
         await effect.close()

@@ -136,7 +136,7 @@ create table consumer_skipped (
     primary key (consumer, partition, position)
 );
 
--- The audit trail: `hash` is SHA-256 over `previous_hash` and `entry`; see system.domain.chain.
+-- The audit trail: `hash` is SHA-256 over `previous_hash` and `entry`; see system.domain.hash_chain.
 create table audit_log (
     seq bigint primary key check (seq > 0),
     event_id uuid not null unique,

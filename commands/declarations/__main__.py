@@ -1,0 +1,11 @@
+"""Prints every omission, a line each; exit code 1 if there is one."""
+
+from __future__ import annotations
+
+import sys
+
+from commands.declarations import consumers, experiments, loads, plants
+
+if __name__ == "__main__":
+    found = [*loads.problems(), *consumers.problems(), *experiments.problems(), *plants.problems()]
+    sys.exit("\n".join(found) or None)

@@ -1,0 +1,44 @@
+"""The commands of a load: what they say of their options, and how they refuse. No system runs."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from click.testing import CliRunner
+
+import covenant
+from loadtests.request import Request, describe
+
+
+def _said(arguments: list[str]) -> tuple[int, str]:
+    """(exit code, everything that was printed, in one line)"""
+    result = CliRunner().invoke(covenant.main, arguments)
+    return result.exit_code, re.sub(r"\s+", " ", result.output)
+
+
+def test_help_says_of_each_option_what_the_request_says_of_its_field() -> None:
+    code, said = _said(["load", "run", "--help"])
+    assert code == 0
+    options = [field for field in Request.__struct_fields__ if field != "scenario"]
+    assert [field for field in options if describe(field) not in said] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["load", "run", "no-such"], "covenant: scenario: expected one of api-browse, "),
+        (["load", "run", "bus-ingest", "--mode", "frames"], "covenant: mode: expected one of singles, atomic, fast"),
+        (["load", "run", "api-browse", "--arrival", "sometimes"], "covenant: arrival: expected constant, poisson"),
+        (["load", "knee", "api-browse", "--from", "10", "--to", "5"], "covenant: rate: expected the first one to be"),
+        (["load", "knee", "api-browse", "--users", "17"], "covenant: users: expected 1 to 16"),
+        (["plant", "api-stall-120ms", "--", "load", "run", "no-such"], "covenant: scenario: expected one of"),
+        (["plant", "api-stall-120ms", "--", "load", "run", "soak", "--no"], "(see load run --help)"),
+        (["plant", "api-stall-120ms", "--", "chaos", "run", "no-such"], "covenant: no experiment is called 'no-such'"),
+        (["plant", "api-stall-120ms", "--", "e2e"], "covenant: plant takes `load run ...` or `chaos run ...`"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_starts(arguments: list[str], expected: str) -> None:
+    code, said = _said(arguments)
+    assert code == 2
+    assert expected in said

@@ -1,0 +1,94 @@
+"""When a machine was too disturbed for a miss to count."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from reports.evidence import HostSample
+from reports.findings.host import disturbance, percentile, summary, within
+from reports.policy.policy import load_policy
+
+LIMITS = load_policy().host
+SECOND = 1_000_000_000
+
+
+def sample(second: int = 1, **changes: float) -> HostSample:
+    quiet = HostSample(
+        at_ns=second * SECOND, interval_s=1.0, busy=0.5, steal=0.0, foreign=0.0, timer_lag_ms=0.1, fsync_ms=0.3
+    )
+    return msgspec.structs.replace(quiet, **changes)
+
+
+def test_a_quiet_machine_excuses_nothing() -> None:
+    assert disturbance([sample()] * 30, 100, True, LIMITS) is None
+
+
+def test_without_samples_nothing_is_excused() -> None:
+    assert disturbance([], 100, True, LIMITS) is None
+
+
+def test_steal_is_named_with_its_share() -> None:
+    cause = disturbance([sample(busy=0.8, steal=0.22)] * 30, 100, False, LIMITS)
+    assert cause is not None
+    assert "steal 22%" in cause
+
+
+def test_steal_and_other_programs_add_up() -> None:
+    assert disturbance([sample(steal=0.06, foreign=0.06)] * 30, 100, False, LIMITS)
+    assert disturbance([sample(steal=0.06)] * 30, 100, False, LIMITS) is None
+
+
+def test_bursts_count_although_the_mean_is_low() -> None:
+    bursts = [sample(foreign=0.3)] * 7 + [sample()] * 23
+    cause = disturbance(bursts, 100, False, LIMITS)
+    assert cause is not None
+    assert "above 25% of all cores 23% of the time" in cause
+    assert disturbance([sample(foreign=0.3)] * 5 + [sample()] * 25, 100, False, LIMITS) is None
+
+
+def test_late_timers_count_by_the_target_of_the_row() -> None:
+    late = [sample(timer_lag_ms=6)] * 30
+    assert disturbance(late, 10, False, LIMITS)
+    assert disturbance(late, 100, False, LIMITS) is None
+    assert disturbance(late, None, False, LIMITS) is None
+
+
+def test_timers_that_are_late_because_the_run_itself_used_the_machine_are_no_excuse() -> None:
+    assert disturbance([sample(timer_lag_ms=6, busy=0.95)] * 30, 10, False, LIMITS) is None
+    others = {"nats": 0.5}
+    by_kind = [
+        HostSample(
+            at_ns=SECOND, interval_s=1, busy=0.95, steal=0, foreign=0.05, timer_lag_ms=6, fsync_ms=0.1, by_kind=others
+        )
+    ]
+    assert disturbance(by_kind, 10, False, LIMITS)
+
+
+def test_a_slow_disk_counts_only_for_what_waits_for_it() -> None:
+    slow = [sample(fsync_ms=30)] * 30
+    assert disturbance(slow, 50, True, LIMITS)
+    assert disturbance(slow, 50, False, LIMITS) is None
+    assert disturbance(slow, 100, True, LIMITS) is None
+
+
+def test_only_samples_of_the_window_count() -> None:
+    samples = [sample(second) for second in range(1, 11)]
+    inside = within(samples, round(3.5 * SECOND), round(5.5 * SECOND))
+    assert [entry.at_ns // SECOND for entry in inside] == [4, 5, 6]
+
+
+def test_a_percentile_is_the_nearest_rank() -> None:
+    assert percentile([5, 1, 3], 50) == 3
+    assert percentile(list(range(1, 101)), 95) == 95
+    assert percentile([7], 1) == 7
+    with pytest.raises(ValueError, match="at least one value"):
+        percentile([], 50)
+
+
+def test_the_summary_finds_the_worst_interval() -> None:
+    result = summary([sample(1), sample(2, steal=0.4), sample(3)])
+    assert result is not None
+    assert result.worst.at_ns == 2 * SECOND
+    assert result.steal == pytest.approx(0.4 / 3)
+    assert summary([]) is None

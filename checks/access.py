@@ -31,7 +31,7 @@ Item = dict[str, Any]
 
 
 class Action(NamedTuple):
-    """A column of the matrix. `path` is that of a collection; a change or a deletion goes to the item's own path."""
+    """A column of the matrix. `path` is a collection's; a change or a deletion goes to the path of an item in it."""
 
     name: str
     allowed: frozenset[str]

@@ -1,5 +1,5 @@
-"""The facts of the rows security.transit, security.rest and security.secrets, and those of security.access that are not
-in the API's matrix: every listener, store, user and log of the running system is tried from outside.
+"""The facts of the rows security.transit, security.rest and security.secrets, and the facts of security.access beside
+the API's matrix: every listener, store, user and log of the running system is tried from outside.
 
 Each fact is one attempt with its expected result, so a system without TLS or without encryption shows at once.
 """

@@ -69,7 +69,7 @@ async def _publish(client: Client, canary: str) -> int:
 
 async def _publish_mirrored(client: Client, canary: str) -> int:
     """Store the canary in a stream that has mirrors; its sequence there. Only the system's own streams have mirrors,
-    and of their subjects the load's user may publish on those of health probes."""
+    and the load's user may publish nothing to these but health probes."""
     ack = await client.jetstream(timeout=5).publish(
         _MIRRORED.health_subject, canary.encode(), headers={"Canary": canary}
     )

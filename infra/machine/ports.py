@@ -51,7 +51,7 @@ def claim() -> PortBlock:
 
 
 def free_port(address: str = "127.0.0.1") -> int:
-    """A port of that address on which nothing listens now: for what lives for a moment, or claims no block."""
+    """A port of `address` on which nothing listens now, for a server that claims no block. OSError."""
     with socket.socket() as probe:
         probe.bind((address, 0))
         return int(probe.getsockname()[1])

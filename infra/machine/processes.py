@@ -85,7 +85,7 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def find(value: Record | None) -> psutil.Process | None:
-    """The recorded process; None if it has ended, be it still a zombie."""
+    """The recorded process; None if it has ended, which a zombie has."""
     if value is None:
         return None
     with suppress(psutil.NoSuchProcess):

@@ -85,7 +85,7 @@ class Relay(_Worker):
 
 
 class AuditLogger(_Worker):
-    """The one consumer that needs more than the others: it exports its trail to S3."""
+    """The one consumer that needs more than its module: it exports its trail to S3."""
 
     kind = "audit-logger"
     module = observer.consumer(kind).module
@@ -95,7 +95,7 @@ class AuditLogger(_Worker):
 
 
 def _part_of(consumer: observer.Consumer) -> type[_Worker]:
-    """What runs a consumer; most of them are nothing but their module."""
+    """The part that runs a consumer; most consumers need nothing but their module."""
     if consumer.name == AuditLogger.kind:
         return AuditLogger
     made: type[_Worker] = type(consumer.name, (_Worker,), {"kind": consumer.name, "module": consumer.module})

@@ -13,8 +13,8 @@ import msgspec
 
 from infra import target as targets
 from infra.machine.spec import EngineError
+from loadtests.clients.second_api import SecondApi
 from loadtests.engine.process import Control, run_engine
-from loadtests.engine.second_api import SecondApi
 from loadtests.recording.tally import Part
 from reports.evidence.folder import write_record
 

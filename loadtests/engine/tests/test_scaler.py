@@ -9,8 +9,8 @@ import pytest
 from infra.fabric.process.system import System
 from infra.machine import processes
 from loadtests import run as runner
+from loadtests.clients.second_api import requests_in
 from loadtests.engine.scaler import Served, words
-from loadtests.engine.second_api import requests_in
 from loadtests.request import Request, check
 from reports.evidence import RunFolder
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import uuid
 
+import msgspec
 import psycopg
 from chaoslib.exceptions import ActivityFailed
 
@@ -17,7 +18,7 @@ from infra.fabric.protocol import Fabric
 from infra.machine.waiting import until
 from infra.parts.base import http_get
 from infra.site import clients
-from ledger.observe.one_write import APPLIED, REGION, Refused, create_project, delete_project
+from ledger.observe.one_write import APPLIED, Refused, create_project, delete_project
 from system import wire
 
 __all__ = ["apis_are_ready", "event_goes_through", "redundancy_is_complete"]
@@ -59,8 +60,9 @@ def event_goes_through_at(system: Fabric, region: str, within_s: float) -> bool:
     project = str(uuid.uuid4())
     try:
         base = target.api[region]
-        token = clients.token(target, "steward", REGION)
-        etag = create_project(base, token, project)
+        home = msgspec.convert(target.regions[0], wire.Region)
+        token = clients.token(target, "steward", home)
+        etag = create_project(base, token, project, home)
         with psycopg.connect(target.observer_dsn, autocommit=True) as link:
             applied = until(lambda: link.execute(APPLIED, [project]).fetchone(), within_s)
         delete_project(base, token, project, etag)

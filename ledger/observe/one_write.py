@@ -7,7 +7,6 @@ import urllib.error
 import urllib.request
 from decimal import Decimal
 from email.message import Message
-from typing import Final
 
 import msgspec
 
@@ -29,14 +28,11 @@ class Refused(Exception):
     """The API answered with another status than was expected; says which."""
 
 
-REGION: Final = "iad"
-"""Where the projects belong, and whose steward may write them."""
-
-
-def create_project(base: str, token: str, project_id: str) -> str:
-    """Create a project with this id at the API `base`, with a bearer token; its ETag. Refused, OSError."""
+def create_project(base: str, token: str, project_id: str, region: wire.Region) -> str:
+    """Create a project with this id in a region, at the API `base`, with the token of the region's steward; its ETag.
+    Refused, OSError."""
     project = wire.NewProject(
-        id=project_id, name="steady-state probe", region=REGION, country_code="USA", sector="Energy",
+        id=project_id, name="steady-state probe", region=region, country_code="USA", sector="Energy",
         status="Active", funding_usd_millions=Decimal("0.01"),
     )  # fmt: skip
     headers = {"Content-Type": "application/json", **_bearer(token)}

@@ -8,4 +8,4 @@ from commands.declarations import consumers, experiments, loads, plants
 
 if __name__ == "__main__":
     found = [*loads.problems(), *consumers.problems(), *experiments.problems(), *plants.problems()]
-    sys.exit("\n".join(found) or None)
+    sys.exit("\n".join(dict.fromkeys(found)) or None)

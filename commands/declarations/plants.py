@@ -10,7 +10,7 @@ from chaos.run import catalog
 from infra.machine.checkout import CHECKOUT
 from infra.parts import PARTS
 from loadtests.scenarios import scenarios
-from reports.policy.claims import load_claims
+from reports.policy.claims import ClaimError, load_claims
 from reports.policy.policy import matches
 
 _FOLDER = "chaos/plants"
@@ -21,7 +21,10 @@ _NO_PATCHES = ("__init__", "patching")
 def problems() -> list[str]:
     """What is missing, a line each that names the file and what to add."""
     modules = [path.stem for path in (CHECKOUT / _FOLDER).glob("*.py") if path.stem not in _NO_PATCHES]
-    rows = [claim.row for claim in load_claims()]
+    try:
+        rows = [claim.row for claim in load_claims()]
+    except ClaimError as error:
+        return [str(error)]
     runs = [("load", "run", name) for name in scenarios()] + [
         ("chaos", "run", experiment.id) for experiment in catalog.experiments()
     ]

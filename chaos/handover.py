@@ -1,4 +1,4 @@
-"""What actions and probes hand over to each other, and to whoever started them.
+"""What actions and probes hand over to each other, and to the process that runs the experiment.
 
 Chaos Toolkit runs them in a process of its own and lets none see another's result. So each appends what it
 knows to a file of JSON lines in the system's home, which every process finds by itself. The injector says what
@@ -19,7 +19,7 @@ _FILE_NAME = "chaos-facts.jsonl"
 
 
 class NoFault(Exception):
-    """A probe was asked about a fault that nobody injected; says which."""
+    """A probe was asked about a fault that was never injected; says which."""
 
 
 class _Fact(msgspec.Struct, frozen=True, kw_only=True):

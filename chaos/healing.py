@@ -1,4 +1,4 @@
-"""Reverting the open faults of a system, whatever they are, and whoever injected them."""
+"""Reverts the open faults of a system, of any kind and injected by any process."""
 
 from __future__ import annotations
 

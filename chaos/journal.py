@@ -53,7 +53,7 @@ class OpenFault(msgspec.Struct, frozen=True):
     proven: bool
 
     def describe(self) -> dict[str, Any]:
-        """As `status --json` tells it."""
+        """As `status --json` shows it."""
         return {
             "experiment": self.undo.experiment,
             "injector": self.undo.in_words(),

@@ -19,7 +19,7 @@ def apply() -> None:
 def _without(admit: Callable[..., Any]) -> Callable[..., Any]:
     def admit_all(position: int, arrived: Iterable[Any], *_: Any, **__: Any) -> Any:
         events = sorted(arrived, key=lambda event: event.position)
-        # The real guard sorts nothing out if it is told that everything follows: ask it about none, and add all.
+        # Asked about no position, the real guard drops none: then all are added.
         admission = admit(events[-1].position if events else position, [])
         admission.applicable.extend(events)
         return admission

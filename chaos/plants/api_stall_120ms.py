@@ -1,4 +1,4 @@
-"""Every read of the API waits 120 ms before it is handled, as behind a lock that somebody holds too long.
+"""Every read of the API waits 120 ms before it is handled, as behind a lock that is held too long.
 
 The process itself stays responsive: only the requests are late, which a health check does not see.
 """

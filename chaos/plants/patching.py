@@ -9,7 +9,7 @@ from typing import Any
 
 
 class CannotPlant(Exception):
-    """What a bug wants to replace has changed: says what was expected; the plant must be written anew."""
+    """What a bug wants to replace has changed: says what was expected; the plant has to be rewritten."""
 
 
 def replace(

@@ -37,7 +37,7 @@ __all__ = ["SLO_US", "ExperimentError", "Info", "UnknownExperiment", "experiment
 SLO_US = {
     # The claim's bound of a read. It needs nothing but the region's own replica or cache.
     "read": 100_000,
-    # A write may wait for an election or a synchronous standby; a client waits a second before it tells its user.
+    # A write may wait for an election or a synchronous standby; a client waits a second before it shows an error.
     "write": 1_000_000,
     # As a write: the relay holds the event meanwhile.
     "publish": 1_000_000,
@@ -53,7 +53,7 @@ the effects, and at 20 Hz two cores were so busy that leases ran out without any
 _CALM_S = 4.0
 """Of calm probes before the fault, and after redundancy: a recovery counts as stable after 3 s of them."""
 _CALM_WITHIN_S = 30.0
-"""Six regions on two cores need longer than three; whoever is calm at once does not wait."""
+"""Six regions on two cores need longer than three; a system that is calm at once is not waited for."""
 _SETTLE_S = 0.3
 """Probes of the last moment may still be under way."""
 _CHAOS_WITHIN_S = 300.0

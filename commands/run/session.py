@@ -179,11 +179,11 @@ class Session:
                 self.system.remove()
 
     def _watch(self) -> None:
-        told: set[tuple[str, float]] = set()
+        seen: set[tuple[str, float]] = set()
         while not self._over.wait(_WATCH_EVERY_S):
             for death in self.system.deaths():
-                if (death.part, death.created) not in told and death.at_ns >= self.run.started_ns:
-                    told.add((death.part, death.created))
+                if (death.part, death.created) not in seen and death.at_ns >= self.run.started_ns:
+                    seen.add((death.part, death.created))
                     self._tell_death(death)
             free = free_bytes(self.folder.path)
             if free < _FREE_TO_GO_ON_BYTES:

@@ -1,7 +1,7 @@
 """What a running system offers to those who load, break, check and operate it, whatever it runs on.
 
 Only the implementation of a fabric knows processes, containers or hosts; everything else knows this protocol. A fabric
-says what it can do (`capabilities`), and whoever needs more than that says so before anything is broken.
+says what it can do (`capabilities`); an injector that needs more refuses before it breaks anything.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Death(msgspec.Struct, frozen=True, kw_only=True):
 
     part: str
     created: float
-    """When that process was started, in seconds since 1970: it tells a part's lives apart."""
+    """When that process was started, in seconds since 1970: it distinguishes a part's lives."""
     at_ns: int
     """When its end was noticed, CLOCK_MONOTONIC."""
     planned: bool = False

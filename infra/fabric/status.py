@@ -148,7 +148,7 @@ def _state(system: Fabric, name: str, waiting: Mapping[str, str]) -> str:
 
 
 def _lag_s(system: Fabric, member: Node) -> float | None:
-    """Seconds since the last replayed commit if WAL is still to be replayed, else 0; None if nobody answers."""
+    """Seconds since the last replayed commit if WAL is still to be replayed, else 0; None without an answer."""
     query = (
         "SELECT CASE WHEN NOT pg_is_in_recovery() OR pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn() THEN 0 "
         "ELSE extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp()) END"

@@ -64,7 +64,7 @@ class Cursor(msgspec.Struct, frozen=True):
 
 
 class ConsumerState(msgspec.Struct, frozen=True):
-    """How far a durable consumer has got, as its leader tells it."""
+    """How far a durable consumer has got, by its leader's word."""
 
     ack_floor: Cursor
     """Everything up to here is acknowledged; the next message behind it is not."""

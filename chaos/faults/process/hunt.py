@@ -1,8 +1,8 @@
-"""Killing a process at an instant that lasts milliseconds, from outside and without its help.
+"""Catches a part in a gap that lasts milliseconds, from outside and without the part's help.
 
-The part is frozen at a random moment, looked at, and killed if it stands in the gap that is wanted;
-otherwise it goes on, and the hunt with it. While it stands still nothing moves, so what is seen is still true
-when the kill comes. A short stop first lets work pile up, which makes the next gap longer.
+The hunt freezes the part at a random moment and looks where it stands. In the wanted gap the caller kills it;
+otherwise it goes on, and so does the hunt. A frozen part moves nothing, so what was seen is still true when the
+kill comes. A short freeze beforehand lets work pile up, which makes the next gap longer.
 """
 
 from __future__ import annotations

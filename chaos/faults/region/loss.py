@@ -1,7 +1,7 @@
 """A whole region is lost: every part of it is killed at one instant, as when its power is gone.
 
 What an operator does then is an action of its own (`infra.operations.promotion`), so that the clocks hold the time that
-it takes. The region's own probes say nothing about the recovery of the others: it is lost, and so are they meanwhile.
+it takes. Probes from the lost region are left out of the recovery clocks: they are lost with it.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ def end_owner(home: Path, within_s: float) -> None:
 
 
 def clean_up(checkout: Path) -> list[str]:
-    """End what systems of this checkout left whose owner is gone, and nobody else's; their names."""
+    """End what systems of this checkout left whose owner process is gone, and nothing else; their names."""
     cleaned = []
     for home in homes(checkout):
         if owner_alive(home):

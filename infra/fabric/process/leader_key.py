@@ -33,7 +33,7 @@ class Lease(NamedTuple):
 
 
 def holder(place: Place) -> Lease | None:
-    """Who holds the lease; None if nobody does. NoAnswer."""
+    """The lease and its holder; None if no member holds it. NoAnswer."""
     found = _ask(place, "range", {"key": _text(_key(place))}).get("kvs", [])
     return Lease(base64.b64decode(found[0]["value"]).decode(), int(found[0]["mod_revision"])) if found else None
 

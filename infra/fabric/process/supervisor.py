@@ -33,7 +33,7 @@ from infra.machine import processes
 from infra.parts.postgres import Postgres
 
 _LOOK_EVERY_S = 1.0
-"""How soon a part that somebody else started is watched."""
+"""How soon a part that another process started is watched."""
 _FIRST_PAUSE_S = 1.0
 _LONGEST_PAUSE_S = 30.0
 _STEADY_AFTER_S = 60.0
@@ -62,7 +62,7 @@ class Restarts:
         self._due[part] = now + pause_s
 
     def forget(self, part: str) -> None:
-        """It is not to be started again, or somebody else did."""
+        """It is not to be started again, or another process has started it."""
         self._due.pop(part, None)
 
     def take_due(self, now: float) -> list[str]:
@@ -148,7 +148,7 @@ class Supervisor:
         with self._system.locked(name):
             record = self._system.table.record(name)
             if record is None or not _same(record, watched.record):
-                return  # Somebody has started it again already; what lives now is not to be fenced.
+                return  # Another process has started it again already; what lives now is not to be fenced.
             left = self._system.kill_rest(name)
             released = self._try_release(name)
         planned = record.crashed or not record.wanted
@@ -159,13 +159,13 @@ class Supervisor:
         now = self._clock()
         if record.wanted:
             self._restarts.died(name, now, now - watched.since)
-        told = [
+        lines = [
             f"{name} has ended{' as planned' if planned else ''}",
             f"{len(left)} processes that it left were killed",
         ]
-        told += ["its lease was given back"] if released else []
-        told += [] if record.wanted else ["it is to stay dead"]
-        log.warning("%s", "; ".join(told))
+        lines += ["its lease was given back"] if released else []
+        lines += [] if record.wanted else ["it is to stay dead"]
+        log.warning("%s", "; ".join(lines))
 
     def _try_release(self, name: str) -> bool:
         """Give a dead PostgreSQL node's lease back if it has it; its lock is held. If etcd does not answer it is tried

@@ -1,6 +1,4 @@
-"""The named processes of one system: started apart, recorded on disk, so that any process that attaches to the system
-knows them, whoever started them.
-"""
+"""The named processes of one system, recorded on disk: every process that attaches to the system knows them."""
 
 from __future__ import annotations
 

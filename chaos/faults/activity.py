@@ -7,7 +7,7 @@ belongs to.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from chaoslib.exceptions import ActivityFailed
@@ -39,6 +39,17 @@ class Activity:
     def prepare(self, undo: Undo, **arguments: str) -> None:
         """Write how to revert what is about to be injected; on disk when this returns. JournalError."""
         Journal(self.system.site.path).begin(self.experiment, undo.name, arguments)
+
+    def hit(
+        self, inject: Callable[[str], object], undo: Undo, part: str, target: str, before: Mapping[str, int]
+    ) -> dict[str, Any]:
+        """Inject a fault into the processes of one part, its undo noted first. `inject` answers false if it found none:
+        ActivityFailed."""
+        self.prepare(undo, part=part)
+        at_ns = time.monotonic_ns()
+        if not inject(part):
+            raise ActivityFailed(f"expected {part} to run, found no process of it")
+        return self.injected(at_ns, part, target, before)
 
     def injected(
         self, at_ns: int, part: str, target: str, before: Mapping[str, int], lost_region: str | None = None

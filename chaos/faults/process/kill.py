@@ -8,11 +8,9 @@ evidence against the system.
 from __future__ import annotations
 
 import socket
-import time
 from collections.abc import Mapping
 from typing import Any
 
-from chaoslib.exceptions import ActivityFailed
 from chaoslib.types import Configuration
 
 from chaos.faults import roles
@@ -35,22 +33,15 @@ def kill_primary(configuration: Configuration) -> dict[str, Any]:
     """Kill the node that is PostgreSQL's primary now: Patroni and PostgreSQL together."""
     activity = Activity(configuration)
     node, timeline = roles.primary(activity.system)
-    return _kill(activity, node.name, f"{node.name}, primary on timeline {timeline}", {"timeline": timeline})
+    target = f"{node.name}, primary on timeline {timeline}"
+    return activity.hit(activity.system.kill, restart, node.name, target, {"timeline": timeline})
 
 
 def kill_stream_leader(stream: str, configuration: Configuration) -> dict[str, Any]:
     """Kill the NATS node that leads a stream now."""
     activity = Activity(configuration)
     leader = roles.stream_leader(activity.system, stream).name
-    return _kill(activity, leader, f"{leader}, leader of {stream}", {})
-
-
-def _kill(activity: Activity, part: str, target: str, before: Mapping[str, int]) -> dict[str, Any]:
-    activity.prepare(restart, part=part)
-    at_ns = time.monotonic_ns()
-    if not activity.system.kill(part):
-        raise ActivityFailed(f"expected {part} to run, found no process of it")
-    return activity.injected(at_ns, part, target, before)
+    return activity.hit(activity.system.kill, restart, leader, f"{leader}, leader of {stream}", {})
 
 
 def port_refuses(configuration: Configuration) -> bool:

@@ -10,7 +10,9 @@ from collections.abc import Callable
 
 import msgspec
 import psycopg
+from chaoslib.exceptions import ActivityFailed
 
+from chaos.faults.activity import Activity
 from infra.parts import postgres
 from infra.site.site import Place
 from infra.topology.model import Node
@@ -87,3 +89,16 @@ def watch(
                 tally.refusals[refused] += 1
         sleep(_EVERY_S)
     return tally
+
+
+def accepted_nothing(activity: Activity, who: str, tally: Tally | None) -> bool:
+    """Note the writes that the old primary acknowledged while another member led. ActivityFailed if there are any, or
+    if no other led."""
+    if tally is None:
+        raise ActivityFailed("expected another member to lead in time, found none")
+    how = f"{who} takes no write at its own port while {tally.leads} leads"
+    unit = f"of {tally.tries} writes acknowledged"
+    activity.count("recovery.rpo_loss", tally.accepted, unit, how, ok=tally.accepted == 0)
+    if tally.accepted:
+        raise ActivityFailed(f"{how}: expected none, found {tally.accepted} of {tally.tries} acknowledged")
+    return True

@@ -5,7 +5,6 @@ Patroni is not marked to stay dead: a supervisor starts it again, and fences wha
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 from chaoslib.exceptions import ActivityFailed
@@ -32,12 +31,8 @@ def crash_patroni_of_primary(configuration: Configuration) -> dict[str, Any]:
     # What refuses now would refuse later for no better reason.
     if (refused := old_primary.try_write(system.place, node)) is not None:
         raise ActivityFailed(f"expected {node.name} to take a write at its own port while it leads, found: {refused}")
-    activity.prepare(restart, part=node.name)
-    at_ns = time.monotonic_ns()
-    if not system.crash(node.name):
-        raise ActivityFailed(f"expected Patroni of {node.name} to run, found that it has just ended by itself")
     target = f"Patroni alone of {node.name}, primary on timeline {timeline}"
-    return activity.injected(at_ns, node.name, target, {"timeline": timeline, "started_ms": _ms(started)})
+    return activity.hit(system.crash, restart, node.name, target, {"timeline": timeline, "started_ms": _ms(started)})
 
 
 def patroni_is_gone(configuration: Configuration) -> bool:
@@ -63,14 +58,7 @@ def old_primary_accepts_nothing(within_s: int, for_s: int, configuration: Config
     tally = old_primary.watch(
         lambda: new_primary(system, fault), lambda: old_primary.try_write(system.place, node), within_s, for_s
     )
-    if tally is None:
-        raise ActivityFailed(f"expected a member other than {fault.part} to lead within {within_s} s, found none")
-    how = f"{fault.part} takes no write at its own port while {tally.leads} leads"
-    unit = f"of {tally.tries} writes acknowledged"
-    activity.count("recovery.rpo_loss", tally.accepted, unit, how, ok=tally.accepted == 0)
-    if tally.accepted:
-        raise ActivityFailed(f"{how}: expected none, found {tally.accepted} of {tally.tries} acknowledged")
-    return True
+    return old_primary.accepted_nothing(activity, fault.part, tally)
 
 
 def _ms(instant_s: float) -> int:

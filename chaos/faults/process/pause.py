@@ -6,12 +6,10 @@ believed before: a primary that it leads.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from chaoslib.exceptions import ActivityFailed
 from chaoslib.types import Configuration
 
 from chaos.faults import roles
@@ -38,24 +36,18 @@ def resume(system: Fabric, arguments: Mapping[str, str]) -> None:
 def pause_primary(configuration: Configuration) -> dict[str, Any]:
     """Freeze the node that is PostgreSQL's primary now: Patroni and PostgreSQL together."""
     activity = Activity(configuration)
+    activity.needs(Capability.PAUSE)
     node, timeline = roles.primary(activity.system)
-    return _pause(activity, node.name, f"{node.name}, primary on timeline {timeline}", {"timeline": timeline})
+    target = f"{node.name}, primary on timeline {timeline}"
+    return activity.hit(activity.system.pause, resume, node.name, target, {"timeline": timeline})
 
 
 def pause_stream_leader(stream: str, configuration: Configuration) -> dict[str, Any]:
     """Freeze the NATS node that leads a stream now."""
     activity = Activity(configuration)
-    leader = roles.stream_leader(activity.system, stream).name
-    return _pause(activity, leader, f"{leader}, leader of {stream}", {})
-
-
-def _pause(activity: Activity, part: str, target: str, before: Mapping[str, int]) -> dict[str, Any]:
     activity.needs(Capability.PAUSE)
-    activity.prepare(resume, part=part)
-    at_ns = time.monotonic_ns()
-    if not activity.system.pause(part):
-        raise ActivityFailed(f"expected {part} to run, found no process of it")
-    return activity.injected(at_ns, part, target, before)
+    leader = roles.stream_leader(activity.system, stream).name
+    return activity.hit(activity.system.pause, resume, leader, f"{leader}, leader of {stream}", {})
 
 
 def part_answers_nothing(within_s: int, configuration: Configuration) -> bool:
@@ -86,11 +78,4 @@ def wake_primary(for_s: int, configuration: Configuration) -> bool:
         )  # fmt: skip
         undo_fault(configuration)
         tally = watching.result()
-    if tally is None:
-        raise ActivityFailed(f"expected a member other than {fault.part} to lead, found none")
-    how = f"{fault.part}, woken up, takes no write at its own port while {tally.leads} leads"
-    unit = f"of {tally.tries} writes acknowledged"
-    activity.count("recovery.rpo_loss", tally.accepted, unit, how, ok=tally.accepted == 0)
-    if tally.accepted:
-        raise ActivityFailed(f"{how}: expected none, found {tally.accepted} of {tally.tries} acknowledged")
-    return True
+    return old_primary.accepted_nothing(activity, f"{fault.part}, woken up,", tally)

@@ -7,6 +7,7 @@ import json
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -23,7 +24,6 @@ _PROMOTE_WITHIN_S = 45.0
 _ASK_WITHIN_S = 1.0
 _ANSWER_WITHIN_S = 30.0
 _POLL_S = 0.2
-_SYNCHRONOUS_ROLES = {"standby": "sync_standby", "any-1": "quorum_standby"}
 
 
 class NotPromoted(Exception):
@@ -60,19 +60,26 @@ def primary(place: Place) -> Node | None:
 def missing_redundancy(place: Place) -> str | None:
     """What the cluster lacks for full redundancy, in words: a primary, streaming replicas, a synchronous standby. None
     if nothing."""
-    members = cluster(place)
-    if not any(member["role"] == "leader" for member in members.values()):
+    return lacking(cluster(place), [node.name for node in place.nodes(KIND)], place.site.options.durability)
+
+
+def lacking(members: Mapping[str, Mapping[str, Any]], names: Iterable[str], durability: str) -> str | None:
+    """The same, of members as Patroni lists them and of the names that there should be.
+
+    With `any-1` each replica must be one that a commit may wait for: Patroni takes them up one after another, and until
+    then the loss of the first leaves no other.
+    """
+    role = {name: members.get(name, {}).get("role") for name in names}
+    if "leader" not in role.values():
         return "a primary"
-    lagging = [
-        node.name
-        for node in place.nodes(KIND)
-        if members.get(node.name, {}).get("role") != "leader" and members.get(node.name, {}).get("state") != "streaming"
-    ]
+    replicas = [name for name in role if role[name] != "leader"]
+    lagging = [name for name in replicas if members.get(name, {}).get("state") != "streaming"]
     if lagging:
         return f"replicas to stream: {', '.join(lagging)}"
-    synchronous = _SYNCHRONOUS_ROLES.get(place.site.options.durability)
-    if synchronous and not any(member["role"] == synchronous for member in members.values()):
+    if durability == "standby" and "sync_standby" not in role.values():
         return "a synchronous standby"
+    if durability == "any-1" and (unasked := [name for name in replicas if role[name] != "quorum_standby"]):
+        return f"replicas to confirm commits: {', '.join(unasked)}"
     return None
 
 

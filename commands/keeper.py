@@ -40,8 +40,8 @@ def keep(system: System, tell: Callable[[str], None]) -> None:
 
 
 def detach(arguments: Sequence[str], checkout: Path, tell: Callable[[str], None]) -> int | None:
-    """Run our own command line apart and show what it says until the system is ready; its exit code if it
-    ended instead."""
+    """Start our command line in a process of its own and show its output until the system is ready. Returns the
+    exit code if it ended before that."""
     log = checkout / ".covenant" / "up.log"
     log.parent.mkdir(exist_ok=True)
     command = [sys.executable, "-m", "covenant", *arguments]
@@ -61,7 +61,7 @@ def detach(arguments: Sequence[str], checkout: Path, tell: Callable[[str], None]
 
 
 def down(home: Path, checkout: Path) -> bool:
-    """End the system that lives in `home`, and what crashed ones of the checkout left; whether it is gone."""
+    """Stop the system in `home`, and what crashed systems of this checkout left running; True if it is gone."""
     end_owner(home, _DOWN_WITHIN_S)
     clean_up(checkout)
     return not home.exists()

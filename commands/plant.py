@@ -10,7 +10,7 @@ from commands.exit_codes import EXIT_USAGE, fail
 from commands.load import load_run
 
 _PLANTED: dict[str, click.Command] = {"load run": load_run, "chaos run": chaos_run}
-"""The commands that can run against a planted bug: its name is the object of their context."""
+"""The commands that can run against a planted bug, which they read from their click context."""
 
 
 @click.command()

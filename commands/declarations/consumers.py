@@ -6,7 +6,9 @@ no check. Everything here is pure but for `problems`, which reads the project's 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+import importlib
+from collections.abc import Callable, Collection, Iterable, Sequence
+from types import ModuleType
 
 from infra.machine.checkout import CHECKOUT
 from infra.parts import PARTS
@@ -25,7 +27,9 @@ _REPORT = "reports/findings/ledger.py"
 def problems() -> list[str]:
     """What is missing, a sentence each that names the file and what to add."""
     modules = [path.stem for path in (CHECKOUT / _MODULES).glob("*.py") if path.stem != "__init__"]
-    found = missing_modules(observer.CONSUMERS, modules) + missing_in_report(observer.CONSUMERS, PASSAGE)
+    there = [one for one in observer.CONSUMERS if one.module.rpartition(".")[2] in modules]
+    found = missing_modules(observer.CONSUMERS, modules) + missing_effects(there, importlib.import_module)
+    found += missing_in_report(observer.CONSUMERS, PASSAGE)
     try:
         topology = model.load(environment={})
         topology.check_kinds(PARTS)
@@ -47,6 +51,20 @@ def missing_modules(consumers: Sequence[Consumer], modules: Collection[str]) -> 
         "per_region=...)"
         for module in sorted(set(modules) - expected.keys())
     ]
+
+
+def missing_effects(consumers: Iterable[Consumer], load: Callable[[str], ModuleType]) -> list[str]:
+    """Consumers whose module defines no effect of theirs. `load` imports a module by its name."""
+    found = []
+    for consumer in consumers:
+        effects = [one for one in vars(load(consumer.module)).values() if isinstance(one, type)]
+        if not any(getattr(effect, "consumer", None) == consumer.name for effect in effects):
+            base = "ValkeyEffect" if consumer.per_region else "PostgresEffect"
+            found.append(
+                f"{consumer.module.replace('.', '/')}.py has no effect of {consumer.name!r}: add a class of {base} "
+                f'with `consumer: ClassVar[str] = "{consumer.name}"`'
+            )
+    return found
 
 
 def missing_in_report(consumers: Iterable[Consumer], passage: Collection[str]) -> list[str]:

@@ -27,6 +27,7 @@ def problems() -> list[str]:
         *profiles_missing(wanted, policy.profiles),
         *profiles_without_scenario(policy.profiles, scenarios()),
         *rows_without_measure(policy.profiles, policy, claims, MEASURES),
+        *rows_without_minimum(policy.profiles, policy, claims),
         *loads_that_cannot_be({name: profile.loads for name, profile in PROFILES.items()}),
     ]
     return list(dict.fromkeys(found))
@@ -65,19 +66,30 @@ def rows_without_measure(
     profiles: Iterable[str], policy: Policy, claims: Iterable[RowClaim], measures: Container[str]
 ) -> list[str]:
     """Rows that one of these profiles judges though nothing measures them."""
-    patterns = [
-        pattern for name in profiles for pattern in (*policy.profiles[name], *policy.where_measured.get(name, ()))
-    ]
-    judged = {
-        claim.family
-        for claim in claims
-        if matches(claim.row, patterns) and policy.unbuilt_why(claim.row) is None and claim.family not in measures
-    }
+    judged = {family for family in _judged(profiles, policy, claims) if family not in measures}
     return [
         f'row {family} is judged and nothing measures it: add `"{family}": <module>.<function>,` to MEASURES in '
         "reports/verdict/measures/__init__.py, or the row to `unbuilt:` in reports/policy.yaml"
         for family in sorted(judged)
     ]
+
+
+def rows_without_minimum(profiles: Iterable[str], policy: Policy, claims: Iterable[RowClaim]) -> list[str]:
+    """Rows that one of these profiles judges on however little evidence."""
+    return [
+        f"row {family} is judged and reports/policy.yaml does not say on how many samples: add "
+        f"`  {family}: {{samples: N, why: ...}}` below `minimum:`"
+        for family in sorted(_judged(profiles, policy, claims))
+        if family not in policy.minimum
+    ]
+
+
+def _judged(profiles: Iterable[str], policy: Policy, claims: Iterable[RowClaim]) -> set[str]:
+    """The families of the rows that are built and that one of these profiles judges."""
+    patterns = [
+        pattern for name in profiles for pattern in (*policy.profiles[name], *policy.where_measured.get(name, ()))
+    ]
+    return {claim.family for claim in claims if matches(claim.row, patterns) and policy.unbuilt_why(claim.row) is None}
 
 
 def loads_that_cannot_be(loads: Mapping[str, Iterable[Request]]) -> list[str]:

@@ -51,7 +51,7 @@ def missing_modules(declared: Iterable[Plant], modules: Collection[str]) -> list
 def unknown_names(
     declared: Iterable[Plant], rows: Collection[str], kinds: Collection[str], runs: Collection[tuple[str, ...]]
 ) -> list[str]:
-    """Rows, kinds of part and commands of bugs that there are not."""
+    """Rows, kinds of part and commands that a bug names and that do not exist."""
     found = []
     for plant in declared:
         where = f"{_DECLARATION}: {plant.name}"

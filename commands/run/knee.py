@@ -31,14 +31,14 @@ from reports.policy.policy import Policy, load_policy
 from reports.verdict import knee as verdict
 
 STEP_S = 15.0
-"""Measured in a try, at most; a scenario that is shorter by itself stays so."""
+"""The longest that a try measures; a shorter scenario keeps its length."""
 _LONGER_MAX = 4.0
-"""How much longer a try is below the first rate, so that it has as many operations."""
+"""The most by which a try below the first rate is stretched, so that it has as many operations."""
 _SAMPLED_WITHIN_S = 3.0
 """The machine is sampled once a second: the last sample of a load comes after it."""
 _WITH_ROOM_TRIES = 3
 _ROOM_AFTER: tuple[KneeEnd | None, ...] = ("found", "late", "above")
-"""How a search ends that knows a rate which held twice."""
+"""The end of a search that has seen a rate hold twice."""
 _OF_A_LOAD = ("load", "ledger", "hops")
 
 
@@ -49,7 +49,7 @@ class RunOfTries(Protocol):
     folder: RunFolder
 
     def phase(self, name: str) -> AbstractContextManager[Report]:
-        """Around one try; StepFailed in it is noted, and ends there."""
+        """A context around one try; it notes a StepFailed and goes on."""
 
 
 MakeLoad = Callable[[CheckedRequest, RunFolder, Report], None]
@@ -114,7 +114,7 @@ class KneeRun:
             self._with_room(with_room(search.held))
 
     def close(self) -> None:
-        """Make the best try's evidence that of the run: of the highest rate that held, else of the lowest."""
+        """Copy one try's evidence to the run: of the highest rate that held, else of the lowest that was tried."""
         tries = [tried for tried in self._knee.steps if tried.outcome != "failed"]
         held = [tried for tried in tries if tried.rate == self._knee.held and tried.outcome == "held"]
         if not tries:
@@ -126,7 +126,7 @@ class KneeRun:
                 shutil.copytree(source, self._run.folder.evidence / part, dirs_exist_ok=True)
 
     def _with_room(self, rate: float) -> None:
-        """How the system does with room to its knee; tries that say nothing of the system are made again."""
+        """Try a rate below the knee; a late or a disturbed try says nothing of the system and is repeated."""
         for _ in range(_WITH_ROOM_TRIES):
             tried = self._try(rate)
             self._announce("with room to its knee, at", tried)
@@ -173,7 +173,7 @@ class KneeRun:
         return problem
 
     def _complete(self, folder: RunFolder, begin_ns: int) -> None:
-        """Give a try what it has of the whole run: what was run, the machine meanwhile, and who died."""
+        """Copy to a try's folder what was recorded for the whole run: the request, the machine, the deaths."""
         until_ns = max(load.end_ns for load in folder.loads())
         run, whole = self._run.run, self._run.folder
         folder.write_run(structs.replace(run, state="finished", finished_at=run.started_at))
@@ -188,7 +188,7 @@ class KneeRun:
             timeline.add(*events)
 
     def _sampled(self, until_ns: int) -> list[HostSample]:
-        """The machine up to that instant, as far as it is known within a moment."""
+        """The machine's samples up to that instant, or those that have come after a short wait."""
 
         def whole() -> list[HostSample] | None:
             samples = self._run.folder.host_samples()

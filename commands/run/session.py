@@ -1,4 +1,4 @@
-"""A run from its first to its last moment: the folder, the system, what happens to both, and the end.
+"""One run: its folder, its system, its steps, and how it ends.
 
 Whatever goes wrong, the run ends with its evidence on disk and nothing left running: a step that fails is
 noted and the next one goes on; a system that does not start, a full disk and Ctrl-C end the run, each as
@@ -134,7 +134,7 @@ class Session:
     # Inside.
 
     def _take_in(self, error: BaseException | None) -> bool:
-        """Turn the end into the run's state; whether that is all there is to say about the error."""
+        """Set the run's state by the exception that ended it. False: the exception is not ours to swallow."""
         match error:
             case None:
                 self.run.state = "finished"
@@ -195,13 +195,11 @@ class Session:
                 return
 
     def _tell_death(self, death: Death) -> None:
-        """That it is started again makes it no less of a death."""
-        say(f"{death.part} died, and nobody here killed it")
+        """Note a death; that the supervisor starts the part again changes nothing."""
+        say(f"{death.part} died, and this run had not killed it")
         what = "the supervisor starts it again" if death.supervised else "nothing starts it again"
         self._timeline.add(
-            TimelineEvent(
-                at_ns=death.at_ns, kind="part_died", name=death.part, detail=f"ended without being told to; {what}"
-            )
+            TimelineEvent(at_ns=death.at_ns, kind="part_died", name=death.part, detail=f"ended unasked; {what}")
         )
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:

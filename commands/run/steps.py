@@ -160,7 +160,7 @@ def load(run: Session, asked: CheckedRequest) -> None:
 
 
 def _calibrate(run: Session, scenario: Scenario, when: Literal["before", "after"], progress: Report) -> None:
-    """What the machine gives at most, for the row that the run judges; a load goes on without it."""
+    """Calibrate the machine's ceiling for the row that the run judges; a load goes on without one."""
     row = scenario.calibrates
     if row is None or not load_policy().judges(run.run.profile, row):
         return

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -47,6 +49,13 @@ def test_a_module_that_is_not_declared_is_named_with_the_line_to_add() -> None:
         "system/wire/observer.py: CONSUMERS lacks system/events/consumers/mail_sender.py: "
         'add Consumer("mail-sender", per_region=...)'
     ]
+
+
+@pytest.mark.parametrize("consumer", observer.CONSUMERS, ids=lambda consumer: consumer.name)
+def test_a_consumer_whose_module_holds_no_effect_of_it_is_named(consumer: Consumer) -> None:
+    assert consumers.missing_effects([consumer], importlib.import_module) == []
+    (problem,) = consumers.missing_effects([consumer], lambda name: ModuleType(name))
+    assert problem.startswith(f"{consumer.module.replace('.', '/')}.py has no effect of {consumer.name!r}: add a class")
 
 
 @pytest.mark.parametrize("consumer", observer.CONSUMERS, ids=lambda consumer: consumer.name)

@@ -49,6 +49,14 @@ def test_a_judged_row_without_a_measure_is_named(policy: Policy, row: str) -> No
     assert f'`"{row}": <module>.<function>,` to MEASURES in reports/verdict/measures/__init__.py' in problem
 
 
+@pytest.mark.parametrize("row", ["bus.throughput", "api.read_p99", "recovery.rto"])
+def test_a_judged_row_without_a_minimum_of_samples_is_named(policy: Policy, row: str) -> None:
+    without = structs.replace(policy, minimum={name: least for name, least in policy.minimum.items() if name != row})
+    (problem,) = loads.rows_without_minimum(policy.profiles, without, load_claims())
+    assert problem.startswith(f"row {row} ")
+    assert f"`  {row}: {{samples: N, why: ...}}` below `minimum:`" in problem
+
+
 def test_a_row_that_is_only_judged_where_it_was_measured_needs_a_measure(policy: Policy) -> None:
     measures = {name: measure for name, measure in MEASURES.items() if name != "bus.gateways"}
     (problem,) = loads.rows_without_measure(["chaos"], policy, load_claims(), measures)

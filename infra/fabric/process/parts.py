@@ -72,8 +72,8 @@ class PartProcesses:
                 self.table.mark(name, wanted=False)
         if len(names) == 1:
             return len(self.kill_rest(names[0]))
-        # What a part left to itself is searched for only in the second round: the search takes its time, and all that
-        # is known by its record is to die at once.
+        # Orphans are searched for in a second round: the search takes time, and the recorded processes are to die at
+        # one instant.
         found = [process for name in names for process in processes.tree(processes.find(self.table.record(name)))]
         hit: set[int] = set()
         deadline = time.monotonic() + 5
@@ -180,7 +180,7 @@ class PartProcesses:
         """With what a part is started: some of it is secret."""
         return {**self.table.environment(part.kind), "HOME": str(part.folder), **part.environment()}
 
-    # For who puts a system together of them.
+    # For the system that is composed of them.
 
     def _start(self, name: str) -> None:
         part = self.parts[name]
@@ -207,7 +207,7 @@ class PartProcesses:
         processes.wait_gone(left, 5)
 
     def _processes(self, name: str) -> list[psutil.Process]:
-        """A part's living processes, those too that it left to themselves when it died (a postmaster)."""
+        """A part's living processes, orphans too (a postmaster whose Patroni died)."""
         own = processes.tree(processes.find(self.table.record(name)))
         known = {process.pid for process in own}
         folder = self.parts[name].folder

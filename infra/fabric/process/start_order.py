@@ -24,7 +24,7 @@ class Stage(NamedTuple):
     """How much of the whole start lies behind when the stage begins, 0 to 1."""
     progress: str
     starts: tuple[str, ...] = ()
-    """Kinds of parts. Of a kind with standbys only those that are to work; what runs already is left alone."""
+    """Kinds whose parts are started, without standbys; a part that runs already is left alone."""
     first_only: bool = False
     """Only the first part of each kind: the member that bootstraps the others."""
     awaits: tuple[str, ...] = ()

@@ -62,7 +62,7 @@ class Restarts:
         self._due[part] = now + pause_s
 
     def forget(self, part: str) -> None:
-        """It is not to be started again, or another process has started it."""
+        """Drop a part that is to stay dead, or that another process has started."""
         self._due.pop(part, None)
 
     def take_due(self, now: float) -> list[str]:
@@ -115,7 +115,7 @@ class Supervisor:
             self._restart(name)
 
     def _look(self, now: float) -> list[str]:
-        """Watch what was started since the last look; those of them that are dead already."""
+        """Watch the parts that were started since the last look; returns those that have died meanwhile."""
         dead = []
         for name in self._system.parts:
             record = self._system.table.record(name)
@@ -208,7 +208,7 @@ def _end_of(record: processes.Record) -> int:
     """A descriptor that becomes readable when the process ends; -1 if it has ended."""
     with suppress(ProcessLookupError):
         end = os.pidfd_open(record.pid)
-        # Only now: a pid that was given to another process in between would be watched instead.
+        # Checked after opening: the pid may have been given to another process in between.
         if processes.find(record) is not None:
             return end
         os.close(end)

@@ -288,7 +288,7 @@ class System:
             self._do(task, deadline)
 
     def _of(self, kinds: Sequence[str], *, first_only: bool) -> list[Part]:
-        """The parts of these kinds that are to work now."""
+        """The parts of these kinds, without standbys."""
         found = [part for part in self.processes.named(*kinds) if self.expected(part.name)]
         return found[:1] if first_only else found
 
@@ -313,7 +313,7 @@ class System:
                 postgres_part.checkpoint_all(self.place)
 
     def _end_supervisor(self) -> None:
-        """Before anything else ends, or it would be started again."""
+        """Stop the supervisor first: it would restart whatever else is stopped."""
         table = self.processes.table
         table.mark(SUPERVISOR, wanted=False)
         found = processes.tree(processes.find(table.record(SUPERVISOR)))[:1]

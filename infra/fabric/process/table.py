@@ -40,7 +40,7 @@ class ProcessTable:
         return record is not None and record.wanted
 
     def mark(self, name: str, *, wanted: bool = True, crashed: bool = False) -> None:
-        """Write down what becomes of a process before it does."""
+        """Record what is about to be done to a process, before it is done."""
         record = self.record(name)
         if record is not None and record.wanted:
             marked = msgspec.structs.replace(record, wanted=wanted, crashed=record.crashed or crashed)
@@ -51,7 +51,7 @@ class ProcessTable:
         with log.open("ab") as file:
             child = processes.spawn(command, environment=environment, folder=folder, log=file)
         processes.write_record(self._path(name), processes.record(child.pid))
-        # From here on it is known by its record, to any process, and may outlive this one: not Popen's to wait for.
+        # The record identifies the process from here on. It may outlive us, so Popen must not wait for it.
         child.returncode = 0
 
     def start_helper(self, name: str, module: str) -> Path:

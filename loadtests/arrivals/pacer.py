@@ -109,7 +109,7 @@ class Pacer:
         if end >= self.schedule.total:
             self.stop()
         elif not self.done.is_set():
-            self._alarm.at(max(self.schedule.intended_ns(end), now + QUANTUM_NS))
+            self._alarm.at(max(self.schedule.released_ns(end), now + QUANTUM_NS))
 
     def stop(self) -> None:
         """Release nothing more."""

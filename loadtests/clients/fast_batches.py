@@ -9,8 +9,10 @@ under test that is a tenth of a core that the servers get.
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 
 from loadtests.clients import payload
+from loadtests.recording.flights import Run
 
 _WORD = 8
 _FLOW = 500
@@ -57,21 +59,26 @@ class FastBatches:
         words = whole[shift : shift + (len(whole) - shift) // _WORD * _WORD].cast("Q")
         return words[at // _WORD :: self._stride // _WORD]
 
-    def encode(self, key: int, first: int, count: int, intended_ns: int) -> bytes:
-        """Numbers `first` ... `first + count - 1` as a batch; its answers carry `key` in eight hexadecimal digits."""
+    def encode(self, key: int, runs: Sequence[Run]) -> bytes:
+        """Consecutive runs as one batch; its answers carry `key` in eight hexadecimal digits."""
+        first, count = runs[0].first, runs[-1].end - runs[0].first
         if not 1 <= count <= self._batch:
             raise ValueError(f"batch: expected 1 to {self._batch} messages, found {count}")
         token = first % self._subjects
         self._subject_words[:count] = self._tokens[token : token + count]
         self._key_words[:count] = memoryview(b"%08x" % key * count).cast("Q")
         self._number_words[:count] = memoryview(struct.pack(f"<{count}Q", *range(first, first + count))).cast("Q")
-        self._intended_words[:count] = memoryview(struct.pack("<Q", intended_ns) * count).cast("Q")
+        self._intended_words[:count] = memoryview(b"".join(map(_instants, runs))).cast("Q")
         last = self._steps_at[count - 1]
         step = bytes(self._bytes[last : last + 1])
         self._bytes[last : last + 1] = _COMMIT
         made = bytes(memoryview(self._bytes)[: count * self._stride])
         self._bytes[last : last + 1] = step
         return made
+
+
+def _instants(run: Run) -> bytes:
+    return struct.pack("<Q", run.intended_ns) * (run.end - run.first)
 
 
 def key_of(token: bytes) -> int:

@@ -153,12 +153,10 @@ class FastIngest(Mode):
 
     def encode(self, runs: list[Run], now_ns: int) -> bytes:
         made = []
-        for run in runs:
-            for first in range(run.first, run.end, self._batch):
-                end, key = min(run.end, first + self._batch), next(self._keys)
-                # A batch that waited for the next run would make its first messages late.
-                self.flights.add(key, [run._replace(first=first, end=end)], now_ns)
-                made.append(self._bytes.encode(key, first, end - first, run.intended_ns))
+        for each in batches(runs, self._batch):
+            key = next(self._keys)
+            self.flights.add(key, each, now_ns)
+            made.append(self._bytes.encode(key, each))
         return b"".join(made)
 
     def answered(self, subject: bytes, headers: bytes, payload: bytes) -> Iterator[Ended]:
@@ -199,23 +197,33 @@ class Frames(Mode):
 
     def encode(self, runs: list[Run], now_ns: int) -> bytes:
         lines = []
-        for run in runs:
-            for first in range(run.first, run.end, self._batch):
-                end = min(run.end, first + self._batch)
-                key = next(self._keys)
-                self.flights.add(key, [Run(first, end, run.intended_ns)], now_ns)
-                payload = numbered.frame(self._publisher, first, end, run.intended_ns, self._event_bytes)
-                lines.append(_SINGLE % (self._subjects[key % SUBJECTS], self._inbox, key, len(payload)))
-                lines += (payload, b"\r\n")
+        for each in batches(runs, self._batch):
+            key = next(self._keys)
+            self.flights.add(key, each, now_ns)
+            # A frame has one instant, that of its first event: what counts from it is never too short.
+            payload = numbered.frame(
+                self._publisher, each[0].first, each[-1].end, each[0].intended_ns, self._event_bytes
+            )
+            lines.append(_SINGLE % (self._subjects[key % SUBJECTS], self._inbox, key, len(payload)))
+            lines += (payload, b"\r\n")
         return b"".join(lines)
 
 
 def batches(runs: list[Run], most: int) -> Iterator[list[Run]]:
-    """The runs in lists of at most `most` numbers, each run apart: a batch that waited for the next one would make its
-    first messages late."""
+    """Consecutive runs in lists of at most `most` numbers; a run may be cut in two."""
+    batch: list[Run] = []
+    room = most
     for run in runs:
-        for first in range(run.first, run.end, most):
-            yield [run._replace(first=first, end=min(run.end, first + most))]
+        while run.first < run.end:
+            end = min(run.end, run.first + room)
+            batch.append(run._replace(end=end))
+            room -= end - run.first
+            run = run._replace(first=end)
+            if not room:
+                yield batch
+                batch, room = [], most
+    if batch:
+        yield batch
 
 
 def make(

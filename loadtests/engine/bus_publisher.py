@@ -9,6 +9,7 @@ in flight unknown, and the load goes on over the next server. The ledger has eac
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -57,7 +58,7 @@ class BusPublisherSpec(msgspec.Struct, frozen=True, kw_only=True):
     seed: int = 1
     offset_s: float = 0.0
     burst: int = 1
-    """Messages that are due at the same instant."""
+    """Messages that are flushed together, when the last of them is due."""
     mode: ModeName = "singles"
     batch: int = 500
     """Messages of a batch, or events of a frame, at most."""
@@ -72,8 +73,8 @@ class BusPublisherSpec(msgspec.Struct, frozen=True, kw_only=True):
 def planned(
     plan: Plan, user: int, *, burst_s: float, mode: ModeName, window: int, batch: int = 500, payload_bytes: int = 128
 ) -> Engine:
-    """The engine that publishes user `user`'s share of a plan's messages, in bursts of what gathers in `burst_s`; the
-    others are as in `BusPublisherSpec`."""
+    """The engine that publishes user `user`'s share of a plan's messages, in bursts of what comes due in `burst_s`;
+    the others are as in `BusPublisherSpec`."""
     name = f"publisher-{user + 1}"
     spec = BusPublisherSpec(
         scenario=plan.scenario,
@@ -134,17 +135,14 @@ class Publisher(AckedPublisher):
 
     def release(self, first: int, end: int, now_ns: int) -> None:
         for run in self._runs(first, end):
-            self._tally.ready(run.intended_ns, now_ns, run.end - run.first)
+            due_ns = self._schedule.released_ns(run.first)
+            self._tally.ready(run.intended_ns, now_ns, run.end - run.first, due_ns=due_ns)
         self._released = end
         self._pump()
 
     def _runs(self, first: int, end: int) -> Iterator[Run]:
         """Numbers `first` ... `end` - 1 by the instants at which they are intended."""
-        burst = self._schedule.burst
-        while first < end:
-            stop = min(end, (first // burst + 1) * burst)
-            yield Run(first, stop, self._schedule.intended_ns(first))
-            first = stop
+        return itertools.starmap(Run, self._schedule.runs(first, end))
 
     def _pump(self) -> None:
         """Send as much of what was released as the window has room for."""
@@ -201,13 +199,23 @@ class Publisher(AckedPublisher):
             self._end(run, self._now_ns, outcome, detail)
 
     @property
+    def _arrivals(self) -> str:
+        burst, rate = self._spec.burst, self._schedule.rate
+        if burst == 1:
+            return "each message is sent at its own instant"
+        return (
+            f"bursts of {burst}, {rate / burst:,.0f} a second and publisher, each flushed when its last message is "
+            "due; a message's latency counts from its own instant"
+        )
+
+    @property
     def settings(self) -> dict[str, str]:
         """Beside every figure."""
         spec = self._spec
         return {
             "payload_bytes": str(spec.payload_bytes),
             "mode": self._mode.words,
-            "arrivals": f"bursts of {spec.burst}, {self._schedule.rate / spec.burst:,.0f} a second and publisher",
+            "arrivals": self._arrivals,
             "window": f"{self._window:,} a publisher",
             "connections": "1 a publisher",
         }

@@ -158,7 +158,9 @@ class _Feed:
     def release(self, first: int, end: int, now_ns: int) -> None:
         for begin, after in batches(first, end, self._timing.burst):
             intended_ns = self._timing.intended_ns(begin)
-            self._tally.ready(intended_ns, now_ns, after - begin)
+            for one, other, instant_ns in self._timing.runs(begin, after):
+                due_ns = self._timing.released_ns(one)
+                self._tally.ready(instant_ns, now_ns, other - one, due_ns=due_ns)
             record(self._ledger, self._publisher, begin, after - 1, None)
             if self._outbox.waiting >= _WAITING_MAX:
                 self._ended(begin, after, intended_ns, "fail", f"{_WAITING_MAX} batches were waiting")

@@ -1,7 +1,7 @@
 """What has been sent and not answered yet, in runs: an acknowledgement that covers hundreds of messages costs as much
 as one that covers one.
 
-Pure. A run is consecutive numbers that were meant to be sent at the same instant, so that they share a latency.
+Pure. A run is consecutive numbers that count as meant to be sent at the same instant, so that they share a latency.
 """
 
 from __future__ import annotations

@@ -83,12 +83,13 @@ class Tally:
     def measured(self, intended_ns: int) -> bool:
         return self._measured_ns <= intended_ns < self._end_ns
 
-    def ready(self, intended_ns: int, now_ns: int, count: int = 1) -> None:
+    def ready(self, intended_ns: int, now_ns: int, count: int = 1, *, due_ns: int | None = None) -> None:
         """`count` operations were released to be sent: what they are late by is the generator's own fault. From
-        here on, whatever keeps them (no free connection, a full window) is the system's."""
+        here on, whatever keeps them (no free connection, a full window) is the system's. `due_ns` is when they were to
+        be released, where that is later than intended: a wait for the rest of a burst is latency and not lag."""
         if self.measured(intended_ns):
             self._sent += count
-            self._lag.record_us((now_ns - intended_ns) // 1000, count)
+            self._lag.record_us((now_ns - (intended_ns if due_ns is None else due_ns)) // 1000, count)
 
     def ended(
         self, intended_ns: int, now_ns: int, outcome: Outcome, *, region: str | None = None,

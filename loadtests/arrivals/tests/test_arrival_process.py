@@ -46,7 +46,8 @@ def test_an_operation_is_due_at_its_instant_and_not_a_nanosecond_before(plan: Sc
     total = plan.total
     if total:
         n %= total
-        instant = plan.intended_ns(n)
+        instant = plan.released_ns(n)
+        assert 0 <= instant - plan.intended_ns(n) <= plan.burst * _NS / plan.rate + 1
         assert plan.due(instant) > n
         assert plan.due(instant - 1) <= n
         assert plan.intended_ns(total - 1) < plan.end_ns

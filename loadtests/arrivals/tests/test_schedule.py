@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from loadtests.arrivals.schedule import (
     MAX_DURATION_S,
     MAX_RATE_PER_S,
+    RUN_NS,
     Schedule,
     ScheduleError,
     check_duration,
@@ -32,7 +33,8 @@ schedules = st.builds(
 @given(schedules, st.integers(0, 10_000_000))
 def test_an_operation_is_due_at_its_instant_and_not_a_nanosecond_before(schedule: Schedule, n: int) -> None:
     n = min(n, schedule.total - 1)
-    instant = schedule.intended_ns(n)
+    instant = schedule.released_ns(n)
+    assert instant >= schedule.intended_ns(n)
     assert schedule.due(instant) > n
     assert schedule.due(instant - 1) <= n
 
@@ -53,10 +55,25 @@ def test_the_measured_window_begins_after_the_warm_up(schedule: Schedule) -> Non
 
 
 @given(schedules, st.integers(0, 10_000_000))
-def test_a_burst_shares_the_instant_of_its_first_operation_and_changes_no_total(schedule: Schedule, n: int) -> None:
+def test_a_burst_is_released_with_its_last_and_changes_no_instant(schedule: Schedule, n: int) -> None:
     even = replace(schedule, burst=1)
     assert schedule.total == even.total
-    assert schedule.intended_ns(n) == even.intended_ns(n - n % schedule.burst)
+    n = min(n, schedule.total - 1)
+    assert schedule.intended_ns(n) == even.intended_ns(n)
+    last = min(n - n % schedule.burst + schedule.burst, schedule.total) - 1
+    assert schedule.released_ns(n) == even.intended_ns(last)
+
+
+@given(schedules, st.integers(0, 10_000_000), st.integers(1, 300))
+def test_runs_cover_all_and_none_counts_too_short_or_much_too_long(schedule: Schedule, first: int, count: int) -> None:
+    first = min(first, schedule.total - 1)
+    end = min(first + count, schedule.total)
+    runs = list(schedule.runs(first, end))
+    assert [n for begin, stop, _ in runs for n in range(begin, stop)] == list(range(first, end))
+    for begin, stop, instant in runs:
+        assert instant == schedule.intended_ns(begin)
+        assert schedule.intended_ns(stop - 1) - instant < RUN_NS
+        assert not begin < schedule.first_measured < stop
 
 
 @given(rates, st.integers(1, 10**9))

@@ -90,6 +90,18 @@ def test_a_fast_batch_is_acknowledged_by_flow_and_at_its_end() -> None:
     assert mode.flights.count == 0
 
 
+def test_a_batch_may_hold_several_runs_and_each_keeps_its_instant() -> None:
+    mode = _mode("fast", batch=4)
+    sent = _published(mode.encode([Run(0, 2, 100), Run(2, 5, 200)], 1))
+    assert [numbered.read(payload) for _, _, payload in sent] == [(3, n, 100 if n < 2 else 200) for n in range(5)]
+    assert [reply[len(INBOX) + 1 :][:8] for _, reply, _ in sent] == [b"00000001"] * 4 + [b"00000002"]
+    end = b'{"stream":"LOAD","seq":19,"batch":"x","count":4}'
+    assert list(mode.answered(INBOX + b".00000001.500.fail.4.1.$FI", b"", end)) == [
+        Ended(Run(0, 2, 100), "ok"), Ended(Run(2, 4, 200), "ok"),
+    ]  # fmt: skip
+    assert mode.flights.count == 1
+
+
 def test_what_is_behind_a_gap_was_not_stored() -> None:
     mode = _mode("fast", batch=10)
     mode.encode([Run(0, 10, 100)], 1)

@@ -20,6 +20,8 @@ class WakeUp(ValkeyEffect):
     consumer: ClassVar[str] = MOBILE_SYNC
     commands: ClassVar[str] = NOTIFY
     own_keys: ClassVar[tuple[str, ...]] = (CHANGED,)
+    # A device that is woken syncs over a mobile network, and once for all that has changed.
+    gather_s = 0.1
 
 
 if __name__ == "__main__":

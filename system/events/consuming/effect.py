@@ -33,6 +33,10 @@ class Effect(Protocol):
     """The effect of a consumer, for one stream. Any exception but Unavailable is a fault of an event or of the code:
     the event is tried again alone, then becomes a dead letter."""
 
+    gather_s: float
+    """How long events may wait for others to be applied with: a commit, an acknowledgement and a wake-up cost as much
+    for one as for a hundred. 0 where somebody waits for the effect."""
+
     async def apply(self, batch: Batch) -> Mapping[str, Admission[Delivery]]:
         """Apply the events that may be applied, with their positions in the same transaction. Returns after its commit:
         partition -> admission. Unavailable if the outcome is unknown; then the same batch comes again."""

@@ -25,6 +25,8 @@ class PostgresEffect:
     """An Effect. A subclass names its `consumer` and implements `effects`."""
 
     consumer: ClassVar[str]
+    # Roll-ups, the audit trail and notifications are read much later than that.
+    gather_s: float = 0.1
 
     def __init__(self, settings: Settings, _: Stream) -> None:
         self._session = Session(settings, self.consumer)

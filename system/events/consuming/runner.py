@@ -33,6 +33,8 @@ from system.store.session import Session, Unavailable
 from system.wire import POSITIONS_HEADER, STREAMS, Stream, gap_reader, observer
 
 _BATCH_MAX = 500
+_FEW = 50
+"""Behind a batch of so many messages others wait already, and none is waited for."""
 _DURABLE_WITHIN_S = 2.0
 _ACK_WITHIN_S = 2.0
 _HELD_AGAIN_AFTER_S = 0.3
@@ -93,11 +95,16 @@ class Consumer:
         """Consume until the durable is lost (Refused). After a restart of its node a durable in memory starts again
         from its first sequence, which counts as lost, too."""
         delivered = 0
+        messages: Sequence[Msg] = ()
+        gathered_at = 0.0
         async with Puller(self._client, self._stream.name, self._name, _BATCH_MAX) as puller:
             self._dependencies.back(self._stream.name)
             self.consuming.set()
             while True:
+                if len(messages) < _FEW:
+                    await asyncio.sleep(max(0.0, gathered_at - time.monotonic()))
                 messages = await puller.take()
+                gathered_at = time.monotonic() + self._effect.gather_s
                 self._dependencies.back(self._stream.name)
                 backoff.reset()
                 self._redeliveries.inc(sum(one.metadata.num_delivered > 1 for one in messages))

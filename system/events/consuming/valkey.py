@@ -38,6 +38,7 @@ class ValkeyEffect:
     consumer: ClassVar[str]
     commands: ClassVar[str]
     own_keys: ClassVar[tuple[str, ...]]
+    gather_s: float = 0.0
 
     def __init__(self, settings: Settings, _: Stream) -> None:
         client = valkey_client.connect(settings, _ANSWER_WITHIN_S)

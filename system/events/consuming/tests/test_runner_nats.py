@@ -34,6 +34,8 @@ DEADLINE_S = 60.0
 class Memory:
     """An effect that records what it applied, in order, once `open` is set."""
 
+    gather_s = 0.0
+
     def __init__(self, failures: int = 0, poison: Set[int] = frozenset()) -> None:
         self.applied: list[int] = []
         self.position = 0

@@ -147,12 +147,11 @@ def _consumer(instance: observer.ConsumerInstance) -> User:
             f"{_API}.CONSUMER.CREATE.{gaps}.{wire.events_filter(stream.aggregate)}",
             f"{_API}.CONSUMER.MSG.NEXT.{gaps}", f"{_API}.CONSUMER.DELETE.{gaps}",
         ]  # fmt: skip
-        if instance.region is not None:
-            # Its durable is only a cursor: it makes a new one at a sequence that it searches for in the stream.
-            allowed += [
-                f"{_API}.CONSUMER.DELETE.{durable}", f"{_API}.STREAM.INFO.{stream.name}",
-                f"{_API}.STREAM.MSG.GET.{stream.name}",
-            ]  # fmt: skip
+        # Its durable is only a cursor: it makes a new one at a sequence that it searches for in the stream.
+        allowed += [
+            f"{_API}.CONSUMER.DELETE.{durable}", f"{_API}.STREAM.INFO.{stream.name}",
+            f"{_API}.STREAM.MSG.GET.{stream.name}",
+        ]  # fmt: skip
     return _user(name, allowed)
 
 
@@ -170,14 +169,10 @@ def _letters_admin() -> User:
 
 
 def _promoter() -> User:
-    """Turns mirrors into streams, removes events that the database does not know, and makes every consumer's
-    durable."""
+    """Turns mirrors into streams, and removes events that the database does not know."""
     allowed = _stream_changes([*_names(wire.STREAMS), _LETTERS])
     for stream in _names(wire.STREAMS):
-        allowed += [
-            f"{_API}.STREAM.MSG.GET.{stream}", f"{_API}.STREAM.MSG.DELETE.{stream}",
-            f"{_API}.CONSUMER.INFO.{stream}.*", f"{_API}.CONSUMER.DURABLE.CREATE.{stream}.*",
-        ]  # fmt: skip
+        allowed += [f"{_API}.STREAM.MSG.GET.{stream}", f"{_API}.STREAM.MSG.DELETE.{stream}"]
     return _user(PROMOTER, allowed)
 
 

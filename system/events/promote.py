@@ -7,11 +7,10 @@ The steps, in an order that never lets two relays work at once:
 2. The region's mirrors become streams, which accept publishes.
 3. Messages beyond the database's positions are removed: the database may have lost its last commits, and their
    positions will be assigned again.
-4. Every consumer gets its durable, since durables are not mirrored, at the lowest sequence that any consumer lacks.
-   Regional consumers create theirs themselves.
 
-The relay then publishes what the streams lack: it sees that they are not the streams that it confirmed. If the bus is
-stretched over several regions its streams stay as they are. Running this twice does no harm.
+Consumers create their durables themselves, at their own positions. The relay then publishes what the streams lack: it
+sees that they are not the streams that it confirmed. If the bus is stretched over several regions its streams stay as
+they are. Running this twice does no harm.
 """
 
 from __future__ import annotations
@@ -21,7 +20,6 @@ import logging
 import sys
 from collections.abc import Mapping
 from functools import partial
-from typing import NamedTuple
 
 import asyncpg
 from nats.js import JetStreamContext
@@ -30,7 +28,7 @@ from nats.js.errors import NotFoundError
 
 from system import process
 from system.events import bus, streams
-from system.events.cursors import first_lacking, is_cursor, positions_in
+from system.events.cursors import positions_in
 from system.process import DependencyState, retry
 from system.settings import Settings
 from system.store import outbox
@@ -39,16 +37,6 @@ from system.wire import STREAMS, Stream, event_subject, partitions_of
 
 _DEADLINE_S = 90.0
 _ANSWER_WITHIN_S = 5.0
-
-
-class Known(NamedTuple):
-    """The database's positions and consumers."""
-
-    heads: Mapping[str, int]
-    """Partition -> the last position that was assigned."""
-    applied: Mapping[str, int]
-    """Partition -> the position up to which every consumer has applied it."""
-    consumers: list[str]
 
 
 async def promote_stream(js: JetStreamContext, config: StreamConfig) -> None:
@@ -79,7 +67,7 @@ async def _last(js: JetStreamContext, stream: Stream, partition: str) -> RawStre
 async def _main(settings: Settings, log: logging.Logger) -> None:
     dependencies = DependencyState(log)
     async with asyncio.timeout(_DEADLINE_S):
-        known = await _activate(settings, dependencies)
+        heads = await _activate(settings, dependencies)
         client = await bus.connect(settings, "promote", dependencies, log)
         try:
             js = client.jetstream(timeout=_ANSWER_WITHIN_S)
@@ -87,18 +75,18 @@ async def _main(settings: Settings, log: logging.Logger) -> None:
                 dependencies, partial(promote_stream, js, streams.letters_config(settings.stream_replicas))
             )
             for stream in STREAMS:
-                await bus.retry_jetstream(dependencies, partial(_take_over, js, stream, known, settings, log))
+                await bus.retry_jetstream(dependencies, partial(_take_over, js, stream, heads, settings, log))
         finally:
             await client.close()
     process.make_ready(settings.ready_file)
 
 
-async def _activate(settings: Settings, dependencies: DependencyState) -> Known:
-    async def work(connection: asyncpg.Connection) -> Known:
+async def _activate(settings: Settings, dependencies: DependencyState) -> Mapping[str, int]:
+    """Partition -> the last position that was assigned."""
+
+    async def work(connection: asyncpg.Connection) -> Mapping[str, int]:
         await outbox.activate(connection, settings.region)
-        return Known(
-            await outbox.heads(connection), await outbox.lowest_applied(connection), await outbox.consumers(connection)
-        )
+        return await outbox.heads(connection)
 
     session = Session(settings, "promote")
     try:
@@ -108,18 +96,13 @@ async def _activate(settings: Settings, dependencies: DependencyState) -> Known:
 
 
 async def _take_over(
-    js: JetStreamContext, stream: Stream, known: Known, settings: Settings, log: logging.Logger
+    js: JetStreamContext, stream: Stream, heads: Mapping[str, int], settings: Settings, log: logging.Logger
 ) -> None:
     config = streams.stream_config(stream, settings.stream_replicas, settings.duplicate_window_s)
     await promote_stream(js, config)
-    removed = await cut_back(js, stream, known.heads)
+    removed = await cut_back(js, stream, heads)
     if removed:
         log.error("%s: the database has lost the events of %d messages, they were removed", stream.name, removed)
-    start = await first_lacking(js, stream, known.applied)
-    replicated = [consumer for consumer in known.consumers if not is_cursor(consumer)]
-    log.warning("%s: %d consumers begin at %d", stream.name, len(replicated), start)
-    for consumer in replicated:
-        await streams.ensure_durable(js, stream, consumer, start)
 
 
 if __name__ == "__main__":

@@ -131,15 +131,6 @@ async def last_positions(js: JetStreamContext, stream: Stream) -> dict[str, int]
     return found
 
 
-async def ensure_durable(js: JetStreamContext, stream: Stream, durable: str, start: int = 1) -> None:
-    """Create a durable pull consumer of all events of the stream, from the sequence `start` on; keep an existing one.
-    It has as many replicas as the stream; for durables with one replica see `system.events.cursors`."""
-    try:
-        await js.consumer_info(stream.name, durable)
-    except NotFoundError:
-        await js.add_consumer(stream.name, durable_config(stream, durable, start))
-
-
 def durable_config(stream: Stream, durable: str, start: int = 1) -> ConsumerConfig:
     """The configuration of a durable pull consumer of all events of a stream, from the sequence `start` on."""
     begin = ConsumerConfig()

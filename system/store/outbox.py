@@ -87,7 +87,6 @@ on conflict (aggregate) do update set created_at = excluded.created_at"""
 _REGISTERED = f"(reported_at is null or reported_at > now() - interval '{RETENTION_DAYS} days')"
 _LOWEST = f"""
 select partition, min(position) as position from consumer_position where {_REGISTERED} group by partition"""
-_CONSUMERS = f"select distinct consumer from consumer_position where {_REGISTERED} order by consumer"
 _GO_BACK = f"""
 update relay_partition r set confirmed_position = least(r.confirmed_position, l.position)
 from ({_LOWEST}) l where l.partition = r.partition and r.partition = any($1) and l.position < r.confirmed_position
@@ -144,16 +143,6 @@ async def activate(connection: asyncpg.Connection, region: str) -> None:
 async def heads(connection: asyncpg.Connection) -> dict[str, int]:
     """Partition -> the last position that was assigned."""
     return {row[0]: row[1] for row in await connection.fetch(_HEADS)}
-
-
-async def lowest_applied(connection: asyncpg.Connection) -> dict[str, int]:
-    """Partition -> the position up to which every registered consumer has applied it."""
-    return {row[0]: row[1] for row in await connection.fetch(_LOWEST)}
-
-
-async def consumers(connection: asyncpg.Connection) -> list[str]:
-    """The registered consumers: the names of their durables, sorted."""
-    return [row[0] for row in await connection.fetch(_CONSUMERS)]
 
 
 async def unconfirmed(connection: asyncpg.Connection, lease: Lease, limit: int) -> list[EncodedEvent]:

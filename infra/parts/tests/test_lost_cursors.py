@@ -46,6 +46,8 @@ DEADLINE_S = 60.0
 class Memory:
     """An effect that remembers what it applied, in order."""
 
+    gather_s = 0.0
+
     def __init__(self) -> None:
         self.applied: list[int] = []
         self.duplicates = 0

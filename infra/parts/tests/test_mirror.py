@@ -117,9 +117,7 @@ def make_bus(system: System, count: int) -> int:
             config = streams.stream_config(stream, len(bus_layout.bus(system.place)))
             await until_done(lambda config=config: promote.promote_stream(js, config))  # type: ignore[misc]
         await promote.cut_back(js, STREAM, {"projects.0": count})
-        start = await first_lacking(js, STREAM, {"projects.0": count - 1})
-        await streams.ensure_durable(js, STREAM, "analytics", start)
-        return start
+        return await first_lacking(js, STREAM, {"projects.0": count - 1})
 
     return as_user(system, bus_users.PROMOTER, bus_layout.bus(system.place), work)
 

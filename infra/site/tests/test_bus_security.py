@@ -20,7 +20,7 @@ from infra.target import Login
 from infra.tests.small_cluster import running
 from infra.topology.options import Options
 from system import wire
-from system.events.streams import ensure_dead_letters, ensure_durable, ensure_stream
+from system.events.streams import durable_config, ensure_dead_letters, ensure_stream
 
 NODES = ["nats-iad-a", "nats-iad-b", "nats-iad-c"]
 CANARY = b"canary-4c1f0d"
@@ -103,7 +103,7 @@ def test_a_consumer_may_do_its_work(system: System, user: str) -> None:
 
     async def work(client: Client) -> None:
         js = client.jetstream(timeout=3)
-        await ensure_durable(js, wire.PROJECTS_STREAM, user)
+        await js.add_consumer(wire.PROJECTS_STREAM.name, durable_config(wire.PROJECTS_STREAM, user))
         await ensure_dead_letters(js, 3, update=False)
         await js.publish(wire.dead_letter_subject(user, "projects.0"), b"{}")
         reader = ConsumerConfig(name=wire.gap_reader(user), filter_subject=wire.event_subject("projects.1"))

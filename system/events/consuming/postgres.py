@@ -26,7 +26,7 @@ class PostgresEffect:
 
     consumer: ClassVar[str]
     # Roll-ups, the audit trail and notifications are read much later than that.
-    gather_s: float = 0.1
+    gather_s: float = 0.25
 
     def __init__(self, settings: Settings, _: Stream) -> None:
         self._session = Session(settings, self.consumer)

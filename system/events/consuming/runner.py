@@ -25,8 +25,7 @@ from system.events.consuming.persist import Persister, Settled, Unreadable
 from system.events.consuming.pull import Puller, Refused
 from system.events.consuming.recover import read_missing, read_outbox
 from system.events.consuming.report import Reporter
-from system.events.cursors import ensure_cursor, is_cursor
-from system.events.streams import ensure_durable
+from system.events.cursors import ensure_cursor
 from system.process import Backoff, DependencyState
 from system.settings import Settings
 from system.store.session import Session, Unavailable
@@ -43,15 +42,14 @@ _GAP_PATIENCE_S = 4.0
 
 
 class Consumer:
-    """A consumer instance on one stream. `name` is the name of its durable and in its dead letters. The name of a
-    regional consumer ends with its region; its durable is a mere cursor (`system.events.cursors`)."""
+    """A consumer instance on one stream. `name` is the name of its durable, which is a mere cursor
+    (`system.events.cursors`), and in its dead letters. The name of a regional consumer ends with its region."""
 
     def __init__(
         self, name: str, stream: Stream, effect: Effect, settings: Settings, client: Client,
         dependencies: DependencyState, log: logging.Logger,
     ) -> None:  # fmt: skip
         self._name = name
-        self._is_cursor = is_cursor(name)
         self._stream = stream
         self._effect = effect
         self._client = client
@@ -86,10 +84,7 @@ class Consumer:
 
     async def _ensure_durable(self) -> None:
         js = self._client.jetstream(timeout=_DURABLE_WITHIN_S)
-        if self._is_cursor:
-            await ensure_cursor(js, self._stream, self._name, self._effect.positions, self._log)
-        else:
-            await ensure_durable(js, self._stream, self._name)
+        await ensure_cursor(js, self._stream, self._name, self._effect.positions, self._log)
 
     async def _consume(self, backoff: Backoff) -> None:
         """Consume until the durable is lost (Refused). After a restart of its node a durable in memory starts again

@@ -58,9 +58,3 @@ def test_the_probes_of_a_round_are_inside_and_narrow_the_range(low: int, width: 
     assert low <= places[0]
     assert places[-1] < low + width
     assert places[0] < low + width - 1 or width <= cursors.AT_ONCE + 1
-
-
-def test_a_region_s_durable_is_a_cursor_and_others_are_not() -> None:
-    assert cursors.is_cursor("mobile-sync-ams")
-    assert not cursors.is_cursor("audit-logger")
-    assert not cursors.is_cursor("analytics")

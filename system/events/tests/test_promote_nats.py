@@ -21,7 +21,7 @@ from system.events.tests.test_streams_nats import event, publish_singly
 from system.events.tests.two_buses import LOG, Buses, connected, started
 from system.settings import Settings, SettingsError
 from system.store.connect import connect_primary
-from system.wire import DEAD_LETTERS, PROJECTS_STREAM, STREAMS
+from system.wire import DEAD_LETTERS, PROJECTS_STREAM, STREAMS, partitions_of
 
 NAME = PROJECTS_STREAM.name
 DEADLINE_S = 60.0
@@ -133,6 +133,9 @@ def test_after_the_loss_of_iad_everything_is_published_in_ams_without_gaps(
 ) -> None:
     """The mirror lacks the tail, a consumer lacks more, and the old relay comes back and stands by."""
 
+    async def at_20() -> dict[str, int]:
+        return dict.fromkeys(partitions_of("projects"), 20)
+
     async def work(iad: Client, ams: Client) -> None:
         here, there = buses.settings(database, "iad"), buses.settings(database, "ams")
         _, connection = await connect_primary(here, "test")
@@ -154,6 +157,7 @@ def test_after_the_loss_of_iad_everything_is_published_in_ams_without_gaps(
                 async with Relay(there, client):
                     await expect(client, connection, 350)
                     assert not await takes_the_lease(here, client)
+                await cursors.ensure_cursor(client.jetstream(), PROJECTS_STREAM, "analytics", at_20, LOG)
                 durable = await client.jetstream().consumer_info(NAME, "analytics")
                 begins = durable.config.opt_start_seq or 0
                 before = await client.jetstream().get_msg(NAME, seq=begins - 1)

@@ -19,7 +19,7 @@ from system.events import bus
 from system.events.consuming.pull import Puller, Refused
 from system.events.consuming.recover import read_missing
 from system.events.publish import publish
-from system.events.streams import ensure_dead_letters, ensure_durable, ensure_stream
+from system.events.streams import durable_config, ensure_dead_letters, ensure_stream
 from system.process import DependencyState
 from system.settings import Settings
 from system.wire import DEAD_LETTERS, DEAD_LETTERS_SUBJECTS, PROJECTS_STREAM, STREAMS, ProjectEvent
@@ -72,8 +72,6 @@ def test_streams_are_created_with_the_limits_of_the_wire_and_may_be_ensured_agai
         js = client.jetstream()
         for stream in STREAMS:
             await ensure_stream(js, stream, 1)
-            await ensure_durable(js, stream, "analytics")
-            await ensure_durable(js, stream, "analytics")
             config = (await js.stream_info(stream.name)).config
             assert (config.max_msgs, config.max_age, config.duplicate_window) == (
                 stream.max_msgs, stream.max_age_s, 600,
@@ -114,7 +112,7 @@ def test_a_missing_stream_is_a_failed_publish(nats: Settings) -> None:
 def test_messages_are_taken_as_they_arrive_and_redelivered_if_not_acknowledged(nats: Settings) -> None:
     async def work(client: Client) -> list[int]:
         js = client.jetstream()
-        await ensure_durable(js, PROJECTS_STREAM, "test")
+        await js.add_consumer(NAME, durable_config(PROJECTS_STREAM, "test"))
         seen: list[int] = []
         async with Puller(client, NAME, "test", 2) as puller:
             await publish_singly(js, [event(position) for position in range(1, 6)])
@@ -169,7 +167,7 @@ def test_missing_events_may_be_within_messages(nats: Settings) -> None:
 def test_a_message_that_is_larger_than_a_request_is_taken(nats: Settings) -> None:
     async def work(client: Client) -> list[int]:
         js = client.jetstream()
-        await ensure_durable(js, PROJECTS_STREAM, "test")
+        await js.add_consumer(NAME, durable_config(PROJECTS_STREAM, "test"))
         large = EncodedEvent("projects.0", 2, "2", b'{"id": "' + b"x" * (5 * 1024 * 1024) + b'"}')
         await publish_singly(js, [event(1), large, event(3)])
         sizes: list[int] = []

@@ -26,7 +26,7 @@ from system.events.consumers.tests.test_audit_logger import refusal
 from system.events.consumers.tests.test_notifications import PushServer, execute
 from system.events.consumers.tests.test_notifications import push_server as push_server
 from system.events.publish import publish
-from system.events.streams import ensure_durable, ensure_stream
+from system.events.streams import ensure_stream
 from system.process import DependencyState
 from system.settings import Settings, variable
 from system.store.audit.exports import Exports
@@ -94,8 +94,6 @@ def publish_all(settings: Settings, *batches: list[Event]) -> None:
             with contextlib.suppress(NotFoundError):
                 await js.delete_stream(stream.name)
             await ensure_stream(js, stream, 1)
-            for name in ("audit-logger", "notifications"):
-                await ensure_durable(js, stream, name)
         for batch in batches:
             encoded = [EncodedEvent(one.partition, one.position, one.id, encode(one)) for one in batch]
             for part in (encoded, encoded[-100:]):

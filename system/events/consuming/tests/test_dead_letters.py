@@ -21,6 +21,7 @@ from system.events.consuming import dead_letters
 from system.events.consuming.dead_letters import Stored, replay
 from system.events.consuming.effect import Effect
 from system.events.consuming.runner import Consumer
+from system.events.cursors import ensure_cursor
 from system.events.publish import publish
 from system.process import DependencyState
 from system.settings import Settings
@@ -129,6 +130,7 @@ def test_a_regional_consumer_is_replayed_in_its_region(servers: Settings, valkey
 def test_a_letter_without_positions_cannot_be_replayed(servers: Settings) -> None:
     async def work(client: Client) -> None:
         effect = Analytics(servers, PROJECTS_STREAM)
+        await ensure_cursor(client.jetstream(), PROJECTS_STREAM, "analytics", effect.positions, LOG)
         await client.jetstream().publish("covenant.projects.events.9", b"nonsense")
         await consume(servers, client, "analytics", effect, creations("projects.0", 1, 1))
         [one] = await letters(client)

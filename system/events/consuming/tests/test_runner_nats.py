@@ -19,7 +19,7 @@ from system.events.consuming.effect import Batch, Delivery
 from system.events.consuming.guard import Admission
 from system.events.consuming.runner import Consumer
 from system.events.publish import publish
-from system.events.streams import ensure_dead_letters, ensure_durable, ensure_stream
+from system.events.streams import ensure_dead_letters, ensure_stream
 from system.process import DependencyState
 from system.settings import Settings
 from system.store.connect import connect_primary
@@ -108,11 +108,11 @@ def consume(settings: Settings, make: Callable[[], Memory], work: Callable[[Clie
         await ensure_stream(js, PROJECTS_STREAM, 1)
         with contextlib.suppress(NotFoundError):
             await js.delete_stream(DEAD_LETTERS)
-        await ensure_durable(js, PROJECTS_STREAM, "test")
         memory = make()
         consumer = Consumer("test", PROJECTS_STREAM, memory, settings, client, dependencies, LOG)
         consuming = asyncio.create_task(consumer.run())
         try:
+            await asyncio.wait_for(consumer.consuming.wait(), DEADLINE_S)
             await work(client, memory)
         finally:
             consuming.cancel()

@@ -161,12 +161,15 @@ def load(run: Session, asked: CheckedRequest) -> None:
 
 def _calibrate(run: Session, scenario: Scenario, when: Literal["before", "after"], progress: Report) -> None:
     """Calibrate the machine's ceiling for the row that the run judges; a load goes on without one."""
-    row = scenario.calibrates
-    if row is None or not load_policy().judges(run.run.profile, row):
+    row, policy = scenario.calibrates, load_policy()
+    if row is None or not policy.judges(run.run.profile, row):
         return
     progress(0.0 if when == "before" else 1.0, f"calibrating {row}")
     try:
-        run.folder.write_calibration(calibrate(scenario.name, row, when, target_path=run.system.target_path))
+        found = calibrate(
+            scenario.name, row, when, target_path=run.system.target_path, steady_at=policy.calibration.margin
+        )
+        run.folder.write_calibration(found)
     except CalibrationError as error:
         run.note("skipped", f"calibration {when} {scenario.name}", str(error))
 

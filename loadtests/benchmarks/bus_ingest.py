@@ -6,11 +6,12 @@ the share of what the machine gives at most.
 
 Each row starts a bus of three nodes of its own (R3, file; nothing else of a system runs beside it) and runs the
 scenario on it as `./covenant load run` does: open loop, every number accounted for. Before and after, the bus is
-calibrated with a bare publisher, for as long as the noise needs. A rate below the ceiling says little of how much of it the load can reach; so the same
-scenario then offers more than the bus takes, and what it keeps of that stands as the reach, with its share of the
-ceiling. A share counts only where the cores were full of the servers' work and nothing exceeded the ceiling
-(`reports/policy.yaml`); else it is in brackets. What nats-py's `publish_async` does on it, as fast as it can, stands beside, and how many times that the reach
-is. Where the time goes is given in cores: servers, generator and subscriber, kernel, everything else.
+calibrated with a bare publisher, for as long as the noise needs. A rate below the ceiling says little of how much of it
+the load can reach; so the same scenario then offers more than the bus takes, and what it keeps of that stands as the
+reach, with its share of the ceiling. A share counts only where the cores were full of the servers' work and nothing
+exceeded the ceiling (`reports/policy.yaml`); else it is in brackets. What nats-py's `publish_async` does on it, as fast
+as it can, stands beside, and how many times that the reach is. Where the time goes is given in cores: servers,
+generator and subscriber, kernel, everything else.
 """
 
 from __future__ import annotations

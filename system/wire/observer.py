@@ -147,8 +147,10 @@ CONSUMER_TRACES = View("consumer_traces", ("consumer", "partition", "first", "la
 hole a lost one."""
 AUDIT_TRAIL = View("audit_trail", ("seq", "event_id"))
 NOTIFICATIONS = View("notifications", ("event_id", "state"))
+HEARTBEATS = View("heartbeats", ("beat", "written_at"))
+"""The newest heartbeats (`system.wire.load`), each with the instant just before its commit on the primary."""
 
 VIEWS = (
     PROJECTS, COUNTRIES, ROLLUPS, EVENTS, WAITING_EVENTS, RELAY_POSITIONS, CONSUMER_POSITIONS, CONSUMER_TRACES,
-    AUDIT_TRAIL, NOTIFICATIONS,
+    AUDIT_TRAIL, NOTIFICATIONS, HEARTBEATS,
 )  # fmt: skip

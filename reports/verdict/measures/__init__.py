@@ -18,6 +18,7 @@ MEASURES: dict[str, Measure] = {
     "availability": loads.availability,
     "recovery.rto": faults.rto,
     "recovery.rpo_loss": faults.rpo,
+    "recovery.lag": loads.lag,
     "bus.exactly_once": faults.exactly_once,
     "bus.limits": checks.matrix,
     "bus.connections": connections.connections,

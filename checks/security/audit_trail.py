@@ -135,8 +135,8 @@ def _is_refused(url: str, statement: sql.Composed, refused: type[psycopg.Error])
         link.read_only = False
         try:
             link.execute(statement)
-        except refused:
-            return True
+        except (psycopg.errors.InsufficientPrivilege, psycopg.errors.RaiseException) as error:
+            return isinstance(error, refused)
         finally:
             link.rollback()
     return False

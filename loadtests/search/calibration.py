@@ -26,15 +26,16 @@ from reports.evidence.folder import EvidenceError, read_record
 
 WARMUP_S = 1.0
 SLICE_S = 2.0
-SLICES_MAX = 15
-"""After half a minute a rate that its slices leave uncertain stays so; the verdict sees them."""
+SLICES_MAX = 30
+"""After a minute a rate that its slices leave uncertain stays so, and the verdict sees them. Two shared cores whose
+slices deviate by 9% need 26 s, by 13% nearly the minute."""
 STEADY_AT = 0.05
 """The spread of the slices (`reports.evidence.spread`) at which a calibration is long enough: what the policy asks for,
 which the command passes."""
 WINDOW = 16_000
 """Messages on their way at most: enough to keep two cores full, and no more latency than that takes."""
 _LEAD_S = 0.1
-_WITHIN_S = 90.0
+_WITHIN_S = 120.0
 """For all of it: to have the stream, to publish, to drain, to give the stream's space back."""
 _SERVERS = "nats"
 

@@ -47,13 +47,13 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def spread(self) -> float:
-        """The width of the interval in which the true rate lies, as a share of the rate."""
+        """How far to each side of the rate the true one may lie, as a share of it."""
         return spread(self.slices)
 
 
 def spread(slices: Sequence[float]) -> float:
-    """Two standard errors to each side of the mean of equal slices, as a share of the mean; infinite for fewer than
-    SLICES_MIN. A bad moment in some of the slices widens it, more slices narrow it."""
+    """Two standard errors of the mean of equal slices, as a share of the mean; infinite for fewer than SLICES_MIN. A bad
+    moment in some of the slices widens it, more slices narrow it."""
     if len(slices) < SLICES_MIN or fmean(slices) <= 0:
         return inf
-    return 4 * stdev(slices) / sqrt(len(slices)) / fmean(slices)
+    return 2 * stdev(slices) / sqrt(len(slices)) / fmean(slices)

@@ -16,11 +16,11 @@ from reports.evidence import spread
         ([100, 100, 100], math.inf),
         ([0, 0, 0, 0], math.inf),
         ([100, 100, 100, 100], 0.0),
-        # A deviation of 2.309, halved by four slices, and two of that to each side.
-        ([98, 102, 98, 102], 0.0462),
-        # A bad moment in one of four slices; eight more make little of it.
-        ([50, 100, 100, 100], 0.5714),
-        ([50, *[100] * 24], 0.0816),
+        # A deviation of 2.309, halved by four slices, and twice that.
+        ([98, 102, 98, 102], 0.0231),
+        # A bad moment in one of four slices; with 21 more it is little.
+        ([50, 100, 100, 100], 0.2857),
+        ([50, *[100] * 24], 0.0408),
     ],
 )
 def test_more_slices_narrow_it_and_a_bad_moment_widens_it(slices: list[float], expected: float) -> None:

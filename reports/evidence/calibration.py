@@ -52,8 +52,10 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def spread(slices: Sequence[float]) -> float:
-    """Two standard errors of the mean of equal slices, as a share of the mean; infinite for fewer than SLICES_MIN. A bad
-    moment in some of the slices widens it, more slices narrow it."""
+    """Two standard errors of the mean of equal slices, as a share of the mean; infinite for fewer than SLICES_MIN.
+
+    A bad moment in some of the slices widens it, more slices narrow it.
+    """
     if len(slices) < SLICES_MIN or fmean(slices) <= 0:
         return inf
     return 2 * stdev(slices) / sqrt(len(slices)) / fmean(slices)

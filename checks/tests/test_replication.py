@@ -10,6 +10,8 @@ import pytest
 from checks import replication
 from checks.replication import Copy, StreamCopies, facts_of, settled
 from infra.fabric.process.system import System
+from infra.machine.waiting import until
+from infra.site import bus_layout
 from reports.evidence import RunFolder
 from system import wire
 
@@ -76,3 +78,17 @@ def test_every_node_of_the_running_system_holds_every_stream(system: System, tmp
     assert [count.how for count in found if count.ok is False] == []
     assert [count.value for count in found if count.ok is None] == [3.0] * len(wire.STREAMS)
     assert len(found) == len(wire.STREAMS) * 5
+
+
+@pytest.mark.running
+def test_a_node_that_does_not_answer_is_a_copy_too_few(system: System) -> None:
+    paused = bus_layout.bus(system.place)[-1].name
+    system.pause(paused)
+    try:
+        found = [fact for one in settled(lambda: replication.read(system), 0) for fact in facts_of(one)]
+    finally:
+        system.resume(paused)
+    assert until(lambda: not system.missing() or None, 30), system.missing()
+    silent = [fact for fact in found if fact.ok is False and f" on {paused}: " in fact.how]
+    assert len(silent) == len(wire.STREAMS)
+    assert max(fact.value for fact in found if fact.ok is None) == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -11,11 +12,14 @@ import pytest
 
 from checks import NotChecked
 from checks.security import audit_trail
-from checks.security.audit_trail import TAMPERINGS
+from checks.security.audit_trail import ENTRIES_MIN, TAMPERINGS
 from infra.fabric.process.system import System
+from infra.machine.waiting import until
 from infra.parts import postgres
+from infra.site import clients
+from ledger.observe import one_write
 from reports.policy.policy import load_policy
-from system.wire.observer import AUDIT_TABLE
+from system.wire.observer import AUDIT_TABLE, AUDIT_TRAIL
 
 
 class WithVerifier:
@@ -33,6 +37,23 @@ class WithVerifier:
         quiet: bool = False,
     ) -> int:  # fmt: skip
         return self._code if arguments == ["verify"] else 0
+
+
+@pytest.fixture(scope="module", autouse=True)
+def entries(system: System) -> None:
+    """The trail has enough entries for a middle."""
+    target = system.target()
+    region = target.regions[0]
+    token = clients.token(target, "steward", region)
+    for _ in range(ENTRIES_MIN):
+        one_write.create_project(target.api[region], token, str(uuid.uuid4()), region)  # type: ignore[arg-type]
+
+    def there() -> bool | None:
+        with psycopg.connect(target.observer_dsn) as link:
+            row = link.execute(f"select count(*) from {AUDIT_TRAIL}").fetchone()
+        return True if row and row[0] >= ENTRIES_MIN else None
+
+    assert until(there, 30)
 
 
 @pytest.mark.running

@@ -10,7 +10,6 @@ recorded beside it. All clocks are of one machine. PostgreSQL's own columns for 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,7 +24,7 @@ from loadtests.arrivals.pacer import Pacer
 from loadtests.arrivals.schedule import Schedule
 from loadtests.engine.process import Control, offer, run_engine
 from loadtests.recording.tally import Part
-from reports.evidence import Latencies, Operation, Recorder, percentile_ms
+from reports.evidence import Operation, Recorder, percentile_ms
 from reports.evidence.folder import write_record
 from system.wire.load import BEAT, LAST_BEAT
 from system.wire.observer import HEARTBEATS
@@ -39,9 +38,14 @@ _PER_S_MIN, _PER_S_MAX = 10.0, 50.0
 _LOOK_EVERY_S = 0.003
 """A look costs 50 us: all of it takes less than a tenth of a core with three replicas."""
 _WRITERS = 4
-_REMEMBERED = 16
-"""Heartbeats that a replica's loop remembers: those of several writers may become visible out of order."""
+_LATE = 16
+"""Several writers' heartbeats may become visible out of order: so far behind the newest one is still looked for."""
+_REMEMBERED = 2 * _LATE
+"""Heartbeats that a replica's loop has said and remembers: all that are still looked for, and those among them that
+came late and pushed others out. One that is forgotten too early is said again, and so is every one behind it."""
 _WITHIN_S = 10.0
+_LONGER_S = 600.0
+"""A replica looks for so much longer than the load, which begins and ends when all its engines do."""
 _MARK = "heartbeat"
 
 
@@ -87,7 +91,7 @@ begin
         looked_at := clock_timestamp();
         for one in
             select beat, written_at from {HEARTBEATS}
-            where beat > newest - {_REMEMBERED} and beat <> all (seen) order by beat
+            where beat > newest - {_LATE} and beat <> all (seen) order by beat
         loop
             raise notice '{_MARK} % % % %', one.beat, (extract(epoch from one.written_at) * 1000000)::bigint,
                 (extract(epoch from clock_timestamp()) * 1000000)::bigint,
@@ -108,13 +112,36 @@ def parse(notice: str) -> Seen | None:
 
 
 class Replica:
-    """What one region's replica has seen, and the statement that looks."""
+    """The lag of one region's replica, and the statement that looks for heartbeats there."""
 
     def __init__(self, region: str, url: str) -> None:
         self.region = region
-        self.seen: dict[int, Seen] = {}
         self.looks = asyncio.Event()
+        self.seen = 0
+        """Measured heartbeats that it has seen."""
+        self._first: int | None = None
+        self._lag, self._resolution = Recorder(), Recorder()
         self._url = url
+
+    def measure(self, first: int) -> None:
+        """Measure from this heartbeat on."""
+        self._first = first
+
+    def noted(self, found: Seen) -> None:
+        """One is said once, so that nothing has to be remembered of it."""
+        if self._first is None or found.beat < self._first:
+            return
+        self.seen += 1
+        self._lag.record_us(found.seen_us - found.written_us)
+        self._resolution.record_us(found.seen_us - found.looked_us)
+
+    def operations(self, written: int) -> list[Operation]:
+        """Lag and resolution of so many heartbeats; one that was never seen ranks above all others."""
+        self._lag.unknown = max(0, written - self.seen)
+        return [
+            Operation(name=ROW, region=self.region, latencies=self._lag.close()),
+            Operation(name=RESOLUTION, region=self.region, latencies=self._resolution.close()),
+        ]
 
     async def watch(self, for_s: float) -> None:
         """Look for so long, or until cancelled. psycopg.Error."""
@@ -124,17 +151,17 @@ class Replica:
             "-c statement_timeout=0 -c client_connection_check_interval=1000 -c plan_cache_mode=force_generic_plan"
         )
         async with await psycopg.AsyncConnection.connect(self._url, autocommit=True, options=options) as link:
-            link.add_notice_handler(self._noted)
+            link.add_notice_handler(self._said)
             try:
                 await link.execute(looking(for_s))
             except asyncio.CancelledError:
                 link.pgconn.finish()
                 raise
 
-    def _noted(self, said: Diagnostic) -> None:
+    def _said(self, notice: Diagnostic) -> None:
         self.looks.set()
-        if (found := parse(said.message_primary or "")) is not None:
-            self.seen.setdefault(found.beat, found)
+        if (found := parse(notice.message_primary or "")) is not None:
+            self.noted(found)
 
 
 class Writers:
@@ -189,18 +216,6 @@ class Writers:
         self.problems[why] = self.problems.get(why, 0) + 1
 
 
-def lags(seen: Iterable[Seen | None]) -> tuple[Latencies, Latencies]:
-    """(lag, resolution) of heartbeats; one that was never seen ranks above all others."""
-    lag, resolution = Recorder(), Recorder()
-    for one in seen:
-        if one is None:
-            lag.unknown += 1
-        else:
-            lag.record_us(one.seen_us - one.written_us)
-            resolution.record_us(one.seen_us - one.looked_us)
-    return lag.close(), resolution.close()
-
-
 async def work(spec: HeartbeatSpec, control: Control) -> None:
     target = targets.read(Path(spec.target))
     if not target.outbox_dsn or not target.replica_dsn:
@@ -209,34 +224,39 @@ async def work(spec: HeartbeatSpec, control: Control) -> None:
     writers = Writers(target.outbox_dsn)
     await writers.open()
     replicas = [Replica(region, target.replica_dsn[region]) for region in target.regions]
-    for_s = spec.warmup_s + spec.duration_s + 60 * _WITHIN_S
-    watching = {asyncio.ensure_future(each.watch(for_s)): each.region for each in replicas}
+    for_s = spec.warmup_s + spec.duration_s + _LONGER_S
+    watching = {each.region: asyncio.ensure_future(each.watch(for_s)) for each in replicas}
     try:
         for each in replicas:
             if not await eventually(each.looks.is_set, _WITHIN_S):
-                raise EngineError(f"the replica of {each.region} takes nobody who looks for heartbeats")
+                why = _end(watching[each.region])
+                raise EngineError(f"the replica of {each.region} was not watched: {why}; see ./covenant status")
         begin_ns = await control.begin()
         if begin_ns is None:
             return
         timing = Schedule(begin_ns, rate(spec.duration_s), spec.warmup_s, spec.duration_s)
+        for each in replicas:
+            each.measure(writers.number(timing.first_measured))
         pacer = Pacer(timing, writers.release)
         await offer(pacer, control, lambda: None)
         await writers.close()
-        beats = [writers.number(each) for each in range(timing.first_measured, pacer.released)]
-        await eventually(lambda: all(beats[-1] in each.seen for each in replicas) if beats else True, _WITHIN_S)
+        written = max(0, pacer.released - timing.first_measured)
+        await eventually(lambda: all(each.seen >= written for each in replicas), _WITHIN_S)
         problems = [f"{count:,} heartbeats could not be written: {why}" for why, count in writers.problems.items()]
-        gone = {region: _end(task) for task, region in watching.items() if task.done()}
-        problems += [f"the replica of {region} was not watched to the end: {why}" for region, why in gone.items()]
+        gone = {region: _end(task) for region, task in watching.items() if task.done()}
+        gone |= {each.region: f"it saw {each.seen:,} of {written:,}" for each in replicas if each.seen > written}
+        problems += [f"the replica of {region} was not watched as it has to be: {why}" for region, why in gone.items()]
     finally:
-        for task in watching:
+        for task in watching.values():
             task.cancel()
-        await asyncio.wait(watching, timeout=_WITHIN_S)
-    write_record(
-        Path(spec.part), _part(timing, beats, [each for each in replicas if each.region not in gone], problems)
-    )
+        await asyncio.gather(*watching.values(), return_exceptions=True)
+    watched = [each for each in replicas if each.region not in gone]
+    write_record(Path(spec.part), _part(timing, written, watched, problems))
 
 
 def _end(task: asyncio.Task[None]) -> str:
+    if not task.done():
+        return f"it said nothing within {_WITHIN_S:.0f} s"
     error = None if task.cancelled() else task.exception()
     return str(error).partition("\n")[0] if error else "it ended before the load"
 
@@ -250,12 +270,8 @@ async def _untimed(spec: HeartbeatSpec, control: Control) -> None:
     write_record(Path(spec.part), Part(measured_ns=begin_ns, end_ns=begin_ns, operations=[], untimed={ROW: why}))
 
 
-def _part(timing: Schedule, beats: list[int], replicas: list[Replica], problems: list[str]) -> Part:
-    operations: list[Operation] = []
-    for each in replicas:
-        lag, resolution = lags(each.seen.get(beat) for beat in beats)
-        operations.append(Operation(name=ROW, region=each.region, latencies=lag))
-        operations.append(Operation(name=RESOLUTION, region=each.region, latencies=resolution))
+def _part(timing: Schedule, written: int, replicas: list[Replica], problems: list[str]) -> Part:
+    operations = [operation for each in replicas for operation in each.operations(written)]
     found = [percentile_ms(each.latencies, 99) for each in operations if each.name == RESOLUTION]
     worst = max((each for each in found if each is not None), default=0.0)
     return Part(

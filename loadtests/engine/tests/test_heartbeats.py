@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from loadtests.engine.heartbeats import SAMPLES, Seen, lags, looking, parse, rate
+from loadtests.engine.heartbeats import SAMPLES, Replica, Seen, looking, parse, rate
 from reports.evidence import percentile_ms
 from reports.policy.policy import load_policy
 
@@ -30,16 +30,31 @@ def test_a_notice_is_read(notice: str, expected: Seen | None) -> None:
     assert parse(notice) == expected
 
 
+def measured(*found: Seen, first: int = 0) -> Replica:
+    replica = Replica("ams", "")
+    replica.measure(first)
+    for each in found:
+        replica.noted(each)
+    return replica
+
+
 def test_one_that_never_came_ranks_above_all_others() -> None:
-    lag, resolution = lags([Seen(n, 0, 3_000 + n, 1_000) for n in range(98)] + [None] * 2)
+    replica = measured(*(Seen(n, 0, 3_000 + n, 1_000) for n in range(98)))
+    lag, resolution = (operation.latencies for operation in replica.operations(100))
     assert (lag.samples, lag.unknown, resolution.samples, resolution.unknown) == (98, 2, 98, 0)
     assert percentile_ms(lag, 99) == math.inf
     assert percentile_ms(lag, 50) == pytest.approx(3.048, abs=0.01)
     assert percentile_ms(resolution, 50) == pytest.approx(2.048, abs=0.01)
 
 
-def test_what_was_seen_before_the_one_that_it_was_written_after_is_below_zero_and_counted() -> None:
-    lag, _ = lags([Seen(1, 5_000, 4_000, 3_000)])
+def test_those_of_the_warm_up_are_not_measured() -> None:
+    replica = measured(Seen(6, 0, 900_000, 0), Seen(7, 0, 3_000, 0), first=7)
+    lag = replica.operations(1)[0].latencies
+    assert (lag.samples, lag.unknown, percentile_ms(lag, 100)) == (1, 0, pytest.approx(3.0, abs=0.01))
+
+
+def test_one_that_was_seen_before_it_was_written_is_below_zero_and_counted() -> None:
+    lag = measured(Seen(1, 5_000, 4_000, 3_000)).operations(1)[0].latencies
     assert (lag.negative, lag.min_us) == (1, -1_000)
 
 

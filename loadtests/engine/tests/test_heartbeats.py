@@ -50,7 +50,8 @@ def test_one_that_never_came_ranks_above_all_others() -> None:
 def test_those_of_the_warm_up_are_not_measured() -> None:
     replica = measured(Seen(6, 0, 900_000, 0), Seen(7, 0, 3_000, 0), first=7)
     lag = replica.operations(1)[0].latencies
-    assert (lag.samples, lag.unknown, percentile_ms(lag, 100)) == (1, 0, pytest.approx(3.0, abs=0.01))
+    assert (lag.samples, lag.unknown) == (1, 0)
+    assert percentile_ms(lag, 100) == pytest.approx(3.0, abs=0.01)
 
 
 def test_one_that_was_seen_before_it_was_written_is_below_zero_and_counted() -> None:

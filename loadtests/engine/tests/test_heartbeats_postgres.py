@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 
 import psycopg
 
@@ -26,6 +27,9 @@ def test_one_that_comes_late_is_said_once_and_so_is_every_later_one(database: Se
     observer = psycopg.connect(f"{dsn} user=covenant_observer", autocommit=True)
     observer.add_notice_handler(lambda notice: said.append(parse(notice.message_primary or "")))
 
+    def is_said(beat: int) -> bool | None:
+        return any(one is not None and one.beat == beat for one in said) or None
+
     def look() -> None:
         try:
             observer.execute(looking(_LOOKS_S).encode())
@@ -39,11 +43,7 @@ def test_one_that_comes_late_is_said_once_and_so_is_every_later_one(database: Se
             assert until(lambda: said or None, _SAID_WITHIN_S, every_s=0.005), "it does not look"
             for beat in [1, 2, 3, 5, 4, *range(6, 60)]:
                 writer.execute(BEAT, {"beat": beat})
-                found = until(
-                    lambda beat=beat: [1 for one in said if one and one.beat == beat] or None,
-                    _SAID_WITHIN_S, every_s=0.002,
-                )  # fmt: skip
-                assert found, beat
+                assert until(partial(is_said, beat), _SAID_WITHIN_S, every_s=0.002), beat
     finally:
         observer.cancel_safe()
         looks.join(_SAID_WITHIN_S)

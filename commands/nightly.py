@@ -39,6 +39,7 @@ def nightly(
     with steps.session(profile, seed=seed, out=out, release=release, experiments=planned.experiments) as run:
         run.start()
         steps.data(run)
+        steps.data_points(run)
         steps.access(run)
         steps.security(run)
         for load in loads:

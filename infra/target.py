@@ -79,7 +79,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     observer_dsn: str
     """A libpq URL with all members of PostgreSQL, which finds the primary; may read every table and change nothing."""
     outbox_dsn: str = ""
-    """The same for a role that may only append to the outbox; empty where there is none."""
+    """The same for a role that may only append to the outbox and write heartbeats; empty where there is none."""
     replica_dsn: dict[str, str]
     """Region -> the observer's URL of the region's own member."""
     valkey: dict[str, str]

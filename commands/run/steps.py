@@ -23,9 +23,10 @@ from chaos.healing import HealError, heal
 from chaos.journal import JournalError
 from chaos.run import catalog
 from chaos.run import trial as chaos_runner
-from checks import NotChecked
+from checks import NotChecked, points, replication
 from checks import access as access_facts
 from checks import data as data_facts
+from checks.security import audit_trail
 from checks.security import facts as security_facts
 from commands.declarations import loads
 from commands.exit_codes import EXIT_UNTRUSTED, EXIT_USAGE, fail
@@ -124,6 +125,31 @@ def data(run: Session) -> None:
         data_facts.record(run.system.target(), run.folder)
 
 
+def data_points(run: Session) -> None:
+    """Count and reconcile the seed's full scale, in a database of its own."""
+    with _checking(run, "data points"):
+        points.record(run.system, run.folder)
+
+
+def copies(run: Session) -> None:
+    """Ask every node of the bus what it holds itself; after what may have left a copy behind."""
+    with _checking(run, "copies"):
+        replication.record(run.system, run.folder)
+
+
+def audit_tampering(run: Session) -> None:
+    """Try to change the audit trail, and change copies of it; early in a run, while the trail is short, but after
+    writes."""
+    with _checking(run, "audit trail"):
+        audit_trail.record(run.system, run.folder)
+
+
+def audit_verified(run: Session) -> None:
+    """Verify the audit trail; at the end, over all that was written."""
+    with _checking(run, "audit trail at the end"):
+        audit_trail.record_verified(run.system, run.folder)
+
+
 def access(run: Session) -> None:
     """Try who may do what."""
     with _checking(run, "access"):
@@ -161,12 +187,15 @@ def load(run: Session, asked: CheckedRequest) -> None:
 
 def _calibrate(run: Session, scenario: Scenario, when: Literal["before", "after"], progress: Report) -> None:
     """Calibrate the machine's ceiling for the row that the run judges; a load goes on without one."""
-    row = scenario.calibrates
-    if row is None or not load_policy().judges(run.run.profile, row):
+    row, policy = scenario.calibrates, load_policy()
+    if row is None or not policy.judges(run.run.profile, row):
         return
     progress(0.0 if when == "before" else 1.0, f"calibrating {row}")
     try:
-        run.folder.write_calibration(calibrate(scenario.name, row, when, target_path=run.system.target_path))
+        found = calibrate(
+            scenario.name, row, when, target_path=run.system.target_path, steady_at=policy.calibration.margin
+        )
+        run.folder.write_calibration(found)
     except CalibrationError as error:
         run.note("skipped", f"calibration {when} {scenario.name}", str(error))
 

@@ -196,5 +196,9 @@ class Fabric(Protocol):
         """Run a one-shot module of the system in a region, the active one if none is named, with `more` in its
         environment. StartError with the end of its log."""
 
-    def run_tool(self, module: str, arguments: Sequence[str]) -> int:
-        """Run a command of the system in the active region, its output passed through; its exit code."""
+    def run_tool(
+        self, module: str, arguments: Sequence[str], *, more: Mapping[str, str] = MappingProxyType({}),
+        quiet: bool = False,
+    ) -> int:  # fmt: skip
+        """Run a command of the system in the active region, with `more` in its environment; its exit code. Its output
+        is passed through; with `quiet` it goes to its log."""

@@ -1,6 +1,7 @@
 """The bare publisher that shows what the bus gives: fast-ingest batches of prepared bytes, as fast as a bounded window
 takes them. No schedule, no ledger, no clock a message; it takes a tenth of a core where the servers take two.
 
+It publishes for as long as the noise of the machine needs: slice after slice, until they agree or there are too many.
 It fills the same stream as a load, under the same settings, and leaves it as it was: gone.
 """
 
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import msgspec
@@ -19,8 +21,9 @@ from loadtests.clients import publish_modes
 from loadtests.clients.nats import NatsClient, inbox
 from loadtests.clients.nats_wire import subscribe
 from loadtests.engine import load_stream
-from loadtests.engine.process import Control, run_engine, sleep_until
+from loadtests.engine.process import Control, Slice, run_engine, sleep_until
 from loadtests.recording.flights import Run
+from reports.evidence import spread
 from reports.evidence.folder import write_record
 
 _SUBJECT = f"{load_stream.SUBJECTS.removesuffix('>')}calibration"
@@ -33,7 +36,10 @@ class CalibratorSpec(msgspec.Struct, frozen=True, kw_only=True):
     target: str
     part: str
     warmup_s: float
-    duration_s: float
+    slice_s: float
+    slices_max: int
+    steady_at: float
+    """It ends with the slice after which their spread (`reports.evidence.spread`) is at most this."""
     window: int
     """Unacknowledged messages at most."""
     payload_bytes: int = 128
@@ -48,6 +54,8 @@ class CalibratorPart(msgspec.Struct, frozen=True, kw_only=True):
     acked: int
     failed: int
     settings: dict[str, str]
+    slices: list[int]
+    """What was acknowledged in each slice of that time."""
 
 
 class Calibrator:
@@ -116,19 +124,26 @@ async def work(spec: CalibratorSpec, control: Control) -> None:
         await calibrator.client.wait_connected()
         begin_ns = await control.begin()
         if begin_ns is not None:
-            write_record(Path(spec.part), await _measure(spec, calibrator, begin_ns))
+            write_record(Path(spec.part), await _measure(spec, calibrator, begin_ns, control))
     finally:
         await calibrator.client.close()
         await load_stream.clear_away(target)
 
 
-async def _measure(spec: CalibratorSpec, calibrator: Calibrator, begin_ns: int) -> CalibratorPart:
+async def _measure(spec: CalibratorSpec, calibrator: Calibrator, begin_ns: int, control: Control) -> CalibratorPart:
     await sleep_until(begin_ns)
     calibrator.start()
     await sleep_until(begin_ns + round(spec.warmup_s * 1e9))
-    first_ns, first = time.monotonic_ns(), calibrator.acked
-    await sleep_until(first_ns + round(spec.duration_s * 1e9))
-    last_ns, last = time.monotonic_ns(), calibrator.acked
+    first_ns = last_ns = time.monotonic_ns()
+    acked = [calibrator.acked]
+    control.say(Slice())
+    slices: list[int] = []
+    while len(slices) < spec.slices_max and spread(slices) > spec.steady_at and not control.finish.is_set():
+        await sleep_until(first_ns + round((len(slices) + 1) * spec.slice_s * 1e9))
+        last_ns = time.monotonic_ns()
+        acked.append(calibrator.acked)
+        slices = [after - before for before, after in pairwise(acked)]
+        control.say(Slice())
     calibrator.stop()
     await eventually(lambda: not calibrator.mode.flights.count, spec.drain_s)
     calibrator.close()
@@ -138,7 +153,8 @@ async def _measure(spec: CalibratorSpec, calibrator: Calibrator, begin_ns: int) 
         "window": f"{spec.window:,}",
     }
     return CalibratorPart(
-        begin_ns=first_ns, end_ns=last_ns, acked=last - first, failed=calibrator.failed, settings=settings
+        begin_ns=first_ns, end_ns=last_ns, acked=acked[-1] - acked[0], failed=calibrator.failed, settings=settings,
+        slices=slices,
     )  # fmt: skip
 
 

@@ -43,6 +43,10 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     error: str | None = None
 
 
+class Slice(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """A calibration begins or ends a slice of its window."""
+
+
 class Go(msgspec.Struct, frozen=True, kw_only=True):
     """The line that an engine reads from stdin: its schedule begins at this instant of CLOCK_MONOTONIC."""
 
@@ -84,7 +88,7 @@ class Control:
             return None
         raise EngineError(f"expected to be told when to begin, waited {START_DEADLINE_S:.0f} s")
 
-    def say(self, what: Said) -> bool:
+    def say(self, what: Said | Slice) -> bool:
         """Write one line to stdout; False if the pipe is full, and then nothing was written. The engine must not wait
         for its reader: that would show as lateness of its schedule."""
         try:

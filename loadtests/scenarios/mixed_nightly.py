@@ -3,7 +3,7 @@ messages go through the same brokers. Of the requests nine in ten are reads; the
 
 The messages are a load of their own, with a record and a ledger beside the requests'. Their delivery is shown and not
 judged here: its gate of 10 ms asks for a generator that is never later than 1 ms, and this one shares its cores with
-four other loads. `bus-ingest` judges it.
+four other loads. `bus-ingest` judges it. Heartbeats beside it all measure how far the replicas are behind.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from msgspec import structs
 
 from loadtests.arrivals.arrival_process import even
 from loadtests.engine import bus_subscriber
+from loadtests.engine.heartbeats import HeartbeatSpec
 from loadtests.plan import Engine, Plan, Scenario
 from loadtests.scenarios import api_browse, api_write, bus_ingest, realtime_watchers
 
@@ -43,6 +44,14 @@ def observers(plan: Plan) -> list[Engine]:
         *realtime_watchers.watchers(plan, WATCHERS),
         *(api_write.SCENARIO.generator(writes, user) for user in range(plan.users)),
         bus_ingest.SCENARIO.generator(one_publisher, 0),
+        Engine(
+            name="heartbeats",
+            module="loadtests.engine.heartbeats",
+            spec=HeartbeatSpec(
+                target=plan.target, part=plan.part("heartbeats"), warmup_s=plan.warmup_s, duration_s=plan.duration_s
+            ),
+            region=plan.regions[0],
+        ),
     ]
 
 

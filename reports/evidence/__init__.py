@@ -1,5 +1,6 @@
 """Typed evidence: the only thing that all parts of the harness share."""
 
+from reports.evidence.calibration import Calibration, spread
 from reports.evidence.folder import RunFolder
 from reports.evidence.histogram import Recorder, merge, percentile_ms
 from reports.evidence.knee import Knee, KneeEnd, KneeStep, StepLatency, StepOutcome, StepRow
@@ -17,7 +18,6 @@ from reports.evidence.preflight import (
 from reports.evidence.records import (
     SCHEMA,
     BrowserTest,
-    Calibration,
     Connections,
     Count,
     Experiment,
@@ -81,4 +81,5 @@ __all__ = [
     "Write",
     "merge",
     "percentile_ms",
+    "spread",
 ]

@@ -16,11 +16,11 @@ from typing import Generic, TypeVar
 
 import msgspec
 
+from reports.evidence.calibration import Calibration
 from reports.evidence.knee import Knee
 from reports.evidence.preflight import Preflight
 from reports.evidence.records import (
     BrowserTest,
-    Calibration,
     Connections,
     Count,
     Experiment,

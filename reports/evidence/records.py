@@ -183,37 +183,6 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     """Shown beside every figure: payload_bytes, durability, security, connections, ..."""
 
 
-class Calibration(msgspec.Struct, frozen=True, kw_only=True):
-    """The highest rate that the bus took right before or after a load, from a cheap publisher that sends as fast as a
-    bounded window of unacknowledged messages allows (`evidence/calibration/<scenario>.<when>.json`).
-
-    Shares are of the measured window. The rate is the machine's ceiling only if every core was busy, and mostly with
-    the servers; the verdict decides that.
-    """
-
-    scenario: str
-    when: Literal["before", "after"]
-    row: str
-    """The row whose ceiling it measures."""
-    begin_ns: int
-    end_ns: int
-    acked: int
-    """Messages that were stored and acknowledged in the window."""
-    failed: int
-    """Messages that were refused or not acknowledged, inside and outside the window."""
-    busy: list[float]
-    """The busy share of each core."""
-    servers: float
-    """The servers' share of the CPU that was used."""
-    generator: float
-    """The publisher's share of it."""
-    settings: dict[str, str] = {}
-
-    @property
-    def per_s(self) -> float:
-        return self.acked / ((self.end_ns - self.begin_ns) / 1e9)
-
-
 class Connections(msgspec.Struct, frozen=True, kw_only=True):
     """The connections to the bus that one process opened and held during a load
     (`evidence/load/connections/<scenario>.<name>.json`)."""

@@ -59,11 +59,12 @@ class Share(_Strict, frozen=True, kw_only=True):
 
 
 class CalibrationLimits(_Strict, frozen=True, kw_only=True):
-    """When a calibrated rate is the machine's ceiling: shares (0 to 1), and the factor between two calibrations."""
+    """When a calibrated rate is the machine's ceiling: shares (0 to 1). `margin` is that of everything that
+    is compared with a calibrated rate: what exceeds it by more proves that it is no ceiling."""
 
     busy_min: float
     servers_share_min: float
-    apart_max: float
+    margin: float
 
 
 class Unbuilt(_Strict, frozen=True, kw_only=True):
@@ -172,10 +173,6 @@ def _check(policy: Policy, claims: list[RowClaim]) -> None:
             raise PolicyError(
                 f"policy.yaml, ceilings, {name}: expected a share above 0, at most 1; found {ceiling.share}"
             )
-    if not policy.calibration.apart_max > 1:
-        raise PolicyError(
-            f"policy.yaml, calibration, apart_max: expected more than 1, found {policy.calibration.apart_max}"
-        )
     for name, minimum in policy.minimum.items():
         if minimum.samples < 1 or not 0 <= minimum.seconds < math.inf:
             raise PolicyError(
@@ -201,7 +198,7 @@ def _check(policy: Policy, claims: list[RowClaim]) -> None:
     sections = (("honesty", policy.honesty), ("host", policy.host), ("calibration", policy.calibration))
     for section, limits in sections:
         for name, value in msgspec.structs.asdict(limits).items():
-            if isinstance(value, float) and name != "apart_max" and not 0 <= value <= 1:
+            if isinstance(value, float) and not 0 <= value <= 1:
                 raise PolicyError(f"policy.yaml, {section}, {name}: expected a share from 0 to 1, found {value}")
 
 

@@ -118,9 +118,8 @@ def _claim(claim: RowClaim, measurement: Measurement, calibrated: Calibrated | N
     elif value is not None and bound.met_by(value):
         verdict = "PASS"
     elif value is not None:
-        beyond = calibrated is not None and calibrated.value is not None and not bound.met_by(calibrated.value)
-        # A claim above the machine's ceiling could still be met on a larger machine.
-        verdict = "INCONCLUSIVE" if beyond else "FAIL"
+        # A claim above what the machine gives could still be met on a larger machine.
+        verdict = "INCONCLUSIVE" if calibrated is not None and calibrated.beyond(bound) else "FAIL"
     return Claim(text=claim.text, op=bound.op, value=bound.value, unit=bound.unit, verdict=verdict)
 
 

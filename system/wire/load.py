@@ -1,13 +1,24 @@
-"""What a load may do in PostgreSQL that no client may: append events to the outbox, as many writes would, and nothing
-else. Its role is `covenant_load`.
+"""What a load may do in PostgreSQL that no client may: append events to the outbox, as many writes would, and write
+heartbeats; nothing else. Its role is `covenant_load`.
 """
 
 from __future__ import annotations
 
 _COLUMNS = "aggregate, aggregate_id, partition, region, type, before, after"
 
-ADMIT = f"grant insert ({_COLUMNS}) on outbox to covenant_load"
+ADMIT = f"""
+grant insert ({_COLUMNS}) on outbox to covenant_load;
+grant select (slot, beat), update (beat, written_at) on heartbeat to covenant_load"""
 """For the owner, once the tables are there."""
+
+BEATS_KEPT = 64
+"""How many heartbeats there are at a time: each takes the place of the one that is so many older."""
+
+LAST_BEAT = "select max(beat) from heartbeat"
+
+BEAT = f"""
+update heartbeat set beat = %(beat)s, written_at = clock_timestamp() where slot = %(beat)s::bigint %% {BEATS_KEPT}"""
+"""Write the heartbeat of this number, above the last, with the server's own instant. In psycopg's parameters."""
 
 APPEND = f"""
 insert into outbox ({_COLUMNS})

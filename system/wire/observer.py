@@ -146,9 +146,13 @@ CONSUMER_TRACES = View("consumer_traces", ("consumer", "partition", "first", "la
 """The ranges of positions that a consumer that runs once has applied: one that overlaps another is a doubled effect, a
 hole a lost one."""
 AUDIT_TRAIL = View("audit_trail", ("seq", "event_id"))
+AUDIT_TABLE = "audit_log"
+"""Where its entries are, which no role may change: named for checks that try to."""
 NOTIFICATIONS = View("notifications", ("event_id", "state"))
+HEARTBEATS = View("heartbeats", ("beat", "written_at"))
+"""The newest heartbeats (`system.wire.load`), each with the instant just before its commit on the primary."""
 
 VIEWS = (
     PROJECTS, COUNTRIES, ROLLUPS, EVENTS, WAITING_EVENTS, RELAY_POSITIONS, CONSUMER_POSITIONS, CONSUMER_TRACES,
-    AUDIT_TRAIL, NOTIFICATIONS,
+    AUDIT_TRAIL, NOTIFICATIONS, HEARTBEATS,
 )  # fmt: skip

@@ -267,8 +267,11 @@ class System:
     ) -> None:  # fmt: skip
         self._tools.run_once(module, role=role, region=region, bus_user=bus_user, more=more)
 
-    def run_tool(self, module: str, arguments: Sequence[str]) -> int:
-        return self._tools.run_tool(module, arguments)
+    def run_tool(
+        self, module: str, arguments: Sequence[str], *, more: Mapping[str, str] = MappingProxyType({}),
+        quiet: bool = False,
+    ) -> int:  # fmt: skip
+        return self._tools.run_tool(module, arguments, more=more, quiet=quiet)
 
     # Inside.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
 
 from infra.fabric.process.logs import log_tail
@@ -52,16 +53,25 @@ class Tools:
         if done.returncode != 0:
             raise StartError(f"{module} ended with exit code {done.returncode}\n{log_tail(log)}")
 
-    def run_tool(self, module: str, arguments: Sequence[str]) -> int:
-        """Run a command of the system in the active region, its output passed through; its exit code."""
+    def run_tool(
+        self, module: str, arguments: Sequence[str], *, more: Mapping[str, str] = MappingProxyType({}),
+        quiet: bool = False,
+    ) -> int:  # fmt: skip
+        """Run a command of the system in the active region, with `more` in its environment; its exit code. Its output
+        is passed through; with `quiet` it goes to its log."""
         region = bus_layout.active_region(self._place)
         environment = {
             **self._table.environment(module),
             **covenant.tool_settings(self._place, region, bus_user=bus_users.LETTERS_ADMIN),
             **covenant.s3_settings(self._place),
+            **more,
         }
         command = [*self._network.inside(region), sys.executable, "-m", module, *arguments]
-        return subprocess.run(command, env=environment, cwd=self._table.home, check=False).returncode
+        run = partial(subprocess.run, command, env=environment, cwd=self._table.home, check=False)
+        if not quiet:
+            return int(run().returncode)
+        with (self._table.home / f"{module}.log").open("ab") as log:
+            return int(run(stdin=subprocess.DEVNULL, stdout=log, stderr=log).returncode)
 
     def make_mirrors(self, regions: Sequence[str]) -> None:
         """Have regions keep a mirror of each stream of the bus. StartError."""

@@ -54,8 +54,8 @@ def create_roles(place: Place) -> None:
 
 
 def admit_load(place: Place) -> None:
-    """Let the load generator append events to the outbox, and nothing else, to make more events than the API admits.
-    The tables have to exist. psycopg.Error."""
+    """Let the load generator append events to the outbox, to make more events than the API admits, and write
+    heartbeats; nothing else. The tables have to exist. psycopg.Error."""
     with psycopg.connect(dsn(place, "covenant_owner", place.site.secrets["owner"]), autocommit=True) as link:
         link.execute(load.ADMIT)
 

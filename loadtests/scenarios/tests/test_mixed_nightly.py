@@ -11,7 +11,7 @@ from infra.fabric.process.system import System
 from loadtests import run as runner
 from loadtests.request import Request, check
 from loadtests.tests.load_servers import Api, NatsServer
-from reports.evidence import RunFolder
+from reports.evidence import RunFolder, percentile_ms
 
 
 def test_loads_of_two_kinds_have_a_record_and_a_ledger_each(
@@ -41,7 +41,13 @@ def test_all_of_it_at_once_on_the_running_system(system: System, tmp_path: Path)
     loads = {load.scenario: load for load in folder.loads()}
     mixed, bus = loads["mixed-nightly"], loads["mixed-nightly-bus"]
     regions = system.target().regions
-    expected = {(name, region) for name in ("api.read_p99", "api.write_p99") for region in regions}
+    per_region = ("api.read_p99", "api.write_p99", "recovery.lag", "recovery.lag_resolution")
+    expected = {(name, region) for name in per_region for region in regions}
     assert {(op.name, op.region) for op in mixed.operations} == {*expected, ("realtime.p99", None)}
     assert mixed.ok == mixed.offered
     assert bus.ok == bus.offered
+    lags = {op.region: op.latencies for op in mixed.operations if op.name == "recovery.lag"}
+    assert {(each.samples, each.unknown, each.negative) for each in lags.values()} == {(400, 0, 0)}
+    if system.target().enter:  # With distance: half of the round trip from iad is on its way.
+        low_ms = {region: percentile_ms(each, 1) or 0.0 for region, each in lags.items()}
+        assert low_ms["iad"] < 30 < low_ms["ams"] < 80 < low_ms["syd"], low_ms

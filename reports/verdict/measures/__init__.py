@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reports.verdict.measures import checks, connections, faults, loads, rates, soak
+from reports.verdict.measures import checks, connections, faults, loads, rates, replication, soak
 from reports.verdict.measures.parts import Measure, Measurement, Part
 
 MEASURES: dict[str, Measure] = {
@@ -18,7 +18,9 @@ MEASURES: dict[str, Measure] = {
     "availability": loads.availability,
     "recovery.rto": faults.rto,
     "recovery.rpo_loss": faults.rpo,
+    "recovery.lag": loads.lag,
     "bus.exactly_once": faults.exactly_once,
+    "bus.replication": replication.replication,
     "bus.limits": checks.matrix,
     "bus.connections": connections.connections,
     "bus.gateways": checks.matrix,
@@ -28,6 +30,7 @@ MEASURES: dict[str, Measure] = {
     "security.transit": checks.matrix,
     "security.rest": checks.matrix,
     "security.access": checks.matrix,
+    "security.audit": checks.matrix,
     "security.secrets": checks.matrix,
     "web.e2e": checks.browser,
     "soak.memory": soak.memory,

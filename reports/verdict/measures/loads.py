@@ -13,6 +13,9 @@ from reports.model import Bound
 from reports.policy.claims import RowClaim
 from reports.verdict.measures.parts import Measurement, Part, nothing
 
+LAG_RESOLUTION = "recovery.lag_resolution"
+"""The operation that holds how long ago a replica had been looked at before, for each sample of its lag."""
+
 
 def load_path(load: Load) -> str:
     """The path of the load's record, relative to the run folder."""
@@ -60,6 +63,28 @@ def latency(findings: Findings, claim: RowClaim, gate: Bound) -> Measurement:
         settings=[load.settings[key] for load in loads for key in ("durability", "security") if key in load.settings],
         evidence=[load_path(load) for load in loads],
     )
+
+
+def lag(findings: Findings, claim: RowClaim, gate: Bound) -> Measurement:
+    """The p99 of the replication lag of a region in ms; each sample is an upper bound. A miss that may lie in the time
+    between two looks at the replica is the harness's."""
+    found = latency(findings, claim, gate)
+    loads = findings.evidence.loads
+    [part] = found.parts
+    worst = _percentile_ms(loads, claim.family, claim.region, 100)
+    unsure = _percentile_ms(loads, LAG_RESOLUTION, claim.region, 99)
+    if part.value is None or worst is None or unsure is None:
+        return found
+    says = f"{part.says}, the worst {worst:,.1f} ms; of a lag at most {unsure:,.1f} ms (p99) lie between two looks"
+    late = unsure > findings.policy.honesty.lag_share_max * gate.value and not gate.met_by(part.value)
+    invalid = [part.invalid, f"the replica was looked at too rarely: {says}" if late else None]
+    judged = msgspec.structs.replace(part, says=says, invalid="; ".join(filter(None, invalid)) or None)
+    return msgspec.structs.replace(found, says=says, parts=[judged])
+
+
+def _percentile_ms(loads: list[Load], name: str, region: str | None, percent: float) -> float | None:
+    found = [each.latencies for load in loads for each in load.operations if (each.name, each.region) == (name, region)]
+    return percentile_ms(merge(found), percent)
 
 
 def _outside(load: Load, windows: list[Window]) -> tuple[int, int]:

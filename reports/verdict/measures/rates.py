@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reports.evidence import Load, Rate
+from reports.findings.ceiling import ceilings, completed_per_s, least_gate
 from reports.findings.findings import Findings, load_distrust
 from reports.model import Bound
 from reports.policy.claims import RowClaim
@@ -16,27 +16,32 @@ more than a share of that makes a fast system look slow."""
 
 def rate(findings: Findings, claim: RowClaim, gate: Bound) -> Measurement:
     """The rate that was completed of the load with the highest offered rate. A load that offers less than the gate can
-    neither meet nor miss it."""
+    neither meet nor miss it. Where the machine may be too small and no ceiling holds, only a miss of the lowest gate
+    that is possible is one."""
     found = [(load, each) for load in findings.evidence.loads for each in load.rates if each.name == claim.family]
     if not found:
         return nothing("no load measured it")
     load, most = max(found, key=lambda pair: pair[0].offered_per_s)
-    value = _per_s(load, most)
+    value = completed_per_s(load, most)
     seconds = (load.end_ns - load.begin_ns) / 1e9
     says = f"{value:,.0f} of {load.offered_per_s:,.0f} {gate.unit} were completed at their pace, for {seconds:.0f} s"
-    unasked = None
-    if load.offered_per_s < gate.value:
-        unasked = (
-            f"{load.scenario} offered {load.offered_per_s:,.0f} {gate.unit}; it takes {gate.value:,.0f} to judge it"
-        )
+    calibrated = ceilings(findings.evidence, findings.policy).get(claim.row)
+    least = least_gate(findings.policy, claim, gate, calibrated)
+    takes = (least or gate).value
+    unasked = unsure = None
+    if load.offered_per_s < takes:
+        unasked = f"{load.scenario} offered {load.offered_per_s:,.0f} {gate.unit}; it takes {takes:,.0f} to judge it"
+    elif least is not None and least.met_by(value) and not gate.met_by(value):
+        unsure = f"{says}; {gate.value:,.0f} are asked for, and no ceiling holds that shows what the machine can give"
     least_s = findings.policy.minimum_seconds(claim.family)
     short = f"{seconds:.0f} s of the {least_s:.0f} that it takes" if seconds < least_s else None
+    missing = unasked or short or unsure
     part = Part(
         name=load.scenario,
-        value=None if unasked or short else value,
+        value=None if missing else value,
         samples=most.offered,
         says=says,
-        missing=unasked or short,
+        missing=missing,
         invalid=load_distrust(load, [] if gate.met_by(value) else [_GRACE], findings.policy),
         timed=True,
         window=(load.begin_ns, load.end_ns),
@@ -51,8 +56,3 @@ def rate(findings: Findings, claim: RowClaim, gate: Bound) -> Measurement:
         unasked=unasked,
         asked=load.offered_per_s,
     )
-
-
-def _per_s(load: Load, found: Rate) -> float:
-    """The offered rate times the share of the operations that were completed in time."""
-    return load.offered_per_s * found.completed / found.offered if found.offered else 0.0

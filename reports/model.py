@@ -121,12 +121,15 @@ class ExperimentResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BrowserResult(msgspec.Struct, frozen=True, kw_only=True):
-    """`flaky` is 0 while retries are off."""
+    """`flaky` is 0 while retries are off. `skipped` does not count tests that failed as expected (`xfailed`), `passed`
+    not those that passed against the expectation (`xpassed`)."""
 
     passed: int
     failed: int
     flaky: int
     skipped: int
+    xfailed: int = 0
+    xpassed: int = 0
 
 
 class Planted(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,5 +1,6 @@
 """Typed evidence: the only thing that all parts of the harness share."""
 
+from reports.evidence.browser import BrowserSession, BrowserTest
 from reports.evidence.folder import RunFolder
 from reports.evidence.histogram import Recorder, merge, percentile_ms
 from reports.evidence.knee import Knee, KneeEnd, KneeStep, StepLatency, StepOutcome, StepRow
@@ -16,7 +17,6 @@ from reports.evidence.preflight import (
 )
 from reports.evidence.records import (
     SCHEMA,
-    BrowserTest,
     Calibration,
     Connections,
     Count,
@@ -41,6 +41,7 @@ from reports.evidence.records import (
 
 __all__ = [
     "SCHEMA",
+    "BrowserSession",
     "BrowserTest",
     "Calibration",
     "Connections",

@@ -16,10 +16,10 @@ from typing import Generic, TypeVar
 
 import msgspec
 
+from reports.evidence.browser import BrowserSession, BrowserTest
 from reports.evidence.knee import Knee
 from reports.evidence.preflight import Preflight
 from reports.evidence.records import (
-    BrowserTest,
     Calibration,
     Connections,
     Count,
@@ -191,6 +191,13 @@ class RunFolder:
 
     def hops(self) -> list[Hop]:
         return [read_record(path, Hop) for path in sorted((self.evidence / "hops").glob("*.json"))]
+
+    def write_browser_session(self, session: BrowserSession) -> None:
+        write_record(self.evidence / "e2e" / "session.json", session)
+
+    def browser_session(self) -> BrowserSession | None:
+        path = self.evidence / "e2e" / "session.json"
+        return read_record(path, BrowserSession) if path.exists() else None
 
     # Lists.
 

@@ -238,9 +238,14 @@ def _experiments(findings: Findings, rows: list[_Judged]) -> list[ExperimentResu
 
 
 def _browser(evidence: Evidence) -> BrowserResult:
-    outcomes = [test.outcome for test in evidence.browser]
+    outcomes = [(test.outcome, test.expected_to_fail) for test in evidence.browser]
     return BrowserResult(
-        passed=outcomes.count("passed"), failed=outcomes.count("failed"), flaky=0, skipped=outcomes.count("skipped")
+        passed=outcomes.count(("passed", False)),
+        failed=sum(outcome == "failed" for outcome, _ in outcomes),
+        flaky=0,
+        skipped=outcomes.count(("skipped", False)),
+        xfailed=outcomes.count(("skipped", True)),
+        xpassed=outcomes.count(("passed", True)),
     )
 
 

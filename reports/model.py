@@ -77,6 +77,10 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     why: str
     durability: str
     evidence: list[str]
+    p999: float | None = None
+    """The 99.9th percentile of a latency, in the row's unit; None with fewer than 1,000 operations."""
+    max: float | None = None
+    """The highest latency; infinite if an operation failed or was never answered."""
 
 
 class Clocks(msgspec.Struct, frozen=True, kw_only=True):
@@ -291,6 +295,8 @@ class Report(Document, kw_only=True):
     ledgers: list[LedgerResult]
     loads: list[LoadResult]
     knees: list[KneeResult] = []
+    measuring_s: dict[str, float] = {}
+    """Row -> for how many seconds it was measured, where that was recorded."""
     host: HostResult | None
     preflight: Preflight | None
     """What was found possible before the run."""

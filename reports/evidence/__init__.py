@@ -2,7 +2,7 @@
 
 from reports.evidence.browser import BrowserSession, BrowserTest
 from reports.evidence.folder import RunFolder
-from reports.evidence.histogram import Recorder, merge, percentile_ms
+from reports.evidence.histogram import Recorder, max_ms, merge, percentile_ms
 from reports.evidence.knee import Knee, KneeEnd, KneeStep, StepLatency, StepOutcome, StepRow
 from reports.evidence.preflight import (
     FaultBound,
@@ -80,6 +80,7 @@ __all__ = [
     "StreamCover",
     "TimelineEvent",
     "Write",
+    "max_ms",
     "merge",
     "percentile_ms",
 ]

@@ -96,6 +96,7 @@ def browser(findings: Findings, claim: RowClaim, gate: Bound) -> Measurement:
         samples=run,
         says=says,
         parts=[part, *around],
+        took_s=sum(test.duration_s for test in tests),
         evidence=["evidence/e2e/tests.jsonl", *(_SESSION if around else [])],
     )
 

@@ -46,8 +46,8 @@ _ENCODER = msgspec.json.Encoder()
 
 
 def _encoded(record: object) -> bytes:
-    """The record as JSON. What is not UTF-8 (a file's name, an argument) is written out, as `\\udcff`: a run must not lose
-    its evidence over it."""
+    """The record as JSON. What is not UTF-8 (a file's name, an argument) is written out, as `\\udcff`: a run must not
+    lose its evidence over it."""
     try:
         return _ENCODER.encode(record)
     except UnicodeEncodeError:

@@ -65,6 +65,14 @@ def static(checkout: Path) -> list[str]:
     return failed
 
 
+def tally(code: int, suites: JUnitXml) -> Tally:
+    """The tests by outcome, from pytest's exit code and its JUnit XML. Broken if the two contradict each other: an exit
+    code 1 without a failure, as a plugin or a warning at the end of the session gives, is no pass."""
+    failed = suites.failures + suites.errors
+    passed = suites.tests - failed - suites.skipped
+    return Tally(passed, failed, suites.skipped, broken=code not in (0, 1) or (code == 1) != (failed > 0))
+
+
 def pytest(checkout: Path, arguments: Sequence[str], environment: Mapping[str, str]) -> Tally:
     """Run pytest, its output passed through; no test selected is no failure."""
     with tempfile.TemporaryDirectory(prefix="covenant-test-") as scratch:
@@ -76,6 +84,4 @@ def pytest(checkout: Path, arguments: Sequence[str], environment: Mapping[str, s
         if not xml.exists():
             return Tally(broken=True)
         suites = JUnitXml.fromfile(str(xml))
-    failed = suites.failures + suites.errors
-    passed = suites.tests - failed - suites.skipped
-    return Tally(passed, failed, suites.skipped, broken=code not in (0, 1))
+    return tally(code, suites)

@@ -7,9 +7,9 @@ from pathlib import Path
 import click
 from msgspec import structs
 
+from commands.e2e import no_install
 from commands.run import steps
 from commands.run.profiles import PROFILES
-from e2e import browser as browsers
 from loadtests.request import check, describe
 
 
@@ -21,10 +21,8 @@ from loadtests.request import check, describe
     "--only", type=click.Choice(["load", "chaos", "e2e"]), help="Only this part; the others are missing evidence."
 )
 @click.option("--release", help="Name of the release under test, for the report.")
-@click.option("--install-browser", is_flag=True, help="Install Chromium with apt if there is no browser (root).")
-def nightly(
-    profile: str, seed: int, out: Path | None, only: str | None, release: str | None, install_browser: bool
-) -> None:
+@no_install
+def nightly(profile: str, seed: int, out: Path | None, only: str | None, release: str | None, no_install: bool) -> None:
     """Start a system, load it, kill parts of it, browse it, report, stop everything.
 
     \b
@@ -33,9 +31,7 @@ def nightly(
     planned = PROFILES[profile]
     asked = planned.loads if only in (None, "load") else ()
     loads = [check(structs.replace(load, seed=seed)) for load in asked]
-    browser: browsers.Browser | str | None = None
-    if only in (None, "e2e"):
-        browser = steps.find_browser(install_browser)
+    found = steps.find_browsers(not no_install) if only in (None, "e2e") else None
     with steps.session(profile, seed=seed, out=out, release=release, experiments=planned.experiments) as run:
         run.start()
         steps.data(run)
@@ -46,6 +42,6 @@ def nightly(
             steps.load(run, load)
         for experiment in planned.experiments if only in (None, "chaos") else ():
             steps.chaos(run, experiment)
-        if browser is not None:
-            steps.browse(run, browser, ["-m", "smoke"])
+        if found is not None:
+            steps.browse(run, found, ["-m", "smoke"])
         steps.find_secrets(run)

@@ -8,6 +8,7 @@ import sys
 import click
 
 from commands import checked
+from commands.e2e import no_install
 from commands.exit_codes import EXIT_NOT_STARTED, fail
 from commands.run import steps, systems
 from e2e import browser as browsers
@@ -20,8 +21,9 @@ from infra.machine.progress import say, step
 @click.command(context_settings={"ignore_unknown_options": True})
 @click.option("--full", is_flag=True, help="The slow acceptance tests, too: up to two hours.")
 @click.option("--static", "only_static", is_flag=True, help="Only what starts nothing: no test, no system.")
+@no_install
 @click.argument("pytest_arguments", nargs=-1, type=click.UNPROCESSED)
-def test(full: bool, only_static: bool, pytest_arguments: tuple[str, ...]) -> None:
+def test(full: bool, only_static: bool, no_install: bool, pytest_arguments: tuple[str, ...]) -> None:
     """Check style, types, import rules and declarations, then run every test on a system of its own.
 
     With pytest arguments only pytest runs, with these.
@@ -39,7 +41,7 @@ def test(full: bool, only_static: bool, pytest_arguments: tuple[str, ...]) -> No
             click.echo(f"failed: {name}")
         sys.exit(1 if failed else 0)
     slow = "" if full else " and not full"
-    browser = steps.find_browser(install=False)
+    found = steps.find_browsers(not no_install)
     tally = checked.pytest(CHECKOUT, ["-n", "2", "-m", f"not ({checked.SHARED}){slow}", *pytest_arguments], {})
     name = f"test-{secrets.token_hex(3)}"
     system = systems.create_system(name)
@@ -47,11 +49,11 @@ def test(full: bool, only_static: bool, pytest_arguments: tuple[str, ...]) -> No
         with step("system") as progress:
             system.start(progress)
         environment = {target.VARIABLE: str(system.target_path)}
-        if isinstance(browser, str):
-            say(f"browser tests: skipped: {browser}")
+        if isinstance(found, str):
+            say(f"browser tests: skipped: {found}")
             marks = "running and not browser"
         else:
-            environment[browsers.VARIABLE] = browser.executable or ""
+            environment[browsers.VARIABLE] = found[0].executable or ""
             marks = checked.SHARED
         tally += checked.pytest(CHECKOUT, ["-m", f"({marks}){slow}", *pytest_arguments], environment)
     except StartError as error:

@@ -1,5 +1,9 @@
-"""The browser that the suites drive: the machine's Chromium, else the one that Playwright installed, else one that is
-installed now. Without a browser, what depends on it is skipped."""
+"""The browser that the suites drive: the machine's Chromium, else Playwright's own, else one that is installed now.
+
+A browser is believed only after it has opened a page: on Ubuntu `chromium-browser` may be a stub that exits, and a
+build may lack libraries. One that does not start is named, and the next one is tried. Firefox and WebKit are
+Playwright's own builds alone, since it drives no others.
+"""
 
 from __future__ import annotations
 
@@ -7,75 +11,130 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from e2e.installing import with_apt, with_playwright
+from infra.machine.progress import say, step
+
 VARIABLE = "COVENANT_BROWSER"
-"""The environment variable that names the executable for the suites' process; empty for Playwright's own."""
+"""The environment variable that names Chromium's executable for the suites' process; empty for Playwright's own."""
+
+ENGINES = ("chromium", "firefox", "webkit")
 
 _SYSTEM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-_INSTALL_WITHIN_S = 600
-_OWN_BUILD = "import playwright.sync_api as p\nwith p.sync_playwright() as w: print(w.chromium.executable_path)"
+_LAUNCH_WITHIN_MS = 30_000
+_START_WITHIN_S = 60.0
+_NOT_THERE = "Executable doesn't exist"
+_START = """
+import sys
+from playwright.sync_api import Error, sync_playwright
+engine, executable, within_ms = sys.argv[1:]
+with sync_playwright() as playwright:
+    try:
+        browser = getattr(playwright, engine).launch(executable_path=executable or None, timeout=float(within_ms))
+        page = browser.new_page()
+        page.goto("data:text/html,<title>open</title>")
+        print(page.title())
+        browser.close()
+    except Error as error:
+        sys.exit(error.message)
+"""
 
 
 @dataclass(frozen=True)
 class Browser:
-    """A browser that is installed."""
+    """A browser that was started and opened a page."""
 
+    engine: str
     executable: str | None
     """Its path; None for Playwright's own build, which Playwright finds by itself."""
-    origin: str
-    """Its path in either case, for people."""
+
+
+def executable_for(engine: str, channel: str | None) -> str | None:
+    """The executable that the suites' process has to start for an engine and a channel (`chrome`, `msedge`): the
+    variable's is Chromium's, and never another's. None: Playwright's own."""
+    return os.environ.get(VARIABLE) or None if engine == "chromium" and not channel else None
 
 
 class NoBrowser(Exception):
     """No browser was found or could be installed; says how to get one."""
 
 
-def find(*, install_with_apt: bool, say: Callable[[str], None]) -> Browser:
-    """A browser; it is installed if there is none. NoBrowser.
+def find(engine: str = "chromium", *, install: bool, search: str | None = None, root: bool | None = None) -> Browser:
+    """A browser that starts; it is installed if there is none. NoBrowser.
 
-    `install_with_apt` allows changes of the machine's own packages; `say` is called before an installation.
+    `install` allows changes of the machine: Debian's package if this is root (`root`: whether it is, asked by default),
+    else Playwright's build. `search` is where the machine's browsers are looked for; default: PATH.
     """
-    if found := _present():
+    search = os.environ.get("PATH", "") if search is None else search
+    tried: list[str] = []
+    if found := _present(engine, search, tried):
         return found
-    tried = []
-    if install_with_apt and shutil.which("apt-get") and os.geteuid() == 0:
-        say("browser: none found, installing the package chromium (a minute or two)")
-        tried.append(_run("apt-get", "install", "chromium", command=_apt()))
-        if found := _present():
-            return found
-    say("browser: none found, installing Playwright's Chromium")
-    tried.append(_run("playwright install", command=[sys.executable, "-m", "playwright", "install", "chromium"]))
-    if found := _present():
-        return found
-    raise NoBrowser(
-        f"no browser, and none could be installed ({'; '.join(tried)}): install Chromium (Debian and Ubuntu: "
-        "apt install chromium; with --install-browser the command does it as root)"
-    )
+    if install:
+        ways = _ways(engine, search, os.geteuid() == 0 if root is None else root)
+        for way in ways:
+            with step("browser") as progress:
+                ended = way(progress)
+            tried.append(ended)
+            if found := _present(engine, search, tried):
+                return found
+    reasons = "; ".join(dict.fromkeys(tried))
+    raise NoBrowser(f"no {engine.capitalize()} starts ({reasons}): {_advice(engine, install)}")
 
 
-def _present() -> Browser | None:
+def _ways(engine: str, search: str, root: bool) -> list[Callable[[Callable[[float, str], None]], str]]:
+    """How the engine can be installed here, best first."""
+    apt = shutil.which("apt-get", path=search) if engine == "chromium" and root else None
+    return [*([with_apt(apt)] if apt else []), with_playwright(engine)]
+
+
+def _advice(engine: str, install: bool) -> str:
+    own = f"{sys.executable} -m playwright install {engine}"
+    ways = f"`apt install chromium` as root on Debian, or `{own}`" if engine == "chromium" else f"`{own}`"
+    return f"get it with {ways}" + ("" if install else ", or leave out --no-install")
+
+
+def _present(engine: str, search: str, tried: list[str]) -> Browser | None:
+    """The first browser that starts; why others do not is added to `tried`."""
+    for executable in [*(_on_machine(search) if engine == "chromium" else ()), None]:
+        reason = _why_not(engine, executable)
+        if reason is None:
+            return Browser(engine, executable)
+        absent = executable is None and _NOT_THERE in reason
+        name = executable or f"Playwright's own {engine.capitalize()}"
+        says = f"{name} is not installed" if absent else f"{name} does not start: {reason}"
+        if says not in tried and not absent:
+            say(f"browser: {says}")
+        tried.append(says)
+    return None
+
+
+def _on_machine(search: str) -> Iterator[str]:
+    """Every Chromium on the search path: behind a stub there may be a true one of the same name."""
+    seen = set()
     for name in _SYSTEM:
-        if path := shutil.which(name):
-            return Browser(path, path)
-    own = subprocess.run(
-        [sys.executable, "-c", _OWN_BUILD], capture_output=True, text=True, timeout=60, check=False
-    ).stdout.strip()
-    return Browser(None, own) if own and Path(own).exists() else None
+        for folder in search.split(os.pathsep):
+            path = shutil.which(name, path=folder) if folder else None
+            # /bin may be a link to /usr/bin.
+            if path and (place := Path(path).parent.resolve() / name) not in seen:
+                seen.add(place)
+                yield path
 
 
-def _apt() -> list[str]:
-    update = "DEBIAN_FRONTEND=noninteractive apt-get update -qq && "
-    return ["sh", "-c", update + "DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium"]
-
-
-def _run(*name: str, command: list[str]) -> str:
-    """Run an installer; how it ended, in a few words."""
+def _why_not(engine: str, executable: str | None) -> str | None:
+    """Start a browser without a window, in a process of its own; None if it opened a page, else why not."""
+    command = [sys.executable, "-c", _START, engine, executable or "", str(_LAUNCH_WITHIN_MS)]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_INSTALL_WITHIN_S, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return f"{' '.join(name)}: {error}"
-    last = (done.stderr or done.stdout).strip().splitlines()[-1:] or [""]
-    return f"{' '.join(name)}: exit code {done.returncode} {last[0][:200]}"
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_START_WITHIN_S, check=False)
+    except subprocess.TimeoutExpired:
+        return f"no page within {_START_WITHIN_S:g} s"
+    return None if done.returncode == 0 and done.stdout.strip() == "open" else _reason(done.stderr)
+
+
+def _reason(output: str) -> str:
+    """The last line that the browser printed, else Playwright's own first line."""
+    lines = [line.strip() for line in output.partition("Call log:")[0].splitlines() if line.strip()]
+    printed = [line.partition("][err] ")[2] for line in lines if "][err] " in line]
+    return (printed[-1:] or lines[:1] or ["it ended without a word"])[0][:200]

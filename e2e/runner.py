@@ -3,47 +3,90 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
+from msgspec import structs
+
 from e2e.browser import VARIABLE, Browser
+from e2e.recording import FOLDER
 from infra import target
-from reports.evidence import RunFolder
+from reports.evidence import BrowserSession, RunFolder
 
-RUN_FOLDER = "COVENANT_RUN_FOLDER"
 _WITHIN_S = 900
+_COLLECTED_WITHIN_S = 60
 _SUITES = Path(__file__).parent
+_CHECKOUT = _SUITES.parent
 
 
-class SuiteError(Exception):
-    """The suites could not be run; says why."""
+def run(
+    browsers: Sequence[Browser],
+    folder: RunFolder,
+    target_path: Path,
+    arguments: Sequence[str],
+    *,
+    suites: Path = _SUITES,
+    within_s: float = _WITHIN_S,
+) -> BrowserSession:
+    """Run the suites in each browser, with further pytest `arguments`, and leave their evidence in `evidence/e2e/`.
 
-
-def run(browser: Browser, folder: RunFolder, target_path: Path, arguments: list[str]) -> None:
-    """Run the suites with further pytest `arguments`, and leave their evidence in `evidence/e2e/`. A failing test is
-    evidence and no error; SuiteError if pytest itself could not run the suites."""
+    Whatever happens is evidence and no error: a test that fails, a file that cannot be imported, a pytest that is
+    killed or has not ended after `within_s` seconds. The verdict decides what it means.
+    """
     artifacts = folder.evidence / "e2e" / "artifacts"
     log = folder.evidence / "e2e" / "pytest.log"
     log.parent.mkdir(parents=True, exist_ok=True)
+    executable = next((browser.executable for browser in browsers if browser.executable), None)
     environment = {
         **os.environ,
         target.VARIABLE: str(target_path),
-        RUN_FOLDER: str(folder.path),
-        VARIABLE: browser.executable or "",
+        FOLDER: str(folder.path),
+        VARIABLE: executable or "",
     }
     command = [
-        sys.executable, "-m", "pytest", str(_SUITES), "--tracing=retain-on-failure", "--screenshot=only-on-failure",
-        f"--output={artifacts}", *arguments,
+        *_pytest(suites), "-p", "e2e.recording", "--tracing=retain-on-failure", "--screenshot=only-on-failure",
+        f"--output={artifacts}", *(f"--browser={browser.engine}" for browser in browsers), *arguments,
     ]  # fmt: skip
+    # Written first: without an end, the record says that there was none.
+    folder.write_browser_session(BrowserSession())
     with log.open("wb") as file:
         try:
-            done = subprocess.run(
-                command, env=environment, cwd=_SUITES.parent, stdin=subprocess.DEVNULL, stdout=file, stderr=file,
-                timeout=_WITHIN_S, check=False,
-            )  # fmt: skip
+            code = subprocess.run(
+                command, env=environment, cwd=_CHECKOUT, stdin=subprocess.DEVNULL, stdout=file, stderr=file,
+                timeout=within_s, check=False,
+            ).returncode  # fmt: skip
         except subprocess.TimeoutExpired:
-            raise SuiteError(f"the suites did not end within {_WITHIN_S} s; see {log}") from None
-    if done.returncode not in (0, 1):
-        last = log.read_text(errors="replace").strip().splitlines()[-1:] or [""]
-        raise SuiteError(f"pytest ended with exit code {done.returncode}: {last[0]}; see {log}")
+            return _ended(folder, None, f"the suites did not end within {within_s:g} s")
+    last = log.read_text(errors="replace").strip().splitlines()[-1:] or [""]
+    return _ended(folder, code, last[0])
+
+
+def wrong_usage(arguments: Sequence[str]) -> str | None:
+    """Why pytest would not run any suite with these arguments, found without a system; None if it would."""
+    command = [*_pytest(_SUITES), "--collect-only", *arguments]
+    done = subprocess.run(
+        command, cwd=_CHECKOUT, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_COLLECTED_WITHIN_S,
+        check=False,
+    )  # fmt: skip
+    if done.returncode == pytest.ExitCode.NO_TESTS_COLLECTED:
+        return f"no browser test is selected by {shlex.join(arguments)}"
+    if done.returncode != pytest.ExitCode.USAGE_ERROR:
+        return None
+    errors = re.findall(r"(?:error|ERROR): (?!usage)(.+)", done.stderr)
+    return f"pytest cannot run with {shlex.join(arguments)}: {(errors or ['wrong usage'])[0].strip()[:300]}"
+
+
+def _pytest(suites: Path) -> list[str]:
+    configuration = ["-c", str(_CHECKOUT / "pyproject.toml")]
+    return [sys.executable, "-m", "pytest", str(suites), *configuration, f"--ignore={_SUITES / 'tests'}"]
+
+
+def _ended(folder: RunFolder, code: int | None, said: str) -> BrowserSession:
+    session = structs.replace(folder.browser_session() or BrowserSession(), exit_code=code, said=said)
+    folder.write_browser_session(session)
+    return session

@@ -77,6 +77,10 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     why: str
     durability: str
     evidence: list[str]
+    p999: float | None = None
+    """The 99.9th percentile of a latency, in the row's unit; None with fewer than 1,000 operations."""
+    max: float | None = None
+    """The highest latency; infinite if an operation failed or was never answered."""
 
 
 class Clocks(msgspec.Struct, frozen=True, kw_only=True):
@@ -121,12 +125,15 @@ class ExperimentResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BrowserResult(msgspec.Struct, frozen=True, kw_only=True):
-    """`flaky` is 0 while retries are off."""
+    """`flaky` is 0 while retries are off. `skipped` does not count tests that failed as expected (`xfailed`), `passed`
+    not those that passed against the expectation (`xpassed`)."""
 
     passed: int
     failed: int
     flaky: int
     skipped: int
+    xfailed: int = 0
+    xpassed: int = 0
 
 
 class Planted(msgspec.Struct, frozen=True, kw_only=True):
@@ -288,6 +295,8 @@ class Report(Document, kw_only=True):
     ledgers: list[LedgerResult]
     loads: list[LoadResult]
     knees: list[KneeResult] = []
+    measuring_s: dict[str, float] = {}
+    """Row -> for how many seconds it was measured, where that was recorded."""
     host: HostResult | None
     preflight: Preflight | None
     """What was found possible before the run."""

@@ -7,10 +7,13 @@ printed as 100 ms.
 from __future__ import annotations
 
 import math
+import re
 
 from reports.model import WORST_FIRST, Bound, Claim, Report, Row, Verdict
 
 SYMBOLS: dict[Verdict, str] = {"PASS": "✓", "FAIL": "✕", "INVALID": "!", "INCONCLUSIVE": "?", "NOT_JUDGED": "–"}
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
+"""Characters that XML forbids, that steer a terminal, that reverse what is read, or that UTF-8 cannot hold."""
 _MISSED = {"<": "≥", "<=": ">", ">": "≤", ">=": "<", "==": "≠"}
 _REASON_MAX = 160
 
@@ -121,6 +124,15 @@ def judged(report: Report) -> list[Row]:
 
 def not_judged(report: Report) -> list[Row]:
     return [row for row in report.slos if row.verdict == "NOT_JUDGED"]
+
+
+def printable(text: str) -> str:
+    """The text with each unprintable character written out (`\\x1b`), so that every document can hold it."""
+    return _UNPRINTABLE.sub(lambda found: _written_out(ord(found[0])), text)
+
+
+def _written_out(code: int) -> str:
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
 def shortened(text: str, length: int = _REASON_MAX) -> str:

@@ -231,24 +231,22 @@ def chaos(run: Session, experiment: str, repeat: int = 1) -> None:
             raise StepFailed(str(error)) from error
 
 
-def find_browser(install: bool) -> browsers.Browser | str:
-    """The browser, or why there is none."""
+def find_browsers(install: bool, engines: Sequence[str] = ("chromium",)) -> list[browsers.Browser] | str:
+    """A browser of each engine, installed where there is none, or why there is none."""
     try:
-        return browsers.find(install_with_apt=install or os.environ.get("CI") == "true", say=say)
+        return [browsers.find(engine, install=install) for engine in dict.fromkeys(engines)]
     except browsers.NoBrowser as error:
         return str(error)
 
 
-def browse(run: Session, browser: browsers.Browser | str, arguments: Sequence[str]) -> None:
-    if isinstance(browser, str):
-        run.skip("browser", browser)
+def browse(run: Session, found: Sequence[browsers.Browser] | str, arguments: Sequence[str]) -> None:
+    """Run the browser suites; a browser that is missing is said in one line."""
+    if isinstance(found, str):
+        run.skip("browser", found)
         return
     with run.phase("browser") as progress:
         progress(0.1, "running the suites")
-        try:
-            e2e_runner.run(browser, run.folder, run.system.target_path, list(arguments))
-        except e2e_runner.SuiteError as error:
-            raise StepFailed(str(error)) from error
+        e2e_runner.run(found, run.folder, run.system.target_path, arguments)
 
 
 # Whole runs, for the commands that are one.

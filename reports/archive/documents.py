@@ -13,6 +13,7 @@ from reports.findings.loaded import load
 from reports.model import Report, document
 from reports.policy.claims import load_claims
 from reports.policy.policy import load_policy
+from reports.render.hlog import histograms, to_hlog
 from reports.render.html import to_html
 from reports.render.junit import to_junit
 from reports.render.markdown import to_markdown
@@ -49,11 +50,21 @@ def _manifest(folder: RunFolder, report: Report) -> Manifest:
     return Manifest(run_id=report.run_id, files={str(path.relative_to(folder.path)): _sha256(path) for path in paths})
 
 
+def _write_histograms(folder: RunFolder) -> None:
+    place = folder.evidence / "histograms"
+    evidence = load(folder)
+    for name, made, latencies in histograms(evidence.loads):
+        place.mkdir(exist_ok=True)
+        (place / name).write_text(to_hlog(evidence.run, made, latencies), "ascii")
+
+
 def publish(folder: RunFolder, report: Report) -> None:
-    """Write report.json, junit.xml, summary.md, report.html, and last the manifest of the whole folder.
+    """Write report.json, junit.xml, summary.md, evidence/histograms/, report.html, and last the manifest of the whole
+    folder.
 
     ReportTooLarge, OSError.
     """
+    _write_histograms(folder)
     write_record(folder.path / "report.json", document(report))
     (folder.path / "junit.xml").write_bytes(to_junit(report))
     (folder.path / "summary.md").write_text(to_markdown(report), "utf-8")

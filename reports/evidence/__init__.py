@@ -1,8 +1,9 @@
 """Typed evidence: the only thing that all parts of the harness share."""
 
+from reports.evidence.browser import BrowserSession, BrowserTest
 from reports.evidence.calibration import Calibration, spread
 from reports.evidence.folder import RunFolder
-from reports.evidence.histogram import Recorder, merge, percentile_ms
+from reports.evidence.histogram import Recorder, max_ms, merge, percentile_ms
 from reports.evidence.knee import Knee, KneeEnd, KneeStep, StepLatency, StepOutcome, StepRow
 from reports.evidence.preflight import (
     FaultBound,
@@ -17,7 +18,6 @@ from reports.evidence.preflight import (
 )
 from reports.evidence.records import (
     SCHEMA,
-    BrowserTest,
     Connections,
     Count,
     Experiment,
@@ -41,6 +41,7 @@ from reports.evidence.records import (
 
 __all__ = [
     "SCHEMA",
+    "BrowserSession",
     "BrowserTest",
     "Calibration",
     "Connections",
@@ -79,6 +80,7 @@ __all__ = [
     "StreamCover",
     "TimelineEvent",
     "Write",
+    "max_ms",
     "merge",
     "percentile_ms",
     "spread",

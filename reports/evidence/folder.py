@@ -12,15 +12,15 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
+from reports.evidence.browser import BrowserSession, BrowserTest
 from reports.evidence.calibration import Calibration
 from reports.evidence.knee import Knee
 from reports.evidence.preflight import Preflight
 from reports.evidence.records import (
-    BrowserTest,
     Connections,
     Count,
     Experiment,
@@ -42,19 +42,41 @@ class EvidenceError(Exception):
     """Evidence that is missing or cannot be read; names the file."""
 
 
+_ENCODER = msgspec.json.Encoder()
+
+
+def _encoded(record: object) -> bytes:
+    """The record as JSON. What is not UTF-8 (a file's name, an argument) is written out, as `\\udcff`: a run must not
+    lose its evidence over it."""
+    try:
+        return _ENCODER.encode(record)
+    except UnicodeEncodeError:
+        return _ENCODER.encode(_in_utf8(msgspec.to_builtins(record)))
+
+
+def _in_utf8(part: Any) -> Any:
+    match part:
+        case str():
+            return part.encode("utf-8", "backslashreplace").decode("utf-8")
+        case dict():
+            return {_in_utf8(key): _in_utf8(value) for key, value in part.items()}
+        case list() | tuple():
+            return [_in_utf8(value) for value in part]
+    return part
+
+
 class Appender(Generic[T]):
     """An open JSON-lines file. What `add` has written survives a kill -9 of this process, but not a loss of power."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("ab", buffering=0)
-        self._encode = msgspec.json.Encoder().encode
 
     def add(self, *records: T) -> None:
         """Append the records with one write, so that lines of several processes do not mix. OSError on a full disk."""
         if not records:
             return
-        lines = b"".join(self._encode(record) + b"\n" for record in records)
+        lines = b"".join(_encoded(record) + b"\n" for record in records)
         written = self._file.write(lines)
         if written != len(lines):
             raise OSError(errno.ENOSPC, f"only {written} of {len(lines)} bytes fitted", str(self._file.name))
@@ -90,7 +112,7 @@ def write_record(path: Path, record: object) -> None:
     """Write one record as indented JSON, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(path.suffix + ".tmp")
-    temporary.write_bytes(msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n")
+    temporary.write_bytes(msgspec.json.format(_encoded(record), indent=1) + b"\n")
     temporary.replace(path)
 
 
@@ -191,6 +213,13 @@ class RunFolder:
 
     def hops(self) -> list[Hop]:
         return [read_record(path, Hop) for path in sorted((self.evidence / "hops").glob("*.json"))]
+
+    def write_browser_session(self, session: BrowserSession) -> None:
+        write_record(self.evidence / "e2e" / "session.json", session)
+
+    def browser_session(self) -> BrowserSession | None:
+        path = self.evidence / "e2e" / "session.json"
+        return read_record(path, BrowserSession) if path.exists() else None
 
     # Lists.
 

@@ -103,3 +103,8 @@ def percentile_ms(latencies: Latencies, percent: float) -> float | None:
         return math.inf
     # The library rounds `percent * count` to the nearest rank, so the share of exactly this rank finds this rank.
     return float(_decode(latencies).get_value_at_percentile(rank / latencies.samples * 100)) / 1000
+
+
+def max_ms(latencies: Latencies) -> float | None:
+    """The highest latency in ms of those that were recorded; None without any. Failed operations have none."""
+    return float(_decode(latencies).get_max_value()) / 1000 if latencies.samples else None

@@ -340,14 +340,3 @@ class Count(msgspec.Struct, frozen=True, kw_only=True):
     ok: bool | None = None
     """Whether a check holds (totals reconcile); None for a number that is compared with a bound. In a matrix of checks,
     None means that the claim does not hold and that the gate allows it (a build without TLS)."""
-
-
-class BrowserTest(msgspec.Struct, frozen=True, kw_only=True):
-    """One browser test (a line of `evidence/e2e/tests.jsonl`); retries are off."""
-
-    id: str
-    outcome: Literal["passed", "failed", "skipped"]
-    duration_s: float
-    detail: str = ""
-    artifacts: list[str] = []
-    """Trace and screenshot, relative to the run folder."""

@@ -13,6 +13,7 @@ from typing import TypeVar
 import msgspec
 
 from reports.evidence import (
+    BrowserSession,
     BrowserTest,
     Calibration,
     Connections,
@@ -64,6 +65,7 @@ class Evidence(msgspec.Struct, kw_only=True):
     hops: list[Hop] = []
     counts: list[Count] = []
     browser: list[BrowserTest] = []
+    browser_session: BrowserSession | None = None
     knees: list[Knee] = []
     preflight: Preflight | None = None
     """What was found possible before the run."""
@@ -96,6 +98,7 @@ def load(folder: RunFolder) -> Evidence:
         for client in folder.ledger_clients()
     }
     (preflight,) = read(lambda: [folder.preflight()]) or [None]
+    (browser_session,) = read(lambda: [folder.browser_session()]) or [None]
     return Evidence(
         run=folder.run(),
         preflight=preflight,
@@ -109,6 +112,7 @@ def load(folder: RunFolder) -> Evidence:
         hops=read(folder.hops),
         counts=read(folder.counts),
         browser=read(folder.browser_tests),
+        browser_session=browser_session,
         knees=read(folder.knees),
         files=read(lambda: list(folder.files(""))),
         problems=problems,

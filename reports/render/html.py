@@ -69,11 +69,17 @@ def _counts(report: Report) -> list[tuple[str, int]]:
     return [(verdict, verdicts.count(verdict)) for verdict in words.SYMBOLS if verdict in verdicts]
 
 
+def _printable(value: object) -> object:
+    """What is put into the page, with control characters written out; pictures are markup and have done so."""
+    return words.printable(value) if type(value) is str else value
+
+
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
+        finalize=_printable,
         trim_blocks=True,
         lstrip_blocks=True,
     )

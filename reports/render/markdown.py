@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from reports import words
 from reports.model import ExperimentResult, Report
 
@@ -9,11 +11,14 @@ _WHY_MAX = 200
 
 
 def _cell(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")
+    """Text that is shown as it is: it makes no markup, link, picture or mention of a user, and stays on its line."""
+    text = re.sub(r"[\\`*\[\]|]", r"\\\g<0>", " ".join(words.printable(text).splitlines()))
+    text = text.replace("&", "&amp;").replace("<", "&lt;")
+    return re.sub(r"(?<!\w)@(?=\w)", "@\u200b", text)
 
 
 def _table(head: list[str], lines: list[list[str]]) -> list[str]:
-    rows = [head, ["---"] * len(head), *([_cell(cell) for cell in line] for line in lines)]
+    rows = [head, ["---"] * len(head), *lines]
     return ["| " + " | ".join(line) + " |" for line in rows]
 
 
@@ -24,16 +29,8 @@ def _experiment(experiment: ExperimentResult) -> list[str]:
     proven = "yes" if experiment.fault_proven else "no"
     healed = "yes" if experiment.healed else "no"
     budget = words.number(experiment.budget_s)
-    return [
-        experiment.id,
-        experiment.verdict,
-        proven,
-        healed,
-        *seconds,
-        words.number(clocks.redundancy),
-        counts,
-        budget,
-    ]
+    named = [experiment.id, experiment.verdict, proven, healed]
+    return [_cell(text) for text in (*named, *seconds, words.number(clocks.redundancy), counts, budget)]
 
 
 def to_markdown(report: Report) -> str:
@@ -46,12 +43,17 @@ def to_markdown(report: Report) -> str:
         [
             f"{words.SYMBOLS[row.verdict]} {row.verdict}",
             f"`{row.id}`",
-            words.measured(row),
-            words.bound(row.gate),
-            words.interval(row),
-            f"{row.samples:,}",
-            row.claim.verdict,
-            words.shortened(row.why, _WHY_MAX),
+            *(
+                _cell(text)
+                for text in (
+                    words.measured(row),
+                    words.bound(row.gate),
+                    words.interval(row),
+                    f"{row.samples:,}",
+                    row.claim.verdict,
+                    words.shortened(row.why, _WHY_MAX),
+                )
+            ),
         ]
         for row in words.judged(report)
     ]

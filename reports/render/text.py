@@ -23,6 +23,11 @@ _WIDTH = 120
 _WHY_MAX = 300
 
 
+def _text(text: str, style: str = "") -> Text:
+    """Text that is printed as it is: it neither steers the terminal nor is read as rich's markup."""
+    return Text(words.printable(text), style=style)
+
+
 def _verdict(verdict: Verdict) -> Text:
     return Text(f"{words.SYMBOLS[verdict]} {verdict}", style=_STYLES[verdict])
 
@@ -42,7 +47,7 @@ def _rows(report: Report) -> Table:
             verdict.append(" (waived)", style="dim")
         claim = "–" if row.claim.value is None else f"{words.SYMBOLS[row.claim.verdict]} {words.bound(row.claim)}"
         cells = [row.id, words.measured(row), words.bound(row.gate), words.interval(row), f"{row.samples:,}", claim]
-        table.add_row(verdict, *(Text(cell) for cell in cells))
+        table.add_row(verdict, *(_text(cell) for cell in cells))
     return table
 
 
@@ -50,7 +55,8 @@ def _whys(report: Report) -> list[Text]:
     """Why each row did not pass. It is printed below the table, which has no room for it."""
     reasons = [(row, report.waived.get(row.id) or row.why) for row in words.judged(report) if row.verdict != "PASS"]
     return [
-        Text.assemble((row.id, _STYLES[row.verdict]), f": {words.shortened(why, _WHY_MAX)}") for row, why in reasons
+        Text.assemble((row.id, _STYLES[row.verdict]), f": {words.printable(words.shortened(why, _WHY_MAX))}")
+        for row, why in reasons
     ]
 
 
@@ -65,7 +71,7 @@ def _experiments(report: Report) -> Table:
     for experiment in report.experiments:
         clocks, loss = experiment.rto_s, experiment.rpo
         table.add_row(
-            experiment.id,
+            _text(experiment.id),
             _verdict(experiment.verdict),
             "yes" if experiment.fault_proven else "no",
             "yes" if experiment.healed else "no",
@@ -80,13 +86,15 @@ def to_text(report: Report, *, width: int = _WIDTH, colour: bool = False) -> str
     """The report for a terminal that is `width` characters wide."""
     file = StringIO()
     console = Console(file=file, width=width, force_terminal=colour, color_system="standard" if colour else None)
-    console.print(Text(words.headline(report), style=_STYLES[report.verdict]))
+    console.print(_text(words.headline(report), style=_STYLES[report.verdict]))
     facts = f"run {report.run_id}  ·  profile {report.profile}  ·  seed {report.seed}"
-    console.print(Text(facts, style="dim"))
+    console.print(_text(facts, style="dim"))
     for note in report.notes:
-        console.print(Text(f"! {note}"))
+        console.print(_text(f"! {note}"))
     for knee in report.knees:
-        console.print(Text.assemble((words.SYMBOLS[knee.verdict], _STYLES[knee.verdict]), f" {knee.says}"))
+        console.print(
+            Text.assemble((words.SYMBOLS[knee.verdict], _STYLES[knee.verdict]), f" {words.printable(knee.says)}")
+        )
     console.print(_rows(report))
     for why in _whys(report):
         console.print(why)

@@ -11,6 +11,8 @@ from typing import Any
 
 import vl_convert
 
+from reports import words
+
 Spec = dict[str, Any]
 
 WIDTH = 1080
@@ -53,9 +55,22 @@ _CONFIG: Spec = {
 
 def svg(spec: Spec, label: str) -> str:
     """The drawing as SVG; `label` is its text for screen readers. Nothing is fetched."""
-    drawn = str(vl_convert.vegalite_to_svg({"config": _CONFIG, **spec}, allowed_base_urls=[]))
+    cleaned = _printable({"config": _CONFIG, **spec})
+    drawn = str(vl_convert.vegalite_to_svg(cleaned, allowed_base_urls=[]))
     head = f'<svg role="img" aria-label="{label}" '
     return head + drawn.removeprefix("<svg ")
+
+
+def _printable(part: Any) -> Any:
+    """A specification with control characters written out: the renderer ends the process when it lays out a NUL."""
+    match part:
+        case str():
+            return words.printable(part)
+        case dict():
+            return {key: _printable(value) for key, value in part.items()}
+        case list():
+            return [_printable(value) for value in part]
+    return part
 
 
 def colour(field: str, names: Iterable[str]) -> Spec:

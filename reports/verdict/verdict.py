@@ -34,7 +34,7 @@ from reports.model import (
 from reports.policy.claims import RowClaim
 from reports.policy.policy import Policy, matches
 from reports.verdict import knee
-from reports.verdict.measures import MEASURES, Measurement, Part
+from reports.verdict.measures import MEASURES, Measurement, Part, measuring_s
 
 _TO_MS = {"ms": 1.0, "s": 1000.0}
 _NOTES_MAX = 20
@@ -43,6 +43,7 @@ _NOTES_MAX = 20
 class _Judged(msgspec.Struct, frozen=True):
     row: Row
     parts: list[tuple[Part, Verdict]]
+    measuring_s: float | None = None
 
 
 def worst_verdict(verdicts: Iterable[Verdict]) -> Verdict:
@@ -178,8 +179,10 @@ def _judge_row(
         why=why or "met",
         durability=_durability(run, measurement),
         evidence=measurement.evidence + (calibrated.evidence if calibrated else []),
+        p999=measurement.p999,
+        max=measurement.max,
     )
-    return _Judged(row, parts)
+    return _Judged(row, parts, measuring_s(measurement))
 
 
 def _sum(values: Iterable[int | None]) -> int | None:
@@ -237,9 +240,14 @@ def _experiments(findings: Findings, rows: list[_Judged]) -> list[ExperimentResu
 
 
 def _browser(evidence: Evidence) -> BrowserResult:
-    outcomes = [test.outcome for test in evidence.browser]
+    outcomes = [(test.outcome, test.expected_to_fail) for test in evidence.browser]
     return BrowserResult(
-        passed=outcomes.count("passed"), failed=outcomes.count("failed"), flaky=0, skipped=outcomes.count("skipped")
+        passed=outcomes.count(("passed", False)),
+        failed=sum(outcome == "failed" for outcome, _ in outcomes),
+        flaky=0,
+        skipped=outcomes.count(("skipped", False)),
+        xfailed=outcomes.count(("skipped", True)),
+        xpassed=outcomes.count(("passed", True)),
     )
 
 
@@ -343,6 +351,7 @@ def judge(evidence: Evidence, claims: list[RowClaim], policy: Policy) -> Report:
         ledgers=list(findings.ledgers.values()),
         loads=[load_result(load) for load in evidence.loads],
         knees=knees,
+        measuring_s={each.row.id: each.measuring_s for each in results if each.measuring_s is not None},
         host=host.summary(evidence.host),
         preflight=evidence.preflight,
         possible=possible.possibilities(evidence),

@@ -7,18 +7,22 @@ import json
 import re
 import subprocess
 import sys
+from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
+from xml.parsers import expat
 
 import pytest
+from hdrh.histogram import HdrHistogram
+from hdrh.log import HistogramLogReader
 
 import reports
-from reports.evidence import RunFolder
+from reports.evidence import BrowserTest, RunFolder, TimelineEvent
 from reports.model import Document
 from reports.render.html import LIMIT_BYTES
-from reports.tests.synthetic_run import Story, write_run
+from reports.tests.synthetic_run import Story, at, write_run
 
 STORIES = {
     "pass": Story(),
@@ -26,6 +30,7 @@ STORIES = {
     "invalid": Story(steal=0.22, slow_ms={"iad": 120, "ams": 120, "syd": 120}),
     "inconclusive": Story(browser="skipped", requests=9000),
 }
+DOCUMENTS = ("junit.xml", "summary.md", "report.html")
 CODES = {"pass": 0, "fail": 1, "invalid": 4, "inconclusive": 3}
 
 
@@ -151,7 +156,7 @@ def test_report_json_has_the_fields_that_are_promised_and_no_more(published: tup
     ]  # fmt: skip
     assert set(report["slos"][0]) == {
         "id", "claim", "gate", "measured", "unit", "interval", "samples", "floor", "ceiling", "baseline", "verdict",
-        "why", "durability", "evidence",
+        "why", "durability", "evidence", "p999", "max",
     }  # fmt: skip
     assert set(report["slos"][0]["claim"]) == {"text", "op", "value", "unit", "verdict"}
     assert set(report["experiments"][0]) == {
@@ -180,11 +185,102 @@ def test_junit_has_a_case_a_row_and_says_what_each_is(published: tuple[str, Path
     rows = report_json(path)["slos"]
     suite = ElementTree.parse(path / "junit.xml").getroot().find("testsuite")
     assert suite is not None
-    cases = {case.get("name"): [child.tag for child in case] for case in suite.iter("testcase")}
+    cases = {
+        case.get("name"): [child.tag for child in case if child.tag != "properties"] for case in suite.iter("testcase")
+    }
     tags = {"PASS": [], "FAIL": ["failure"], "INVALID": ["error"], "INCONCLUSIVE": ["error"], "NOT_JUDGED": ["skipped"]}
     assert cases == {row["id"]: tags[row["verdict"]] for row in rows}
     assert suite.get("tests") == str(len(rows))
     assert suite.get("failures") == str(sum(row["verdict"] == "FAIL" for row in rows))
+
+
+def test_junit_gives_times_and_figures(published: tuple[str, Path]) -> None:
+    _, path = published
+    report = report_json(path)
+    root = ElementTree.parse(path / "junit.xml").getroot()
+    suite = root.find("testsuite")
+    assert suite is not None
+    assert root.get("time") == suite.get("time") == "255.0"
+    cases = {case.get("name"): case for case in suite.iter("testcase")}
+    assert all(float(case.get("time", "missing")) >= 0 for case in cases.values())
+    assert cases["api.read_p99.syd"].get("time") == "45.0"
+    assert cases["recovery.rto"].get("time") == "90.0"
+    assert next(child.tag for child in cases["api.read_p99.syd"]) == "properties"
+    for row in report["slos"]:
+        found = {each.get("name"): each.get("value") for each in cases[row["id"]].iter("property")}
+        assert found["verdict"] == row["verdict"]
+        assert found["samples"] == str(row["samples"])
+        assert found.get("measured") == (None if row["measured"] is None else str(row["measured"]))
+        assert found.get("unit") == row["unit"]
+        assert ("gate" in found) == (row["gate"] is not None)
+        assert ("p999" in found) == (row["p999"] is not None)
+
+
+STEERING = "\x1b[31mred\x1b]8;;http://e\x07 \x00 \x7f \x9b \u202e \ufffe ![x](http://e/x.png) `c` | *b* @someone <i>"
+
+
+@pytest.fixture(scope="module")
+def steered(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """A run whose errors, parts, phases and tests hold characters that steer a program which reads them."""
+    path: Path = tmp_path_factory.mktemp("steered") / "run"
+    story = Story(state="broken", error=STEERING, died=f"nats{STEERING}", lost=1)
+    folder = write_run(path, story)
+    with folder.timeline() as timeline:
+        timeline.add(TimelineEvent(at_ns=at(30), kind="phase_begin", name=STEERING))
+        timeline.add(TimelineEvent(at_ns=at(90), kind="phase_end", name=STEERING))
+    with folder.browser() as tests:
+        tests.add(BrowserTest(id=f"test_a[{STEERING}]", outcome="failed", duration_s=1, detail=STEERING))
+    reports.publish(folder, reports.assess(folder))
+    return folder
+
+
+def test_no_document_holds_a_character_that_steers_its_reader(steered: RunFolder) -> None:
+    texts = {name: (steered.path / name).read_text("utf-8") for name in DOCUMENTS}
+    texts["terminal"] = reports.to_text(reports.assess(steered), width=400)
+    for name, text in texts.items():
+        assert re.findall(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e\ufffe]", text) == [], name
+        assert "31mred" in text, name
+
+
+def test_report_json_keeps_others_words_exactly(steered: RunFolder) -> None:
+    (row,) = [row for row in report_json(steered.path)["slos"] if row["id"] == "web.e2e"]
+    assert f"failed: test_a[{STEERING}]" in row["why"]
+
+
+def test_junit_is_well_formed_xml_and_shows_what_it_left_out(steered: RunFolder) -> None:
+    parser = expat.ParserCreate()
+    said: list[str] = []
+    parser.StartElementHandler = lambda tag, attributes: said.extend(attributes.values())
+    parser.Parse((steered.path / "junit.xml").read_bytes(), True)
+    assert any("\\x1b[31mred" in text and "\\x00" in text for text in said)
+
+
+def test_the_summary_makes_no_markup_of_what_others_wrote(steered: RunFolder) -> None:
+    text = (steered.path / "summary.md").read_text("utf-8")
+    assert "someone" in text
+    assert re.findall(r"(?<!\\)[\[\]]|@\w|<", text) == []
+    assert set(re.findall(r"(?<!\\)`([^`]+)(?<!\\)`", text)) <= {row.id for row in reports.assess(steered).slos}
+
+
+def test_histogram_logs_read_back_by_the_library_give_the_p99_of_the_report(published: tuple[str, Path]) -> None:
+    _, path = published
+    rows = {row["id"]: row for row in report_json(path)["slos"]}
+    measured = ["api.read_p99.iad", "api.read_p99.ams", "api.read_p99.syd"]
+    logs = {row: path / "evidence" / "histograms" / f"api-browse.{row}.hlog" for row in measured}
+    logs["bus.publish_p99"] = path / "evidence" / "histograms" / "bus-ingest.bus.publish_p99.hlog"
+    for row, log in logs.items():
+        reader = HistogramLogReader(str(log), HdrHistogram(1, 3_600_000_000, 3))
+        histogram = reader.get_next_interval_histogram()
+        assert reader.get_next_interval_histogram() is None
+        reader.close()
+        assert histogram.get_value_at_percentile(99) / 1000 == rows[row]["measured"]
+        assert histogram.get_value_at_percentile(99.9) / 1000 == rows[row]["p999"]
+        assert histogram.get_value_at_percentile(100) / 1000 == rows[row]["max"]
+        assert histogram.get_total_count() == rows[row]["samples"]
+        assert histogram.get_start_time_stamp() == pytest.approx(
+            datetime(2026, 11, 24, 4, 42, 46, tzinfo=UTC).timestamp() * 1000 + (20_000 if "api" in row else 70_000)
+        )
+    assert "#[Histogram log format version 1.3]" in log.read_text()
 
 
 def test_the_summary_fits_a_comment_and_begins_with_the_headline(published: tuple[str, Path]) -> None:

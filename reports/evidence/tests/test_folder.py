@@ -103,3 +103,17 @@ def test_a_write_that_does_not_fit_on_the_disk_raises() -> None:
         pytest.skip("this system has no /dev/full to stand for a full disk")
     with Appender[TimelineEvent](full) as appender, pytest.raises(OSError, match="No space left"):
         appender.add(TimelineEvent(at_ns=1, kind="note", name="a"))
+
+
+def test_words_that_utf_8_cannot_hold_are_written_out_and_lose_no_evidence(tmp_path: Path) -> None:
+    # A file's name or an argument that is not UTF-8 comes as surrogates.
+    folder = RunFolder.create(tmp_path / "run")
+    with folder.timeline() as timeline:
+        timeline.add(TimelineEvent(at_ns=1, kind="error", name="run", detail="no file named a\udcff"))
+    with folder.writes("c") as ledger:
+        ledger.add(Write("\udcfe", 1, "ok", "iad"))
+    folder.write_hop(Hop(client="c", hop="h\udc80", found={"\udcfe": 1}))
+    assert folder.timeline_events()[0].detail == "no file named a\\udcff"
+    assert folder.write_history("c")[0].id == "\\udcfe"
+    (hop,) = folder.hops()
+    assert (hop.hop, hop.found) == ("h\\udc80", {"\\udcfe": 1})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from reports.verdict.measures import checks, connections, faults, loads, rates, replication, soak
-from reports.verdict.measures.parts import Measure, Measurement, Part
+from reports.verdict.measures.parts import Measure, Measurement, Part, measuring_s
 
 MEASURES: dict[str, Measure] = {
     "api.read_p99": loads.latency,
@@ -40,4 +40,4 @@ MEASURES: dict[str, Measure] = {
 }
 """Row without its region -> how it is measured."""
 
-__all__ = ["MEASURES", "Measure", "Measurement", "Part"]
+__all__ = ["MEASURES", "Measure", "Measurement", "Part", "measuring_s"]

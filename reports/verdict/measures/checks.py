@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from reports.evidence import Count
+from reports.evidence import BrowserTest, Count
+from reports.findings.browser import distrust
 from reports.findings.findings import Findings
 from reports.findings.intervals import share_interval
 from reports.model import Bound
@@ -10,6 +11,7 @@ from reports.policy.claims import RowClaim
 from reports.verdict.measures.parts import Measurement, Part, nothing
 
 _NAMED_MAX = 3
+_SESSION = ["evidence/e2e/session.json", "evidence/e2e/pytest.log"]
 
 
 def in_words(count: Count) -> str:
@@ -67,13 +69,16 @@ def matrix(findings: Findings, claim: RowClaim, gate: Bound) -> Measurement:
 
 
 def browser(findings: Findings, claim: RowClaim, gate: Bound) -> Measurement:
-    """The share of browser tests that passed, in percent; skipped tests count for neither side."""
+    """The share of browser tests that passed, in percent; a test that was skipped, or failed as expected, counts for
+    neither side."""
     tests = findings.evidence.browser
+    invalid, missing = distrust(findings.evidence.browser_session, tests)
+    around = [Part(value=None, invalid=invalid, missing=missing)] if invalid or missing else []
     if not tests:
-        return nothing(findings.skipped("e2e", "browser") or "no browser test was run")
+        reason = findings.skipped("e2e", "browser") or "no browser test was run"
+        return Measurement(parts=around, evidence=_SESSION) if around else nothing(reason)
     passed = sum(test.outcome == "passed" for test in tests)
     failed = [test for test in tests if test.outcome == "failed"]
-    skipped = [test for test in tests if test.outcome == "skipped"]
     run = passed + len(failed)
     interval = share_interval(passed, run)
     value = 100 * passed / run if run else None
@@ -81,18 +86,26 @@ def browser(findings: Findings, claim: RowClaim, gate: Bound) -> Measurement:
     if interval is not None:
         says += f"; at 95% at least {interval[0]:.0%} of such runs would"
     if failed:
-        says += f"; failed: {', '.join(test.id for test in failed[:3])}"
-    part = Part(
-        value=value,
-        samples=run,
-        says=says,
-        missing=f"{len(skipped)} skipped: {skipped[0].detail or skipped[0].id}" if skipped and not failed else None,
-    )
+        says += f"; failed: {', '.join(test.id for test in failed[:_NAMED_MAX])}"
+    if stale := [test for test in tests if test.outcome == "passed" and test.expected_to_fail]:
+        says += f"; {len(stale)} passed although expected to fail: {', '.join(test.id for test in stale[:_NAMED_MAX])}"
+    part = Part(value=value, samples=run, says=says, missing=None if failed else _not_run(tests))
     return Measurement(
         value=value,
         interval=None if interval is None else (100 * interval[0], 100 * interval[1]),
         samples=run,
         says=says,
-        parts=[part],
-        evidence=["evidence/e2e/tests.jsonl"],
+        parts=[part, *around],
+        took_s=sum(test.duration_s for test in tests),
+        evidence=["evidence/e2e/tests.jsonl", *(_SESSION if around else [])],
     )
+
+
+def _not_run(tests: list[BrowserTest]) -> str | None:
+    """Which tests give no evidence: those that were skipped, and those that are known to fail."""
+    skipped = [test for test in tests if test.outcome == "skipped" and not test.expected_to_fail]
+    known = [test for test in tests if test.outcome == "skipped" and test.expected_to_fail]
+    reasons = [f"{len(skipped)} skipped: {skipped[0].detail or skipped[0].id}"] if skipped else []
+    if known:
+        reasons.append(f"{len(known)} failed as expected, which is no pass: {known[0].id}: {known[0].detail}")
+    return "; ".join(reasons) or None

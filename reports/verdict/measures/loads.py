@@ -15,6 +15,8 @@ from reports.verdict.measures.parts import Measurement, Part, nothing
 
 LAG_RESOLUTION = "recovery.lag_resolution"
 """The operation that holds how long ago a replica had been looked at before, for each sample of its lag."""
+_P999_FROM = 1000
+"""Fewer operations have no 99.9th percentile: it would be their maximum."""
 
 
 def load_path(load: Load) -> str:
@@ -58,6 +60,8 @@ def latency(findings: Findings, claim: RowClaim, gate: Bound) -> Measurement:
         value=value,
         interval=percentile_interval_ms(latencies, 99),
         samples=total,
+        p999=percentile_ms(latencies, 99.9) if total >= _P999_FROM else None,
+        max=percentile_ms(latencies, 100),
         says=says,
         parts=[part],
         settings=[load.settings[key] for load in loads for key in ("durability", "security") if key in load.settings],

@@ -51,8 +51,26 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True):
     evidence: list[str] = []
     unasked: str | None = None
     """Why the loads, with the options that were chosen, cannot judge the row (a rate far below the claim)."""
+    p999: float | None = None
+    max: float | None = None
+    """Of a latency: its 99.9th percentile and its highest value."""
+    took_s: float | None = None
+    """How long it was measured; None: as long as the windows of its parts."""
     asked: float | None = None
     """The rate that was offered, which no value can exceed: a higher claim was not put to the test."""
+
+
+def measuring_s(measurement: Measurement) -> float | None:
+    """For how many seconds a row was measured: the windows of its parts together, each second once; None if that was
+    not recorded."""
+    windows = sorted(part.window for part in measurement.parts if part.window is not None)
+    if measurement.took_s is not None or not windows:
+        return measurement.took_s
+    total_ns, until = 0, windows[0][0]
+    for begin, end in windows:
+        total_ns += max(0, end - max(begin, until))
+        until = max(until, end)
+    return total_ns / 1e9
 
 
 Measure = Callable[[Findings, RowClaim, Bound], Measurement]

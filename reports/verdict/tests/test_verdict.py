@@ -8,7 +8,7 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from reports.evidence import BrowserTest, Count, Hop, Operation, TimelineEvent, Write
+from reports.evidence import Count, Hop, Operation, TimelineEvent, Write
 from reports.findings.loaded import Evidence
 from reports.model import Verdict
 from reports.tests.spoilt_run import (
@@ -293,25 +293,6 @@ def test_the_clocks_of_the_worst_repeat_stand_for_the_experiment(evidence: Evide
 
 
 # Other rows.
-
-
-def test_a_browser_test_that_failed_fails_the_gate_but_not_the_claim(evidence: Evidence) -> None:
-    evidence.browser.append(BrowserTest(id="t", outcome="failed", duration_s=1))
-    row = row_of(report_of(evidence), "web.e2e")
-    assert (row.verdict, row.claim.verdict) == ("FAIL", "PASS")
-    assert row.measured == pytest.approx(200 / 3)
-
-
-def test_browser_tests_that_were_skipped_are_inconclusive_with_the_reason(evidence: Evidence) -> None:
-    evidence.browser = []
-    evidence.timeline.append(TimelineEvent(at_ns=1, kind="skipped", name="browser", detail="no browser was found"))
-    row = row_of(report_of(evidence), "web.e2e")
-    assert (row.verdict, row.why) == ("INCONCLUSIVE", "skipped: no browser was found")
-    evidence.browser = [
-        BrowserTest(id="a", outcome="passed", duration_s=1),
-        BrowserTest(id="b", outcome="skipped", duration_s=0, detail="no service worker"),
-    ]
-    assert row_of(report_of(evidence), "web.e2e").verdict == "INCONCLUSIVE"
 
 
 def test_a_wrong_count_fails(evidence: Evidence) -> None:

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from infra.machine import surroundings
+
 VARIABLE = "COVENANT_BROWSER"
 """The environment variable that names the executable for the suites' process; empty for Playwright's own."""
 
@@ -72,9 +74,11 @@ def _apt() -> list[str]:
 
 
 def _run(*name: str, command: list[str]) -> str:
-    """Run an installer; how it ended, in a few words."""
+    """Run an installer, through the caller's proxy if there is one; how it ended, in a few words."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_INSTALL_WITHIN_S, check=False)
+        done = subprocess.run(
+            command, env=surroundings.callers(), capture_output=True, text=True, timeout=_INSTALL_WITHIN_S, check=False
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"{' '.join(name)}: {error}"
     last = (done.stderr or done.stdout).strip().splitlines()[-1:] or [""]

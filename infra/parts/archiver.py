@@ -58,7 +58,7 @@ class Archiver(Part):
 
     def _conninfo(self) -> str:
         members = [end.rpartition(":") for end in self.place.endpoints(Postgres.kind, "client")]
-        values = {
+        values: dict[str, str | int] = {
             "host": ",".join(host for host, _, _ in members),
             "port": ",".join(port for _, _, port in members),
             "user": "archiver",
@@ -71,7 +71,7 @@ class Archiver(Part):
         }
         if self.site.options.tls == "on":
             values |= {"sslmode": "verify-full", "sslrootcert": str(certificates.of(self.site, self.node).ca)}
-        return make_conninfo(**values)
+        return make_conninfo(**{name: str(value) for name, value in values.items()})
 
     def _write(self, name: str, content: bytes) -> None:
         path = self.folder / name

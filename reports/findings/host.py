@@ -27,7 +27,7 @@ _TAKERS = {"steal": "steal", "foreign": "other programs", "throttled": "the CPU 
 
 
 def _taken(sample: HostSample) -> float:
-    return sum(getattr(sample, name) for name in _TAKERS)
+    return sample.steal + sample.foreign + sample.throttled
 
 
 def _own(sample: HostSample) -> float:

@@ -47,7 +47,7 @@ def test_throttling_by_a_cpu_limit_is_named_with_its_share() -> None:
 
 def test_a_run_that_used_what_its_cpu_limit_allows_has_no_excuse_in_late_timers() -> None:
     """A fifth of all cores, yet all that it may have: the late timers are its own."""
-    late = sample(timer_lag_ms=6, busy=0.2, by_kind={"api": 0.2})
+    late = sample(timer_lag_ms=6, busy=0.2)
     assert disturbance([late] * 30, 10, False, LIMITS)
     assert disturbance([msgspec.structs.replace(late, allowed=0.25)] * 30, 10, False, LIMITS) is None
 

@@ -13,13 +13,20 @@ import pytest
 
 from e2e.browser import VARIABLE
 from e2e.runner import RUN_FOLDER
+from infra.machine import surroundings
 from reports.evidence import BrowserTest, RunFolder
 
 
 @pytest.fixture(scope="session")
 def browser_type_launch_args(browser_type_launch_args: dict[str, Any]) -> dict[str, Any]:
     executable = os.environ.get(VARIABLE)
-    return {**browser_type_launch_args, **({"executable_path": executable} if executable else {})}
+    home = os.environ.get(surroundings.CALLERS_HOME, os.environ["HOME"])
+    return {
+        **browser_type_launch_args,
+        # A browser that is a snap starts in its user's home folder alone; its profile is Playwright's all the same.
+        "env": {**os.environ, "HOME": home},
+        **({"executable_path": executable} if executable else {}),
+    }
 
 
 @pytest.fixture

@@ -25,10 +25,14 @@ _PASSED = frozenset({
     # How a terminal and a screen are reached.
     "TERM", "COLORTERM", "COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "DISPLAY", "WAYLAND_DISPLAY", "XAUTHORITY",
     "XDG_RUNTIME_DIR",
-    "PLAYWRIGHT_BROWSERS_PATH",
+    "PLAYWRIGHT_BROWSERS_PATH", "GIT_CONFIG_GLOBAL",
 })  # fmt: skip
 _PASSED_PREFIXES = ("COVENANT_", "LC_", "PYTEST_XDIST_")
+CALLERS_HOME = "COVENANT_CALLERS_HOME"
+"""The environment variable that names the caller's home folder, for a program that works in no other: a browser that
+the system confines to it."""
 _BROWSERS = "PLAYWRIGHT_BROWSERS_PATH"
+_GIT = "GIT_CONFIG_GLOBAL"
 _LIBRARIES = "LD_LIBRARY_PATH"
 _TRIED_WITHIN_S = 20.0
 
@@ -49,9 +53,13 @@ def environment(given: Mapping[str, str]) -> dict[str, str]:
         name: value for name, value in given.items() if name in _PASSED or name.startswith(_PASSED_PREFIXES)
     } | _interpreter(given)
     ours["HOME"] = str(HOME)
-    # Playwright keeps its browsers in the caller's home folder: hundreds of MB that we do not want twice.
-    if _BROWSERS not in ours and (cache_folder := _cache_folder(given)) is not None:
-        ours[_BROWSERS] = str(cache_folder / "ms-playwright")
+    if (home := given.get("HOME")) and home != str(HOME):
+        ours[CALLERS_HOME] = home
+        # Playwright keeps its browsers there: hundreds of MB that we do not want twice.
+        ours.setdefault(_BROWSERS, str(Path(given.get("XDG_CACHE_HOME") or f"{home}/.cache") / "ms-playwright"))
+        # It may say that a checkout of another owner is safe.
+        if (configuration := Path(home) / ".gitconfig").exists():
+            ours.setdefault(_GIT, str(configuration))
     return ours
 
 
@@ -88,9 +96,3 @@ def _needs_libraries() -> bool:
     tried = subprocess.run([sys.executable, "-I", "-S", "-c", ""], env={}, capture_output=True,
                            timeout=_TRIED_WITHIN_S, check=False)  # fmt: skip
     return tried.returncode != 0
-
-
-def _cache_folder(given: Mapping[str, str]) -> Path | None:
-    if folder := given.get("XDG_CACHE_HOME"):
-        return Path(folder)
-    return Path(home) / ".cache" if (home := given.get("HOME")) else None

@@ -178,8 +178,9 @@ def test_what_the_caller_asks_of_us_passes() -> None:
         "PATH": "/mine:/bin", "LC_ALL": "C", "TMPDIR": "/large", "COVENANT_TOPOLOGY": "mine.toml", "CI": "true",
         "NO_COLOR": "1", "PLAYWRIGHT_BROWSERS_PATH": "/browsers",
     }  # fmt: skip
-    ours = surroundings.environment({**asked, "HOME": "/root", "SOME_TOOL_OPTION": "x"})
-    assert ours == {**asked, "HOME": str(surroundings.HOME), "PYTHONSAFEPATH": "1"}
+    ours = surroundings.environment({**asked, "HOME": "/no/such/home", "SOME_TOOL_OPTION": "x"})
+    added = {"HOME": str(surroundings.HOME), "PYTHONSAFEPATH": "1", surroundings.CALLERS_HOME: "/no/such/home"}
+    assert ours == {**asked, **added}
     assert surroundings.environment(ours) == ours
 
 
@@ -189,6 +190,15 @@ def test_what_the_caller_asks_of_us_passes() -> None:
 )
 def test_browsers_are_looked_for_where_the_caller_keeps_them(given: dict[str, str], folder: str) -> None:
     assert surroundings.environment(given)["PLAYWRIGHT_BROWSERS_PATH"] == f"{folder}/ms-playwright"
+
+
+def test_git_reads_what_the_caller_calls_safe(tmp_path: Path) -> None:
+    given = {"HOME": str(tmp_path)}
+    assert "GIT_CONFIG_GLOBAL" not in surroundings.environment(given)
+    (tmp_path / ".gitconfig").touch()
+    ours = surroundings.environment(given)
+    assert ours["GIT_CONFIG_GLOBAL"] == str(tmp_path / ".gitconfig")
+    assert surroundings.environment(ours) == ours
 
 
 def test_installers_get_the_callers_proxy_and_home(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import signal
 import sys
 import time
@@ -165,6 +166,8 @@ def main() -> None:
         sys.exit("operations: expected at least one of read, write, publish, effect; found none")
     if spec.parent is not None:
         end_with_parent(spec.parent)
+    # nats-py's streams do over TLS what asyncio warns of each time a connection ends; nothing comes of it.
+    logging.getLogger("asyncio").setLevel(logging.ERROR)
     try:
         failure = event_loop.run(_probe(spec), tls_timeouts=True)
     except (targets.NoTarget, EngineError, OSError) as error:

@@ -16,8 +16,10 @@ import pytest
 from infra import target as targets
 from infra.fabric.process.homes import clean_up
 from infra.fabric.process.system import System
+from infra.machine import surroundings
 from infra.target import Target
 
+surroundings.enter()
 CHECKOUT = Path(__file__).resolve().parent
 
 

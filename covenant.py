@@ -15,6 +15,7 @@ import click
 
 from commands import chaos, e2e, load, nightly, plant, report, system, test
 from commands.exit_codes import EXIT_INTERRUPTED, EXIT_UNTRUSTED, EXIT_USAGE, fail
+from infra.machine import interrupts, surroundings
 from infra.machine.checkout import STATE
 
 
@@ -57,4 +58,6 @@ for _command in (
     main.add_command(_command)
 
 if __name__ == "__main__":
+    surroundings.enter()
+    interrupts.raise_interrupt()
     main(prog_name="./covenant")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from infra.fabric.process.homes import clean_up, end_owner
 from infra.fabric.process.system import System
-from infra.machine import processes
+from infra.machine import interrupts, processes
 from infra.machine.progress import say, step
 
 _READY = "running;"
@@ -19,8 +19,8 @@ _DOWN_WITHIN_S = 60.0
 
 
 def keep(system: System, tell: Callable[[str], None]) -> None:
-    """Start the system, tell where its web app is, wait for SIGINT or SIGTERM, stop it. Raises StartError."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    """Start the system, tell where its web app is, wait for a signal that ends it, stop it. Raises StartError."""
+    interrupts.raise_interrupt()
     try:
         with step("system") as progress:
             system.start(progress)
@@ -32,8 +32,7 @@ def keep(system: System, tell: Callable[[str], None]) -> None:
     except KeyboardInterrupt:
         pass
     finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        interrupts.ignore()
         say("stopping the system")
         system.stop()
         system.remove()

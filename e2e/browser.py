@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from e2e.installing import with_apt, with_playwright
+from infra.machine import surroundings
 from infra.machine.progress import say, step
 
 VARIABLE = "COVENANT_BROWSER"
@@ -123,11 +124,19 @@ def _on_machine(search: str) -> Iterator[str]:
                 yield path
 
 
+def environment() -> dict[str, str]:
+    """The environment of a browser: ours, and the caller's home folder, since a browser that is a snap starts in no
+    other. Its profile is Playwright's all the same."""
+    return {**os.environ, "HOME": os.environ.get(surroundings.CALLERS_HOME, os.environ["HOME"])}
+
+
 def _why_not(engine: str, executable: str | None) -> str | None:
     """Start a browser without a window, in a process of its own; None if it opened a page, else why not."""
     command = [sys.executable, "-c", _START, engine, executable or "", str(_LAUNCH_WITHIN_MS)]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_START_WITHIN_S, check=False)
+        done = subprocess.run(
+            command, env=environment(), capture_output=True, text=True, timeout=_START_WITHIN_S, check=False
+        )
     except subprocess.TimeoutExpired:
         return f"no page within {_START_WITHIN_S:g} s"
     return None if done.returncode == 0 and done.stdout.strip() == "open" else _reason(done.stderr)

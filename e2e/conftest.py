@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from e2e.browser import executable_for
+from e2e.browser import environment, executable_for
 
 
 @pytest.fixture(scope="session")
@@ -14,7 +14,8 @@ def browser_type_launch_args(
     browser_type_launch_args: dict[str, Any], browser_name: str, browser_channel: str | None
 ) -> dict[str, Any]:
     executable = executable_for(browser_name, browser_channel)
-    return {**browser_type_launch_args, **({"executable_path": executable} if executable else {})}
+    own = {"executable_path": executable} if executable else {}
+    return {**browser_type_launch_args, "env": environment(), **own}
 
 
 @pytest.fixture

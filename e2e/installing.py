@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
+
+from infra.machine import surroundings
 
 Progress = Callable[[float, str], None]
 
@@ -56,8 +57,9 @@ def _show_percent(line: str, progress: Progress) -> None:
 
 
 def _run(command: Sequence[str], read: Callable[[str], None]) -> str:
-    """Run an installer, each line that it prints given to `read`; how it ended, in a few words."""
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    """Run an installer, through the caller's proxy if there is one, each line that it prints given to `read`; how it
+    ended, in a few words."""
+    environment = {**surroundings.callers(), "DEBIAN_FRONTEND": "noninteractive"}
     try:
         process = subprocess.Popen(
             command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,

@@ -99,11 +99,9 @@ def _start_locust(planned: Plan, work: Path, *, web: bool) -> subprocess.Popen[b
         print(f"Locust's page: http://127.0.0.1:{port}", file=sys.stderr, flush=True)
     else:
         command.append("--headless")
-    # Locust takes options from its environment and from the current folder as well: only ours shall count.
-    inherited = child.environment(planned.run_id).items()
-    environment = {name: value for name, value in inherited if not name.startswith("LOCUST_")}
-    environment["COVENANT_LOAD_PLAN"] = str(plan_file)
+    environment = {**child.environment(planned.run_id), "COVENANT_LOAD_PLAN": str(plan_file)}
     return subprocess.Popen(
+        # Locust reads options from the current folder, too.
         command, cwd=work, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, start_new_session=True,
     )  # fmt: skip

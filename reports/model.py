@@ -270,7 +270,9 @@ class HostResult(msgspec.Struct, frozen=True, kw_only=True):
     timer_lag_p95_ms: float
     fsync_p90_ms: float
     worst: HostSample
-    """The interval with the most steal and foreign CPU."""
+    """The interval in which the most CPU was taken from the run."""
+    throttled: float = 0.0
+    """Cores that stood still since the CPU limit of the run's container or service was used up."""
 
 
 class Report(Document, kw_only=True):

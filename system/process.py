@@ -16,8 +16,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
-import uvloop
-
+from system import event_loop
 from system import settings as settings_
 from system.settings import Settings
 
@@ -124,7 +123,7 @@ def run(name: str, main: Callable[[Settings, logging.Logger], Coroutine[Any, Any
         return 2
     remove_stale(settings.ready_file)
     try:
-        uvloop.run(_until_signalled(main(settings, log), log))
+        event_loop.run(_until_signalled(main(settings, log), log))
     except settings_.SettingsError as error:
         log.error("%s", error)
         return 2

@@ -13,6 +13,7 @@ import msgspec
 
 from chaos import running
 from infra.fabric.process.system import System
+from infra.machine import surroundings
 from infra.machine.lifetime import end_with_parent
 from infra.target import UP
 
@@ -21,6 +22,8 @@ def configure_control() -> None:
     """Called by Chaos Toolkit before the experiment begins. NoSystem if no system runs."""
     if (parent := os.environ.get(running.PARENT)) is not None:
         end_with_parent(int(parent))
+    else:
+        surroundings.enter()  # Started by hand: local calls must not use the caller's proxy.
     home = Path(os.environ.get(running.HOME) or UP)
     try:
         running.hand_in(System.attach(home))

@@ -22,7 +22,7 @@ from types import FrameType
 from infra.fabric.process.homes import free_bytes
 from infra.fabric.process.system import System
 from infra.fabric.protocol import Death, StartError
-from infra.machine import processes
+from infra.machine import interrupts, processes
 from infra.machine.progress import Report, say, step
 from reports.evidence import Run, RunFolder, TimelineEvent
 
@@ -93,8 +93,7 @@ class Session:
     # Its beginning and its end.
 
     def __enter__(self) -> Session:
-        signal.signal(signal.SIGINT, self._on_signal)
-        signal.signal(signal.SIGTERM, self._on_signal)
+        interrupts.handle(self._on_signal)
         self._ballast.write_bytes(b"\0" * _BALLAST_BYTES)
         self.folder.write_run(self.run)
         return self
@@ -116,8 +115,7 @@ class Session:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> bool:
         # From here on a second Ctrl-C would only leave processes behind.
-        signal.signal(signal.SIGINT, _ignore)
-        signal.signal(signal.SIGTERM, _ignore)
+        interrupts.handle(_ignore)
         self._over.set()
         self._ballast.unlink(missing_ok=True)
         known = self._take_in(error)
@@ -127,8 +125,7 @@ class Session:
             self.run.finished_at = datetime.now(UTC).isoformat(timespec="seconds")
             self.folder.write_run(self.run)
             self._timeline.close()
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            interrupts.raise_interrupt()
         return known
 
     # Inside.

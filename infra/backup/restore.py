@@ -8,6 +8,7 @@ again with this PostgreSQL as its first member.
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import tarfile
 import time
@@ -246,13 +247,19 @@ def _configure(folder: Path, server: Server, at: datetime | None) -> None:
         **_SETTINGS,
         "listen_addresses": "'127.0.0.1'",
         "port": str(server.port),
-        "hba_file": f"'{hba}'",
-        "restore_command": f'\'cp "{folder / "wal"}/%f" "%p"\'',
+        "hba_file": _quoted(hba),
+        # PostgreSQL puts in %f and %p, then a shell reads the command.
+        "restore_command": _quoted(f'cp {shlex.quote(str(folder / "wal")).replace("%", "%%")}/%f "%p"'),
     }
     if server.tls:
-        settings |= {"ssl": "on", "ssl_min_protocol_version": "'TLSv1.3'", "ssl_cert_file": f"'{server.tls[0]}'",
-                     "ssl_key_file": f"'{server.tls[1]}'"}  # fmt: skip
+        settings |= {"ssl": "on", "ssl_min_protocol_version": "'TLSv1.3'", "ssl_cert_file": _quoted(server.tls[0]),
+                     "ssl_key_file": _quoted(server.tls[1])}  # fmt: skip
     if at is not None:
         settings["recovery_target_time"] = f"'{at.isoformat()}'"
     (folder / "postgresql.conf").write_text("".join(f"{name} = {value}\n" for name, value in settings.items()))
     (folder / "data" / "recovery.signal").touch()
+
+
+def _quoted(value: object) -> str:
+    """A string in PostgreSQL's configuration."""
+    return "'" + str(value).replace("\\", "\\\\").replace("'", "''") + "'"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 Report = Callable[[float, str], None]
 """Takes the fraction done, 0..1, and what is being done."""
@@ -62,5 +64,23 @@ def _lines(name: str) -> Iterator[Report]:
 
 
 def say(text: str) -> None:
-    """Print a line on stderr."""
-    print(text, file=sys.stderr, flush=True)
+    """Print a line on stderr. If that cannot be written any more (its reader has ended, its disk is full), nothing more
+    is printed: a run that is being healed and stopped must not end over a line of progress."""
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except OSError:
+        _write_no_more(sys.stderr.fileno())
+
+
+def forget_lost_terminal() -> None:
+    """Write no more to a terminal that has hung up: each line would be an error."""
+    for descriptor in (1, 2):
+        with suppress(OSError):
+            if stat.S_ISCHR(os.fstat(descriptor).st_mode) and not os.isatty(descriptor):
+                _write_no_more(descriptor)
+
+
+def _write_no_more(descriptor: int) -> None:
+    nothing = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+    os.dup2(nothing, descriptor)
+    os.close(nothing)

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import msgspec
 
+from infra.machine import cgroup
 from infra.machine.processes import KIND, RUN_ID
 from infra.machine.spec import read_spec
 from reports.evidence import HostSample, RunFolder
@@ -211,8 +212,11 @@ class _Total(msgspec.Struct, frozen=True):
 def sample(
     before: _Total, after: _Total, ticks: dict[str, int], *, at_ns: int, interval_s: float,
     timer_lag_ms: float, fsync_ms: float, holdings: tuple[dict[str, float], dict[str, int]] = ({}, {}),
+    cores: int = 1, throttled_s: float = 0.0, cpu_limit: float | None = None,
 ) -> HostSample:  # fmt: skip
-    """The sample of the interval between two readings. Time in interrupts counts neither as ours nor as foreign."""
+    """The sample of the interval between two readings. Time in interrupts counts neither as ours nor as foreign.
+    `throttled_s`: core seconds for which the group was throttled in the interval, on a machine of so many `cores`;
+    `cpu_limit` is the group's, in cores."""
     total = max(1, after.all - before.all)
     steal = after.steal - before.steal
     busy = total - (after.idle - before.idle) - steal
@@ -228,6 +232,8 @@ def sample(
         by_kind={kind: round(used / total, 4) for kind, used in sorted(ticks.items())},
         memory_mib=holdings[0],
         files=holdings[1],
+        throttled=round(min(1.0, throttled_s / (interval_s * cores)), 4),
+        allowed=1.0 if cpu_limit is None else round(min(1.0, cpu_limit / cores), 4),
     )
 
 
@@ -244,6 +250,8 @@ def watch(spec: HostSpec, stopped: list[int]) -> None:
     processes = Processes(spec.run_id, harness_pid=started_by if started_by != 1 else None)
     processes.used_ticks()
     stat = Path("/proc/stat")
+    groups, cores = cgroup.folders("cpu"), os.cpu_count() or 1
+    throttled_before_s = cgroup.throttled_s(groups)
     before, begin_ns = _Total.read(stat.read_text()), time.monotonic_ns()
     path = Path(spec.disk) / f".fsync-{os.getpid()}"
     descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600)
@@ -255,16 +263,18 @@ def watch(spec: HostSpec, stopped: list[int]) -> None:
                 fsync_ms = _fsync_ms(descriptor)
                 after, ticks, now_ns = _Total.read(stat.read_text()), processes.used_ticks(), time.monotonic_ns()
                 interval_s = (now_ns - begin_ns) / 1e9
+                throttled_s = cgroup.throttled_s(groups)
                 processes.measure_holdings(turn)
                 turn += 1
                 holdings = processes.holdings() if turn % _TURNS == 0 else ({}, {})
                 samples.add(
                     sample(
                         before, after, ticks, at_ns=now_ns, interval_s=interval_s, timer_lag_ms=timer_lag_ms,
-                        fsync_ms=fsync_ms, holdings=holdings,
+                        fsync_ms=fsync_ms, holdings=holdings, cores=cores,
+                        throttled_s=throttled_s - throttled_before_s, cpu_limit=cgroup.cpu_limit(groups),
                     )
                 )  # fmt: skip
-                before, begin_ns = after, now_ns
+                before, begin_ns, throttled_before_s = after, now_ns, throttled_s
     finally:
         os.close(descriptor)
         path.unlink(missing_ok=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import msgspec
+from psycopg.conninfo import make_conninfo
 
 from infra.backup.archiver import Config
 from infra.parts.base import Part, binary
@@ -57,7 +58,7 @@ class Archiver(Part):
 
     def _conninfo(self) -> str:
         members = [end.rpartition(":") for end in self.place.endpoints(Postgres.kind, "client")]
-        values = {
+        values: dict[str, str | int] = {
             "host": ",".join(host for host, _, _ in members),
             "port": ",".join(port for _, _, port in members),
             "user": "archiver",
@@ -69,8 +70,8 @@ class Archiver(Part):
             "keepalives_count": 3,
         }
         if self.site.options.tls == "on":
-            values |= {"sslmode": "verify-full", "sslrootcert": f"'{certificates.of(self.site, self.node).ca}'"}
-        return " ".join(f"{name}={value}" for name, value in values.items())
+            values |= {"sslmode": "verify-full", "sslrootcert": str(certificates.of(self.site, self.node).ca)}
+        return make_conninfo(**{name: str(value) for name, value in values.items()})
 
     def _write(self, name: str, content: bytes) -> None:
         path = self.folder / name

@@ -3,6 +3,7 @@ within its region, with a password, and the security row says so."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import ClassVar
 
 import redis
@@ -24,7 +25,7 @@ class Valkey(Part):
             f"bind {self.address}\n"
             f"port {self.port('client')}\n"
             f"requirepass {self.site.secrets['valkey']}\n"
-            f"dir {self.folder}\n"
+            f"dir {_quoted(self.folder)}\n"
             'save ""\n'
             "appendonly no\n"
             f"maxmemory {_MAX_MEMORY}\n"
@@ -51,3 +52,8 @@ class Valkey(Part):
         finally:
             client.close()
         return None
+
+
+def _quoted(path: Path) -> str:
+    """A path in the server's configuration, which splits lines at spaces and knows these two escapes."""
+    return '"' + str(path).replace("\\", "\\\\").replace('"', '\\"') + '"'

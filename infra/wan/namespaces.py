@@ -16,10 +16,10 @@ from dataclasses import dataclass
 
 from pyroute2 import IPRoute
 
+from infra.machine.drop_privileges import ordinary_uid
+
 MTU = 1500
 _NEWUSER, _NEWNET = 0x1000_0000, 0x4000_0000
-_INNER_ID = 1000
-"""Our uid and gid in the user namespace: those of an ordinary user, since PostgreSQL refuses to run as root."""
 _MAC = "02:00:00:00:00:01"
 """All regions have the same, so that a packet can be passed on unchanged."""
 _NO_ARP = 0x80
@@ -41,11 +41,12 @@ def enter_user_namespace() -> None:
     There is no way back, so open files and sockets of the outside before.
     """
     user, group = os.geteuid(), os.getegid()
+    inner = ordinary_uid()  # PostgreSQL refuses to run as root, or as a user without an entry.
     _call("unshare", _NEWUSER | _NEWNET)
     for name, value in (
         ("setgroups", "deny"),
-        ("uid_map", f"{_INNER_ID} {user} 1"),
-        ("gid_map", f"{_INNER_ID} {group} 1"),
+        ("uid_map", f"{inner} {user} 1"),
+        ("gid_map", f"{inner} {group} 1"),
     ):
         with open(f"/proc/self/{name}", "w") as file:  # noqa: PTH123 - must be one write, unbuffered by Path's habits
             file.write(value)

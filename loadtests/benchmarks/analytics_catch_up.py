@@ -25,7 +25,6 @@ import msgspec
 import nats
 import psutil
 import psycopg
-import uvloop
 from nats.errors import Error
 from nats.js import JetStreamContext
 from nats.js.api import PubAck, StorageType, StreamConfig
@@ -41,7 +40,7 @@ from infra.site import bus_users
 from infra.target import Login
 from loadtests.benchmarks import inbox_peer, own_system
 from loadtests.benchmarks.inbox_peer import Done, Task, Variant
-from system import wire
+from system import event_loop, wire
 from system.wire import observer
 
 _STOPPED = ("api", "relay", *(consumer.name for consumer in observer.CONSUMERS))
@@ -124,7 +123,7 @@ class CatchUp:
             funding = self._funding(link)
             share = events // wire.PARTITIONS
             with step("publishing") as progress:
-                uvloop.run(self._publish_frames({name: before[name] + 1 for name in _PARTITIONS}, share, progress))
+                event_loop.run(self._publish_frames({name: before[name] + 1 for name in _PARTITIONS}, share, progress))
             target = sum(before.values()) + share * wire.PARTITIONS
             self._system.start_part(self._analytics)
             deadline = time.monotonic() + _WITHIN_S
@@ -148,7 +147,7 @@ class CatchUp:
     def peer(self, variant: Variant, events: int, name: str) -> Row:
         """Publish to a stream of its own, run the peer."""
         with step(f"publishing for {variant}") as progress:
-            uvloop.run(self._publish_for_peer(variant, events, progress))
+            event_loop.run(self._publish_for_peer(variant, events, progress))
         owner = postgres.dsn(self._system.place, "covenant_owner", self._secrets["owner"])
         with psycopg.connect(owner, autocommit=True) as link:
             link.execute("drop table if exists inbox_peer, inbox_peer_rollup")

@@ -24,14 +24,13 @@ from typing import NamedTuple
 
 import msgspec
 import psutil
-import uvloop
 
 from infra import target as targets
 from infra.machine import ports
 from infra.site import clients
 from infra.target import Target
 from loadtests.clients.http import HttpClient, RequestError
-from system import wire
+from system import event_loop, wire
 
 _CONNECTIONS = 32
 _WITHIN_S = 10.0
@@ -193,7 +192,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     try:
-        held = uvloop.run(run(targets.read(options.target), options.seconds, options.rounds))
+        held = event_loop.run(run(targets.read(options.target), options.seconds, options.rounds))
     except (Failed, RequestError, clients.NoToken, targets.NoTarget) as error:
         sys.exit(str(error))
     if not held:

@@ -19,7 +19,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import signal
 import statistics
 import subprocess
 import sys
@@ -33,7 +32,7 @@ import psutil
 
 from infra import target
 from infra.fabric.process import bus_alone
-from infra.machine import sampler
+from infra.machine import interrupts, sampler
 from infra.machine.spec import EngineError
 from infra.machine.waiting import until
 from infra.target import Target
@@ -202,7 +201,7 @@ def main() -> None:
     parser.add_argument("--only", action="append", help=f"some of the settings: {'; '.join(_SETTINGS)}")
     given = parser.parse_args()
     # SIGTERM ends its servers, too.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    interrupts.raise_interrupt()
     offer = Offer(given.scenario, given.rate, given.seconds, given.reach_seconds, given.peer_seconds)
     print(f"{offer.scenario}: R3, file, 128 B, {offer.rate:,.0f}/s for {offer.seconds:.0f} s")
     print(_COLUMNS)

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import nats
-import uvloop
 
 from infra import target as targets
 from infra.machine.spec import EngineError
@@ -33,6 +32,7 @@ from loadtests.engine import load_stream
 from loadtests.engine.bus_publisher import BusPublisherSpec, Publisher
 from loadtests.recording.tally import Tally
 from reports.evidence import RunFolder
+from system import event_loop
 
 _SUBJECT = "load.benchmark"
 _PAYLOAD_BYTES = 128
@@ -131,7 +131,7 @@ def main() -> None:
     parser.add_argument("--mode", choices=["singles", "fast"], default="fast")
     options = parser.parse_args()
     try:
-        uvloop.run(compare(targets.read(options.target), options.seconds, options.rounds, options.mode))
+        event_loop.run(compare(targets.read(options.target), options.seconds, options.rounds, options.mode))
     except (EngineError, targets.NoTarget) as error:
         sys.exit(str(error))
 

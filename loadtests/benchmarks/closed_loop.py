@@ -9,9 +9,8 @@ import asyncio
 import ssl
 import sys
 
-import uvloop
-
 from loadtests.clients.http import Answer, HttpClient, RequestError
+from system import event_loop
 
 _WITHIN_S = 10.0
 
@@ -59,4 +58,4 @@ async def run(url: str, path: str, requests: int, connections: int, ca_file: str
 
 if __name__ == "__main__":
     url, path, requests, connections, *rest = sys.argv[1:]
-    uvloop.run(run(url, path, int(requests), int(connections), rest[0] if rest else None))
+    event_loop.run(run(url, path, int(requests), int(connections), rest[0] if rest else None))

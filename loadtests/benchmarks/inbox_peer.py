@@ -19,11 +19,11 @@ from typing import Any, Literal
 import asyncpg
 import msgspec
 import nats
-import uvloop
 from nats.js.api import ConsumerConfig
 from nats.js.errors import ServiceUnavailableError
 
 from infra import target as targets
+from system import event_loop
 from system.wire import Project, ProjectEvent
 
 STREAM = "LOAD"
@@ -122,7 +122,7 @@ def _cells(events: Iterable[ProjectEvent]) -> list[tuple[str, str, str, int, Dec
 
 def main() -> None:
     task = msgspec.json.decode(sys.stdin.buffer.read(), type=Task)
-    print(msgspec.json.encode(uvloop.run(work(task))).decode())
+    print(msgspec.json.encode(event_loop.run(work(task))).decode())
 
 
 if __name__ == "__main__":

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
-from infra.machine import processes
+from infra.machine import processes, surroundings
 
 KIND = "load"
 
 
 def environment(run_id: str) -> dict[str, str]:
-    """Ours, with what tells the host's sampler whose CPU it is, and where our modules are found."""
-    found = {**os.environ, processes.KIND: KIND, processes.RUN_ID: run_id}
-    root = str(Path(__file__).parents[2])
-    found["PYTHONPATH"] = os.pathsep.join(filter(None, (root, found.get("PYTHONPATH"))))
-    return found
+    """Ours, with what tells the host's sampler whose CPU it is. Locust takes options from its environment and from the
+    home folder as well: only those of its command line count."""
+    return {**surroundings.environment(os.environ), processes.KIND: KIND, processes.RUN_ID: run_id}

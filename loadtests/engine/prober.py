@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import signal
 import sys
 import time
@@ -16,7 +17,6 @@ from pathlib import Path
 from typing import Literal
 
 import msgspec
-import uvloop
 
 from infra import target as targets
 from infra.machine.lifetime import end_with_parent
@@ -29,6 +29,7 @@ from loadtests.clients.sign_in import ApiClient
 from loadtests.engine.probes import CONNECTIONS, CreateProject, Effect, ProbeOperation, Publish, Read, Result
 from reports.evidence import Probe, RunFolder, Write
 from reports.evidence.folder import Appender
+from system import event_loop
 
 BUS = "bus"
 """The region of the operations that do not go through a region's API."""
@@ -165,8 +166,10 @@ def main() -> None:
         sys.exit("operations: expected at least one of read, write, publish, effect; found none")
     if spec.parent is not None:
         end_with_parent(spec.parent)
+    # nats-py's streams do over TLS what asyncio warns of each time a connection ends; nothing comes of it.
+    logging.getLogger("asyncio").setLevel(logging.ERROR)
     try:
-        failure = uvloop.run(_probe(spec))
+        failure = event_loop.run(_probe(spec), tls_timeouts=True)
     except (targets.NoTarget, EngineError, OSError) as error:
         failure = error
     sys.exit(None if failure is None else str(failure))

@@ -20,13 +20,13 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 import msgspec
-import uvloop
 
 from infra.machine.spec import EngineError, SpecT, read_spec
 from infra.target import NoTarget
 from loadtests.arrivals.pacer import Pacer
 from loadtests.arrivals.short_slices import ask_for_short_slices
 from loadtests.recording.live import Stat
+from system import event_loop
 
 START_DEADLINE_S = 60.0
 _REPORT_INTERVAL_S = 0.25
@@ -154,7 +154,7 @@ def run_engine(kind: type[SpecT], work: Callable[[SpecT, Control], Awaitable[Non
     """`main` of an engine: exits 0 if it did its work, 1 with a line on stderr if it could not."""
     # nats-py's streams do over TLS what asyncio warns of each time a connection ends; nothing comes of it.
     logging.getLogger("asyncio").setLevel(logging.ERROR)
-    sys.exit(uvloop.run(_run(read_spec(kind), work)))
+    sys.exit(event_loop.run(_run(read_spec(kind), work)))
 
 
 async def _run(spec: SpecT, work: Callable[[SpecT, Control], Awaitable[None]]) -> int:

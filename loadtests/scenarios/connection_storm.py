@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from infra import target as targets
+from infra.machine import cgroup
 from loadtests.engine import bus_subscriber, connection_limits
 from loadtests.engine.connection_holder import ConnectionHolderSpec
 from loadtests.plan import Engine, Plan, Scenario
@@ -22,7 +22,7 @@ _HELD_S = 20.0
 
 def _observers(plan: Plan) -> list[Engine]:
     held_s = min(_HELD_S, plan.duration_s / 3)
-    per_s = _OPENED_PER_S_AND_CORE * len(os.sched_getaffinity(0))
+    per_s = _OPENED_PER_S_AND_CORE * cgroup.cores()
     servers = max(1, len(targets.read(Path(plan.target)).nats_monitor))
     allowed = connection_limits.allowed(
         WANTED,

@@ -94,6 +94,25 @@ def test_every_number_is_acknowledged_and_found(
     assert "600     0(0.00%)" in shown.split("Shutting down")[1], "and how often, in the measured window"
 
 
+def test_what_was_asked_for_is_what_runs_whatever_the_caller_has_configured(
+    nats_server: NatsServer, make_target: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Locust's options in the home folder and in the environment; a proxy that leads nowhere."""
+    (tmp_path / ".locust.conf").write_text("run-time = 1s\n")
+    for name, value in {
+        "HOME": str(tmp_path), "LOCUST_RUN_TIME": "1s", "LOCUST_MASTER": "true", "http_proxy": "http://127.0.0.1:9",
+        "all_proxy": "socks5://127.0.0.1:9",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "locust.conf").write_text("run-time = 1s\n")
+    folder = RunFolder.create(tmp_path / "run")
+    asked = check(Request(scenario="bus-ingest", rate=400, duration_s=2, warmup_s=0.5))
+    runner.run(asked, folder=folder, target_path=make_target(nats=nats_server.url))
+    load, _ = _results(folder)
+    assert (load.offered, load.sent, load.ok) == (800, 800, 800)
+
+
 @pytest.mark.parametrize("rate", [1000, 21_000])
 def test_a_server_that_is_killed_costs_no_number(
     nats_server: NatsServer, make_target: Callable[..., Path], tmp_path: Path, rate: int
@@ -160,6 +179,40 @@ def test_interrupted_it_keeps_its_evidence_and_leaves_no_process(
     assert 0 < load.ok == load.offered < 200 * 600
     assert load.end_ns - load.begin_ns < 600 * 1_000_000_000
     wait_until(lambda: _no_process_is_left(run_id), "all processes of the load to end")
+
+
+RUNS_A_LOAD = """
+import sys
+from pathlib import Path
+from loadtests import run
+from loadtests.request import Request, check
+from reports.evidence import RunFolder
+asked = check(Request(scenario="bus-ingest", rate=200, duration_s=600, warmup_s=0, users=2))
+run.run(asked, folder=RunFolder.create(Path(sys.argv[1])), target_path=Path(sys.argv[2]))
+"""
+
+
+@pytest.mark.parametrize("locust_too", [False, True], ids=["the harness", "the harness and Locust"])
+def test_killed_it_leaves_no_process(
+    nats_server: NatsServer, make_target: Callable[..., Path], tmp_path: Path, locust_too: bool
+) -> None:
+    target = make_target(nats=nats_server.url)
+    command = [sys.executable, "-c", RUNS_A_LOAD, str(tmp_path / "run"), str(target)]
+    with subprocess.Popen(command) as harness:
+        started = psutil.Process(harness.pid)
+
+        def under_way() -> bool:
+            words = [word for one in started.children(recursive=True) for word in one.cmdline()]
+            spans = (tmp_path / "run").exists() and RunFolder(tmp_path / "run").span_history("bus-ingest")
+            return words.count("loadtests.engine.bus_publisher") == 2 and bool(spans)
+
+        wait_until(under_way, "the load to be under way")
+        left = started.children(recursive=True)
+        killed = [one for one in left if "locust" in one.cmdline()] if locust_too else []
+        for one in [started, *killed]:
+            one.kill()
+    _, alive = psutil.wait_procs(left, timeout=DEADLINE_S)
+    assert alive == []
 
 
 def test_locusts_page_shows_the_load_while_it_runs_and_ends_with_it(

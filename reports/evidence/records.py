@@ -31,6 +31,11 @@ class Fingerprint(msgspec.Struct, frozen=True, kw_only=True):
     components: dict[str, str]
     topology_sha256: str
     commit: str
+    commit_unknown: str | None = None
+    """Why the commit is unknown, in git's own words; None if it is known."""
+    cpu_limit: float | None = None
+    """How many cores the control group (a container, a service) allows; None without a limit. `cores` and `memory_gib`
+    are what the limits leave."""
 
 
 class Run(msgspec.Struct, kw_only=True):
@@ -98,6 +103,10 @@ class HostSample(msgspec.Struct, frozen=True, kw_only=True):
     """Private memory by kind of process (PSS of anonymous pages, plus swap); only every 30th sample has it."""
     files: dict[str, int] = {}
     """Open files by kind of process; the same samples have it."""
+    throttled: float = 0.0
+    """Fraction of all cores that stood still for the run's control group, since its CPU limit was used up."""
+    allowed: float = 1.0
+    """Fraction of all cores that the limit allows."""
 
 
 class Latencies(msgspec.Struct, frozen=True, kw_only=True):

@@ -22,13 +22,18 @@ def percentile(values: Sequence[float], percent: float) -> float:
     return sorted(values)[max(1, math.ceil(round(percent * len(values) / 100, 6))) - 1]
 
 
+_TAKERS = {"steal": "steal", "foreign": "other programs", "throttled": "the CPU limit of the container or service"}
+"""Field of a sample -> who took CPU from the run, in words."""
+
+
 def _taken(sample: HostSample) -> float:
-    return sample.steal + sample.foreign
+    return sample.steal + sample.foreign + sample.throttled
 
 
 def _own(sample: HostSample) -> float:
-    """The share of all cores that the system and the harness used."""
-    return sum(sample.by_kind.values()) if sample.by_kind else max(0.0, sample.busy - _taken(sample))
+    """The share of the cores that the run may use, which the system and the harness used."""
+    used = sum(sample.by_kind.values()) if sample.by_kind else max(0.0, sample.busy - sample.steal - sample.foreign)
+    return used / sample.allowed
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -57,14 +62,13 @@ def disturbance(
     causes: list[str] = []
     bursts = sum(_taken(sample) > limits.taken_peak for sample in samples) / len(samples)
     taken = _mean([_taken(sample) for sample in samples])
-    steal, foreign = (_mean([getattr(sample, name) for sample in samples]) for name in ("steal", "foreign"))
+    shares = {taker: _mean([getattr(sample, name) for sample in samples]) for name, taker in _TAKERS.items()}
     if taken > limits.taken_mean_max:
-        takers = [
-            f"{taker} {share:.0%}" for taker, share in (("steal", steal), ("other programs", foreign)) if share >= 0.005
-        ]
+        takers = [f"{taker} {share:.0%}" for taker, share in shares.items() if share >= 0.005]
         causes.append(f"{', '.join(takers)} of all cores")
     elif bursts > limits.taken_peak_share_max:
-        causes.append(f"steal and other programs above {limits.taken_peak:.0%} of all cores {bursts:.0%} of the time")
+        takers = [taker for taker, share in shares.items() if share > 0]
+        causes.append(f"{' and '.join(takers)} above {limits.taken_peak:.0%} of all cores {bursts:.0%} of the time")
     if target_ms is not None and not causes:
         lag_ms = percentile([sample.timer_lag_ms for sample in samples], 95)
         own = _mean([_own(sample) for sample in samples])
@@ -93,4 +97,5 @@ def summary(samples: Sequence[HostSample]) -> HostResult | None:
         timer_lag_p95_ms=percentile([sample.timer_lag_ms for sample in samples], 95),
         fsync_p90_ms=percentile([sample.fsync_ms for sample in samples], 90),
         worst=max(samples, key=_taken),
+        throttled=_mean([sample.throttled for sample in samples]),
     )

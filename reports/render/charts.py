@@ -295,13 +295,22 @@ def curves(evidence: Evidence, report: Report) -> str:
     return svg({"width": WIDTH, "height": 260, "layer": [*gate_marks, line]}, "Latency by percentile, with the gates")
 
 
+_LIMITED = "held back by the CPU limit"
+_CPU_COLOURS = {
+    "this run": "var(--s1)", "other programs": "var(--unsure)", "stolen": "var(--fail)", _LIMITED: "var(--invalid)"
+}  # fmt: skip
+
+
 def _host_values(samples: list[HostSample], start_ns: int) -> tuple[list[Spec], list[Spec]]:
     cpu: list[Spec] = []
     waits: list[Spec] = []
+    limited = any(sample.throttled for sample in samples)
     for sample in samples:
         seconds = (sample.at_ns - start_ns) / 1e9
         own = max(0.0, sample.busy - sample.steal - sample.foreign)
-        shares = (("1 this run", own), ("2 other programs", sample.foreign), ("3 stolen", sample.steal))
+        shares = [("1 this run", own), ("2 other programs", sample.foreign), ("3 stolen", sample.steal)]
+        if limited:
+            shares.append((f"4 {_LIMITED}", sample.throttled))
         cpu += [{"t": seconds, "who": who[2:], "order": who, "share": share} for who, share in shares]
         times = (("late timer", sample.timer_lag_ms), ("fsync", sample.fsync_ms))
         waits += [{"t": seconds, "what": what, "ms": value} for what, value in times if value > 0]
@@ -314,6 +323,8 @@ def host(evidence: Evidence) -> str:
         return ""
     cpu, waits = _host_values(evidence.host, evidence.run.started_ns)
     last = max(value["t"] for value in cpu)
+    present = {value["who"] for value in cpu}
+    shown = [who for who in _CPU_COLOURS if who in present]
     shares: Spec = {
         "width": WIDTH,
         "height": 110,
@@ -331,10 +342,7 @@ def host(evidence: Evidence) -> str:
             "color": {
                 "field": "who",
                 "type": "nominal",
-                "scale": {
-                    "domain": ["this run", "other programs", "stolen"],
-                    "range": ["var(--s1)", "var(--unsure)", "var(--fail)"],
-                },
+                "scale": {"domain": shown, "range": [_CPU_COLOURS[who] for who in shown]},
                 "legend": {"symbolType": "square", "symbolSize": 90, "symbolStrokeWidth": 0},
             },
         },

@@ -63,6 +63,8 @@ def to_markdown(report: Report) -> str:
         head += ["redundancy s", "acked / lost / unknown", "budget s"]
         lines += ["", *_table(head, [_experiment(experiment) for experiment in report.experiments])]
     facts = [f"run {report.run_id}", f"profile {report.profile}", f"commit {report.fingerprint.commit[:12]}"]
+    if report.fingerprint.commit_unknown:
+        facts[-1] += f" ({report.fingerprint.commit_unknown})"
     facts += [f"{report.fingerprint.cores} cores", report.durability, report.security]
     lines += ["", _cell("; ".join(filter(None, facts))), ""]
     return "\n".join(lines)

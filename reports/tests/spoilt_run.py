@@ -44,6 +44,12 @@ def stolen(evidence: Evidence) -> None:
     evidence.host = [msgspec.structs.replace(sample, at_ns=at(second)) for second in range(260)]
 
 
+def held_back(evidence: Evidence) -> None:
+    """A container's CPU limit was used up a third of the time."""
+    stolen(evidence)
+    evidence.host = [msgspec.structs.replace(each, steal=0.0, throttled=0.3, allowed=0.5) for each in evidence.host]
+
+
 def unproven(evidence: Evidence) -> None:
     proof = Proof(at_ns=0, what="the leader", expected="another", found="the same", proven=False)
     evidence.trials[0].record.proofs = [proof]

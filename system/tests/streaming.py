@@ -13,11 +13,10 @@ from typing import Any, NamedTuple
 
 import msgspec
 import psycopg
-import uvloop
 from granian.constants import HTTPModes, Interfaces
 from granian.server.embed import Server
 
-from system import wire
+from system import event_loop, wire
 from system.api.app import create_app
 from system.api.auth.tokens import Tokens
 from system.api.live.event_hub import EventHub
@@ -42,7 +41,7 @@ def run(main: Coroutine[Any, Any, None]) -> None:
     """Run a test on uvloop, like the API. A test that fails leaves connections open; the loop closes them at its end
     and warns of each. If such a warning were an error it would interrupt the closing, and uvloop would wait for
     ever."""
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with asyncio.Runner(loop_factory=event_loop.fastest()) as runner:
         try:
             runner.run(main)
         except BaseException:

@@ -105,11 +105,14 @@ def test_run_says_what_ended_it(folder: RunFolder, error: BaseException, state: 
     assert any(event.kind == "error" for event in folder.timeline_events())
 
 
-def test_signal_interrupts_the_run(folder: RunFolder) -> None:
-    with session(folder, Pretended()) as run:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_signal_interrupts_the_run(folder: RunFolder, number: signal.Signals) -> None:
+    system = Pretended()
+    with session(folder, system) as run:
         run.start()
-        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(number)
     assert folder.run().state == "interrupted"
+    assert system.calls == ["start", "heal", "logs", "stop", "remove"]
 
 
 def fail(why: str) -> None:

@@ -30,7 +30,10 @@ pytestmark = pytest.mark.timeout(240)
 @pytest.fixture(scope="module")
 def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     names = ["etcd-iad", "s3-iad", "postgres-iad-a", "archiver-iad"]
-    with running(tmp_path_factory.mktemp("archived") / "home", names, Options(durability="async")) as started:
+    # People keep checkouts in such folders, and each of these parts and commands quotes paths in a way of its own.
+    place = tmp_path_factory.mktemp("archived") / "my 'own' 100% work"
+    place.mkdir()
+    with running(place / "home", names, Options(durability="async")) as started:
         yield started
 
 

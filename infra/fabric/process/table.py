@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from infra.machine import processes
+from infra.machine import processes, surroundings
 from infra.machine.processes import Record
 
 
@@ -64,9 +64,8 @@ class ProcessTable:
     def environment(self, kind: str) -> dict[str, str]:
         """What every process of the system gets, and by which it is known later."""
         return {
-            "PATH": "/usr/local/bin:/usr/bin:/bin",
-            "LANG": "C.UTF-8",
-            "PYTHONUNBUFFERED": "1",
+            **surroundings.bare(),
+            "HOME": str(self.home),
             processes.HOME: str(self.home),
             processes.RUN_ID: self._run_id,
             processes.KIND: kind,

@@ -122,6 +122,16 @@ def test_more_than_was_busy_is_no_negative_foreign_share() -> None:
     assert found.foreign == 0
 
 
+def test_what_a_cpu_limit_holds_back_is_a_share_of_all_cores() -> None:
+    before = _Total.read("cpu  0 0 0 0 0 0 0 0 0 0\n")
+    after = _Total.read("cpu  60 0 0 140 0 0 0 0 0 0\n")
+    measured = {"at_ns": 5, "interval_s": 1.0, "timer_lag_ms": 0.0, "fsync_ms": 0.0, "cores": 2}
+    found = sample(before, after, {"nats": 60}, **measured, throttled_s=0.5, cpu_limit=0.6)  # type: ignore[arg-type]
+    assert (found.throttled, found.allowed) == (0.25, 0.3)
+    unlimited = sample(before, after, {"nats": 60}, **measured)  # type: ignore[arg-type]
+    assert (unlimited.throttled, unlimited.allowed) == (0.0, 1.0)
+
+
 def test_it_samples_until_sigterm(tmp_path: Path) -> None:
     folder = RunFolder.create(tmp_path / "run")
     spec = tmp_path / "spec.json"

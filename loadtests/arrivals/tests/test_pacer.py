@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 
-import uvloop
-
 from loadtests.arrivals.pacer import Alarm, Pacer
 from loadtests.arrivals.schedule import Schedule
+from system import event_loop
 
 DEADLINE_S = 20.0
 
@@ -28,7 +27,7 @@ def _pace(schedule: Schedule, *, stop_after: int | None = None) -> tuple[list[tu
             await pacer.done.wait()
         return pacer.released
 
-    return released, uvloop.run(run())
+    return released, event_loop.run(run())
 
 
 def test_every_operation_is_released_once_in_order_and_never_early() -> None:
@@ -71,7 +70,7 @@ def test_an_alarm_rings_once_and_not_before_what_it_was_set_to_last() -> None:
         assert len(rung) == 1
         alarm.close()
 
-    uvloop.run(run())
+    event_loop.run(run())
 
 
 def test_an_alarm_whose_callback_fails_does_not_ring_for_ever() -> None:
@@ -87,5 +86,5 @@ def test_an_alarm_whose_callback_fails_does_not_ring_for_ever() -> None:
         await asyncio.sleep(0.02)
         alarm.close()
 
-    uvloop.run(run())
+    event_loop.run(run())
     assert len(failures) == 1

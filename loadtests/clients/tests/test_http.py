@@ -9,9 +9,9 @@ from contextlib import suppress
 
 import pytest
 import trustme
-import uvloop
 
 from loadtests.clients.http import Answer, HttpClient, RequestError, Response
+from system import event_loop
 
 LONG_S = 20.0
 SHORT_S = 0.15
@@ -91,7 +91,7 @@ def test_requests_share_a_connection_that_is_kept_alive() -> None:
             assert (server.connections, server.requests) == (1, 20)
             await client.close()
 
-    uvloop.run(run())
+    event_loop.run(run())
 
 
 def test_a_connection_that_the_server_closes_is_not_used_again() -> None:
@@ -103,7 +103,7 @@ def test_a_connection_that_the_server_closes_is_not_used_again() -> None:
             assert server.connections == 3
             await client.close()
 
-    uvloop.run(run())
+    event_loop.run(run())
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_answers_are_read_whole(answer: bytes, status: int, body: bytes) -> None
             assert server.connections == 1
             await client.close()
 
-    uvloop.run(run())
+    event_loop.run(run())
 
 
 def test_headers_are_those_of_the_answer_and_not_of_what_came_before_it() -> None:
@@ -136,7 +136,7 @@ def test_headers_are_those_of_the_answer_and_not_of_what_came_before_it() -> Non
             assert (await _get(client)).headers == {"content-length": "2", "etag": '"7"'}
             await client.close()
 
-    uvloop.run(run())
+    event_loop.run(run())
 
 
 @pytest.mark.parametrize("more", [OK, b"HTTP/1.1 200"], ids=["an answer", "a part of one"])
@@ -148,7 +148,7 @@ def test_a_connection_that_says_more_than_it_was_asked_is_not_used_again(more: b
             assert server.connections == 3
             await client.close()
 
-    uvloop.run(run())
+    event_loop.run(run())
 
 
 def test_no_answer_in_time_is_unknown_and_ends_the_connection() -> None:
@@ -161,7 +161,7 @@ def test_no_answer_in_time_is_unknown_and_ends_the_connection() -> None:
                 assert "timeout" in error.detail
             await client.close()
 
-    uvloop.run(run())
+    event_loop.run(run())
 
 
 @pytest.mark.parametrize("before", [LONG_S, SHORT_S / 2], ids=["a later deadline before", "an earlier one"])
@@ -179,7 +179,7 @@ def test_a_deadline_holds_whatever_the_one_before_it_was(before: float) -> None:
             assert (await _get(client)).status == 200
             await client.close()
 
-    uvloop.run(run())
+    event_loop.run(run())
 
 
 def test_a_refused_connection_is_a_failure_for_nothing_was_sent() -> None:
@@ -191,7 +191,7 @@ def test_a_refused_connection_is_a_failure_for_nothing_was_sent() -> None:
             assert (error.outcome, "never sent" in error.detail) == ("fail", True)
             await client.close()
 
-    uvloop.run(run())
+    event_loop.run(run())
 
 
 @pytest.mark.parametrize(
@@ -206,7 +206,7 @@ def test_a_connection_lost_after_sending_is_unknown(answer: bytes) -> None:
             assert (await _error(client)).outcome == "unknown"
             await client.close()
 
-    uvloop.run(run())
+    event_loop.run(run())
 
 
 @pytest.mark.parametrize(
@@ -226,7 +226,7 @@ def test_an_answer_beyond_the_limit_is_refused(answer: bytes) -> None:
             assert (error.outcome, "at most" in error.detail or "not HTTP" in error.detail) == ("unknown", True)
             await client.close()
 
-    uvloop.run(run())
+    event_loop.run(run())
 
 
 class _Gone:
@@ -256,7 +256,7 @@ def test_a_connection_lost_below_its_transport_ends_one_request_and_nothing_else
             real.abort()
             await client.close()
 
-    uvloop.run(run())
+    event_loop.run(run())
 
 
 def test_whoever_is_called_back_shares_connections_with_whoever_waits() -> None:
@@ -271,7 +271,7 @@ def test_whoever_is_called_back_shares_connections_with_whoever_waits() -> None:
             assert server.connections == 1
             await client.close()
 
-    uvloop.run(run())
+    event_loop.run(run())
 
 
 def test_a_client_that_is_closed_tells_everybody() -> None:
@@ -286,7 +286,7 @@ def test_a_client_that_is_closed_tells_everybody() -> None:
             assert [(await each).outcome for each in (under_way, waiting)] == ["unknown", "fail"]
             server.go_on.set()
 
-    uvloop.run(run())
+    event_loop.run(run())
 
 
 def test_requests_wait_for_a_free_connection_and_all_are_served() -> None:
@@ -299,7 +299,7 @@ def test_requests_wait_for_a_free_connection_and_all_are_served() -> None:
             assert server.most_at_once <= 2
             await client.close()
 
-    uvloop.run(run())
+    event_loop.run(run())
 
 
 def test_a_request_that_never_got_a_connection_was_never_sent_and_the_next_ones_are_served() -> None:
@@ -318,7 +318,7 @@ def test_a_request_that_never_got_a_connection_was_never_sent_and_the_next_ones_
             assert server.requests == 2
             await client.close()
 
-    uvloop.run(run())
+    event_loop.run(run())
 
 
 @pytest.mark.parametrize("url", ["ftp://127.0.0.1:1", "127.0.0.1:1", "http://127.0.0.1:1/path"])
@@ -343,7 +343,7 @@ def test_a_request_whose_time_is_up_is_never_sent() -> None:
             assert server.connections == 1
             await client.close()
 
-    uvloop.run(run())
+    event_loop.run(run())
 
 
 def _server_context(authority: trustme.CA, highest: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3) -> ssl.SSLContext:
@@ -370,7 +370,7 @@ def test_over_tls_requests_share_a_connection_that_is_kept_alive() -> None:
             assert (server.connections, server.requests) == (1, 5)
             await client.close()
 
-    uvloop.run(run())
+    event_loop.run(run())
 
 
 @pytest.mark.parametrize("wrong", ["authority", "version"])
@@ -385,4 +385,4 @@ def test_a_server_that_is_not_to_be_trusted_is_sent_nothing(wrong: str) -> None:
             assert (error.outcome, "never sent" in error.detail, server.requests) == ("fail", True, 0)
             await client.close()
 
-    uvloop.run(run())
+    event_loop.run(run())

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-import uvloop
 
 from infra.target import Login
 from loadtests.clients import sign_in
 from loadtests.clients.http import HttpClient
 from loadtests.clients.sign_in import ApiClient, SignInError
 from loadtests.tests.load_servers import CLIENT, DEADLINE_S, Api
+from system import event_loop
 from system.wire import PROJECTS, TOKENS
 
 
@@ -33,7 +33,7 @@ def test_every_request_carries_the_token_of_one_sign_in(api: Api) -> None:
         assert [await _status(client) for _ in range(5)] == [200] * 5
         await client.close()
 
-    uvloop.run(run())
+    event_loop.run(run())
     assert api.used == {"token-0": 5}
     assert api.seen[f"POST {TOKENS}"] == 1
 
@@ -44,7 +44,7 @@ def test_without_a_token_the_answer_is_401(api: Api) -> None:
         assert await _status(client) == 401
         await client.close()
 
-    uvloop.run(run())
+    event_loop.run(run())
 
 
 def test_the_token_is_renewed_before_it_runs_out(api: Api) -> None:
@@ -56,7 +56,7 @@ def test_the_token_is_renewed_before_it_runs_out(api: Api) -> None:
         await _until_renewed(api, client, 3)
         await client.close()
 
-    uvloop.run(run())
+    event_loop.run(run())
 
 
 def test_a_renewal_that_fails_is_tried_again_while_the_old_token_holds(
@@ -77,7 +77,7 @@ def test_a_renewal_that_fails_is_tried_again_while_the_old_token_holds(
         await _until_renewed(api, client, 2)
         await client.close()
 
-    uvloop.run(run())
+    event_loop.run(run())
 
 
 @pytest.mark.parametrize("login", [CLIENT, Login(user="client", password="a-wrong-secret")])
@@ -94,7 +94,7 @@ def test_a_first_sign_in_that_fails_says_who_and_why_and_no_secret(api: Api, log
         assert login.password not in str(caught.value)
         await client.close()
 
-    uvloop.run(run())
+    event_loop.run(run())
 
 
 def test_what_is_no_token_is_refused(api: Api) -> None:
@@ -106,7 +106,7 @@ def test_what_is_no_token_is_refused(api: Api) -> None:
             await client.sign_in()
         await client.close()
 
-    uvloop.run(run())
+    event_loop.run(run())
 
 
 def test_a_body_is_sent_with_its_length(api: Api) -> None:
@@ -119,4 +119,4 @@ def test_a_body_is_sent_with_its_length(api: Api) -> None:
         assert api.created == ["a"]
         await client.close()
 
-    uvloop.run(run())
+    event_loop.run(run())

@@ -14,7 +14,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import uvloop
 
 from loadtests.arrivals.arrival_process import ArrivalProcess
 from loadtests.arrivals.schedule import Schedule
@@ -28,6 +27,7 @@ from reports.findings.loaded import Evidence
 from reports.policy.claims import load_claims
 from reports.policy.policy import load_policy
 from reports.verdict.verdict import judge
+from system import event_loop
 
 ROW = "api.read_p99"
 MS = 1_000_000
@@ -187,7 +187,7 @@ def test_a_real_server_that_freezes_shows_as_latency_and_not_as_lag(connections:
         await listener.wait_closed()
         return witness.end()
 
-    stalled_ms = uvloop.run(run())
+    stalled_ms = event_loop.run(run())
     load = merge_parts(read_parts(tmp_path), scenario="api-browse", warmup_s=0.0, requests=True, settings={})
     assert (load.sent, load.ok) == (load.offered, load.offered)
     frozen_ms = (frozen_ns[1] - frozen_ns[0]) / MS

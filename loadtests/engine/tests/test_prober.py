@@ -49,6 +49,7 @@ def _probing(
     prober = subprocess.Popen([sys.executable, "-m", "loadtests.engine.prober", str(file)])
     try:
         yield folder
+        assert "uvloop" not in Path(f"/proc/{prober.pid}/maps").read_text(), "its connections time out over TLS"
         prober.send_signal(signal.SIGTERM)
         assert prober.wait(DEADLINE_S) == 0
     finally:

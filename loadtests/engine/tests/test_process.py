@@ -6,9 +6,9 @@ import asyncio
 from typing import Any
 
 import pytest
-import uvloop
 
 from loadtests.engine.process import Control
+from system import event_loop
 
 TOO_LATE = RuntimeError("unable to perform operation on <TCPTransport closed=True>; the handler is closed")
 
@@ -47,7 +47,7 @@ def test_nor_are_those_that_uvloop_tells_of() -> None:
             )
         return control.failure
 
-    assert uvloop.run(work()) is None
+    assert event_loop.run(work()) is None
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,26 @@ def test_steal_and_other_programs_add_up() -> None:
     assert disturbance([sample(steal=0.06)] * 30, 100, False, LIMITS) is None
 
 
+def test_throttling_by_a_cpu_limit_is_named_with_its_share() -> None:
+    cause = disturbance([sample(throttled=0.3, allowed=0.5)] * 30, 100, False, LIMITS)
+    assert cause == "the CPU limit of the container or service 30% of all cores"
+    assert disturbance([sample(throttled=0.04, allowed=0.5)] * 30, 100, False, LIMITS) is None
+
+
+def test_a_run_that_used_what_its_cpu_limit_allows_has_no_excuse_in_late_timers() -> None:
+    """A fifth of all cores, yet all that it may have: the late timers are its own."""
+    late = sample(timer_lag_ms=6, busy=0.2)
+    assert disturbance([late] * 30, 10, False, LIMITS)
+    assert disturbance([msgspec.structs.replace(late, allowed=0.25)] * 30, 10, False, LIMITS) is None
+
+
+def test_summary_has_the_share_that_was_held_back() -> None:
+    held_back = summary([sample(throttled=0.2), sample(second=2)])
+    assert held_back is not None
+    assert held_back.throttled == pytest.approx(0.1)
+    assert held_back.worst.throttled == 0.2
+
+
 def test_bursts_count_although_the_mean_is_low() -> None:
     bursts = [sample(foreign=0.3)] * 7 + [sample()] * 23
     cause = disturbance(bursts, 100, False, LIMITS)

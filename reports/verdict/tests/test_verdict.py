@@ -14,6 +14,7 @@ from reports.model import Verdict
 from reports.tests.spoilt_run import (
     doubled_effect,
     down_for_ever,
+    held_back,
     load_of,
     lost_write,
     report_of,
@@ -47,6 +48,8 @@ Spoil = Callable[[Evidence], None]
     [
         pytest.param([slow_reads], "api.read_p99.syd", "FAIL", "p99 of 12,000", id="a slow read fails"),
         pytest.param([slow_reads, stolen], "api.read_p99.syd", "INVALID", "steal 30%", id="or is invalid if disturbed"),
+        pytest.param([slow_reads, held_back], "api.read_p99.syd", "INVALID", "CPU limit", id="by a CPU limit, too"),
+        pytest.param([lost_write, held_back], "recovery.rpo_loss", "FAIL", "lost 5", id="a CPU limit loses no write"),
         pytest.param([stolen], "api.read_p99.syd", "PASS", "p99 of", id="a pass on a disturbed machine stays a pass"),
         pytest.param([unproven], "recovery.rto", "INVALID", "not proven", id="without proof of the fault is invalid"),
         pytest.param([unwatched], "recovery.rto", "INVALID", "not proven", id="and so is one without any proof"),

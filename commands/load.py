@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from commands.parameters import DURATION
 from commands.run import knee, steps
 from loadtests.request import Request, describe
 from loadtests.scenarios import scenarios
@@ -29,8 +30,8 @@ def load_list() -> None:
 @load.command("run")
 @click.argument("scenario")
 @click.option("--rate", type=float, help=describe("rate"))
-@click.option("--duration", "duration_s", type=float, help=describe("duration_s"))
-@click.option("--warmup", "warmup_s", type=float, help=describe("warmup_s"))
+@click.option("--duration", "duration_s", type=DURATION, help=describe("duration_s"))
+@click.option("--warmup", "warmup_s", type=DURATION, help=describe("warmup_s"))
 @click.option("--arrival", metavar="HOW", help=describe("arrival"))
 @click.option("--mode", help=describe("mode"))
 @click.option("--users", type=int, help=describe("users"))
@@ -45,8 +46,10 @@ def load_run(
     """Run one scenario and report on the rows that it is evidence for.
 
     \b
-    Examples:  ./covenant load run bus-ingest --rate 10000 --duration 30
+    Examples:  ./covenant load run bus-ingest --rate 10000 --duration 30s
+               ./covenant load run soak --duration 1h30m
                ./covenant load run api-browse --arrival poisson+ramp:50..500 --seed 7
+               ./covenant load run api-browse --arrival stages:100@0,500@30s,500@2m,0@30s
     """
     request = Request(
         scenario=scenario, rate=rate, duration_s=duration_s, warmup_s=warmup_s, arrival=arrival, mode=mode,
@@ -60,8 +63,8 @@ def load_run(
 @click.option("--from", "first", type=float, metavar="R", help="The first rate tried; default: the scenario's usual.")
 @click.option("--to", "most", type=float, metavar="R", help="The highest rate tried; default: as far as it goes.")
 @click.option(
-    "--duration", "duration_s", type=float,
-    help=f"Seconds measured in each try; default: the scenario's own, at most {knee.STEP_S:g}.",
+    "--duration", "duration_s", type=DURATION,
+    help=f"How long each try measures; default: as long as the scenario, at most {knee.STEP_S:g}s.",
 )  # fmt: skip
 @click.option(
     "--resolution", type=float, default=RESOLUTION, show_default=True,

@@ -15,6 +15,7 @@ from msgspec import Meta
 from infra.target import Target
 from loadtests.arrivals import grammar
 from loadtests.arrivals.arrival_process import ArrivalProcess
+from loadtests.arrivals.durations import EXPECTED
 from loadtests.arrivals.grammar import CONSTANT, GRAMMAR
 from loadtests.arrivals.schedule import check_duration
 from loadtests.plan import MAX_USERS, Scenario
@@ -30,9 +31,9 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
     scenario: Annotated[str, Meta(description="The scenario's name, as `load list` shows it.")]
     rate: Annotated[float | None, Meta(description="Operations offered per second, in the scenario's unit.")] = None
-    duration_s: Annotated[float | None, Meta(description="Seconds measured, after the warm-up.")] = None
+    duration_s: Annotated[float | None, Meta(description=f"How long is measured, after the warm-up: {EXPECTED}.")] = None
     warmup_s: Annotated[
-        float | None, Meta(description="Seconds before, not measured; default: the scenario's own.")
+        float | None, Meta(description="How long before that, not measured, likewise; default: the scenario's own.")
     ] = None
     arrival: Annotated[str | None, Meta(description=f"How they arrive: {GRAMMAR}.")] = None
     mode: Annotated[

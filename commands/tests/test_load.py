@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
+import click
 import pytest
 from click.testing import CliRunner
 
 import covenant
+from commands.parameters import DURATION
 from loadtests.request import Request, describe
 
 
@@ -30,6 +33,9 @@ def test_help_says_of_each_option_what_the_request_says_of_its_field() -> None:
         (["load", "run", "no-such"], "covenant: scenario: expected one of api-browse, "),
         (["load", "run", "bus-ingest", "--mode", "frames"], "covenant: mode: expected one of singles, atomic, fast"),
         (["load", "run", "api-browse", "--arrival", "sometimes"], "covenant: arrival: expected constant, poisson"),
+        (["load", "run", "api-browse", "--duration", "2x"], "expected seconds, or a length with units (d, h, m, s, ms)"),
+        (["load", "knee", "api-browse", "--duration", "soon"], "as in 90, 60s, 2m or 1h30m; found 'soon'"),
+        (["load", "run", "api-browse", "--duration", "8d"], "covenant: duration: expected seconds above 0"),
         (["load", "knee", "api-browse", "--from", "10", "--to", "5"], "covenant: rate: expected the first one to be"),
         (["load", "knee", "api-browse", "--users", "17"], "covenant: users: expected 1 to 16"),
         (["plant", "api-stall-120ms", "--", "load", "run", "no-such"], "covenant: scenario: expected one of"),
@@ -42,3 +48,22 @@ def test_what_cannot_be_is_refused_before_anything_starts(arguments: list[str], 
     code, said = _said(arguments)
     assert code == 2
     assert expected in said
+
+
+def test_wherever_a_command_takes_seconds_it_takes_units() -> None:
+    """Whatever is added later, too: an option whose parameter ends in `_s` is a length of time."""
+    found = {
+        (context, option.name): option.type
+        for context, command in _commands("", covenant.main)
+        for option in command.params
+        if option.name and option.name.endswith("_s")
+    }
+    assert {(" load run", "duration_s"), (" load run", "warmup_s"), (" load knee", "duration_s")} <= found.keys()
+    assert {place: kind for place, kind in found.items() if kind is not DURATION} == {}
+    assert DURATION.convert("1h30m", None, None) == 5400.0
+
+
+def _commands(where: str, command: click.Command) -> Iterator[tuple[str, click.Command]]:
+    yield where, command
+    for name, below in command.commands.items() if isinstance(command, click.Group) else ():
+        yield from _commands(f"{where} {name}", below)

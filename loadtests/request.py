@@ -31,7 +31,9 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
     scenario: Annotated[str, Meta(description="The scenario's name, as `load list` shows it.")]
     rate: Annotated[float | None, Meta(description="Operations offered per second, in the scenario's unit.")] = None
-    duration_s: Annotated[float | None, Meta(description=f"How long is measured, after the warm-up: {EXPECTED}.")] = None
+    duration_s: Annotated[float | None, Meta(description=f"How long is measured, after the warm-up: {EXPECTED}.")] = (
+        None
+    )
     warmup_s: Annotated[
         float | None, Meta(description="How long before that, not measured, likewise; default: the scenario's own.")
     ] = None

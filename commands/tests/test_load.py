@@ -33,7 +33,7 @@ def test_help_says_of_each_option_what_the_request_says_of_its_field() -> None:
         (["load", "run", "no-such"], "covenant: scenario: expected one of api-browse, "),
         (["load", "run", "bus-ingest", "--mode", "frames"], "covenant: mode: expected one of singles, atomic, fast"),
         (["load", "run", "api-browse", "--arrival", "sometimes"], "covenant: arrival: expected constant, poisson"),
-        (["load", "run", "api-browse", "--duration", "2x"], "expected seconds, or a length with units (d, h, m, s, ms)"),
+        (["load", "run", "api-browse", "--duration", "2x"], "expected seconds, or a length with units (d, h,"),
         (["load", "knee", "api-browse", "--duration", "soon"], "as in 90, 60s, 2m or 1h30m; found 'soon'"),
         (["load", "run", "api-browse", "--duration", "8d"], "covenant: duration: expected seconds above 0"),
         (["load", "knee", "api-browse", "--from", "10", "--to", "5"], "covenant: rate: expected the first one to be"),

@@ -22,6 +22,6 @@ def test_a_length_is_read(text: str, seconds: float) -> None:
     "text", ["", "m", "-1", "-2m", "nan", "inf", "1 m", "30m1h", "1m1m", "5x", "1h30", "1,5m", "s60", "1mm", "1e400s"]
 )
 def test_what_is_no_length_is_refused_with_what_was_expected(text: str) -> None:
-    with pytest.raises(ValueError, match="^expected seconds, or a length with units") as caught:
+    with pytest.raises(ValueError, match=r"^expected seconds, or a length with units") as caught:
         parse_duration(text)
     assert str(caught.value) == f"expected {EXPECTED}; found {text!r}"

@@ -13,6 +13,8 @@ import msgspec
 
 from loadtests.arrivals.arrival_process import ArrivalProcess, even
 
+PLAN = "COVENANT_LOAD_PLAN"
+"""The environment variable that names the file of a `Plan` for the Locust process."""
 MAX_USERS = 16
 """Generator processes of one run."""
 

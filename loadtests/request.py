@@ -7,18 +7,19 @@ from there to the pacer takes that, so that no load starts from values that were
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, get_type_hints
 
 import msgspec
 from msgspec import Meta
 
-from infra.target import Target
+from infra.target import Target, inside_path
 from loadtests.arrivals import grammar
 from loadtests.arrivals.arrival_process import ArrivalProcess
 from loadtests.arrivals.durations import EXPECTED
 from loadtests.arrivals.grammar import CONSTANT, GRAMMAR
 from loadtests.arrivals.schedule import check_duration
-from loadtests.plan import MAX_USERS, Scenario
+from loadtests.plan import MAX_USERS, Plan, Scenario
 from loadtests.scenarios import scenarios
 
 
@@ -75,6 +76,27 @@ class CheckedRequest:
         if self.users is not None and self.users % apart:
             raise UsageError(f"users: expected a multiple of {apart}, as many in every region; found {self.users}")
         return self.users or apart
+
+    def plan(self, *, folder: Path, work: Path, target: Target, target_path: Path) -> Plan:
+        """The load on this system: where its engines run, and what they are given. `folder` is the run folder, `work`
+        one for what engines read and leave, `target_path` the target's file. UsageError."""
+        seen_from = inside_path(target_path) if target.enter else target_path
+        return Plan(
+            scenario=self.scenario.name,
+            folder=str(folder.resolve()),
+            work=str(work),
+            target=str(seen_from.resolve()),
+            run_id=target.run_id,
+            regions=target.regions,
+            enter=target.enter,
+            rate=self.arrival.mean_rate,
+            arrival=self.arrival,
+            duration_s=self.arrival.duration_s,
+            warmup_s=self.warmup_s,
+            users=self.users_on(target),
+            seed=self.seed,
+            mode=self.mode,
+        )
 
 
 def check(request: Request) -> CheckedRequest:

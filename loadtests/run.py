@@ -25,7 +25,7 @@ from infra.machine.progress import Report, show_nothing
 from infra.target import Target
 from loadtests.display.progress import Progress
 from loadtests.engine import environment as child
-from loadtests.plan import Plan, Scenario
+from loadtests.plan import PLAN, Plan, Scenario
 from loadtests.recording.tally import merge_parts, read_parts
 from loadtests.request import CheckedRequest
 from reports.evidence import RunFolder
@@ -51,7 +51,7 @@ def run(asked: CheckedRequest, *, folder: RunFolder, target_path: Path, progress
     target = targets.read(target_path)
     with tempfile.TemporaryDirectory(prefix="covenant-load-") as scratch:
         work = Path(scratch)
-        planned = _plan(asked, folder, target, target_path, work)
+        planned = asked.plan(folder=folder.path, work=work, target=target, target_path=target_path)
         log = folder.evidence / "load" / f"{name}.locust.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         process = _start_locust(planned, work, web=asked.web)
@@ -62,27 +62,6 @@ def run(asked: CheckedRequest, *, folder: RunFolder, target_path: Path, progress
             collected = _collect(asked.scenario, planned, target, folder)
         if code != 0 or not collected:
             raise LoadError(f"{name}: the load could not be made (exit code {code})\n{_tail(log)}")
-
-
-def _plan(asked: CheckedRequest, folder: RunFolder, target: Target, target_path: Path, work: Path) -> Plan:
-    """The request on this system: where its engines run, and what they are given. UsageError."""
-    seen_from = targets.inside_path(target_path) if target.enter else target_path
-    return Plan(
-        scenario=asked.scenario.name,
-        folder=str(folder.path.resolve()),
-        work=str(work),
-        target=str(seen_from.resolve()),
-        run_id=target.run_id,
-        regions=target.regions,
-        enter=target.enter,
-        rate=asked.arrival.mean_rate,
-        arrival=asked.arrival,
-        duration_s=asked.arrival.duration_s,
-        warmup_s=asked.warmup_s,
-        users=asked.users_on(target),
-        seed=asked.seed,
-        mode=asked.mode,
-    )
 
 
 def _start_locust(planned: Plan, work: Path, *, web: bool) -> subprocess.Popen[bytes]:
@@ -102,7 +81,7 @@ def _start_locust(planned: Plan, work: Path, *, web: bool) -> subprocess.Popen[b
     # Locust takes options from its environment and from the current folder as well: only ours shall count.
     inherited = child.environment(planned.run_id).items()
     environment = {name: value for name, value in inherited if not name.startswith("LOCUST_")}
-    environment["COVENANT_LOAD_PLAN"] = str(plan_file)
+    environment[PLAN] = str(plan_file)
     return subprocess.Popen(
         command, cwd=work, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, start_new_session=True,

@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Literal
 
 import click
+from chaoslib.exceptions import ChaosException
 
 import reports
 from chaos.healing import HealError, heal
 from chaos.journal import JournalError
-from chaos.run import catalog
+from chaos.run import catalog, toolkit
 from chaos.run import trial as chaos_runner
 from checks import NotChecked
 from checks import access as access_facts
@@ -195,7 +196,7 @@ def _audited(run: Session, scenario: Scenario, folder: RunFolder) -> Iterator[No
 
 
 def chaos(run: Session, experiment: str, repeat: int = 1) -> None:
-    with run.phase(experiment) as progress:
+    with run.phase(catalog.id_of(experiment)) as progress:
         try:
             chaos_runner.run(experiment, folder=run.folder, system=run.system, progress=progress, repeat=repeat)
         except chaos_runner.ExperimentError as error:
@@ -236,17 +237,24 @@ def run_load(request: Request, *, plant: str | None, out: Path | None) -> None:
         load(run, asked)
 
 
-def check_experiments(names: Sequence[str]) -> None:
-    """Ends the process as wrong usage if one of them is not known."""
-    known = [experiment.id for experiment in catalog.experiments()]
-    for name in names:
-        if name not in known:
-            fail(EXIT_USAGE, f"no experiment is called {name!r}; there are: {', '.join(known)}")
+def check_experiments(names: Sequence[str]) -> tuple[str, ...]:
+    """The ids of these experiments, which are ours or files. Ends the process as wrong usage if one of them is not
+    known, cannot be read, or names a module or a program that is not there."""
+    try:
+        found = catalog.check_names(names)
+        for name in names:
+            toolkit.validate(name)
+    except (catalog.UnknownExperiment, catalog.BadExperiment) as error:
+        fail(EXIT_USAGE, str(error))
+    except ChaosException as error:
+        fail(EXIT_USAGE, f"{name}: Chaos Toolkit refuses it: {' '.join(str(error).split())}")
+    return tuple(found)
 
 
 def run_chaos(experiments: tuple[str, ...], *, repeat: int, out: Path | None, plant: str | None) -> None:
     """Run experiments, one after the other and `repeat` times, and report; ends the process with the verdict."""
-    with session("chaos", out=out, experiments=experiments, plant=plant) as run:
+    ids = check_experiments(experiments)
+    with session("chaos", out=out, experiments=ids, plant=plant) as run:
         run.start()
         for number in range(1, repeat + 1):
             for experiment in experiments:

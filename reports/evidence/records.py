@@ -359,6 +359,8 @@ class Experiment(msgspec.Struct, kw_only=True):
     chaos_status: str = ""
     """What Chaos Toolkit's own journal says: completed, failed, interrupted, aborted."""
     problems: list[str] = []
+    proof_declared: bool = True
+    """Whether a step of it looks whether the fault has bitten; one of a user's own need not have such a step."""
 
 
 class Count(msgspec.Struct, frozen=True, kw_only=True):

@@ -91,6 +91,8 @@ def _distrust(record: Experiment) -> str | None:
     elif not fault_proven(record):
         unproven = next((proof for proof in record.proofs if not proof.proven), None)
         detail = f" ({unproven.what}: expected {unproven.expected}, found {unproven.found})" if unproven else ""
+        if not record.proof_declared:
+            detail = " (proof: none declared)"
         reasons.append(f"the fault was not proven to have bitten{detail}")
     if record.steady_before is False:
         reasons.append("the steady state did not hold before the fault")

@@ -53,6 +53,11 @@ def unwatched(evidence: Evidence) -> None:
     evidence.trials[0].record.proofs = []
 
 
+def undeclared(evidence: Evidence) -> None:
+    evidence.trials[0].record.proofs = []
+    evidence.trials[0].record.proof_declared = False
+
+
 def unhealed(evidence: Evidence) -> None:
     evidence.trials[0].record.healed = False
 

@@ -20,6 +20,7 @@ from reports.tests.spoilt_run import (
     row_of,
     slow_reads,
     stolen,
+    undeclared,
     unhealed,
     unproven,
     unwatched,
@@ -50,6 +51,10 @@ Spoil = Callable[[Evidence], None]
         pytest.param([stolen], "api.read_p99.syd", "PASS", "p99 of", id="a pass on a disturbed machine stays a pass"),
         pytest.param([unproven], "recovery.rto", "INVALID", "not proven", id="without proof of the fault is invalid"),
         pytest.param([unwatched], "recovery.rto", "INVALID", "not proven", id="and so is one without any proof"),
+        pytest.param(
+            [undeclared], "recovery.rto", "INVALID", "not proven to have bitten (proof: none declared)",
+            id="and so is one that declares none",
+        ),
         pytest.param([unhealed], "recovery.rto", "INVALID", "healing failed", id="without healing recovery is invalid"),
         pytest.param([unhealed], "recovery.rpo_loss", "INVALID", "healing failed", id="and so is the recovery point"),
         pytest.param([lost_write], "recovery.rpo_loss", "FAIL", "lost 5", id="a lost acknowledged write fails"),

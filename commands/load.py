@@ -36,24 +36,26 @@ def load_list() -> None:
 @click.option("--mode", help=describe("mode"))
 @click.option("--users", type=int, help=describe("users"))
 @click.option("--seed", type=int, default=1, show_default=True, help=describe("seed"))
+@click.option("--abort-on-fail", is_flag=True, help=describe("abort_on_fail"))
 @click.option("--web", is_flag=True, help=describe("web"))
 @click.option("--out", type=click.Path(path_type=Path), help="Where to write the run.")
 @click.pass_obj
 def load_run(
     plant: str | None, scenario: str, rate: float | None, duration_s: float | None, warmup_s: float | None,
-    arrival: str | None, mode: str | None, users: int | None, seed: int, web: bool, out: Path | None,
+    arrival: str | None, mode: str | None, users: int | None, seed: int, abort_on_fail: bool, web: bool,
+    out: Path | None,
 ) -> None:  # fmt: skip
     """Run one scenario and report on the rows that it is evidence for.
 
     \b
     Examples:  ./covenant load run bus-ingest --rate 10000 --duration 30s
-               ./covenant load run soak --duration 1h30m
+               ./covenant load run soak --duration 1h30m --abort-on-fail
                ./covenant load run api-browse --arrival poisson+ramp:50..500 --seed 7
                ./covenant load run api-browse --arrival stages:100@0,500@30s,500@2m,0@30s
     """
     request = Request(
         scenario=scenario, rate=rate, duration_s=duration_s, warmup_s=warmup_s, arrival=arrival, mode=mode,
-        users=users, seed=seed, web=web,
+        users=users, seed=seed, abort_on_fail=abort_on_fail, web=web,
     )  # fmt: skip
     steps.run_load(request, plant=plant, out=out)
 

@@ -40,11 +40,12 @@ from locust.stats import CSV_STATS_INTERVAL_SEC
 
 from infra import target as targets
 from infra.target import NoTarget
-from loadtests.display.progress import Progress
+from loadtests.display.progress import EndedEarly, Progress, Told
 from loadtests.display.stats import Shown
 from loadtests.engine import environment as child
 from loadtests.engine.process import START_DEADLINE_S, Ended, Go, Said
 from loadtests.plan import PLAN, Engine, Plan
+from loadtests.recording.early import EarlyEnd, Planned
 from loadtests.recording.live import Stat
 from loadtests.request import Request, UsageError, check, describe
 from loadtests.scenarios import scenarios
@@ -70,6 +71,7 @@ class EngineProcess:
     """An engine that was started, and a greenlet that listens to it."""
 
     def __init__(self, engine: Engine, plan: Plan, show: Callable[[Stat], None]) -> None:
+        self.planned: list[Planned] = []
         spec = Path(plan.work) / f"{engine.name}.spec.json"
         spec.write_bytes(msgspec.json.encode(engine.spec))
         self.name = engine.name
@@ -117,6 +119,7 @@ class EngineProcess:
             elif isinstance(said, Ended):
                 self.error = said.error
             else:
+                self.planned = said.planned
                 self.ready.set()
         if not self.ready.is_set():
             self.error = self.error or "ended before it was ready"
@@ -136,6 +139,7 @@ class Fleet:
         self._generators: list[EngineProcess] = []
         self._users = 0
         self._begin_ns: int | None = None
+        self._early = EarlyEnd(plan.gates)
         self._shown: Shown | None = None
 
     def offer(self) -> None:
@@ -169,6 +173,14 @@ class Fleet:
             now_s = time.time()
             measured_ns = self._begin_ns + round(self._plan.warmup_s * 1e9)
             self._shown.add(stat, now_s, now_s - (time.monotonic_ns() - measured_ns) / 1e9)
+        if not stat.warmup and not self._stopping.is_set() and (why := self._early.add(stat)):
+            self._end_early(why)
+
+    def _end_early(self, why: str) -> None:
+        assert self._begin_ns is not None
+        after_s = (time.monotonic_ns() - self._begin_ns) / 1e9 - self._plan.warmup_s
+        _tell(EndedEarly(after_s=round(after_s, 1), why=why))
+        self.stop()
 
     def stop(self) -> None:
         """Have the generators stop offering; what is under way is still awaited."""
@@ -190,6 +202,8 @@ class Fleet:
         return ready and not self._stopping.is_set()
 
     def _begin(self) -> None:
+        for engine in (*self._observers, *self._generators):
+            self._early.plan(engine.planned)
         self._begin_ns = time.monotonic_ns() + _LEAD_NS
         for engine in (*self._observers, *self._generators):
             engine.begin(self._begin_ns)
@@ -230,8 +244,12 @@ class Fleet:
             ]
             failed = environment.stats.total.num_failures
             text = "; ".join(shown[:2]) + (f"; {failed:,} failed" if failed else "")
-            line = msgspec.json.encode(Progress(fraction=fraction, text=text)).decode()
-            print(line, flush=True)
+            _tell(Progress(fraction=fraction, text=text))
+
+
+def _tell(told: Told) -> None:
+    """A line for the runner."""
+    print(msgspec.json.encode(told).decode(), flush=True)
 
 
 _fleets: list[Fleet] = []

@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from loadtests.arrivals.arrival_process import ArrivalProcess, even
+from loadtests.recording.early import Gate
 
 PLAN = "COVENANT_LOAD_PLAN"
 """The environment variable that names the file of a `Plan` for the Locust process."""
@@ -43,6 +44,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Of everything random in it."""
     mode: str | None = None
     """How messages are published, where a user chose it."""
+    gates: list[Gate] = []
+    """The load is ended as soon as one of these can no longer hold."""
 
     def part(self, name: str) -> str:
         return str(Path(self.work) / f"{name}.part.json")

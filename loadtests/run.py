@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections import deque
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -23,25 +24,31 @@ from infra import target as targets
 from infra.machine.ports import free_port
 from infra.machine.progress import Report, show_nothing
 from infra.target import Target
-from loadtests.display.progress import Progress
+from loadtests.display.progress import EndedEarly, Progress, Told
 from loadtests.engine import environment as child
 from loadtests.plan import PLAN, Plan, Scenario
+from loadtests.recording.early import Gate
 from loadtests.recording.tally import merge_parts, read_parts
 from loadtests.request import CheckedRequest
-from reports.evidence import RunFolder
+from reports.evidence import RunFolder, TimelineEvent
 
 _OVERHEAD_S = 300.0
 """Beyond the planned length: start, drain, catching up. Each has a shorter deadline of its own."""
 _KILL_S = 10.0
 _TAIL_LINES = 15
+_decode_told: Callable[[bytes], Told] = msgspec.json.Decoder(Told).decode
 
 
 class LoadError(Exception):
     """The load could not be made; ends with the last lines of its log."""
 
 
-def run(asked: CheckedRequest, *, folder: RunFolder, target_path: Path, progress: Report = show_nothing) -> None:
-    """Make a load and leave its evidence in `folder`; `progress(fraction, text)` about once a second.
+def run(
+    asked: CheckedRequest, *, folder: RunFolder, target_path: Path, gates: Sequence[Gate] = (),
+    progress: Report = show_nothing,
+) -> None:  # fmt: skip
+    """Make a load and leave its evidence in `folder`; `progress(fraction, text)` about once a second. It ends early,
+    and its record says so, as soon as one of `gates` can no longer hold.
 
     Where it was asked for, Locust's own page is served on a free port of loopback while the load runs; stderr gives its
     address. UsageError and NoTarget before anything is started, LoadError if the load could not be made. Interrupted
@@ -51,15 +58,16 @@ def run(asked: CheckedRequest, *, folder: RunFolder, target_path: Path, progress
     target = targets.read(target_path)
     with tempfile.TemporaryDirectory(prefix="covenant-load-") as scratch:
         work = Path(scratch)
-        planned = asked.plan(folder=folder.path, work=work, target=target, target_path=target_path)
+        planned = asked.plan(folder=folder.path, work=work, target=target, target_path=target_path, gates=gates)
         log = folder.evidence / "load" / f"{name}.locust.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         process = _start_locust(planned, work, web=asked.web)
+        output = _Output(process, progress)
         try:
             with log.open("wb") as log_file:
-                code = _follow(process, planned, log_file, progress)
+                code = _follow(output, planned, log_file)
         finally:
-            collected = _collect(asked.scenario, planned, target, folder)
+            collected = _collect(asked.scenario, planned, target, folder, output.ended_early)
         if code != 0 or not collected:
             raise LoadError(f"{name}: the load could not be made (exit code {code})\n{_tail(log)}")
 
@@ -88,18 +96,63 @@ def _start_locust(planned: Plan, work: Path, *, web: bool) -> subprocess.Popen[b
     )  # fmt: skip
 
 
-def _follow(process: subprocess.Popen[bytes], planned: Plan, log: BinaryIO, progress: Report) -> int:
+class _Output:
+    """What the Locust process prints: its log, and lines for the runner."""
+
+    def __init__(self, process: subprocess.Popen[bytes], progress: Report) -> None:
+        self.process = process
+        self.progress = progress
+        self.ended_early: EndedEarly | None = None
+
+    def read(self, deadline: float, log: BinaryIO) -> None:
+        """Until it closes its output or the deadline passes."""
+        assert self.process.stdout is not None
+        rest = b""
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.process.stdout, selectors.EVENT_READ)
+            while (left_s := deadline - time.monotonic()) > 0:
+                if not selector.select(timeout=left_s):
+                    continue
+                data = os.read(self.process.stdout.fileno(), 65_536)
+                if not data:
+                    return
+                *lines, rest = (rest + data).split(b"\n")
+                for line in lines:
+                    self._take(line, log)
+
+    def _take(self, line: bytes, log: BinaryIO) -> None:
+        match _told(line):
+            case Progress() as seen:
+                self.progress(seen.fraction, seen.text)
+            case EndedEarly() as ended:
+                self.ended_early = ended
+                self.progress(1.0, f"ending early: {ended.why}")
+            case None:
+                log.write(line + b"\n")
+                log.flush()
+
+
+def _told(line: bytes) -> Told | None:
+    if not line.startswith(b'{"type":"'):
+        return None
+    with contextlib.suppress(msgspec.MsgspecError):
+        return _decode_told(line)
+    return None
+
+
+def _follow(output: _Output, planned: Plan, log: BinaryIO) -> int:
     """Its exit code, when it has ended; it is asked to end early on an interrupt and killed at the deadline."""
+    process = output.process
     deadline = time.monotonic() + planned.warmup_s + planned.duration_s + _OVERHEAD_S
-    progress(0.0, "starting")
+    output.progress(0.0, "starting")
     try:
-        _read_output(process, deadline, log, progress)
+        output.read(deadline, log)
     finally:
         # The end of its stdin is what ends Locust and its engines, in order and with their evidence.
         assert process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             process.stdin.close()
-        _read_output(process, min(deadline, time.monotonic() + _OVERHEAD_S), log, progress)
+        output.read(min(deadline, time.monotonic() + _OVERHEAD_S), log)
         try:
             process.wait(timeout=_KILL_S)
         except subprocess.TimeoutExpired:
@@ -107,50 +160,32 @@ def _follow(process: subprocess.Popen[bytes], planned: Plan, log: BinaryIO, prog
             process.wait(timeout=_KILL_S)
         assert process.stdout is not None
         process.stdout.close()
-    progress(1.0, "done")
+    output.progress(1.0, "done")
     return process.returncode
 
 
-def _read_output(process: subprocess.Popen[bytes], deadline: float, log: BinaryIO, progress: Report) -> None:
-    """Read what Locust prints, until it closes its output or the deadline passes."""
-    assert process.stdout is not None
-    rest = b""
-    with selectors.DefaultSelector() as selector:
-        selector.register(process.stdout, selectors.EVENT_READ)
-        while (left_s := deadline - time.monotonic()) > 0:
-            if not selector.select(timeout=left_s):
-                continue
-            data = os.read(process.stdout.fileno(), 65_536)
-            if not data:
-                return
-            *lines, rest = (rest + data).split(b"\n")
-            for line in lines:
-                if (seen := _progress_of(line)) is not None:
-                    progress(seen.fraction, seen.text)
-                else:
-                    log.write(line + b"\n")
-                    log.flush()
-
-
-def _progress_of(line: bytes) -> Progress | None:
-    if not line.startswith(b'{"type":"Progress"'):
-        return None
-    with contextlib.suppress(msgspec.MsgspecError):
-        return msgspec.json.decode(line, type=Progress)
-    return None
-
-
-def _collect(scenario: Scenario, planned: Plan, target: Target, folder: RunFolder) -> bool:
+def _collect(
+    scenario: Scenario, planned: Plan, target: Target, folder: RunFolder, ended_early: EndedEarly | None
+) -> bool:
     """Merge what the engines left into the scenario's record and those of the loads beside it; False if one has none
     that any generator left."""
     work = Path(planned.work)
-    found = [_record(planned, target, folder, scenario.name, work, requests=scenario.requests)]
+    early = ""
+    if ended_early is not None:
+        early = f"after {ended_early.after_s:g} s of {planned.duration_s:g} s: {ended_early.why}"
+        with folder.timeline() as timeline:
+            timeline.add(
+                TimelineEvent(at_ns=time.monotonic_ns(), kind="note", name=scenario.name, detail=f"ended early {early}")
+            )
+    found = [_record(planned, target, folder, scenario.name, work, early, requests=scenario.requests)]
     for name in scenario.beside:
-        found.append(_record(planned, target, folder, f"{scenario.name}-{name}", work / name, requests=False))
+        found.append(_record(planned, target, folder, f"{scenario.name}-{name}", work / name, early, requests=False))
     return all(found)
 
 
-def _record(planned: Plan, target: Target, folder: RunFolder, name: str, work: Path, *, requests: bool) -> bool:
+def _record(
+    planned: Plan, target: Target, folder: RunFolder, name: str, work: Path, early: str, *, requests: bool
+) -> bool:
     """Merge the parts in `work` into the record `name`; False if no generator left anything."""
     parts = read_parts(work)
     if not any(part.offered_per_s for part in parts):
@@ -167,9 +202,8 @@ def _record(planned: Plan, target: Target, folder: RunFolder, name: str, work: P
     if problems:
         more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
         settings["notes"] = "; ".join(problems[:3]) + more
-    folder.write_load(
-        merge_parts(parts, scenario=name, warmup_s=planned.warmup_s, requests=requests, settings=settings)
-    )
+    load = merge_parts(parts, scenario=name, warmup_s=planned.warmup_s, requests=requests, settings=settings)
+    folder.write_load(msgspec.structs.replace(load, ended_early=early))
     return True
 
 

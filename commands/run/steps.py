@@ -45,11 +45,14 @@ from ledger.drain import drain
 from ledger.observe.bus import BusError
 from loadtests import run as load_runner
 from loadtests.plan import Scenario
+from loadtests.recording.early import Gate
 from loadtests.request import CheckedRequest, Request, UsageError, check
 from loadtests.search.calibration import CalibrationError, calibrate
 from reports.evidence import Run, RunFolder
 from reports.policy.claims import load_claims
 from reports.policy.policy import load_policy
+from reports.verdict.measures import MEASURES
+from reports.verdict.measures.loads import latency
 
 _DRAINED_WITHIN_S = 60.0
 
@@ -176,9 +179,26 @@ def make_load(run: Session, asked: CheckedRequest, folder: RunFolder, progress: 
     """Make a load whose evidence goes to `folder`. StepFailed if it could not be made."""
     try:
         with _audited(run, asked.scenario, folder):
-            load_runner.run(asked, folder=folder, target_path=run.system.target_path, progress=progress)
+            load_runner.run(
+                asked, folder=folder, target_path=run.system.target_path,
+                gates=latency_gates(run.folder) if asked.abort_on_fail else (), progress=progress,
+            )  # fmt: skip
     except (load_runner.LoadError, BusError) as error:
         raise StepFailed(str(error)) from error
+
+
+def latency_gates(folder: RunFolder) -> list[Gate]:
+    """The gates of latencies that the run's profile judges and nobody waived, as its verdict will apply them."""
+    claims = {claim.row: claim for claim in load_claims()}
+    report, policy = reports.assess(folder), load_policy()
+    found = []
+    for row in report.slos:
+        claim, gate = claims[row.id], row.gate
+        judged = row.verdict != "NOT_JUDGED" and row.id not in report.waived and MEASURES[claim.family] is latency
+        if judged and gate is not None and gate.op in ("<", "<=") and gate.unit == "ms":
+            minimum = policy.minimum_samples(claim.family)
+            found.append(Gate(row=claim.family, region=claim.region, limit_ms=gate.value, minimum=minimum))
+    return found
 
 
 @contextmanager

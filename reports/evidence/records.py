@@ -181,6 +181,8 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     """Whether these are well-formed requests to the API, which count for availability."""
     settings: dict[str, str] = {}
     """Shown beside every figure: payload_bytes, durability, security, connections, ..."""
+    ended_early: str = ""
+    """When and why it was ended before all that was planned, since a gate could no longer hold; empty if it was not."""
 
 
 class Calibration(msgspec.Struct, frozen=True, kw_only=True):

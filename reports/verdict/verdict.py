@@ -252,6 +252,8 @@ def _notes(findings: Findings) -> list[str]:
     notes += findings.deaths()
     notes += [f"{event.name}: {event.detail}" for event in events if event.kind == "error"]
     notes += [f"{event.name} was skipped: {event.detail}" for event in events if event.kind == "skipped"]
+    early = [load for load in findings.evidence.loads if load.ended_early]
+    notes += [f"{load.scenario} was ended early {load.ended_early}" for load in early]
     notes += [f"damaged evidence: {problem}" for problem in findings.evidence.problems]
     for finding in findings.experiments:
         notes += [f"{finding.name}: {problem}" for problem in finding.trial.record.problems]

@@ -41,6 +41,7 @@ def latency(findings: Findings, claim: RowClaim, gate: Bound) -> Measurement:
         says += f", {latencies.failed:,} failed and {latencies.unknown:,} without an answer among the slowest"
     if latencies.negative:
         says += f", {latencies.negative:,} below zero (lowest {latencies.min_us / 1000:.3f} ms)"
+    says += "".join(f"; {load.scenario} was ended early {load.ended_early}" for load in loads if load.ended_early)
     distrust = [reason for load in loads if (reason := load_distrust(load, [gate], findings.policy))]
     part = Part(
         value=value,

@@ -148,6 +148,17 @@ def test_a_load_that_was_not_sent_makes_its_rows_and_honesty_invalid(evidence: E
     assert (report.verdict, exit_code(report)) == ("INVALID", 4)
 
 
+def test_a_load_that_was_ended_early_is_judged_by_what_came_due_until_then(evidence: Evidence) -> None:
+    slow_reads(evidence)
+    load_of(evidence, "api-browse", ended_early="after 12 s of 60 s: why")
+    report = report_of(evidence)
+    row = row_of(report, "api.read_p99.syd")
+    assert (report.verdict, row.verdict) == ("FAIL", "FAIL")
+    assert "api-browse was ended early after 12 s of 60 s: why" in row.why
+    assert "api-browse was ended early after 12 s of 60 s: why" in report.notes
+    assert row_of(report, "harness.honesty").verdict == "PASS"
+
+
 def test_a_load_that_was_late_is_invalid_where_it_is_late_for_the_gate(evidence: Evidence) -> None:
     load_of(evidence, "bus-ingest", schedule_lag=latencies([2.0] * 1000).close())
     report = report_of(evidence)

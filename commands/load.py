@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from commands.parameters import DURATION
 from commands.run import knee, steps
@@ -28,7 +29,7 @@ def load_list() -> None:
 
 
 @load.command("run")
-@click.argument("scenario")
+@click.argument("scenario", metavar="SCENARIO|LOCUSTFILE")
 @click.option("--rate", type=float, help=describe("rate"))
 @click.option("--duration", "duration_s", type=DURATION, help=describe("duration_s"))
 @click.option("--warmup", "warmup_s", type=DURATION, help=describe("warmup_s"))
@@ -47,17 +48,40 @@ def load_run(
 ) -> None:  # fmt: skip
     """Run one scenario and report on the rows that it is evidence for.
 
+    A LOCUSTFILE (a file that ends in .py) is one of your own, load shape and all. It runs against the API of the first
+    region, takes --users and --duration, and finds a reader's bearer token in COVENANT_TOKEN. Its users are a closed
+    loop, so its response times are recorded exactly, shown as such, and judged by no row.
+
     \b
     Examples:  ./covenant load run bus-ingest --rate 10000 --duration 30s
                ./covenant load run soak --duration 1h30m --abort-on-fail
                ./covenant load run api-browse --arrival poisson+ramp:50..500 --seed 7
+               ./covenant load run my_locustfile.py --users 20 --duration 2m
                ./covenant load run api-browse --arrival stages:100@0,500@30s,500@2m,0@30s
     """
+    if scenario.endswith(".py"):
+        _only_for_locustfiles(scenario)
+        steps.run_locustfile(Path(scenario), users=users, duration_s=duration_s, plant=plant, out=out)
+        return
     request = Request(
         scenario=scenario, rate=rate, duration_s=duration_s, warmup_s=warmup_s, arrival=arrival, mode=mode,
         users=users, seed=seed, abort_on_fail=abort_on_fail, web=web,
     )  # fmt: skip
     steps.run_load(request, plant=plant, out=out)
+
+
+_FOR_LOCUSTFILES = ("scenario", "users", "duration_s", "out")
+
+
+def _only_for_locustfiles(file: str) -> None:
+    """UsageError for an option that a locustfile decides itself, or if there is no such file."""
+    context = click.get_current_context()
+    if not Path(file).is_file():
+        raise click.UsageError(f"{file}: expected a locustfile, found no such file")
+    for option in context.command.params:
+        name = option.name or ""
+        if name not in _FOR_LOCUSTFILES and context.get_parameter_source(name) is not ParameterSource.DEFAULT:
+            raise click.UsageError(f"{option.opts[0]}: a locustfile takes --users, --duration and --out alone")
 
 
 @load.command("knee")

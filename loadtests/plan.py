@@ -66,6 +66,28 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         return [self.regions[user % len(self.regions)]] if self.enter else self.regions
 
 
+class LocustfileSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """A locustfile of the user's own, to be run (or only looked at) by `loadtests.locust_users`."""
+
+    file: str
+    check: bool = False
+    host: str = ""
+    ca_file: str = ""
+    """The authority that signed the host's certificate; empty where it has none."""
+    part: str = ""
+    """Where it leaves what it measured."""
+    users: int | None = None
+    """None: its load shape says how many."""
+    at_most_s: float = 0.0
+
+
+class LocustfileFound(msgspec.Struct, frozen=True, kw_only=True):
+    """What a locustfile has: the names of its users, and whether there is a load shape."""
+
+    users: list[str]
+    shape: bool
+
+
 class Engine(msgspec.Struct, frozen=True, kw_only=True):
     """A process: `python -m <module> <spec as JSON>`."""
 

@@ -6,17 +6,12 @@ load could be made, not whether the system was good: that is the verdict's busin
 
 from __future__ import annotations
 
-import contextlib
-import os
-import selectors
 import subprocess
 import sys
 import tempfile
 import time
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO
 
 import msgspec
 
@@ -24,23 +19,14 @@ from infra import target as targets
 from infra.machine.ports import free_port
 from infra.machine.progress import Report, show_nothing
 from infra.target import Target
-from loadtests.display.progress import EndedEarly, Progress, Told
+from loadtests.display.progress import EndedEarly
 from loadtests.engine import environment as child
+from loadtests.locust_process import LoadError, Output, follow, tail
 from loadtests.plan import PLAN, Plan, Scenario
 from loadtests.recording.early import Gate
 from loadtests.recording.tally import merge_parts, read_parts
 from loadtests.request import CheckedRequest
 from reports.evidence import RunFolder, TimelineEvent
-
-_OVERHEAD_S = 300.0
-"""Beyond the planned length: start, drain, catching up. Each has a shorter deadline of its own."""
-_KILL_S = 10.0
-_TAIL_LINES = 15
-_decode_told: Callable[[bytes], Told] = msgspec.json.Decoder(Told).decode
-
-
-class LoadError(Exception):
-    """The load could not be made; ends with the last lines of its log."""
 
 
 def run(
@@ -62,14 +48,14 @@ def run(
         log = folder.evidence / "load" / f"{name}.locust.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         process = _start_locust(planned, work, web=asked.web)
-        output = _Output(process, progress)
+        output = Output(process, progress)
         try:
             with log.open("wb") as log_file:
-                code = _follow(output, planned, log_file)
+                code = follow(output, planned.warmup_s + planned.duration_s, log_file)
         finally:
             collected = _collect(asked.scenario, planned, target, folder, output.ended_early)
         if code != 0 or not collected:
-            raise LoadError(f"{name}: the load could not be made (exit code {code})\n{_tail(log)}")
+            raise LoadError(f"{name}: the load could not be made (exit code {code})\n{tail(log)}")
 
 
 def _start_locust(planned: Plan, work: Path, *, web: bool) -> subprocess.Popen[bytes]:
@@ -94,74 +80,6 @@ def _start_locust(planned: Plan, work: Path, *, web: bool) -> subprocess.Popen[b
         command, cwd=work, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, start_new_session=True,
     )  # fmt: skip
-
-
-class _Output:
-    """What the Locust process prints: its log, and lines for the runner."""
-
-    def __init__(self, process: subprocess.Popen[bytes], progress: Report) -> None:
-        self.process = process
-        self.progress = progress
-        self.ended_early: EndedEarly | None = None
-
-    def read(self, deadline: float, log: BinaryIO) -> None:
-        """Until it closes its output or the deadline passes."""
-        assert self.process.stdout is not None
-        rest = b""
-        with selectors.DefaultSelector() as selector:
-            selector.register(self.process.stdout, selectors.EVENT_READ)
-            while (left_s := deadline - time.monotonic()) > 0:
-                if not selector.select(timeout=left_s):
-                    continue
-                data = os.read(self.process.stdout.fileno(), 65_536)
-                if not data:
-                    return
-                *lines, rest = (rest + data).split(b"\n")
-                for line in lines:
-                    self._take(line, log)
-
-    def _take(self, line: bytes, log: BinaryIO) -> None:
-        match _told(line):
-            case Progress() as seen:
-                self.progress(seen.fraction, seen.text)
-            case EndedEarly() as ended:
-                self.ended_early = ended
-                self.progress(1.0, f"ending early: {ended.why}")
-            case None:
-                log.write(line + b"\n")
-                log.flush()
-
-
-def _told(line: bytes) -> Told | None:
-    if not line.startswith(b'{"type":"'):
-        return None
-    with contextlib.suppress(msgspec.MsgspecError):
-        return _decode_told(line)
-    return None
-
-
-def _follow(output: _Output, planned: Plan, log: BinaryIO) -> int:
-    """Its exit code, when it has ended; it is asked to end early on an interrupt and killed at the deadline."""
-    process = output.process
-    deadline = time.monotonic() + planned.warmup_s + planned.duration_s + _OVERHEAD_S
-    output.progress(0.0, "starting")
-    try:
-        output.read(deadline, log)
-    finally:
-        # The end of its stdin is what ends Locust and its engines, in order and with their evidence.
-        assert process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):
-            process.stdin.close()
-        output.read(min(deadline, time.monotonic() + _OVERHEAD_S), log)
-        try:
-            process.wait(timeout=_KILL_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait(timeout=_KILL_S)
-        assert process.stdout is not None
-        process.stdout.close()
-    output.progress(1.0, "done")
-    return process.returncode
 
 
 def _collect(
@@ -205,8 +123,3 @@ def _record(
     load = merge_parts(parts, scenario=name, warmup_s=planned.warmup_s, requests=requests, settings=settings)
     folder.write_load(msgspec.structs.replace(load, ended_early=early))
     return True
-
-
-def _tail(log: Path) -> str:
-    with log.open(encoding="utf-8", errors="replace") as file:
-        return "".join(deque(file, maxlen=_TAIL_LINES)).rstrip()

@@ -43,7 +43,9 @@ from infra.machine.progress import Report, say, step
 from ledger.audit import audit, last_event_seq
 from ledger.drain import drain
 from ledger.observe.bus import BusError
+from loadtests import own_locustfile
 from loadtests import run as load_runner
+from loadtests.locust_process import LoadError
 from loadtests.plan import Scenario
 from loadtests.recording.early import Gate
 from loadtests.request import CheckedRequest, Request, UsageError, check
@@ -183,7 +185,7 @@ def make_load(run: Session, asked: CheckedRequest, folder: RunFolder, progress: 
                 asked, folder=folder, target_path=run.system.target_path,
                 gates=latency_gates(run.folder) if asked.abort_on_fail else (), progress=progress,
             )  # fmt: skip
-    except (load_runner.LoadError, BusError) as error:
+    except (LoadError, BusError) as error:
         raise StepFailed(str(error)) from error
 
 
@@ -255,6 +257,23 @@ def run_load(request: Request, *, plant: str | None, out: Path | None) -> None:
     with session(f"load.{request.scenario}", seed=request.seed, out=out, plant=plant) as run:
         run.start()
         load(run, asked)
+
+
+def run_locustfile(
+    file: Path, *, users: int | None, duration_s: float | None, plant: str | None, out: Path | None
+) -> None:
+    """Run a locustfile of the user's own and report; ends the process with the verdict, or as wrong usage."""
+    try:
+        asked = own_locustfile.check(file, users=users, duration_s=duration_s)
+    except UsageError as error:
+        fail(EXIT_USAGE, str(error))
+    with session(f"load.{own_locustfile.NAME}", out=out, plant=plant) as run:
+        run.start()
+        with run.phase(own_locustfile.NAME) as progress:
+            try:
+                own_locustfile.run(asked, folder=run.folder, target_path=run.system.target_path, progress=progress)
+            except LoadError as error:
+                raise StepFailed(str(error)) from error
 
 
 def check_experiments(names: Sequence[str]) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ import pytest
 
 from infra import target as targets
 from loadtests import run as runner
+from loadtests.locust_process import LoadError
 from loadtests.recording.early import Gate
 from loadtests.request import Request, check
 from loadtests.tests.load_servers import DEADLINE_S, Api, NatsServer, wait_until
@@ -293,7 +294,7 @@ def test_a_token_that_is_not_taken_is_a_failure_that_names_itself(
 def test_a_load_that_cannot_be_made_says_why(make_target: Callable[..., Path], tmp_path: Path) -> None:
     folder = RunFolder.create(tmp_path / "run")
     asked = check(Request(scenario="api-browse", rate=10, duration_s=1))
-    with pytest.raises(runner.LoadError, match="connection refused, never sent"):
+    with pytest.raises(LoadError, match="connection refused, never sent"):
         runner.run(asked, folder=folder, target_path=make_target())
     assert folder.loads() == []
 
@@ -304,7 +305,7 @@ def test_a_load_whose_first_read_is_refused_ends_at_once_and_says_why(
     folder = RunFolder.create(tmp_path / "run")
     api.broken[PROJECTS] = 503
     asked = check(Request(scenario="api-browse", rate=10, duration_s=1))
-    with pytest.raises(runner.LoadError, match=r"expected 200, found 503"):
+    with pytest.raises(LoadError, match=r"expected 200, found 503"):
         runner.run(asked, folder=folder, target_path=make_target(api=api.url))
 
 

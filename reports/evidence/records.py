@@ -183,6 +183,8 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     """Shown beside every figure: payload_bytes, durability, security, connections, ..."""
     ended_early: str = ""
     """When and why it was ended before all that was planned, since a gate could no longer hold; empty if it was not."""
+    closed_loop: bool = False
+    """Whether each operation waited for the one before: then no schedule says when they were meant to be sent."""
 
 
 class Calibration(msgspec.Struct, frozen=True, kw_only=True):

@@ -113,6 +113,8 @@ def lag_p99_ms(load: Load) -> float | None:
 
 def load_distrust(load: Load, gates: Iterable[Bound], policy: Policy) -> str | None:
     """Why a load cannot be trusted for rows with these gates, of which those in ms count; None if it can."""
+    if load.closed_loop:
+        return None  # It offers what it sends, and has no schedule to be late on.
     limits = policy.honesty
     reasons: list[str] = []
     ratio = load.sent / load.offered if load.offered else 0.0

@@ -159,6 +159,18 @@ def test_a_load_that_was_ended_early_is_judged_by_what_came_due_until_then(evide
     assert row_of(report, "harness.honesty").verdict == "PASS"
 
 
+def test_a_closed_loop_is_judged_by_its_failures_alone(evidence: Evidence) -> None:
+    """It has no schedule that it could be late on."""
+    load_of(evidence, "api-browse", closed_loop=True, schedule_lag=latencies([]).close())
+    evidence.run.profile = "load.locustfile"
+    report = report_of(evidence)
+    assert (report.verdict, row_of(report, "availability").verdict) == ("PASS", "PASS")
+    assert {row.verdict for row in report.slos if row.id != "availability"} == {"NOT_JUDGED"}
+    assert any(note.startswith("api-browse is a closed loop, p99 ") for note in report.notes)
+    evidence.loads = [load for load in evidence.loads if load.scenario == "api-browse"]
+    assert row_of(report_of(evidence), "harness.honesty").measured is None
+
+
 def test_a_load_that_was_late_is_invalid_where_it_is_late_for_the_gate(evidence: Evidence) -> None:
     load_of(evidence, "bus-ingest", schedule_lag=latencies([2.0] * 1000).close())
     report = report_of(evidence)

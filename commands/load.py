@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
-from commands.parameters import DURATION
+from commands.parameters import DURATION, SLO_HELP
 from commands.run import knee, steps
 from loadtests.request import Request, describe
 from loadtests.scenarios import scenarios
@@ -38,13 +38,14 @@ def load_list() -> None:
 @click.option("--users", type=int, help=describe("users"))
 @click.option("--seed", type=int, default=1, show_default=True, help=describe("seed"))
 @click.option("--abort-on-fail", is_flag=True, help=describe("abort_on_fail"))
+@click.option("--slo", "slo_file", type=click.Path(path_type=Path), metavar="FILE", help=SLO_HELP)
 @click.option("--web", is_flag=True, help=describe("web"))
 @click.option("--out", type=click.Path(path_type=Path), help="Where to write the run.")
 @click.pass_obj
 def load_run(
     plant: str | None, scenario: str, rate: float | None, duration_s: float | None, warmup_s: float | None,
-    arrival: str | None, mode: str | None, users: int | None, seed: int, abort_on_fail: bool, web: bool,
-    out: Path | None,
+    arrival: str | None, mode: str | None, users: int | None, seed: int, abort_on_fail: bool,
+    slo_file: Path | None, web: bool, out: Path | None,
 ) -> None:  # fmt: skip
     """Run one scenario and report on the rows that it is evidence for.
 
@@ -59,18 +60,19 @@ def load_run(
                ./covenant load run my_locustfile.py --users 20 --duration 2m
                ./covenant load run api-browse --arrival stages:100@0,500@30s,500@2m,0@30s
     """
+    slo = steps.read_slo(slo_file)
     if scenario.endswith(".py"):
         _only_for_locustfiles(scenario)
-        steps.run_locustfile(Path(scenario), users=users, duration_s=duration_s, plant=plant, out=out)
+        steps.run_locustfile(Path(scenario), users=users, duration_s=duration_s, plant=plant, out=out, slo=slo)
         return
     request = Request(
         scenario=scenario, rate=rate, duration_s=duration_s, warmup_s=warmup_s, arrival=arrival, mode=mode,
         users=users, seed=seed, abort_on_fail=abort_on_fail, web=web,
     )  # fmt: skip
-    steps.run_load(request, plant=plant, out=out)
+    steps.run_load(request, plant=plant, out=out, slo=slo)
 
 
-_FOR_LOCUSTFILES = ("scenario", "users", "duration_s", "out")
+_FOR_LOCUSTFILES = ("scenario", "users", "duration_s", "slo_file", "out")
 
 
 def _only_for_locustfiles(file: str) -> None:
@@ -81,7 +83,7 @@ def _only_for_locustfiles(file: str) -> None:
     for option in context.command.params:
         name = option.name or ""
         if name not in _FOR_LOCUSTFILES and context.get_parameter_source(name) is not ParameterSource.DEFAULT:
-            raise click.UsageError(f"{option.opts[0]}: a locustfile takes --users, --duration and --out alone")
+            raise click.UsageError(f"{option.opts[0]}: a locustfile takes --users, --duration, --slo and --out alone")
 
 
 @load.command("knee")

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 from msgspec import structs
 
+from commands.parameters import SLO_HELP
 from commands.run import steps
 from commands.run.profiles import PROFILES
 from e2e import browser as browsers
@@ -20,23 +21,26 @@ from loadtests.request import check, describe
 @click.option(
     "--only", type=click.Choice(["load", "chaos", "e2e"]), help="Only this part; the others are missing evidence."
 )
+@click.option("--slo", "slo_file", type=click.Path(path_type=Path), metavar="FILE", help=SLO_HELP)
 @click.option("--release", help="Name of the release under test, for the report.")
 @click.option("--install-browser", is_flag=True, help="Install Chromium with apt if there is no browser (root).")
 def nightly(
-    profile: str, seed: int, out: Path | None, only: str | None, release: str | None, install_browser: bool
-) -> None:
+    profile: str, seed: int, out: Path | None, only: str | None, slo_file: Path | None, release: str | None,
+    install_browser: bool,
+) -> None:  # fmt: skip
     """Start a system, load it, kill parts of it, browse it, report, stop everything.
 
     \b
     Example:  ./covenant nightly --profile smoke --release 2026.11
     """
     planned = PROFILES[profile]
+    slo = steps.read_slo(slo_file)
     asked = planned.loads if only in (None, "load") else ()
     loads = [check(structs.replace(load, seed=seed)) for load in asked]
     browser: browsers.Browser | str | None = None
     if only in (None, "e2e"):
         browser = steps.find_browser(install_browser)
-    with steps.session(profile, seed=seed, out=out, release=release, experiments=planned.experiments) as run:
+    with steps.session(profile, seed=seed, out=out, release=release, experiments=planned.experiments, slo=slo) as run:
         run.start()
         steps.data(run)
         steps.access(run)

@@ -51,6 +51,7 @@ from loadtests.recording.early import Gate
 from loadtests.request import CheckedRequest, Request, UsageError, check
 from loadtests.search.calibration import CalibrationError, calibrate
 from reports.evidence import Run, RunFolder
+from reports.policy import own_slo
 from reports.policy.claims import load_claims
 from reports.policy.policy import load_policy
 from reports.verdict.measures import MEASURES
@@ -68,6 +69,7 @@ def session(
     release: str | None = None,
     experiments: tuple[str, ...] = (),
     plant: str | None = None,
+    slo: str | None = None,
 ) -> Iterator[Session]:
     """A run of a profile on the running system, or on one of its own; ends the process with its verdict, or before
     anything is started if it could not be judged."""
@@ -100,6 +102,8 @@ def session(
         monitor=sampler.command(folder, system.site.run_id, system.site.path),
         heal=_heal,
     )
+    if slo is not None:
+        folder.write_own_slo(slo)
     folder.write_preflight(preflight.of_system(system, CHECKOUT, load_claims()))
     with steps:
         yield steps
@@ -248,26 +252,38 @@ def browse(run: Session, browser: browsers.Browser | str, arguments: Sequence[st
 # Whole runs, for the commands that are one.
 
 
-def run_load(request: Request, *, plant: str | None, out: Path | None) -> None:
+def read_slo(file: Path | None) -> str | None:
+    """A file of objectives that can be read; None without one. Ends the process as wrong usage, with the line."""
+    if file is None:
+        return None
+    try:
+        text = file.read_text("utf-8")
+        own_slo.parse(file.name, text, load_claims())
+    except (OSError, ValueError) as error:
+        fail(EXIT_USAGE, f"--slo: {error}")
+    return text
+
+
+def run_load(request: Request, *, plant: str | None, out: Path | None, slo: str | None = None) -> None:
     """Run a scenario and report; ends the process with the verdict, or as wrong usage."""
     try:
         asked = check(request)
     except UsageError as error:
         fail(EXIT_USAGE, str(error))
-    with session(f"load.{request.scenario}", seed=request.seed, out=out, plant=plant) as run:
+    with session(f"load.{request.scenario}", seed=request.seed, out=out, plant=plant, slo=slo) as run:
         run.start()
         load(run, asked)
 
 
 def run_locustfile(
-    file: Path, *, users: int | None, duration_s: float | None, plant: str | None, out: Path | None
+    file: Path, *, users: int | None, duration_s: float | None, plant: str | None, out: Path | None, slo: str | None
 ) -> None:
     """Run a locustfile of the user's own and report; ends the process with the verdict, or as wrong usage."""
     try:
         asked = own_locustfile.check(file, users=users, duration_s=duration_s)
     except UsageError as error:
         fail(EXIT_USAGE, str(error))
-    with session(f"load.{own_locustfile.NAME}", out=out, plant=plant) as run:
+    with session(f"load.{own_locustfile.NAME}", out=out, plant=plant, slo=slo) as run:
         run.start()
         with run.phase(own_locustfile.NAME) as progress:
             try:

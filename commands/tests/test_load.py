@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import click
 import pytest
@@ -37,8 +38,14 @@ def test_help_says_of_each_option_what_the_request_says_of_its_field() -> None:
         (["load", "knee", "api-browse", "--duration", "soon"], "as in 90, 60s, 2m or 1h30m; found 'soon'"),
         (["load", "run", "api-browse", "--duration", "8d"], "covenant: duration: expected seconds above 0"),
         (["load", "run", "no-such.py"], "no-such.py: expected a locustfile, found no such file"),
-        (["load", "run", __file__, "--rate", "5"], "--rate: a locustfile takes --users, --duration and --out alone"),
-        (["load", "run", __file__, "--seed", "1"], "--seed: a locustfile takes --users, --duration and --out alone"),
+        (
+            ["load", "run", __file__, "--rate", "5"],
+            "--rate: a locustfile takes --users, --duration, --slo and",
+        ),
+        (
+            ["load", "run", __file__, "--seed", "1"],
+            "--seed: a locustfile takes --users, --duration, --slo and",
+        ),
         (["load", "run", __file__, "--colour", "red"], "No such option"),
         (["load", "run", __file__, "--users", "0"], "users: expected 1 to 10,000 (users of Locust), found 0"),
         (["load", "run", __file__], "test_load.py: expected a class that is a Locust user"),
@@ -73,3 +80,12 @@ def _commands(where: str, command: click.Command) -> Iterator[tuple[str, click.C
     yield where, command
     for name, below in command.commands.items() if isinstance(command, click.Group) else ():
         yield from _commands(f"{where} {name}", below)
+
+
+@pytest.mark.parametrize("command", [["load", "run", "api-browse"], ["nightly"]])
+def test_objectives_that_cannot_be_judged_are_refused_with_their_line(tmp_path: Path, command: list[str]) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("apiVersion: openslo/v1\nkind: SLO\nmetadata:\n  name: errors\n")
+    code, said = _said([*command, "--slo", str(file)])
+    assert code == 2
+    assert said.startswith("covenant: --slo: mine.yaml:3: metadata.annotations.covenant/row: a query cannot be asked")

@@ -14,6 +14,8 @@ HOME = "COVENANT_HOME_DIR"
 ended with it."""
 PARENT = "COVENANT_HARNESS_PID"
 """Names the process that runs the experiment: when it ends, so does Chaos Toolkit."""
+EXPERIMENT = "COVENANT_EXPERIMENT"
+"""Names an experiment whose actions are none of ours: the control then notes when its first one began."""
 
 _handed_in: list[Fabric] = []
 

@@ -8,6 +8,7 @@ import click
 from msgspec import structs
 
 from commands.e2e import no_install
+from commands.parameters import SLO_HELP
 from commands.run import steps
 from commands.run.profiles import PROFILES
 from loadtests.request import check, describe
@@ -20,19 +21,24 @@ from loadtests.request import check, describe
 @click.option(
     "--only", type=click.Choice(["load", "chaos", "e2e"]), help="Only this part; the others are missing evidence."
 )
+@click.option("--slo", "slo_file", type=click.Path(path_type=Path), metavar="FILE", help=SLO_HELP)
 @click.option("--release", help="Name of the release under test, for the report.")
 @no_install
-def nightly(profile: str, seed: int, out: Path | None, only: str | None, release: str | None, no_install: bool) -> None:
+def nightly(
+    profile: str, seed: int, out: Path | None, only: str | None, slo_file: Path | None, release: str | None,
+    no_install: bool,
+) -> None:  # fmt: skip
     """Start a system, load it, kill parts of it, browse it, report, stop everything.
 
     \b
     Example:  ./covenant nightly --profile smoke --release 2026.11
     """
     planned = PROFILES[profile]
+    slo = steps.read_slo(slo_file)
     asked = planned.loads if only in (None, "load") else ()
     loads = [check(structs.replace(load, seed=seed)) for load in asked]
     found = steps.find_browsers(not no_install) if only in (None, "e2e") else None
-    with steps.session(profile, seed=seed, out=out, release=release, experiments=planned.experiments) as run:
+    with steps.session(profile, seed=seed, out=out, release=release, experiments=planned.experiments, slo=slo) as run:
         run.start()
         steps.data(run)
         steps.data_points(run)

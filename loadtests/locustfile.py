@@ -4,6 +4,9 @@ Started by `loadtests/run.py` with the file of a `Plan` in COVENANT_LOAD_PLAN. I
 process with gevent, so no load is made in here: engines are clean processes, and their statistics are merged
 into Locust's a few times a second, for its web page, console and CSV (`loadtests/display/stats.py`). When every
 engine has ended, so does Locust. It also ends when its stdin does, so that it cannot outlive the runner.
+
+Without a plan this is a locustfile like any other, for Locust's own command and the system that `./covenant up` keeps
+running: `locust -f loadtests/locustfile.py --headless -t 30s [--scenario NAME]`. Nothing is judged then.
 """
 
 # Locust's decorators carry no types.
@@ -11,12 +14,16 @@ engine has ended, so does Locust. It also ends when its stdin does, so that it c
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from argparse import ArgumentParser
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -31,12 +38,18 @@ from locust.env import Environment
 from locust.exception import StopUser
 from locust.stats import CSV_STATS_INTERVAL_SEC
 
-from loadtests.display.progress import Progress
+from infra import target as targets
+from infra.target import NoTarget
+from loadtests.display.progress import EndedEarly, Progress, Told
 from loadtests.display.stats import Shown
+from loadtests.engine import environment as child
 from loadtests.engine.process import START_DEADLINE_S, Ended, Go, Said
-from loadtests.plan import Engine, Plan
+from loadtests.plan import PLAN, Engine, Plan
+from loadtests.recording.early import EarlyEnd, Planned
 from loadtests.recording.live import Stat
+from loadtests.request import Request, UsageError, check, describe
 from loadtests.scenarios import scenarios
+from reports.evidence import RunFolder
 
 _LEAD_NS = 200_000_000
 """From the word to begin until the first operation."""
@@ -45,25 +58,28 @@ _END_DEADLINE_S = 120.0
 _PROGRESS_INTERVAL_S = 1.0
 _POLL_S = 0.05
 _KILL_S = 10.0
+_EXIT_USAGE = 2
+"""As the exit code of `./covenant` for wrong usage."""
 
 _log = logging.getLogger("covenant.load")
 _decode = msgspec.json.Decoder(Said).decode
-_plan = msgspec.json.decode(Path(os.environ["COVENANT_LOAD_PLAN"]).read_bytes(), type=Plan)
-_scenario = scenarios()[_plan.scenario]
+_planned = os.environ.get(PLAN)
+"""The plan's file; None under Locust's own command."""
 
 
 class EngineProcess:
     """An engine that was started, and a greenlet that listens to it."""
 
-    def __init__(self, engine: Engine, show: Callable[[Stat], None]) -> None:
-        spec = Path(_plan.work) / f"{engine.name}.spec.json"
+    def __init__(self, engine: Engine, plan: Plan, show: Callable[[Stat], None]) -> None:
+        self.planned: list[Planned] = []
+        spec = Path(plan.work) / f"{engine.name}.spec.json"
         spec.write_bytes(msgspec.json.encode(engine.spec))
         self.name = engine.name
         self.ready = Event()
         self.error: str | None = None
         self._show = show
         self._process = subprocess.Popen(
-            [*_plan.enter.get(engine.region, []), sys.executable, "-m", engine.module, str(spec)],
+            [*plan.enter.get(engine.region, []), sys.executable, "-m", engine.module, str(spec)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
@@ -103,6 +119,7 @@ class EngineProcess:
             elif isinstance(said, Ended):
                 self.error = said.error
             else:
+                self.planned = said.planned
                 self.ready.set()
         if not self.ready.is_set():
             self.error = self.error or "ended before it was ready"
@@ -112,7 +129,9 @@ class EngineProcess:
 class Fleet:
     """All engines of the run: observers first, then one generator a user; all begin at the same instant."""
 
-    def __init__(self) -> None:
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._scenario = scenarios()[plan.scenario]
         self.ended = Event()
         self._observing = Event()
         self._stopping = Event()
@@ -120,14 +139,15 @@ class Fleet:
         self._generators: list[EngineProcess] = []
         self._users = 0
         self._begin_ns: int | None = None
+        self._early = EarlyEnd(plan.gates)
         self._shown: Shown | None = None
 
     def offer(self) -> None:
         """One user: start a generator and see it end. More users than were planned offer nothing."""
         user, self._users = self._users, self._users + 1  # Before anything that lets another user run.
-        if user >= _plan.users:
+        if user >= self._plan.users:
             return
-        generator = EngineProcess(_scenario.generator(_plan, user), self._show)
+        generator = EngineProcess(self._scenario.generator(self._plan, user), self._plan, self._show)
         self._generators.append(generator)
         self.ended.wait()
 
@@ -135,10 +155,11 @@ class Fleet:
         """The whole run, then the end of this process."""
         self._shown = Shown(environment.stats)
         try:
-            self._observers += [EngineProcess(each, self._show) for each in _scenario.observers(_plan)]
+            for observer in self._scenario.observers(self._plan):
+                self._observers.append(EngineProcess(observer, self._plan, self._show))
             if self._wait_ready(self._observers, len(self._observers)):
                 self._observing.set()
-                if self._wait_ready(self._generators, _plan.users):
+                if self._wait_ready(self._generators, self._plan.users):
                     self._begin()
             self._wait_ended()
         finally:
@@ -150,8 +171,16 @@ class Fleet:
     def _show(self, stat: Stat) -> None:
         if self._shown is not None and self._begin_ns is not None:
             now_s = time.time()
-            measured_ns = self._begin_ns + round(_plan.warmup_s * 1e9)
+            measured_ns = self._begin_ns + round(self._plan.warmup_s * 1e9)
             self._shown.add(stat, now_s, now_s - (time.monotonic_ns() - measured_ns) / 1e9)
+        if not stat.warmup and not self._stopping.is_set() and (why := self._early.add(stat)):
+            self._end_early(why)
+
+    def _end_early(self, why: str) -> None:
+        assert self._begin_ns is not None
+        after_s = (time.monotonic_ns() - self._begin_ns) / 1e9 - self._plan.warmup_s
+        _tell(EndedEarly(after_s=round(after_s, 1), why=why))
+        self.stop()
 
     def stop(self) -> None:
         """Have the generators stop offering; what is under way is still awaited."""
@@ -173,6 +202,8 @@ class Fleet:
         return ready and not self._stopping.is_set()
 
     def _begin(self) -> None:
+        for engine in (*self._observers, *self._generators):
+            self._early.plan(engine.planned)
         self._begin_ns = time.monotonic_ns() + _LEAD_NS
         for engine in (*self._observers, *self._generators):
             engine.begin(self._begin_ns)
@@ -183,7 +214,7 @@ class Fleet:
         if self._begin_ns is None:
             self.stop()
         else:
-            planned_s = _plan.warmup_s + _plan.duration_s
+            planned_s = self._plan.warmup_s + self._plan.duration_s
         for generator in self._generators:
             generator.wait(planned_s + _END_DEADLINE_S)
         for observer in self._observers:
@@ -205,7 +236,7 @@ class Fleet:
         while not self.ended.wait(_PROGRESS_INTERVAL_S):
             if self._begin_ns is None:
                 continue
-            planned_s = _plan.warmup_s + _plan.duration_s
+            planned_s = self._plan.warmup_s + self._plan.duration_s
             fraction = min(1.0, max(0.0, (time.monotonic_ns() - self._begin_ns) / 1e9 / planned_s))
             shown = [
                 f"{each.name} {each.current_rps:,.0f}/s, median {each.median_response_time} ms"
@@ -213,11 +244,16 @@ class Fleet:
             ]
             failed = environment.stats.total.num_failures
             text = "; ".join(shown[:2]) + (f"; {failed:,} failed" if failed else "")
-            line = msgspec.json.encode(Progress(fraction=fraction, text=text)).decode()
-            print(line, flush=True)
+            _tell(Progress(fraction=fraction, text=text))
 
 
-_fleet = Fleet()
+def _tell(told: Told) -> None:
+    """A line for the runner."""
+    print(msgspec.json.encode(told).decode(), flush=True)
+
+
+_fleets: list[Fleet] = []
+"""One, as soon as Locust has read its command line."""
 
 
 class EngineUser(User):
@@ -225,35 +261,85 @@ class EngineUser(User):
 
     @task
     def offer(self) -> None:
-        _fleet.wait_observing()
-        _fleet.offer()
+        _fleets[0].wait_observing()
+        _fleets[0].offer()
         raise StopUser
+
+
+@events.init_command_line_parser.add_listener
+def _on_parser(parser: ArgumentParser, **_: Any) -> None:
+    if _planned is None:
+        parser.add_argument("--scenario", choices=list(scenarios()), default="api-browse", help="What load is made.")
+        parser.add_argument("--rate", type=float, help=f"{describe('rate')} Default: the scenario's own.")
+
+
+@events.init.add_listener
+def _on_init(environment: Environment, **_: Any) -> None:
+    if _planned is not None:
+        _fleets.append(Fleet(msgspec.json.decode(Path(_planned).read_bytes(), type=Plan)))
+        gevent.spawn(_end_with_stdin)
+        return
+    try:
+        _fleets.append(Fleet(_own_plan(environment.parsed_options)))
+    except (NoTarget, UsageError) as error:
+        print(f"covenant: {error}", file=sys.stderr)
+        sys.exit(_EXIT_USAGE)
+
+
+def _own_plan(options: Any) -> Plan:
+    """The plan of Locust's own command on the system that is running, written to a folder that goes with this process.
+    NoTarget, UsageError.
+
+    The options are adapted: there is a Locust user for each generator, and the load ends by its own schedule.
+    """
+    if options.master or options.worker or options.processes:
+        raise UsageError("the load has processes of its own: leave out --master, --worker and --processes, use --users")
+    target_path = Path(os.environ.get(targets.VARIABLE) or targets.UP / targets.FILE)
+    target = targets.read(target_path)
+    # Locust's run time is all of the load: no part of it is left out of the figures.
+    warmup_s = 0.0 if options.run_time else None
+    asked = check(
+        Request(
+            scenario=options.scenario,
+            rate=options.rate,
+            duration_s=options.run_time,
+            warmup_s=warmup_s,
+            users=options.num_users,
+        )
+    )
+    scratch = Path(tempfile.mkdtemp(prefix="covenant-locust-"))
+    atexit.register(shutil.rmtree, scratch, ignore_errors=True)
+    folder = RunFolder.create(scratch / "run")
+    work = scratch / "work"
+    work.mkdir()
+    plan = asked.plan(folder=folder.path, work=work, target=target, target_path=target_path)
+    options.num_users = options.spawn_rate = plan.users
+    options.run_time = None
+    os.environ.update(child.environment(target.run_id))
+    _log.info("for a verdict on this load: ./covenant load run %s", plan.scenario)
+    return plan
 
 
 @events.test_start.add_listener
 def _on_start(environment: Environment, **_: Any) -> None:
-    gevent.spawn(_fleet.drive, environment)
-    gevent.spawn(_fleet.progress, environment)
+    gevent.spawn(_fleets[0].drive, environment)
+    if _planned is not None:
+        gevent.spawn(_fleets[0].progress, environment)
 
 
 @events.test_stopping.add_listener
 def _on_stopping(environment: Environment, **_: Any) -> None:
     """The stop button, or the end."""
-    _fleet.stop()
+    _fleets[0].stop()
 
 
 @events.quitting.add_listener
 def _on_quitting(environment: Environment, **_: Any) -> None:
     """Whatever makes Locust end: the engines first write what they have."""
-    _fleet.stop()
-    _fleet.ended.wait(2 * _END_DEADLINE_S)
+    _fleets[0].stop()
+    _fleets[0].ended.wait(2 * _END_DEADLINE_S)
 
 
 def _end_with_stdin() -> None:
     FileObject(sys.stdin.fileno(), "rb").read()
-    _fleet.stop()
-
-
-@events.init.add_listener
-def _on_init(environment: Environment, **_: Any) -> None:
-    gevent.spawn(_end_with_stdin)
+    _fleets[0].stop()

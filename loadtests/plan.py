@@ -12,7 +12,10 @@ from pathlib import Path
 import msgspec
 
 from loadtests.arrivals.arrival_process import ArrivalProcess, even
+from loadtests.recording.early import Gate
 
+PLAN = "COVENANT_LOAD_PLAN"
+"""The environment variable that names the file of a `Plan` for the Locust process."""
 MAX_USERS = 16
 """Generator processes of one run."""
 
@@ -41,6 +44,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Of everything random in it."""
     mode: str | None = None
     """How messages are published, where a user chose it."""
+    gates: list[Gate] = []
+    """The load is ended as soon as one of these can no longer hold."""
 
     def part(self, name: str) -> str:
         return str(Path(self.work) / f"{name}.part.json")
@@ -59,6 +64,28 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     def share(self, user: int) -> list[str]:
         """The regions that user `user` is for: one, if it can be started inside it; else all."""
         return [self.regions[user % len(self.regions)]] if self.enter else self.regions
+
+
+class LocustfileSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """A locustfile of the user's own, to be run (or only looked at) by `loadtests.locust_users`."""
+
+    file: str
+    check: bool = False
+    host: str = ""
+    ca_file: str = ""
+    """The authority that signed the host's certificate; empty where it has none."""
+    part: str = ""
+    """Where it leaves what it measured."""
+    users: int | None = None
+    """None: its load shape says how many."""
+    at_most_s: float = 0.0
+
+
+class LocustfileFound(msgspec.Struct, frozen=True, kw_only=True):
+    """What a locustfile has: the names of its users, and whether there is a load shape."""
+
+    users: list[str]
+    shape: bool
 
 
 class Engine(msgspec.Struct, frozen=True, kw_only=True):

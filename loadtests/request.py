@@ -6,18 +6,22 @@ from there to the pacer takes that, so that no load starts from values that were
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, get_type_hints
 
 import msgspec
 from msgspec import Meta
 
-from infra.target import Target
+from infra.target import Target, inside_path
 from loadtests.arrivals import grammar
 from loadtests.arrivals.arrival_process import ArrivalProcess
+from loadtests.arrivals.durations import EXPECTED
 from loadtests.arrivals.grammar import CONSTANT, GRAMMAR
 from loadtests.arrivals.schedule import check_duration
-from loadtests.plan import MAX_USERS, Scenario
+from loadtests.plan import MAX_USERS, Plan, Scenario
+from loadtests.recording.early import Gate
 from loadtests.scenarios import scenarios
 
 
@@ -30,9 +34,11 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
     scenario: Annotated[str, Meta(description="The scenario's name, as `load list` shows it.")]
     rate: Annotated[float | None, Meta(description="Operations offered per second, in the scenario's unit.")] = None
-    duration_s: Annotated[float | None, Meta(description="Seconds measured, after the warm-up.")] = None
+    duration_s: Annotated[float | None, Meta(description=f"How long is measured, after the warm-up: {EXPECTED}.")] = (
+        None
+    )
     warmup_s: Annotated[
-        float | None, Meta(description="Seconds before, not measured; default: the scenario's own.")
+        float | None, Meta(description="How long before that, not measured, likewise; default: the scenario's own.")
     ] = None
     arrival: Annotated[str | None, Meta(description=f"How they arrive: {GRAMMAR}.")] = None
     mode: Annotated[
@@ -43,6 +49,13 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         int | None, Meta(description="Generator processes that share the rate; default 1, or 1 a region.")
     ] = None
     seed: Annotated[int, Meta(description="Seed of everything random in the load.")] = 1
+    abort_on_fail: Annotated[
+        bool,
+        Meta(
+            description="End the load as soon as the gate of a latency can no longer hold, whatever still follows; "
+            "what was measured until then is kept and judged."
+        ),
+    ] = False
     web: Annotated[bool, Meta(description="Show Locust's own page while it runs.")] = False
 
 
@@ -64,6 +77,7 @@ class CheckedRequest:
     """As asked; `users_on` decides where nothing was asked."""
     seed: int
     mode: str | None
+    abort_on_fail: bool
     web: bool
 
     def users_on(self, target: Target) -> int:
@@ -72,6 +86,28 @@ class CheckedRequest:
         if self.users is not None and self.users % apart:
             raise UsageError(f"users: expected a multiple of {apart}, as many in every region; found {self.users}")
         return self.users or apart
+
+    def plan(self, *, folder: Path, work: Path, target: Target, target_path: Path, gates: Sequence[Gate] = ()) -> Plan:
+        """The load on this system: where its engines run, and what they are given. `folder` is the run folder, `work`
+        one for what engines read and leave, `target_path` the target's file. UsageError."""
+        seen_from = inside_path(target_path) if target.enter else target_path
+        return Plan(
+            scenario=self.scenario.name,
+            folder=str(folder.resolve()),
+            work=str(work),
+            target=str(seen_from.resolve()),
+            run_id=target.run_id,
+            regions=target.regions,
+            enter=target.enter,
+            rate=self.arrival.mean_rate,
+            arrival=self.arrival,
+            duration_s=self.arrival.duration_s,
+            warmup_s=self.warmup_s,
+            users=self.users_on(target),
+            seed=self.seed,
+            mode=self.mode,
+            gates=list(gates),
+        )
 
 
 def check(request: Request) -> CheckedRequest:
@@ -106,5 +142,6 @@ def check(request: Request) -> CheckedRequest:
         users=request.users,
         seed=request.seed,
         mode=request.mode,
+        abort_on_fail=request.abort_on_fail,
         web=request.web,
     )

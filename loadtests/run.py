@@ -6,16 +6,12 @@ load could be made, not whether the system was good: that is the verdict's busin
 
 from __future__ import annotations
 
-import contextlib
-import os
-import selectors
 import subprocess
 import sys
 import tempfile
 import time
-from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO
 
 import msgspec
 
@@ -23,25 +19,22 @@ from infra import target as targets
 from infra.machine.ports import free_port
 from infra.machine.progress import Report, show_nothing
 from infra.target import Target
-from loadtests.display.progress import Progress
+from loadtests.display.progress import EndedEarly
 from loadtests.engine import environment as child
-from loadtests.plan import Plan, Scenario
+from loadtests.locust_process import LoadError, Output, follow, tail
+from loadtests.plan import PLAN, Plan, Scenario
+from loadtests.recording.early import Gate
 from loadtests.recording.tally import merge_parts, read_parts
 from loadtests.request import CheckedRequest
-from reports.evidence import RunFolder
-
-_OVERHEAD_S = 300.0
-"""Beyond the planned length: start, drain, catching up. Each has a shorter deadline of its own."""
-_KILL_S = 10.0
-_TAIL_LINES = 15
+from reports.evidence import RunFolder, TimelineEvent
 
 
-class LoadError(Exception):
-    """The load could not be made; ends with the last lines of its log."""
-
-
-def run(asked: CheckedRequest, *, folder: RunFolder, target_path: Path, progress: Report = show_nothing) -> None:
-    """Make a load and leave its evidence in `folder`; `progress(fraction, text)` about once a second.
+def run(
+    asked: CheckedRequest, *, folder: RunFolder, target_path: Path, gates: Sequence[Gate] = (),
+    progress: Report = show_nothing,
+) -> None:  # fmt: skip
+    """Make a load and leave its evidence in `folder`; `progress(fraction, text)` about once a second. It ends early,
+    and its record says so, as soon as one of `gates` can no longer hold.
 
     Where it was asked for, Locust's own page is served on a free port of loopback while the load runs; stderr gives its
     address. UsageError and NoTarget before anything is started, LoadError if the load could not be made. Interrupted
@@ -51,38 +44,18 @@ def run(asked: CheckedRequest, *, folder: RunFolder, target_path: Path, progress
     target = targets.read(target_path)
     with tempfile.TemporaryDirectory(prefix="covenant-load-") as scratch:
         work = Path(scratch)
-        planned = _plan(asked, folder, target, target_path, work)
+        planned = asked.plan(folder=folder.path, work=work, target=target, target_path=target_path, gates=gates)
         log = folder.evidence / "load" / f"{name}.locust.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         process = _start_locust(planned, work, web=asked.web)
+        output = Output(process, progress)
         try:
             with log.open("wb") as log_file:
-                code = _follow(process, planned, log_file, progress)
+                code = follow(output, planned.warmup_s + planned.duration_s, log_file)
         finally:
-            collected = _collect(asked.scenario, planned, target, folder)
+            collected = _collect(asked.scenario, planned, target, folder, output.ended_early)
         if code != 0 or not collected:
-            raise LoadError(f"{name}: the load could not be made (exit code {code})\n{_tail(log)}")
-
-
-def _plan(asked: CheckedRequest, folder: RunFolder, target: Target, target_path: Path, work: Path) -> Plan:
-    """The request on this system: where its engines run, and what they are given. UsageError."""
-    seen_from = targets.inside_path(target_path) if target.enter else target_path
-    return Plan(
-        scenario=asked.scenario.name,
-        folder=str(folder.path.resolve()),
-        work=str(work),
-        target=str(seen_from.resolve()),
-        run_id=target.run_id,
-        regions=target.regions,
-        enter=target.enter,
-        rate=asked.arrival.mean_rate,
-        arrival=asked.arrival,
-        duration_s=asked.arrival.duration_s,
-        warmup_s=asked.warmup_s,
-        users=asked.users_on(target),
-        seed=asked.seed,
-        mode=asked.mode,
-    )
+            raise LoadError(f"{name}: the load could not be made (exit code {code})\n{tail(log)}")
 
 
 def _start_locust(planned: Plan, work: Path, *, web: bool) -> subprocess.Popen[bytes]:
@@ -99,7 +72,7 @@ def _start_locust(planned: Plan, work: Path, *, web: bool) -> subprocess.Popen[b
         print(f"Locust's page: http://127.0.0.1:{port}", file=sys.stderr, flush=True)
     else:
         command.append("--headless")
-    environment = {**child.environment(planned.run_id), "COVENANT_LOAD_PLAN": str(plan_file)}
+    environment = {**child.environment(planned.run_id), PLAN: str(plan_file)}
     return subprocess.Popen(
         # Locust reads options from the current folder, too.
         command, cwd=work, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
@@ -107,69 +80,28 @@ def _start_locust(planned: Plan, work: Path, *, web: bool) -> subprocess.Popen[b
     )  # fmt: skip
 
 
-def _follow(process: subprocess.Popen[bytes], planned: Plan, log: BinaryIO, progress: Report) -> int:
-    """Its exit code, when it has ended; it is asked to end early on an interrupt and killed at the deadline."""
-    deadline = time.monotonic() + planned.warmup_s + planned.duration_s + _OVERHEAD_S
-    progress(0.0, "starting")
-    try:
-        _read_output(process, deadline, log, progress)
-    finally:
-        # The end of its stdin is what ends Locust and its engines, in order and with their evidence.
-        assert process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):
-            process.stdin.close()
-        _read_output(process, min(deadline, time.monotonic() + _OVERHEAD_S), log, progress)
-        try:
-            process.wait(timeout=_KILL_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait(timeout=_KILL_S)
-        assert process.stdout is not None
-        process.stdout.close()
-    progress(1.0, "done")
-    return process.returncode
-
-
-def _read_output(process: subprocess.Popen[bytes], deadline: float, log: BinaryIO, progress: Report) -> None:
-    """Read what Locust prints, until it closes its output or the deadline passes."""
-    assert process.stdout is not None
-    rest = b""
-    with selectors.DefaultSelector() as selector:
-        selector.register(process.stdout, selectors.EVENT_READ)
-        while (left_s := deadline - time.monotonic()) > 0:
-            if not selector.select(timeout=left_s):
-                continue
-            data = os.read(process.stdout.fileno(), 65_536)
-            if not data:
-                return
-            *lines, rest = (rest + data).split(b"\n")
-            for line in lines:
-                if (seen := _progress_of(line)) is not None:
-                    progress(seen.fraction, seen.text)
-                else:
-                    log.write(line + b"\n")
-                    log.flush()
-
-
-def _progress_of(line: bytes) -> Progress | None:
-    if not line.startswith(b'{"type":"Progress"'):
-        return None
-    with contextlib.suppress(msgspec.MsgspecError):
-        return msgspec.json.decode(line, type=Progress)
-    return None
-
-
-def _collect(scenario: Scenario, planned: Plan, target: Target, folder: RunFolder) -> bool:
+def _collect(
+    scenario: Scenario, planned: Plan, target: Target, folder: RunFolder, ended_early: EndedEarly | None
+) -> bool:
     """Merge what the engines left into the scenario's record and those of the loads beside it; False if one has none
     that any generator left."""
     work = Path(planned.work)
-    found = [_record(planned, target, folder, scenario.name, work, requests=scenario.requests)]
+    early = ""
+    if ended_early is not None:
+        early = f"after {ended_early.after_s:g} s of {planned.duration_s:g} s: {ended_early.why}"
+        with folder.timeline() as timeline:
+            timeline.add(
+                TimelineEvent(at_ns=time.monotonic_ns(), kind="note", name=scenario.name, detail=f"ended early {early}")
+            )
+    found = [_record(planned, target, folder, scenario.name, work, early, requests=scenario.requests)]
     for name in scenario.beside:
-        found.append(_record(planned, target, folder, f"{scenario.name}-{name}", work / name, requests=False))
+        found.append(_record(planned, target, folder, f"{scenario.name}-{name}", work / name, early, requests=False))
     return all(found)
 
 
-def _record(planned: Plan, target: Target, folder: RunFolder, name: str, work: Path, *, requests: bool) -> bool:
+def _record(
+    planned: Plan, target: Target, folder: RunFolder, name: str, work: Path, early: str, *, requests: bool
+) -> bool:
     """Merge the parts in `work` into the record `name`; False if no generator left anything."""
     parts = read_parts(work)
     if not any(part.offered_per_s for part in parts):
@@ -186,12 +118,6 @@ def _record(planned: Plan, target: Target, folder: RunFolder, name: str, work: P
     if problems:
         more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
         settings["notes"] = "; ".join(problems[:3]) + more
-    folder.write_load(
-        merge_parts(parts, scenario=name, warmup_s=planned.warmup_s, requests=requests, settings=settings)
-    )
+    load = merge_parts(parts, scenario=name, warmup_s=planned.warmup_s, requests=requests, settings=settings)
+    folder.write_load(msgspec.structs.replace(load, ended_early=early))
     return True
-
-
-def _tail(log: Path) -> str:
-    with log.open(encoding="utf-8", errors="replace") as file:
-        return "".join(deque(file, maxlen=_TAIL_LINES)).rstrip()

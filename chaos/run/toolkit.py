@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from chaos import running
-from chaos.run.catalog import path_of, read
+from chaos.run.catalog import id_of, injects, is_ours, path_of, read
 from infra.machine import processes
 
 _SETTINGS = Path(__file__).with_name("settings.yaml")
@@ -34,28 +34,35 @@ class Verdict(NamedTuple):
 
 
 def validate(experiment: str) -> None:
-    """Raises chaoslib.exceptions.ChaosException, or UnknownExperiment."""
+    """Whether Chaos Toolkit takes it: its form, and whether modules and programs that it names are there.
+
+    Raises chaoslib.exceptions.ChaosException, UnknownExperiment, or BadExperiment."""
     from chaoslib.experiment import ensure_experiment_is_valid  # slow to import, and rarely needed
 
     ensure_experiment_is_valid(read(experiment))
 
 
 class Toolkit:
-    """One `chaos run`; leaves `journal.json` and `chaos.log` in `folder`."""
+    """One `chaos run`; leaves `journal.json` and `chaos.log` in `folder`. An experiment of the user's own runs in the
+    user's current folder, as paths in it are meant."""
 
     def __init__(self, experiment: str, folder: Path, home: Path) -> None:
-        self._journal = folder / "journal.json"
+        self._journal = (folder / "journal.json").resolve()
         options = ["--no-version-check", "--no-log-file", "--settings", str(_SETTINGS)]
         run = ["run", "--rollback-strategy", "always", "--journal-path", str(self._journal), str(path_of(experiment))]
         self._log = folder / "chaos.log"
+        own = {} if injects(read(experiment)) else {running.EXPERIMENT: id_of(experiment)}
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "chaostoolkit", *options, *run],
-                # By the last it is ended with the system, should it outlive us.
+                # Without -P, modules of the current folder would take the place of ours.
+                [sys.executable, "-P", "-m", "chaostoolkit", *options, *run],
+                # By processes.HOME it is ended with the system, should it outlive us.
                 env={
                     **os.environ, running.HOME: str(home), running.PARENT: str(os.getpid()), processes.HOME: str(home),
+                    **own,
                 },
-                cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+                cwd=folder if is_ours(experiment) else Path.cwd(), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                start_new_session=True,
             )  # fmt: skip
 
     def ended(self) -> bool:
@@ -96,8 +103,7 @@ def verdict_of(journal: dict[str, Any]) -> Verdict:
         status=journal["status"],
         steady_before=_met(states["before"]),
         steady_after=_met(states["after"]),
-        # An activity that was interrupted has no status.
-        problems=[_problem(activity) for activity in activities if activity.get("status") == "failed"],
+        problems=[problem for activity in activities if (problem := _problem(activity))],
     )
 
 
@@ -109,6 +115,16 @@ def _met(state: dict[str, Any] | None) -> bool | None:
     return bool(state["steady_state_met"]) if state else None
 
 
-def _problem(activity: dict[str, Any]) -> str:
-    exception = activity.get("exception") or ["no reason given"]
-    return f"{activity['activity']['name']}: {exception[-1].strip()}"
+def _problem(activity: dict[str, Any]) -> str | None:
+    """Why an activity failed; None if it did not. One that was interrupted has no status."""
+    declared = activity["activity"]
+    if activity.get("status") == "failed":
+        exception = activity.get("exception") or ["no reason given"]
+        return f"{declared['name']}: {exception[-1].strip()}"
+    # Chaos Toolkit calls a process that ended with an error a success, unless a tolerance says what is expected.
+    if declared.get("provider", {}).get("type") == "process" and "tolerance" not in declared:
+        output = activity.get("output") or {}
+        if code := output.get("status"):
+            said = output.get("stderr", "").strip().splitlines()[-1:]
+            return f"{declared['name']}: ended with exit code {code}" + "".join(f": {line}" for line in said)
+    return None

@@ -21,7 +21,7 @@ from chaos.healing import HealError, heal, open_faults
 from chaos.journal import JournalError
 from chaos.run import toolkit
 from chaos.run.calm import disturbance
-from chaos.run.catalog import Info, UnknownExperiment, experiments, plan, read
+from chaos.run.catalog import BadExperiment, Info, UnknownExperiment, declares_proof, experiments, id_of, plan, read
 from infra.fabric.protocol import Fabric
 from infra.machine import processes
 from infra.machine.progress import Report
@@ -32,7 +32,7 @@ from ledger.observe import bus
 from loadtests.engine.prober import BUS, ProberSpec
 from reports.evidence import Experiment, RunFolder, TimelineEvent
 
-__all__ = ["SLO_US", "ExperimentError", "Info", "UnknownExperiment", "experiments", "plan", "run"]
+__all__ = ["SLO_US", "BadExperiment", "ExperimentError", "Info", "UnknownExperiment", "experiments", "plan", "run"]
 
 SLO_US = {
     # The claim's bound of a read. It needs nothing but the region's own replica or cache.
@@ -72,12 +72,12 @@ class ExperimentError(Exception):
 def run(
     experiment: str, *, folder: RunFolder, system: Fabric, progress: Report, repeat: int = 1, dry: bool = False
 ) -> None:
-    """Run an experiment on a running system; `repeat` counts from 1 which repeat this is.
+    """Run an experiment, by its id or its file, on a running system; `repeat` counts from 1 which repeat this is.
 
     Leaves experiment.json, probes, the ledger, the hops and Chaos Toolkit's journal in the run folder, also when
     it fails or is interrupted. With `dry` it checks the experiment and prints its plan, and does nothing else.
 
-    Raises UnknownExperiment, ExperimentError.
+    Raises UnknownExperiment, BadExperiment, ExperimentError.
     """
     toolkit.validate(experiment)
     if dry:
@@ -97,21 +97,24 @@ class _Trial:
     """One repeat of one experiment."""
 
     def __init__(self, experiment: str, folder: RunFolder, system: Fabric, progress: Report, repeat: int) -> None:
-        self._experiment = experiment
+        content = read(experiment)
+        self._source = experiment
+        self._experiment = id_of(experiment)
         self._folder = folder
         self._system = system
         self._target = system.target()
         self._progress = progress
         self._repeat = repeat
-        self._place = folder.experiment_dir(experiment, repeat)
+        self._place = folder.experiment_dir(self._experiment, repeat)
         self._place.mkdir(parents=True, exist_ok=True)
         self._facts = Facts(system.site.path)
         self._places = [(region, operation) for region in self._target.regions for operation in ("read", "write")]
         self._places += [(BUS, "publish"), (BUS, "effect")]
         now_ns = time.monotonic_ns()
         self._record = Experiment(
-            id=experiment,
-            title=str(read(experiment)["title"]),
+            id=self._experiment,
+            title=str(content["title"]),
+            proof_declared=declares_proof(content),
             target="",
             begin_ns=now_ns,
             end_ns=now_ns,
@@ -186,7 +189,7 @@ class _Trial:
 
     def _break(self, prober: _Prober) -> None:
         """Let Chaos Toolkit do its experiment, and take over what its journal says."""
-        chaos = toolkit.Toolkit(self._experiment, self._place, self._system.site.path)
+        chaos = toolkit.Toolkit(self._source, self._place, self._system.site.path)
         deadline = time.monotonic() + _CHAOS_WITHIN_S
         try:
             while not chaos.ended():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Mapping
 
 from commands.run.profiles import PROFILES
+from loadtests import own_locustfile
 from loadtests.request import Request, UsageError, check
 from loadtests.scenarios import scenarios
 from reports.policy.claims import ClaimError, RowClaim, load_claims
@@ -22,10 +23,10 @@ def problems() -> list[str]:
         policy = load_policy(claims=claims)
     except (ClaimError, PolicyError) as error:
         return [str(error)]
-    wanted = [*PROFILES, *(_LOAD + name for name in scenarios())]
+    wanted = [*PROFILES, *(_LOAD + name for name in (*scenarios(), own_locustfile.NAME))]
     found = [
         *profiles_missing(wanted, policy.profiles),
-        *profiles_without_scenario(policy.profiles, scenarios()),
+        *profiles_without_scenario(policy.profiles, (*scenarios(), own_locustfile.NAME)),
         *rows_without_measure(policy.profiles, policy, claims, MEASURES),
         *rows_without_minimum(policy.profiles, policy, claims),
         *loads_that_cannot_be({name: profile.loads for name, profile in PROFILES.items()}),

@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Literal
 
 import click
+from chaoslib.exceptions import ChaosException
 
 import reports
 from chaos.healing import HealError, heal
 from chaos.journal import JournalError
-from chaos.run import catalog
+from chaos.run import catalog, toolkit
 from chaos.run import trial as chaos_runner
 from checks import NotChecked, points, replication
 from checks import access as access_facts
@@ -43,13 +44,19 @@ from infra.machine.progress import Report, say, step
 from ledger.audit import audit, last_event_seq
 from ledger.drain import drain
 from ledger.observe.bus import BusError
+from loadtests import own_locustfile
 from loadtests import run as load_runner
+from loadtests.locust_process import LoadError
 from loadtests.plan import Scenario
+from loadtests.recording.early import Gate
 from loadtests.request import CheckedRequest, Request, UsageError, check
 from loadtests.search.calibration import CalibrationError, calibrate
 from reports.evidence import Run, RunFolder
+from reports.policy import own_slo
 from reports.policy.claims import load_claims
 from reports.policy.policy import load_policy
+from reports.verdict.measures import MEASURES
+from reports.verdict.measures.loads import latency
 
 _DRAINED_WITHIN_S = 60.0
 
@@ -63,6 +70,7 @@ def session(
     release: str | None = None,
     experiments: tuple[str, ...] = (),
     plant: str | None = None,
+    slo: str | None = None,
 ) -> Iterator[Session]:
     """A run of a profile on the running system, or on one of its own; ends the process with its verdict, or before
     anything is started if it could not be judged."""
@@ -95,6 +103,8 @@ def session(
         monitor=sampler.command(folder, system.site.run_id, system.site.path),
         heal=_heal,
     )
+    if slo is not None:
+        folder.write_own_slo(slo)
     folder.write_preflight(preflight.of_system(system, CHECKOUT, load_claims()))
     with steps:
         yield steps
@@ -204,9 +214,26 @@ def make_load(run: Session, asked: CheckedRequest, folder: RunFolder, progress: 
     """Make a load whose evidence goes to `folder`. StepFailed if it could not be made."""
     try:
         with _audited(run, asked.scenario, folder):
-            load_runner.run(asked, folder=folder, target_path=run.system.target_path, progress=progress)
-    except (load_runner.LoadError, BusError) as error:
+            load_runner.run(
+                asked, folder=folder, target_path=run.system.target_path,
+                gates=latency_gates(run.folder) if asked.abort_on_fail else (), progress=progress,
+            )  # fmt: skip
+    except (LoadError, BusError) as error:
         raise StepFailed(str(error)) from error
+
+
+def latency_gates(folder: RunFolder) -> list[Gate]:
+    """The gates of latencies that the run's profile judges and nobody waived, as its verdict will apply them."""
+    claims = {claim.row: claim for claim in load_claims()}
+    report, policy = reports.assess(folder), load_policy()
+    found = []
+    for row in report.slos:
+        claim, gate = claims[row.id], row.gate
+        judged = row.verdict != "NOT_JUDGED" and row.id not in report.waived and MEASURES[claim.family] is latency
+        if judged and gate is not None and gate.op in ("<", "<=") and gate.unit == "ms":
+            minimum = policy.minimum_samples(claim.family)
+            found.append(Gate(row=claim.family, region=claim.region, limit_ms=gate.value, minimum=minimum))
+    return found
 
 
 @contextmanager
@@ -224,7 +251,7 @@ def _audited(run: Session, scenario: Scenario, folder: RunFolder) -> Iterator[No
 
 
 def chaos(run: Session, experiment: str, repeat: int = 1) -> None:
-    with run.phase(experiment) as progress:
+    with run.phase(catalog.id_of(experiment)) as progress:
         try:
             chaos_runner.run(experiment, folder=run.folder, system=run.system, progress=progress, repeat=repeat)
         except chaos_runner.ExperimentError as error:
@@ -252,28 +279,64 @@ def browse(run: Session, found: Sequence[browsers.Browser] | str, arguments: Seq
 # Whole runs, for the commands that are one.
 
 
-def run_load(request: Request, *, plant: str | None, out: Path | None) -> None:
+def read_slo(file: Path | None) -> str | None:
+    """A file of objectives that can be read; None without one. Ends the process as wrong usage, with the line."""
+    if file is None:
+        return None
+    try:
+        text = file.read_text("utf-8")
+        own_slo.parse(file.name, text, load_claims())
+    except (OSError, ValueError) as error:
+        fail(EXIT_USAGE, f"--slo: {error}")
+    return text
+
+
+def run_load(request: Request, *, plant: str | None, out: Path | None, slo: str | None = None) -> None:
     """Run a scenario and report; ends the process with the verdict, or as wrong usage."""
     try:
         asked = check(request)
     except UsageError as error:
         fail(EXIT_USAGE, str(error))
-    with session(f"load.{request.scenario}", seed=request.seed, out=out, plant=plant) as run:
+    with session(f"load.{request.scenario}", seed=request.seed, out=out, plant=plant, slo=slo) as run:
         run.start()
         load(run, asked)
 
 
-def check_experiments(names: Sequence[str]) -> None:
-    """Ends the process as wrong usage if one of them is not known."""
-    known = [experiment.id for experiment in catalog.experiments()]
-    for name in names:
-        if name not in known:
-            fail(EXIT_USAGE, f"no experiment is called {name!r}; there are: {', '.join(known)}")
+def run_locustfile(
+    file: Path, *, users: int | None, duration_s: float | None, plant: str | None, out: Path | None, slo: str | None
+) -> None:
+    """Run a locustfile of the user's own and report; ends the process with the verdict, or as wrong usage."""
+    try:
+        asked = own_locustfile.check(file, users=users, duration_s=duration_s)
+    except UsageError as error:
+        fail(EXIT_USAGE, str(error))
+    with session(f"load.{own_locustfile.NAME}", out=out, plant=plant, slo=slo) as run:
+        run.start()
+        with run.phase(own_locustfile.NAME) as progress:
+            try:
+                own_locustfile.run(asked, folder=run.folder, target_path=run.system.target_path, progress=progress)
+            except LoadError as error:
+                raise StepFailed(str(error)) from error
+
+
+def check_experiments(names: Sequence[str]) -> tuple[str, ...]:
+    """The ids of these experiments, which are ours or files. Ends the process as wrong usage if one of them is not
+    known, cannot be read, or names a module or a program that is not there."""
+    try:
+        found = catalog.check_names(names)
+        for name in names:
+            toolkit.validate(name)
+    except (catalog.UnknownExperiment, catalog.BadExperiment) as error:
+        fail(EXIT_USAGE, str(error))
+    except ChaosException as error:
+        fail(EXIT_USAGE, f"{name}: Chaos Toolkit refuses it: {' '.join(str(error).split())}")
+    return tuple(found)
 
 
 def run_chaos(experiments: tuple[str, ...], *, repeat: int, out: Path | None, plant: str | None) -> None:
     """Run experiments, one after the other and `repeat` times, and report; ends the process with the verdict."""
-    with session("chaos", out=out, experiments=experiments, plant=plant) as run:
+    ids = check_experiments(experiments)
+    with session("chaos", out=out, experiments=ids, plant=plant) as run:
         run.start()
         for number in range(1, repeat + 1):
             for experiment in experiments:

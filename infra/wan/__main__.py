@@ -58,7 +58,7 @@ def main(home: Path) -> None:
         (names.index(one), names.index(other)): Direction(planned(topology.distance_ms(one, other)))
         for one, other in permutations(names, 2)
     }
-    emulator = Emulator(sockets, [region.cidr for region in regions], directions)
+    emulator = Emulator(sockets, [region.addresses for region in regions], directions)
     with _Control(home, names, directions, watched=os.pidfd_open(child)) as served:
         emulator.run(served.files, served.serve)
 

@@ -19,7 +19,7 @@ from infra.wan.links import Direction
 
 _HEADER_BYTES = 10 + 14
 """virtio_net_hdr and Ethernet, before the IP header."""
-_DESTINATION = _HEADER_BYTES + 16
+_DESTINATION = slice(_HEADER_BYTES + 16, _HEADER_BYTES + 20)
 _FRAME_BYTES = 65_700
 _BURST = 64
 """How many packets are read from one region before the next region has its turn."""
@@ -27,15 +27,21 @@ _UNDER_WAY_BYTES_MAX = 256 * 1024**2
 
 
 class Emulator:
-    """`sockets[i]` belongs to the region `cidrs[i]`; `directions[i, j]` leads from region i to region j."""
+    """`sockets[i]` belongs to region i, `addresses[i]` are its own and its zones'; `directions[i, j]` leads from region
+    i to region j."""
 
     def __init__(
-        self, sockets: Sequence[socket.socket], cidrs: Sequence[str], directions: Mapping[tuple[int, int], Direction]
+        self,
+        sockets: Sequence[socket.socket],
+        addresses: Sequence[Sequence[str]],
+        directions: Mapping[tuple[int, int], Direction],
     ) -> None:
         self._files = [each.fileno() for each in sockets]
         self._sockets = sockets
         self._directions = directions
-        self._region_of = _by_prefix(cidrs)
+        self._region_of = {
+            ipaddress.IPv4Address(address).packed: index for index, region in enumerate(addresses) for address in region
+        }
         self._queue: list[tuple[float, int, int, Direction, bytes]] = []
         self._number = 0
         self.under_way_bytes = 0
@@ -63,7 +69,7 @@ class Emulator:
                 frame = read(file, _FRAME_BYTES)
             except BlockingIOError:
                 return
-            target = region_of.get(frame[_DESTINATION : _DESTINATION + 2])
+            target = region_of.get(frame[_DESTINATION])
             if target is None or target == source:
                 continue
             direction = directions[source, target]
@@ -92,12 +98,3 @@ class Emulator:
             if direction.delivers(size):
                 with suppress(OSError):
                     write(file, frame)
-
-
-def _by_prefix(cidrs: Sequence[str]) -> dict[bytes, int]:
-    """First two bytes of an address -> its region."""
-    found = {}
-    for index, cidr in enumerate(cidrs):
-        for network in ipaddress.ip_network(cidr).subnets(new_prefix=16):
-            found[network.network_address.packed[:2]] = index
-    return found

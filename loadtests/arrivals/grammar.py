@@ -13,14 +13,16 @@ from itertools import pairwise
 from pathlib import Path
 
 from loadtests.arrivals.arrival_process import ArrivalProcess, check
+from loadtests.arrivals.durations import parse_duration
 from loadtests.arrivals.schedule import ScheduleError, check_duration, check_rate
 from reports.evidence import Load, RunFolder
 from reports.evidence.folder import EvidenceError, read_record
 
 CONSTANT = "constant"
 GRAMMAR = (
-    "constant, poisson, ramp:FROM..TO, step:RATE,RATE,..., spike:PEAK@FROM..TO, replay:FILE, or poisson+ before one of"
-    " these"
+    "constant, poisson, ramp:FROM..TO, step:RATE,RATE,..., stages:RATE@LENGTH,RATE@LENGTH,... (each rate is reached"
+    " within its length, from the one before; the first from 0, or at once: 100@0), spike:PEAK@FROM..TO, replay:FILE,"
+    " or poisson+ before one of these"
 )
 _AT_RANDOM = "poisson"
 _POINTS_MAX = 100_000
@@ -41,13 +43,16 @@ def parse(
     if duration_s is not None:
         check_duration(duration_s)
     kind, _, rest = shape.partition(":")
-    if kind in ("ramp", "step", "replay") and rate is not None:
+    if kind in ("ramp", "step", "stages", "replay") and rate is not None:
         raise ScheduleError(f"rate: {kind} says the rates itself; leave the rate out, found {rate:g}")
+    if kind == "stages" and duration_s is not None:
+        raise ScheduleError(f"duration: stages says the lengths itself; leave the duration out, found {duration_s:g}")
     base, length_s = usual_rate if rate is None else rate, usual_s if duration_s is None else duration_s
     made: dict[str, Callable[[], Points]] = {
         CONSTANT: lambda: _constant(rest, base, length_s),
         "ramp": lambda: _ramp(rest, length_s),
         "step": lambda: _step(rest, length_s),
+        "stages": lambda: _stages(rest),
         "spike": lambda: _spike(rest, base, length_s),
         "replay": lambda: _replay(Path(rest), duration_s),
     }
@@ -76,10 +81,26 @@ def _step(rest: str, length_s: float) -> Points:
     return _held(((length_s * at / len(rates), rate) for at, rate in enumerate(rates)), length_s)
 
 
+def _stages(rest: str) -> Points:
+    """Straight lines from rate to rate, as k6's ramping-arrival-rate has them; of no length: a jump."""
+    form = "a rate and how long it takes until it is reached, stages:100@0,500@30s"
+    end_s = 0.0
+    points: Points = [(0.0, 0.0)]
+    for stage in rest.split(","):
+        rate, found, length = stage.partition("@")
+        if not found:
+            raise ScheduleError(f"expected {form}; found {stage!r}")
+        end_s += _seconds(length, form)
+        if end_s == 0:
+            points.clear()  # The rate that the load begins with, which is the warm-up's, too.
+        points.append((end_s, _number(rate, form)))
+    return points
+
+
 def _spike(rest: str, base: float, length_s: float) -> Points:
-    form = "a rate and the seconds that it lasts, spike:2000@20..25"
+    form = "a rate and from when to when it lasts, spike:2000@20..25 or spike:2000@1m..1m30s"
     peak, _, span = rest.partition("@")
-    begin_s, end_s = _range(span, form)
+    begin_s, end_s = _range(span, form, _seconds)
     if not 0 <= begin_s < end_s <= length_s:
         raise ScheduleError(f"expected seconds in order within 0..{length_s:g}, found {span}")
     return _held([(0.0, base), (begin_s, _number(peak, form)), (end_s, base)], length_s)
@@ -146,13 +167,6 @@ def _held(steps: Iterable[tuple[float, float]], end_s: float) -> Points:
     return points
 
 
-def _range(text: str, form: str) -> tuple[float, float]:
-    low, found, high = text.partition("..")
-    if not found:
-        raise ScheduleError(f"expected {form}; found {text!r}")
-    return _number(low, form), _number(high, form)
-
-
 def _number(text: str, form: str) -> float:
     try:
         number = float(text)
@@ -161,3 +175,17 @@ def _number(text: str, form: str) -> float:
     if not math.isfinite(number) or number < 0:
         raise ScheduleError(f"expected {form}; found {text!r}")
     return number
+
+
+def _seconds(text: str, form: str) -> float:
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise ScheduleError(f"expected {form}: {error}") from None
+
+
+def _range(text: str, form: str, read: Callable[[str, str], float] = _number) -> tuple[float, float]:
+    low, found, high = text.partition("..")
+    if not found:
+        raise ScheduleError(f"expected {form}; found {text!r}")
+    return read(low, form), read(high, form)

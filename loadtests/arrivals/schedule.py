@@ -145,6 +145,11 @@ class Schedule:
         return min(self._at_or_before(self.measured_ns - 1), self.total)
 
     @property
+    def measured(self) -> int:
+        """How many operations are in the measured window."""
+        return self.total - self.first_measured
+
+    @property
     def measured_ns(self) -> int:
         """Where the warm-up ends and the measured window begins."""
         return self.begin_ns + round(self.warmup_s * _NS)

@@ -41,6 +41,7 @@ from loadtests import run as runner
 from loadtests.benchmarks.bus_publish import nats_py
 from loadtests.engine import load_stream
 from loadtests.engine.bus_publisher import RATE_ROW
+from loadtests.locust_process import LoadError
 from loadtests.request import Request, check
 from loadtests.search.calibration import calibrate
 from reports.evidence import Calibration, HostSample, Load, Outcome, RunFolder, percentile_ms
@@ -209,7 +210,7 @@ def main() -> None:
         for name, chosen in _SETTINGS.items():
             if not given.only or name in given.only:
                 print(_row(name, parse(chosen.split(",")), offer), flush=True)
-    except runner.LoadError as error:
+    except LoadError as error:
         sys.exit(str(error))
 
 

@@ -23,8 +23,8 @@ from infra.fabric.protocol import StartError
 from infra.machine.progress import step
 from loadtests import run as runner
 from loadtests.benchmarks import own_system
+from loadtests.locust_process import LoadError
 from loadtests.request import Request, check
-from loadtests.run import LoadError
 from reports.evidence import Load, RunFolder, percentile_ms
 
 

@@ -29,8 +29,8 @@ from infra.machine.progress import say, step
 from infra.machine.sampler import Processes
 from loadtests import run as runner
 from loadtests.benchmarks import own_system
+from loadtests.locust_process import LoadError
 from loadtests.request import Request, check
-from loadtests.run import LoadError
 from reports.evidence import Load, RunFolder, percentile_ms
 
 _SETTLES_S = 15.0

@@ -12,6 +12,7 @@ import asyncio
 import itertools
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -28,6 +29,7 @@ from loadtests.clients.publish_modes import ModeName
 from loadtests.engine import load_stream
 from loadtests.engine.process import Control, drain, offer, run_engine
 from loadtests.plan import MAX_USERS, Engine, Plan
+from loadtests.recording.early import Planned
 from loadtests.recording.flights import Run
 from loadtests.recording.tally import Tally
 from reports.evidence import Outcome, RunFolder, Span
@@ -227,14 +229,15 @@ async def work(spec: BusPublisherSpec, control: Control) -> None:
     with folder.spans(spec.scenario) as ledger, folder.failures(spec.scenario) as failures:
         publisher = Publisher(spec, ledger, target)
         await publisher.client.wait_connected()
-        begin_ns = await control.begin()
+        scheduled = partial(
+            spec.arrival.schedule, warmup_s=spec.warmup_s, user=spec.publisher - 1, users=spec.users, seed=spec.seed,
+            burst=spec.burst,
+        )  # fmt: skip
+        planned = Planned(row=ROW, region=None, operations=scheduled(begin_ns=0).measured)
+        begin_ns = await control.begin([planned])
         if begin_ns is None:
             return
-        begin_ns += round(spec.offset_s * 1e9)
-        schedule = spec.arrival.schedule(
-            begin_ns=begin_ns, warmup_s=spec.warmup_s, user=spec.publisher - 1, users=spec.users,
-            seed=spec.seed, burst=spec.burst,
-        )  # fmt: skip
+        schedule = scheduled(begin_ns=begin_ns + round(spec.offset_s * 1e9))
         tally = Tally(schedule, ROW)
         publisher.begin(schedule, tally)
 

@@ -25,6 +25,7 @@ from loadtests.arrivals.schedule import Schedule
 from loadtests.clients.sign_in import ApiClient
 from loadtests.engine.process import Control, offer
 from loadtests.plan import MAX_USERS, Engine, Plan
+from loadtests.recording.early import Planned
 from loadtests.recording.tally import Tally
 from reports.evidence import Outcome, RunFolder
 from reports.evidence.folder import write_record
@@ -141,12 +142,13 @@ async def run_requests(
 ) -> None:
     """Offer the requests from the word to begin until the schedule or the control ends, and leave the part. `settings`
     is asked at the end."""
-    begin_ns = await control.begin()
+    scheduled = partial(spec.arrival.schedule, warmup_s=spec.warmup_s, user=spec.user, users=spec.users, seed=spec.seed)
+    # Regions take turns.
+    each = -(-scheduled(begin_ns=0).measured // len(spec.regions))
+    begin_ns = await control.begin([Planned(row=row, region=region, operations=each) for region in spec.regions])
     if begin_ns is None:
         return
-    schedule = spec.arrival.schedule(
-        begin_ns=begin_ns, warmup_s=spec.warmup_s, user=spec.user, users=spec.users, seed=spec.seed
-    )
+    schedule = scheduled(begin_ns=begin_ns)
     tally = Tally(schedule, row)
     loop = _Loop(spec, requests, schedule, tally)
     pacer = Pacer(schedule, loop.release)

@@ -16,7 +16,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -25,6 +25,7 @@ from infra.machine.spec import EngineError, SpecT, read_spec
 from infra.target import NoTarget
 from loadtests.arrivals.pacer import Pacer
 from loadtests.arrivals.short_slices import ask_for_short_slices
+from loadtests.recording.early import Planned
 from loadtests.recording.live import Stat
 from system import event_loop
 
@@ -34,7 +35,9 @@ _DRAIN_INTERVAL_S = 0.05
 
 
 class Ready(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """The engine waits for the instant to begin at."""
+    """The engine waits for the instant to begin at. `planned`: what it will measure for rows of latency."""
+
+    planned: list[Planned] = []
 
 
 class Ended(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -74,9 +77,9 @@ class Control:
             self.failure = str(context.get("exception") or context["message"])
         self.finish.set()
 
-    async def begin(self) -> int | None:
-        """Say that the engine is ready; the instant to begin at, None if it is to end at once."""
-        self.say(Ready())
+    async def begin(self, planned: Sequence[Planned] = ()) -> int | None:
+        """Say that the engine is ready, and what it plans; the instant to begin at, None if it is to end at once."""
+        self.say(Ready(planned=list(planned)))
         stop = asyncio.ensure_future(self.finish.wait())
         waits: set[asyncio.Future[Any]] = {self._begin, stop}
         await asyncio.wait(waits, timeout=START_DEADLINE_S, return_when=asyncio.FIRST_COMPLETED)

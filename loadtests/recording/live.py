@@ -28,6 +28,9 @@ class Stat(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     min_ms: float
     max_ms: float
     errors: dict[str, int]
+    row: str = ""
+    """The row that these operations are evidence for; empty if there is none."""
+    region: str | None = None
 
 
 class _Gathering:
@@ -44,14 +47,14 @@ class _Gathering:
             known = text in self.errors or len(self.errors) < _MAX_ERROR_TEXTS
             self.errors[text if known else "other"] += count
 
-    def stat(self, method: str, name: str, *, warmup: bool) -> Stat:
+    def stat(self, method: str, name: str, *, warmup: bool, row: str, region: str | None) -> Stat:
         times: Counter[int] = Counter()
         for latency_ms, count in self.times_ms.items():
             times[_locust_bucket(latency_ms)] += count
         return Stat(
             name=name, method=method, warmup=warmup, response_times_ms=times,
             total_ms=sum(latency_ms * count for latency_ms, count in self.times_ms.items()),
-            min_ms=min(self.times_ms), max_ms=max(self.times_ms), errors=self.errors,
+            min_ms=min(self.times_ms), max_ms=max(self.times_ms), errors=self.errors, row=row, region=region,
         )  # fmt: skip
 
 
@@ -62,20 +65,32 @@ def _locust_bucket(latency_ms: float) -> int:
     return round(latency_ms, -1 if latency_ms < 1000 else -2 if latency_ms < 10_000 else -3).__trunc__()
 
 
-class LiveStats:
-    """Gathers what ended between two looks."""
+def bucket_from_ms(bucket_ms: int) -> float:
+    """The least time that is shown as this one."""
+    if bucket_ms < 100:
+        return max(0.0, bucket_ms - 0.5)
+    return bucket_ms - (5 if bucket_ms < 1000 else 50 if bucket_ms < 10_000 else 500)
 
-    def __init__(self) -> None:
-        self._gathered: dict[tuple[str, str, bool], _Gathering] = defaultdict(_Gathering)
+
+class LiveStats:
+    """Gathers what ended between two looks; all of it is evidence for `row`."""
+
+    def __init__(self, row: str = "") -> None:
+        self._row = row
+        self._gathered: dict[tuple[str, str, bool, str | None], _Gathering] = defaultdict(_Gathering)
 
     def add(
-        self, method: str, name: str, latency_ms: float, error: str = "", count: int = 1, *, warmup: bool = False
-    ) -> None:
+        self, method: str, name: str, latency_ms: float, error: str = "", count: int = 1, *, warmup: bool = False,
+        region: str | None = None,
+    ) -> None:  # fmt: skip
         """`count` operations ended, listed under `method` and `name`; `error` is empty if they succeeded."""
-        self._gathered[method, name, warmup].add(latency_ms, error, count)
+        self._gathered[method, name, warmup, region].add(latency_ms, error, count)
 
     def take(self) -> list[Stat]:
         """What ended since last asked for."""
-        taken = [seen.stat(method, name, warmup=warmup) for (method, name, warmup), seen in self._gathered.items()]
+        taken = [
+            seen.stat(method, name, warmup=warmup, row=self._row, region=region)
+            for (method, name, warmup, region), seen in self._gathered.items()
+        ]
         self._gathered.clear()
         return taken

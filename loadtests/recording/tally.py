@@ -75,7 +75,7 @@ class Tally:
         self._seconds: dict[int, Recorder] = defaultdict(Recorder)
         self._past: dict[int, Latencies] = {}
         self._failures: dict[tuple[int, str, str, Outcome, str], list[int]] = {}
-        self.live = LiveStats()
+        self.live = LiveStats(row)
         self._counts: dict[Outcome, int] = {"ok": 0, "fail": 0, "unknown": 0}
         self._sent = 0
         self._completed = 0
@@ -98,7 +98,8 @@ class Tally:
         """`count` operations ended at `now_ns`. `method` and `name` are what Locust lists them under."""
         latency_us = (now_ns - intended_ns) // 1000
         warmup = not self.measured(intended_ns)
-        self.live.add(method, name, latency_us / 1000, detail if outcome != "ok" else "", count, warmup=warmup)
+        error = (detail or outcome) if outcome != "ok" else ""
+        self.live.add(method, name, latency_us / 1000, error, count, warmup=warmup, region=region)
         if warmup:
             return
         self._counts[outcome] += count

@@ -18,6 +18,8 @@ import pytest
 
 from infra import target as targets
 from loadtests import run as runner
+from loadtests.locust_process import LoadError
+from loadtests.recording.early import Gate
 from loadtests.request import Request, check
 from loadtests.tests.load_servers import DEADLINE_S, Api, NatsServer, wait_until
 from reports.evidence import Hop, Load, RunFolder, percentile_ms
@@ -309,6 +311,28 @@ def test_messages_arrive_as_they_are_asked_to(
     assert load.ok == load.offered == sum(last - first + 1 for _, first, last in hop.spans)
 
 
+def test_a_load_ends_as_soon_as_its_gate_can_no_longer_hold(
+    api: Api, make_target: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Of 24,000 operations in each of two regions 240 may fail. About a fifth of them do, 80 a second."""
+    folder = RunFolder.create(tmp_path / "run")
+    api.broken[REGIONS] = 503
+    asked = check(Request(scenario="api-browse", rate=800, duration_s=60, warmup_s=0))
+    gate = Gate(row="api.read_p99", region="iad", limit_ms=1000.0, minimum=100)
+    runner.run(asked, folder=folder, target_path=make_target(api=api.url), gates=[gate])
+    (load,) = folder.loads()
+    assert re.fullmatch(
+        r"after [\d.]+ s of 60 s: api\.read_p99\.iad: 2\d\d operations failed or took more than 1000 ms, and of all "
+        r"24,000 that were planned 240 may",
+        load.ended_early,
+    )
+    assert 240 < load.failed < load.offered < 24_000
+    assert load.sent == load.offered == load.ok + load.failed, "what was offered until then was sent"
+    assert load.end_ns - load.begin_ns < 30 * 1_000_000_000
+    (note,) = [event for event in folder.timeline_events() if event.kind == "note"]
+    assert note.detail == f"ended early {load.ended_early}"
+
+
 def test_a_token_that_is_not_taken_is_a_failure_that_names_itself(
     api: Api, make_target: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -323,7 +347,7 @@ def test_a_token_that_is_not_taken_is_a_failure_that_names_itself(
 def test_a_load_that_cannot_be_made_says_why(make_target: Callable[..., Path], tmp_path: Path) -> None:
     folder = RunFolder.create(tmp_path / "run")
     asked = check(Request(scenario="api-browse", rate=10, duration_s=1))
-    with pytest.raises(runner.LoadError, match="connection refused, never sent"):
+    with pytest.raises(LoadError, match="connection refused, never sent"):
         runner.run(asked, folder=folder, target_path=make_target())
     assert folder.loads() == []
 
@@ -334,7 +358,7 @@ def test_a_load_whose_first_read_is_refused_ends_at_once_and_says_why(
     folder = RunFolder.create(tmp_path / "run")
     api.broken[PROJECTS] = 503
     asked = check(Request(scenario="api-browse", rate=10, duration_s=1))
-    with pytest.raises(runner.LoadError, match=r"expected 200, found 503"):
+    with pytest.raises(LoadError, match=r"expected 200, found 503"):
         runner.run(asked, folder=folder, target_path=make_target(api=api.url))
 
 

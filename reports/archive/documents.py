@@ -8,9 +8,10 @@ from pathlib import Path
 import msgspec
 
 from reports.evidence import SCHEMA, RunFolder
-from reports.evidence.folder import write_record
+from reports.evidence.folder import OWN_SLO, write_record
 from reports.findings.loaded import load
 from reports.model import Report, document
+from reports.policy import own_slo
 from reports.policy.claims import load_claims
 from reports.policy.policy import load_policy
 from reports.render.hlog import histograms, to_hlog
@@ -32,12 +33,17 @@ class Manifest(msgspec.Struct, kw_only=True):
 
 
 def assess(folder: RunFolder) -> Report:
-    """The report of a run, computed from its evidence alone with the project's claims and policy.
+    """The report of a run, computed from its evidence alone with the project's claims and policy, and the objectives
+    that the run was asked to meet besides.
 
-    EvidenceError if the folder has no readable `run.json`; PolicyError or ClaimError if the project's files are wrong.
+    EvidenceError if the folder has no readable `run.json`; PolicyError, ClaimError or SloError if a file is wrong.
     """
-    claims = load_claims()
-    return judge(load(folder), claims, load_policy(claims=claims))
+    claims, evidence = load_claims(), load(folder)
+    policy = load_policy(claims=claims)
+    if (own := folder.own_slo()) is not None:
+        objectives = own_slo.parse(OWN_SLO, own, claims)
+        claims, policy = own_slo.applied(objectives, claims, policy, evidence.run.profile)
+    return judge(evidence, claims, policy)
 
 
 def _sha256(path: Path) -> str:

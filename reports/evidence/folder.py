@@ -126,6 +126,9 @@ def read_record(path: Path, kind: type[T]) -> T:
         raise EvidenceError(f"{path}: {error}") from error
 
 
+OWN_SLO = "slo.yaml"
+
+
 class RunFolder:
     """`reports/runs/<run id>/`: the evidence, and the documents made of it.
 
@@ -222,6 +225,14 @@ class RunFolder:
         return read_record(path, BrowserSession) if path.exists() else None
 
     # Lists.
+
+    def write_own_slo(self, text: str) -> None:
+        (self.evidence / OWN_SLO).write_text(text, "utf-8")
+
+    def own_slo(self) -> str | None:
+        """The objectives of the user's own that the run is to meet (OpenSLO); None if there are none."""
+        path = self.evidence / OWN_SLO
+        return path.read_text("utf-8") if path.exists() else None
 
     def timeline(self) -> Appender[TimelineEvent]:
         return Appender(self.evidence / "timeline.jsonl")

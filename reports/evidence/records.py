@@ -190,6 +190,10 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     """Whether these are well-formed requests to the API, which count for availability."""
     settings: dict[str, str] = {}
     """Shown beside every figure: payload_bytes, durability, security, connections, ..."""
+    ended_early: str = ""
+    """When and why it was ended before all that was planned, since a gate could no longer hold; empty if it was not."""
+    closed_loop: bool = False
+    """Whether each operation waited for the one before: then no schedule says when they were meant to be sent."""
 
 
 class Connections(msgspec.Struct, frozen=True, kw_only=True):
@@ -337,6 +341,8 @@ class Experiment(msgspec.Struct, kw_only=True):
     chaos_status: str = ""
     """What Chaos Toolkit's own journal says: completed, failed, interrupted, aborted."""
     problems: list[str] = []
+    proof_declared: bool = True
+    """Whether a step of it looks whether the fault has bitten; one of a user's own need not have such a step."""
 
 
 class Count(msgspec.Struct, frozen=True, kw_only=True):

@@ -91,6 +91,8 @@ def _distrust(record: Experiment) -> str | None:
     elif not fault_proven(record):
         unproven = next((proof for proof in record.proofs if not proof.proven), None)
         detail = f" ({unproven.what}: expected {unproven.expected}, found {unproven.found})" if unproven else ""
+        if not record.proof_declared:
+            detail = " (proof: none declared)"
         reasons.append(f"the fault was not proven to have bitten{detail}")
     if record.steady_before is False:
         reasons.append("the steady state did not hold before the fault")
@@ -111,6 +113,8 @@ def lag_p99_ms(load: Load) -> float | None:
 
 def load_distrust(load: Load, gates: Iterable[Bound], policy: Policy) -> str | None:
     """Why a load cannot be trusted for rows with these gates, of which those in ms count; None if it can."""
+    if load.closed_loop:
+        return None  # It offers what it sends, and has no schedule to be late on.
     limits = policy.honesty
     reasons: list[str] = []
     ratio = load.sent / load.offered if load.offered else 0.0

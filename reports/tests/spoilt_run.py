@@ -59,6 +59,11 @@ def unwatched(evidence: Evidence) -> None:
     evidence.trials[0].record.proofs = []
 
 
+def undeclared(evidence: Evidence) -> None:
+    evidence.trials[0].record.proofs = []
+    evidence.trials[0].record.proof_declared = False
+
+
 def unhealed(evidence: Evidence) -> None:
     evidence.trials[0].record.healed = False
 

@@ -13,7 +13,7 @@ from datetime import date, datetime
 
 import msgspec
 
-from reports.evidence import Run
+from reports.evidence import Run, merge, percentile_ms
 from reports.findings import ceiling, host, possible
 from reports.findings.ceiling import Calibrated
 from reports.findings.findings import Finding, Findings, fault_proven, find, load_result, repeat
@@ -259,6 +259,16 @@ def _notes(findings: Findings) -> list[str]:
     notes += findings.deaths()
     notes += [f"{event.name}: {event.detail}" for event in events if event.kind == "error"]
     notes += [f"{event.name} was skipped: {event.detail}" for event in events if event.kind == "skipped"]
+    early = [load for load in findings.evidence.loads if load.ended_early]
+    notes += [f"{load.scenario} was ended early {load.ended_early}" for load in early]
+    for load in findings.evidence.loads:
+        if load.closed_loop:
+            all_of_it = merge(operation.latencies for operation in load.operations)
+            notes.append(
+                f"{load.scenario} is a closed loop, p99 {percentile_ms(all_of_it, 99) or 0:.1f} ms: its response times "
+                "leave out coordinated omission, what requests would have waited that a slow answer kept from being "
+                "sent; no row of latency is judged by them"
+            )
     notes += [f"damaged evidence: {problem}" for problem in findings.evidence.problems]
     for finding in findings.experiments:
         notes += [f"{finding.name}: {problem}" for problem in finding.trial.record.problems]

@@ -40,3 +40,12 @@ def test_interrupted_activity_is_no_problem_and_no_error() -> None:
 
 def test_failed_activity_without_an_exception_is_named() -> None:
     assert verdict_of(journal(run=[activity("kill", status="failed")])).problems == ["kill: no reason given"]
+
+
+def test_process_that_ended_with_an_error_is_named_unless_a_tolerance_judges_it() -> None:
+    provider = {"type": "process", "path": "kill"}
+    output = {"status": 1, "stdout": "", "stderr": "kill: no such process\n"}
+    run = {"activity": {"name": "kill", "provider": provider}, "status": "succeeded", "output": output}
+    assert verdict_of(journal(run=[run])).problems == ["kill: ended with exit code 1: kill: no such process"]
+    tolerated = {**run, "activity": {"name": "kill", "provider": provider, "tolerance": 1}}
+    assert verdict_of(journal(run=[tolerated, {**run, "output": {**output, "status": 0}}])).problems == []

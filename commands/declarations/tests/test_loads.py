@@ -6,6 +6,7 @@ import pytest
 from msgspec import structs
 
 from commands.declarations import loads
+from loadtests import own_locustfile
 from loadtests.request import Request
 from loadtests.scenarios import scenarios
 from reports.policy.claims import load_claims
@@ -32,7 +33,7 @@ def test_a_scenario_without_a_profile_is_named(policy: Policy) -> None:
 
 def test_a_profile_without_a_scenario_is_named(policy: Policy) -> None:
     profiles = {**policy.profiles, "load.night-shift": ["availability"]}
-    (problem,) = loads.profiles_without_scenario(profiles, scenarios())
+    (problem,) = loads.profiles_without_scenario(profiles, (*scenarios(), own_locustfile.NAME))
     assert problem.startswith("profile load.night-shift ")
     assert '`SCENARIO = Scenario(name="night-shift", ...)` in loadtests/scenarios/night_shift.py' in problem
 

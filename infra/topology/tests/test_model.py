@@ -127,6 +127,7 @@ WRONG = [
     ('cidr = "10.0.0.0/16"', 'cidr = "8.8.0.0/16"', 10, "expected a private network"),
     ('cidr = "10.0.0.0/16"', 'cidr = "127.0.0.0/16"', 10, "expected a private network"),
     ('cidr = "10.0.0.0/16"', 'cidr = "10.0.0.0/24"', 10, "expected a private network of /21 or larger"),
+    ('cidr = "10.0.0.0/16"', 'cidr = "10.132.0.0/22"', 10, "expected a private network of /21 or larger"),
     # Primaries.
     ('primary = "iad-a"', 'primary = ["iad-a", "ams"]', 20, "expected one primary, found 2: iad-a, ams"),
     ('primary = "iad-a"', "primary = []", 20, "expected one primary, found none"),

@@ -7,9 +7,11 @@ import statistics
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
+from infra.topology import model as topology
 from infra.wan import control, measure, probe
 from infra.wan.alone import Network, running
 
@@ -146,3 +148,21 @@ def carried(network: Network, source: str, target: str) -> int:
         for state in control.states(network.home)
         if (state.source, state.target) == (source, target)
     )
+
+
+def test_regions_may_be_subnets_of_one_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A /20 a region, as GCP's auto mode has them; two of them here even below one /16."""
+    text = topology.load(environment={}).content.decode()
+    for ours, theirs in {
+        "10.1.0.0/16": "10.150.0.0/20", "10.0.0.0/16": "10.150.16.0/20", "10.2.0.0/16": "10.152.0.0/20",
+        "10.3.0.0/16": "10.148.0.0/20", "10.4.0.0/16": "10.138.0.0/20", "10.5.0.0/16": "10.218.0.0/20",
+    }.items():  # fmt: skip
+        text = text.replace(f'"{ours}"', f'"{theirs}"')
+    (tmp_path / "gcp.toml").write_text(text)
+    monkeypatch.setenv(topology.VARIABLE, str(tmp_path / "gcp.toml"))
+    with running(tmp_path / "home") as network:
+        assert network.place.topology.zone_address("ams", "c") == "10.150.19.1"
+        for other in ("ams", "syd"):
+            ms = round_trip_ms(network, "iad", other)
+            assert ms is not None
+            assert ms >= network.place.topology.distance_ms("iad", other)

@@ -37,6 +37,10 @@ def asked(text: str, rate: float | None = None, duration_s: float | None = None)
         ("ramp:50..500", [(0, 50), (60, 500)], False),
         ("step:100,0,300", [(0, 100), (20, 100), (20, 0), (40, 0), (40, 300), (60, 300)], False),
         ("spike:2000@20..25", [(0, 300), (20, 300), (20, 2000), (25, 2000), (25, 300), (60, 300)], False),
+        ("spike:2000@20s..25s", [(0, 300), (20, 300), (20, 2000), (25, 2000), (25, 300), (60, 300)], False),
+        ("stages:100@0,500@30s,500@2m,0@30s", [(0, 100), (30, 500), (150, 500), (180, 0)], False),
+        ("stages:50@10,200@0,200@1m", [(0, 0), (10, 50), (10, 200), (70, 200)], False),
+        ("poisson+stages:10@1m", [(0, 0), (60, 10)], True),
         ("poisson+ramp:0..10", [(0, 0), (60, 10)], True),
     ],
 )
@@ -81,6 +85,14 @@ def test_the_seconds_of_an_earlier_run_are_offered_again(tmp_path: Path) -> None
         ("ramp:0..0", None, None, "expected at least one operation"),
         ("ramp:50..500", 20.0, None, "ramp says the rates itself"),
         ("step:", None, None, "expected rates, step:100,200,300"),
+        ("stages:", None, None, "expected a rate and how long it takes until it is reached, stages:100@0,500@30s"),
+        ("stages:100@0,500", None, None, "stages:100@0,500@30s; found '500'"),
+        ("stages:100@30x", None, None, "as in 90, 60s, 2m or 1h30m; found '30x'"),
+        ("stages:-1@30s", None, None, "found '-1'"),
+        ("stages:100@0", None, None, "expected seconds above 0"),
+        ("stages:0@30s", None, None, "expected at least one operation"),
+        ("stages:100@30s", 20.0, None, "rate: stages says the rates itself"),
+        ("stages:100@30s", None, 60.0, "duration: stages says the lengths itself"),
         ("spike:2000", None, None, "spike:2000@20..25"),
         ("spike:2000@50..70", None, None, "expected seconds in order within 0..60"),
         ("replay:no-such.csv", None, None, "no-such.csv is missing"),
@@ -109,3 +121,21 @@ def test_a_recording_that_is_none_is_refused_with_its_line(tmp_path: Path, conte
     file.write_text(content)
     with pytest.raises(ScheduleError, match=said):
         asked(f"replay:{file}")
+
+
+def test_stages_offer_their_integral_to_the_operation() -> None:
+    """Counted by the schedule that engines follow, at the end of each stage, against the area under the lines."""
+    lengths_s, rates = [30, 120, 30], [100, 500, 500, 0]
+    found = asked("stages:100@0,500@30s,500@2m,0@30s")
+    for users in (1, 3):
+        schedules = [found.schedule(begin_ns=0, warmup_s=0.0, user=user, users=users) for user in range(users)]
+        end_s, area = 0, 0.0
+        for length_s, low, high in zip(lengths_s, rates, rates[1:], strict=False):
+            end_s, area = end_s + length_s, area + (low + high) / 2 * length_s
+            assert sum(schedule.due(end_s * 1_000_000_000 - 1) for schedule in schedules) == area
+        assert sum(schedule.total for schedule in schedules) == area == 76_500
+
+
+def test_a_warm_up_before_stages_has_the_rate_that_they_begin_with() -> None:
+    schedule = asked("stages:100@0,500@30s").schedule(begin_ns=0, warmup_s=5.0)
+    assert schedule.first_measured == 500

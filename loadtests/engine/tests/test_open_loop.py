@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -20,6 +20,7 @@ from loadtests.arrivals.schedule import Schedule
 from loadtests.clients.http import Answer, HttpClient, Response
 from loadtests.engine.open_loop import Kind, OnEnd, RequestsSpec, run_requests
 from loadtests.engine.process import Control
+from loadtests.recording.early import Planned
 from loadtests.recording.live import Stat
 from loadtests.recording.tally import Tally, merge_parts, read_parts
 from reports.evidence import Fingerprint, Load, Outcome, Run, percentile_ms
@@ -98,7 +99,7 @@ class _Begun(Control):
         super().__init__()
         self._begin_ns = begin_ns
 
-    async def begin(self) -> int | None:
+    async def begin(self, planned: Sequence[Planned] = ()) -> int | None:
         return self._begin_ns
 
     def say_all(self, stats: object) -> None:

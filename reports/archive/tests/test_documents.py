@@ -42,6 +42,21 @@ def published(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     return request.param, path
 
 
+def test_a_run_is_judged_by_the_objectives_that_it_was_asked_to_meet(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", STORIES["pass"])
+    assert reports.assess(folder).verdict == "PASS"
+    folder.write_own_slo(
+        "apiVersion: openslo/v1\nkind: SLO\nmetadata: {name: n, annotations: {covenant/row: api.read_p99}}\n"
+        "spec:\n  description: faster\n  indicator: {spec: {thresholdMetric: {}}}\n  budgetingMethod: Occurrences\n"
+        "  objectives: [{op: lt, value: 10, target: 0.99}]\n"
+    )
+    report = reports.assess(folder)
+    row = next(row for row in report.slos if row.id == "api.read_p99.iad")
+    assert (report.verdict, row.verdict, row.claim.text, row.claim.value) == ("FAIL", "FAIL", "faster", 10.0)
+    assert row.gate is not None
+    assert row.gate.value == 10.0
+
+
 class Page(HTMLParser):
     """What a page loads, links and says."""
 

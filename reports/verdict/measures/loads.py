@@ -46,6 +46,7 @@ def latency(findings: Findings, claim: RowClaim, gate: Bound) -> Measurement:
         says += f", {latencies.failed:,} failed and {latencies.unknown:,} without an answer among the slowest"
     if latencies.negative:
         says += f", {latencies.negative:,} below zero (lowest {latencies.min_us / 1000:.3f} ms)"
+    says += "".join(f"; {load.scenario} was ended early {load.ended_early}" for load in loads if load.ended_early)
     distrust = [reason for load in loads if (reason := load_distrust(load, [gate], findings.policy))]
     part = Part(
         value=value,
@@ -138,10 +139,11 @@ def availability(findings: Findings, claim: RowClaim, gate: Bound) -> Measuremen
 
 def honesty(findings: Findings, claim: RowClaim, gate: Bound) -> Measurement:
     """The share of its offered operations that a load sent; of all loads the least."""
-    if not findings.evidence.loads:
-        return nothing("no load was run")
+    scheduled = [load for load in findings.evidence.loads if not load.closed_loop]
+    if not scheduled:
+        return nothing("no load with a schedule was run")
     parts: list[Part] = []
-    for load in findings.evidence.loads:
+    for load in scheduled:
         rows = [operation.row for operation in load.operations]
         gates = [findings.gates[row] for row in rows if row in findings.judged and row in findings.gates]
         ratio = load.sent / load.offered if load.offered else None
@@ -165,5 +167,5 @@ def honesty(findings: Findings, claim: RowClaim, gate: Bound) -> Measurement:
         samples=sum(part.samples for part in parts),
         says="; ".join(part.says for part in parts),
         parts=parts,
-        evidence=[load_path(load) for load in findings.evidence.loads],
+        evidence=[load_path(load) for load in scheduled],
     )

@@ -21,6 +21,7 @@ from reports.tests.spoilt_run import (
     row_of,
     slow_reads,
     stolen,
+    undeclared,
     unhealed,
     unproven,
     unwatched,
@@ -53,6 +54,10 @@ Spoil = Callable[[Evidence], None]
         pytest.param([stolen], "api.read_p99.syd", "PASS", "p99 of", id="a pass on a disturbed machine stays a pass"),
         pytest.param([unproven], "recovery.rto", "INVALID", "not proven", id="without proof of the fault is invalid"),
         pytest.param([unwatched], "recovery.rto", "INVALID", "not proven", id="and so is one without any proof"),
+        pytest.param(
+            [undeclared], "recovery.rto", "INVALID", "not proven to have bitten (proof: none declared)",
+            id="and so is one that declares none",
+        ),
         pytest.param([unhealed], "recovery.rto", "INVALID", "healing failed", id="without healing recovery is invalid"),
         pytest.param([unhealed], "recovery.rpo_loss", "INVALID", "healing failed", id="and so is the recovery point"),
         pytest.param([lost_write], "recovery.rpo_loss", "FAIL", "lost 5", id="a lost acknowledged write fails"),
@@ -144,6 +149,29 @@ def test_a_load_that_was_not_sent_makes_its_rows_and_honesty_invalid(evidence: E
         assert "98.3% of the 60,000" in row.why
     assert row_of(report, "api.read_p99.iad").verdict == "PASS"
     assert (report.verdict, exit_code(report)) == ("INVALID", 4)
+
+
+def test_a_load_that_was_ended_early_is_judged_by_what_came_due_until_then(evidence: Evidence) -> None:
+    slow_reads(evidence)
+    load_of(evidence, "api-browse", ended_early="after 12 s of 60 s: why")
+    report = report_of(evidence)
+    row = row_of(report, "api.read_p99.syd")
+    assert (report.verdict, row.verdict) == ("FAIL", "FAIL")
+    assert "api-browse was ended early after 12 s of 60 s: why" in row.why
+    assert "api-browse was ended early after 12 s of 60 s: why" in report.notes
+    assert row_of(report, "harness.honesty").verdict == "PASS"
+
+
+def test_a_closed_loop_is_judged_by_its_failures_alone(evidence: Evidence) -> None:
+    """It has no schedule that it could be late on."""
+    load_of(evidence, "api-browse", closed_loop=True, schedule_lag=latencies([]).close())
+    evidence.run.profile = "load.locustfile"
+    report = report_of(evidence)
+    assert (report.verdict, row_of(report, "availability").verdict) == ("PASS", "PASS")
+    assert {row.verdict for row in report.slos if row.id != "availability"} == {"NOT_JUDGED"}
+    assert any(note.startswith("api-browse is a closed loop, p99 ") for note in report.notes)
+    evidence.loads = [load for load in evidence.loads if load.scenario == "api-browse"]
+    assert row_of(report_of(evidence), "harness.honesty").measured is None
 
 
 def test_a_load_that_was_late_is_invalid_where_it_is_late_for_the_gate(evidence: Evidence) -> None:

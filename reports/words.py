@@ -128,6 +128,14 @@ def shortened(text: str, length: int = _REASON_MAX) -> str:
     return text if len(text) <= length else text[:length].rsplit(" ", 1)[0].rstrip(",;:") + " …"
 
 
+def left_out(report: Report) -> list[str]:
+    """What did not run tonight, a line each; first what was not seen for this release."""
+    return [
+        f"not run tonight: {left.kind} {left.name} ({left.why}); {left.says}"
+        for left in sorted(report.left_out, key=lambda left: left.seen)
+    ]
+
+
 def impossible(report: Report, row: Row) -> bool:
     """Whether the preflight says that the row's claim cannot be met."""
     return row.id in report.possible and report.possible[row.id].verdict == "impossible"

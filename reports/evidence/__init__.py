@@ -3,6 +3,7 @@
 from reports.evidence.folder import RunFolder
 from reports.evidence.histogram import Recorder, merge, percentile_ms
 from reports.evidence.knee import Knee, KneeEnd, KneeStep, StepLatency, StepOutcome, StepRow
+from reports.evidence.nights import Kind, LeftOut, PlantedBug, Seen
 from reports.evidence.preflight import (
     FaultBound,
     Feasible,
@@ -52,13 +53,16 @@ __all__ = [
     "Fingerprint",
     "Hop",
     "HostSample",
+    "Kind",
     "Knee",
     "KneeEnd",
     "KneeStep",
     "Latencies",
+    "LeftOut",
     "Load",
     "Operation",
     "Outcome",
+    "PlantedBug",
     "Possibility",
     "PowerLoss",
     "Preflight",
@@ -72,6 +76,7 @@ __all__ = [
     "Run",
     "RunFolder",
     "Second",
+    "Seen",
     "Span",
     "StepLatency",
     "StepOutcome",

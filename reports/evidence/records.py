@@ -175,7 +175,7 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     operations: list[Operation]
     rates: list[Rate] = []
     untimed: dict[str, str] = {}
-    """Row -> why this load, with its options, does not measure that row."""
+    """Row -> why this load, with its options, is no evidence for that row. Operations of that name are only shown."""
     seconds: list[Second]
     requests: bool = False
     """Whether these are well-formed requests to the API, which count for availability."""

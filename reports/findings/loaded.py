@@ -21,7 +21,9 @@ from reports.evidence import (
     Hop,
     HostSample,
     Knee,
+    LeftOut,
     Load,
+    PlantedBug,
     Preflight,
     Probe,
     Run,
@@ -65,6 +67,8 @@ class Evidence(msgspec.Struct, kw_only=True):
     counts: list[Count] = []
     browser: list[BrowserTest] = []
     knees: list[Knee] = []
+    planted: list[PlantedBug] = []
+    left_out: list[LeftOut] = []
     preflight: Preflight | None = None
     """What was found possible before the run."""
     files: list[str] = []
@@ -110,6 +114,8 @@ def load(folder: RunFolder) -> Evidence:
         counts=read(folder.counts),
         browser=read(folder.browser_tests),
         knees=read(folder.knees),
+        planted=read(folder.planted),
+        left_out=read(folder.left_out),
         files=read(lambda: list(folder.files(""))),
         problems=problems,
     )

@@ -308,6 +308,8 @@ class Report(Document, kw_only=True):
     """Row -> whether the preflight finds its claim possible."""
     lifted: dict[str, str]
     """Row whose gate was moved, by a floor or by the machine's ceiling -> why."""
+    failed_phases: list[str] = []
+    """What broke though the run went on, in words: without it a run is no GO."""
     alarms: list[str] = []
     """What became of each planted bug, in words."""
     left_out: list[NotTonight] = []

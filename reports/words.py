@@ -174,6 +174,6 @@ def headline(report: Report) -> str:
     elif searched:
         reason = searched
     else:
-        damaged = (note for note in report.notes if note.startswith("damaged"))
-        reason = shortened(next(damaged, "no row is judged"))
+        damaged = [note for note in report.notes if note.startswith("damaged")]
+        reason = shortened(next(iter([*damaged, *report.failed_phases]), "no row is judged"))
     return f"NO VERDICT ({report.verdict}): {reason}{passing}{planted}"

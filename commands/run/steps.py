@@ -19,6 +19,7 @@ from typing import Literal
 import click
 
 import reports
+from chaos import plants
 from chaos.healing import HealError, heal
 from chaos.journal import JournalError
 from chaos.run import catalog
@@ -29,6 +30,8 @@ from checks import data as data_facts
 from checks.security import facts as security_facts
 from commands.declarations import loads
 from commands.exit_codes import EXIT_UNTRUSTED, EXIT_USAGE, fail
+from commands.run import programme
+from commands.run.planted import run_planted
 from commands.run.profiles import PROFILES
 from commands.run.session import Session, StepFailed
 from commands.run.systems import create_system, is_up, running
@@ -195,11 +198,18 @@ def _audited(run: Session, scenario: Scenario, folder: RunFolder) -> Iterator[No
 
 
 def chaos(run: Session, experiment: str, repeat: int = 1) -> None:
-    with run.phase(experiment) as progress:
+    """Run an experiment; `repeat` counts from 1 which repeat this is."""
+    with run.phase(programme.in_round(experiment, repeat)) as progress:
         try:
             chaos_runner.run(experiment, folder=run.folder, system=run.system, progress=progress, repeat=repeat)
         except chaos_runner.ExperimentError as error:
             raise StepFailed(str(error)) from error
+
+
+def plant(run: Session, bug: str) -> None:
+    """Run a planted bug on a system of its own; ours has to be stopped before (`Session.end_system`)."""
+    with run.phase(programme.planted(bug)) as progress:
+        run_planted(plants.PLANTS[bug], run.folder, progress)
 
 
 def find_browser(install: bool) -> browsers.Browser | str:
@@ -210,14 +220,19 @@ def find_browser(install: bool) -> browsers.Browser | str:
         return str(error)
 
 
-def browse(run: Session, browser: browsers.Browser | str, arguments: Sequence[str]) -> None:
+def browse(
+    run: Session, browser: browsers.Browser | str, arguments: Sequence[str], *, suites: Sequence[str] = (),
+    within_s: float | None = None,
+) -> None:  # fmt: skip
+    """Run the browser suites, by default all and within their own deadline."""
+    limit = {} if within_s is None else {"within_s": within_s}
     if isinstance(browser, str):
         run.skip("browser", browser)
         return
     with run.phase("browser") as progress:
         progress(0.1, "running the suites")
         try:
-            e2e_runner.run(browser, run.folder, run.system.target_path, list(arguments))
+            e2e_runner.run(browser, run.folder, run.system.target_path, list(arguments), chosen=suites, **limit)
         except e2e_runner.SuiteError as error:
             raise StepFailed(str(error)) from error
 

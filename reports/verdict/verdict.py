@@ -321,7 +321,9 @@ def judge(evidence: Evidence, claims: list[RowClaim], policy: Policy) -> Report:
     knees = knee.results(evidence)
     alarms = nights.alarms(evidence.planted)
     verdict = worst_verdict([verdict, *(each.verdict for each in knees)])
-    if not judged or run.state != "finished" or evidence.problems:
+    # A search for a knee tries again after a load that could not be made; nothing else does.
+    failed = [] if knees else [f"{event.name}: {event.detail}" for event in evidence.timeline if event.kind == "error"]
+    if not judged or run.state != "finished" or evidence.problems or failed:
         verdict = worst_verdict([verdict, "INCONCLUSIVE"])
     elif verdict == "NOT_JUDGED":
         verdict = "PASS"  # every judged row is waived
@@ -359,6 +361,7 @@ def judge(evidence: Evidence, claims: list[RowClaim], policy: Policy) -> Report:
         preflight=evidence.preflight,
         possible=possible.possibilities(evidence),
         lifted=lifted,
+        failed_phases=failed,
         alarms=[alarm.in_words() for alarm in alarms],
         left_out=[nights.not_tonight(left, run) for left in evidence.left_out],
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from msgspec import structs
 
@@ -55,13 +57,14 @@ def test_what_no_run_ever_saw_is_not_seen(run: Run) -> None:
     assert (found.seen, found.says) == (False, "no run is known that saw it; not seen for this release")
 
 
-def bug(rows: dict[str, str], red: list[str] | None = None, may: list[str] | None = None, **more: str) -> PlantedBug:
+def bug(rows: dict[str, str], red: list[str] | None = None, may: list[str] | None = None, **more: Any) -> PlantedBug:
     return PlantedBug(
         name="api-stall-120ms", red=["api.read_p99.*"] if red is None else red, may=may or [],
         folder="planted/api-stall-120ms", begin_ns=1, end_ns=2, rows=rows, **more,
     )  # fmt: skip
 
 
+SYD = "api.read_p99.syd"
 ALL_RED = {"api.read_p99.iad": "FAIL", "api.read_p99.syd": "FAIL", "harness.honesty": "PASS"}
 
 
@@ -75,7 +78,7 @@ def test_a_bug_is_caught_when_every_row_that_must_is_red() -> None:
     ("found", "outcome", "says"),
     [
         (bug({**ALL_RED, "api.read_p99.syd": "PASS"}), "missed", "api.read_p99.syd stayed green"),
-        (bug({**ALL_RED, "api.read_p99.syd": "INVALID"}, whys={"api.read_p99.syd": "steal"}), "unproven", "INVALID (steal)"),
+        (bug({**ALL_RED, SYD: "INVALID"}, whys={SYD: "steal"}), "unproven", "api.read_p99.syd was INVALID (steal)"),
         (bug({"harness.honesty": "PASS"}), "unproven", "api.read_p99.* was not judged"),
         (bug({}, problem="its system would not start"), "unproven", "its system would not start"),
         (bug({"harness.honesty": "PASS"}, red=[]), "harmless", "nothing has to go red"),

@@ -95,7 +95,7 @@ class HostSample(msgspec.Struct, frozen=True, kw_only=True):
     by_kind: dict[str, float] = {}
     """CPU fraction by kind of process: nats, postgres, patroni, etcd, api, consumer, load, harness, ..."""
     memory_mib: dict[str, float] = {}
-    """Private memory by kind of process (PSS of anonymous pages, plus swap); only every 30th sample has it."""
+    """Private memory by kind of process (PSS of anonymous pages, plus swap); only every 20th sample has it."""
     files: dict[str, int] = {}
     """Open files by kind of process; the same samples have it."""
 

@@ -81,12 +81,12 @@ def test_a_night_is_an_hour_and_a_longer_one_is_as_long_as_asked() -> None:
 
 
 def test_a_longer_night_runs_more_of_everything() -> None:
-    longer = of(hours=8)
+    longer = of(hours=12)
     assert {each.name for each in longer.left_out} == {"whole"}
     assert longer.rounds > 1
     seconds = sum(load.seconds for load in longer.loads)
-    assert seconds == pytest.approx(Budgets().for_hours(8).load_s)
-    assert sum(each.seconds for each in longer.experiments) * longer.rounds <= Budgets().for_hours(8).chaos_s
+    assert seconds == pytest.approx(Budgets().for_hours(12).load_s)
+    assert sum(each.seconds for each in longer.experiments) * longer.rounds <= Budgets().for_hours(12).chaos_s
 
 
 def test_the_loads_of_a_night_take_their_budget() -> None:

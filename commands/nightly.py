@@ -103,7 +103,7 @@ def _follow(run: Session, programme: Programme, browser: browsers.Browser | str)
     steps.access(run)
     steps.security(run)
     for load in programme.loads:
-        steps.load(run, load.request)
+        steps.load(run, load.request, calibrated=load.calibrated)
     for number in range(1, programme.rounds + 1):
         for experiment in programme.experiments:
             _experiment(run, programme, experiment.name, experiment.seconds, number)

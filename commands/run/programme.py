@@ -53,8 +53,12 @@ class Place(NamedTuple):
 
 
 class Load(NamedTuple):
+    """`calibrated`: whether the machine's ceiling is found around it. Of several loads that measure the same rate, the
+    highest one is judged, and it alone is worth a calibration."""
+
     request: CheckedRequest
     seconds: float
+    calibrated: bool = True
 
 
 class Programme(NamedTuple):
@@ -180,4 +184,9 @@ def _loads(planned: Sequence[PlannedLoad], budgets: Budgets | None, asked: Asked
             request = structs.replace(request, duration_s=budgets.load_s - fixed_s - each.beside_s)
         checked = check(request)
         found.append(Load(checked, checked.arrival.duration_s + each.beside_s))
-    return tuple(found)
+    return tuple(load._replace(calibrated=_is_highest(load, found)) for load in found)
+
+
+def _is_highest(load: Load, loads: Sequence[Load]) -> bool:
+    same = [each for each in loads if each.request.scenario.calibrates == load.request.scenario.calibrates]
+    return load.request.arrival.mean_rate == max(each.request.arrival.mean_rate for each in same)

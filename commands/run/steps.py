@@ -154,12 +154,14 @@ def _checking(run: Session, name: str) -> Iterator[None]:
             raise StepFailed(str(error)) from error
 
 
-def load(run: Session, asked: CheckedRequest) -> None:
-    """Make a load, with the machine calibrated around it; its evidence is the run's."""
+def load(run: Session, asked: CheckedRequest, *, calibrated: bool = True) -> None:
+    """Make a load, if `calibrated` with the machine calibrated around it; its evidence is the run's."""
     with run.phase(asked.scenario.name) as progress:
-        _calibrate(run, asked.scenario, "before", progress)
+        if calibrated:
+            _calibrate(run, asked.scenario, "before", progress)
         make_load(run, asked, run.folder, progress)
-        _calibrate(run, asked.scenario, "after", progress)
+        if calibrated:
+            _calibrate(run, asked.scenario, "after", progress)
 
 
 def _calibrate(run: Session, scenario: Scenario, when: Literal["before", "after"], progress: Report) -> None:

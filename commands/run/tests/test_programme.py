@@ -93,6 +93,13 @@ def test_the_loads_of_a_night_take_their_budget() -> None:
     assert sum(load.seconds for load in of().loads) == pytest.approx(Budgets().load_s)
 
 
+def test_the_machine_is_calibrated_around_the_highest_load_of_a_rate_alone() -> None:
+    calibrates = {
+        load.request.scenario.name: load.calibrated for load in of().loads if load.request.scenario.calibrates
+    }
+    assert calibrates == {"bus-ingest": False, "bus-throughput": True}
+
+
 def test_every_phase_of_a_night_counts_in_its_pace() -> None:
     programme = of()
     # The system, three checks and the secrets; then all that has its turn, the browser as one.

@@ -18,7 +18,7 @@ from e2e.recording import FOLDER
 from infra import target
 from reports.evidence import BrowserSession, RunFolder
 
-_WITHIN_S = 900
+WITHIN_S = 900.0
 _COLLECTED_WITHIN_S = 60
 _SUITES = Path(__file__).parent
 _CHECKOUT = _SUITES.parent
@@ -30,10 +30,12 @@ def run(
     target_path: Path,
     arguments: Sequence[str],
     *,
-    suites: Path = _SUITES,
-    within_s: float = _WITHIN_S,
+    root: Path = _SUITES,
+    chosen: Sequence[str] = (),
+    within_s: float = WITHIN_S,
 ) -> BrowserSession:
-    """Run the suites in each browser, with further pytest `arguments`, and leave their evidence in `evidence/e2e/`.
+    """Run the `chosen` suites below `root` (default: all) in each browser, with further pytest `arguments`, and leave
+    their evidence in `evidence/e2e/`.
 
     Whatever happens is evidence and no error: a test that fails, a file that cannot be imported, a pytest that is
     killed or has not ended after `within_s` seconds. The verdict decides what it means.
@@ -49,8 +51,9 @@ def run(
         VARIABLE: executable or "",
     }
     command = [
-        *_pytest(suites), "-p", "e2e.recording", "--tracing=retain-on-failure", "--screenshot=only-on-failure",
-        f"--output={artifacts}", *(f"--browser={browser.engine}" for browser in browsers), *arguments,
+        *_pytest(_paths(root, chosen)), "-p", "e2e.recording", "--tracing=retain-on-failure",
+        "--screenshot=only-on-failure", f"--output={artifacts}",
+        *(f"--browser={browser.engine}" for browser in browsers), *arguments,
     ]  # fmt: skip
     # Written first: without an end, the record says that there was none.
     folder.write_browser_session(BrowserSession())
@@ -68,7 +71,7 @@ def run(
 
 def wrong_usage(arguments: Sequence[str]) -> str | None:
     """Why pytest would not run any suite with these arguments, found without a system; None if it would."""
-    command = [*_pytest(_SUITES), "--collect-only", *arguments]
+    command = [*_pytest([_SUITES]), "--collect-only", *arguments]
     done = subprocess.run(
         command, cwd=_CHECKOUT, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_COLLECTED_WITHIN_S,
         check=False,
@@ -81,9 +84,19 @@ def wrong_usage(arguments: Sequence[str]) -> str | None:
     return f"pytest cannot run with {shlex.join(arguments)}: {(errors or ['wrong usage'])[0].strip()[:300]}"
 
 
-def _pytest(suites: Path) -> list[str]:
+def suites() -> list[str]:
+    """Every suite of ours, by its file's path below `e2e/`."""
+    ours = (path.relative_to(_SUITES) for path in _SUITES.rglob("test_*.py"))
+    return sorted(str(path) for path in ours if path.parts[0] != "tests")
+
+
+def _pytest(paths: Sequence[Path]) -> list[str]:
     configuration = ["-c", str(_CHECKOUT / "pyproject.toml")]
-    return [sys.executable, "-m", "pytest", str(suites), *configuration, f"--ignore={_SUITES / 'tests'}"]
+    return [sys.executable, "-m", "pytest", *map(str, paths), *configuration, f"--ignore={_SUITES / 'tests'}"]
+
+
+def _paths(folder: Path, chosen: Sequence[str]) -> list[Path]:
+    return [folder / name for name in chosen] or [folder]
 
 
 def _ended(folder: RunFolder, code: int | None, said: str) -> BrowserSession:

@@ -11,7 +11,7 @@ from typing import Literal
 
 import msgspec
 
-from reports.evidence import SCHEMA, Fingerprint, HostSample, Knee, Possibility, Preflight, Proof
+from reports.evidence import SCHEMA, Fingerprint, HostSample, Kind, Knee, Possibility, Preflight, Proof
 
 Verdict = Literal["PASS", "FAIL", "INVALID", "INCONCLUSIVE", "NOT_JUDGED"]
 Op = Literal["<", "<=", ">", ">=", "=="]
@@ -137,7 +137,8 @@ class BrowserResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Planted(msgspec.Struct, frozen=True, kw_only=True):
-    """How many planted bugs were caught and missed, and how many false alarms there were."""
+    """How many planted bugs were caught and missed, and how many false alarms there were. One of which the run cannot
+    say counts as neither."""
 
     caught: int = 0
     missed: int = 0
@@ -275,6 +276,18 @@ class HostResult(msgspec.Struct, frozen=True, kw_only=True):
     """Cores that stood still since the CPU limit of the run's container or service was used up."""
 
 
+class NotTonight(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that takes turns from night to night and did not run."""
+
+    kind: Kind
+    name: str
+    why: str
+    says: str
+    """The run, the commit and the verdict that saw it last, in words."""
+    seen: bool
+    """Whether that counts for this release."""
+
+
 class Report(Document, kw_only=True):
     """The document, and what the readable documents show besides."""
 
@@ -306,6 +319,11 @@ class Report(Document, kw_only=True):
     """Row -> whether the preflight finds its claim possible."""
     lifted: dict[str, str]
     """Row whose gate was moved, by a floor or by the machine's ceiling -> why."""
+    failed_phases: list[str] = []
+    """What broke though the run went on, in words: without it a run is no GO."""
+    alarms: list[str] = []
+    """What became of each planted bug, in words."""
+    left_out: list[NotTonight] = []
 
 
 def document(report: Report) -> Document:

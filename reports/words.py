@@ -140,6 +140,14 @@ def shortened(text: str, length: int = _REASON_MAX) -> str:
     return text if len(text) <= length else text[:length].rsplit(" ", 1)[0].rstrip(",;:") + " …"
 
 
+def left_out(report: Report) -> list[str]:
+    """What did not run tonight, a line each; first what was not seen for this release."""
+    return [
+        f"not run tonight: {left.kind} {left.name} ({left.why}); {left.says}"
+        for left in sorted(report.left_out, key=lambda left: left.seen)
+    ]
+
+
 def impossible(report: Report, row: Row) -> bool:
     """Whether the preflight says that the row's claim cannot be met."""
     return row.id in report.possible and report.possible[row.id].verdict == "impossible"
@@ -178,6 +186,6 @@ def headline(report: Report) -> str:
     elif searched:
         reason = searched
     else:
-        damaged = (note for note in report.notes if note.startswith("damaged"))
-        reason = shortened(next(damaged, "no row is judged"))
+        damaged = [note for note in report.notes if note.startswith("damaged")]
+        reason = shortened(next(iter([*damaged, *report.failed_phases]), "no row is judged"))
     return f"NO VERDICT ({report.verdict}): {reason}{passing}{planted}"

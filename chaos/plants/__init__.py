@@ -29,6 +29,8 @@ class Plant(NamedTuple):
     """Rows that may go red besides."""
     command: tuple[str, ...]
     """Its cheapest catching command, as arguments of ./covenant."""
+    takes_s: float = 120.0
+    """The usual length of that command on two cores, with the start and the end of its system."""
 
     def __str__(self) -> str:
         """One line: name, the rows that must go red, the command that catches it."""

@@ -31,9 +31,20 @@ class BadExperiment(ValueError):
     """A file that holds no experiment; one line that names it."""
 
 
+TAKES_S = 60.0
+"""What an experiment takes on two cores, where its file says nothing else: twice calm, the fault, the audit."""
+_EXTENSION = "covenant"
+
+
 class Info(NamedTuple):
+    """`takes_s`: its usual length on two cores. `size`: the only size of system that it can be run on, None for any.
+    `distance`: whether its regions have to be apart."""
+
     id: str
     title: str
+    takes_s: float = TAKES_S
+    size: str | None = None
+    distance: bool = False
 
 
 def experiments() -> list[Info]:
@@ -41,7 +52,7 @@ def experiments() -> list[Info]:
     found = []
     for path in _ours().values():
         try:
-            found.append(Info(path.stem, str(_read(path)["title"])))
+            found.append(_info(path.stem, _read(path)))
         except BadExperiment:
             continue  # `problems` names it.
     return found
@@ -56,6 +67,15 @@ def problems() -> list[str]:
         except BadExperiment as error:
             found.append(str(error))
     return found
+
+
+def _info(name: str, content: dict[str, Any]) -> Info:
+    """What its file says, and in the extension `covenant` (Chaos Toolkit's place for what it does not know itself)."""
+    found: dict[str, Any] = next((each for each in content.get("extensions", []) if each.get("name") == _EXTENSION), {})
+    return Info(
+        name, str(content["title"]), float(found.get("takes_s", TAKES_S)), found.get("size"),
+        bool(found.get("distance", False)),
+    )  # fmt: skip
 
 
 def path_of(experiment: str) -> Path:

@@ -29,7 +29,7 @@ def problems() -> list[str]:
         *profiles_without_scenario(policy.profiles, (*scenarios(), own_locustfile.NAME)),
         *rows_without_measure(policy.profiles, policy, claims, MEASURES),
         *rows_without_minimum(policy.profiles, policy, claims),
-        *loads_that_cannot_be({name: profile.loads for name, profile in PROFILES.items()}),
+        *loads_that_cannot_be({name: [each.request for each in profile.loads] for name, profile in PROFILES.items()}),
     ]
     return list(dict.fromkeys(found))
 

@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from types import FrameType
 
+from commands.run.pace import Pace
 from infra.fabric.process.homes import free_bytes
 from infra.fabric.process.system import System
 from infra.fabric.protocol import Death, StartError
@@ -66,6 +67,9 @@ class Session:
         self._watcher = threading.Thread(target=self._watch, name="watcher", daemon=True)
         self._abort_reason: str | None = None
         self._ballast = folder.path / ".ballast"
+        self._running = True
+        self.pace: Pace | None = None
+        """Where there is one, progress says which phase it is and how long all still takes."""
 
     # The parts of a run.
 
@@ -79,16 +83,50 @@ class Session:
 
     @contextmanager
     def phase(self, name: str) -> Iterator[Report]:
-        """One step. StepFailed in it is noted and the run goes on."""
+        """One step. What breaks in it is noted, and the run goes on; only a full disk and a signal end the run."""
+        with self._phase(name) as progress:
+            try:
+                yield progress
+            except StepFailed as error:
+                self._failed(name, str(error))
+            except Aborted:
+                raise
+            except Exception as error:
+                if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+                    raise
+                self._failed(name, f"the harness failed: {type(error).__name__}: {error} ({self._keep_trace(error)})")
+
+    @contextmanager
+    def _phase(self, name: str) -> Iterator[Report]:
+        """One step, from whose end on the run has what it gave."""
         self.note("phase_begin", name)
+        if self.pace is not None:
+            self.pace.begin(name)
         try:
             with step(name) as progress:
-                yield progress
-        except StepFailed as error:
-            say(f"{name}: failed: {error}")
-            self.note("error", name, str(error))
+                yield self._with_pace(progress)
         finally:
+            if self.pace is not None:
+                self.pace.end(name)
             self.note("phase_end", name)
+
+    def _with_pace(self, progress: Report) -> Report:
+        pace = self.pace
+        if pace is None:
+            return progress
+        progress(0.0, f"begins; {pace.words()}")
+        return lambda fraction, text: progress(fraction, f"{text}; {pace.words()}")
+
+    def _failed(self, name: str, why: str) -> None:
+        say(f"{name}: failed: {why}")
+        self.note("error", name, why)
+
+    def _keep_trace(self, error: Exception) -> str:
+        """Append to the traces of this run; the file's name."""
+        place = self.folder.evidence / "traceback.txt"
+        with place.open("a") as file:
+            file.writelines(traceback.format_exception(error))
+        return place.name
 
     # Its beginning and its end.
 
@@ -101,7 +139,7 @@ class Session:
     def start(self) -> None:
         """Start the system if it is ours, and the watch over it. StartError ends the run."""
         if self._owned:
-            with self.phase("system") as progress:
+            with self._phase("system") as progress:
                 self.system.start(progress)
         log = (self.folder.evidence / "host.log").open("wb")
         with log:
@@ -120,7 +158,7 @@ class Session:
         self._ballast.unlink(missing_ok=True)
         known = self._take_in(error)
         try:
-            self._end()
+            self.end_system()
         finally:
             self.run.finished_at = datetime.now(UTC).isoformat(timespec="seconds")
             self.folder.write_run(self.run)
@@ -144,10 +182,9 @@ class Session:
             case OSError() if error.errno == errno.ENOSPC:
                 self.run.state, self.run.error = "broken", f"the disk is full ({error.filename or 'no file named'})"
             case Exception():
-                place = self.folder.evidence / "traceback.txt"
-                place.write_text("".join(traceback.format_exception(error)))
                 self.run.state = "broken"
-                self.run.error = f"the harness failed: {type(error).__name__}: {error} ({place.name})"
+                kept = self._keep_trace(error)
+                self.run.error = f"the harness failed: {type(error).__name__}: {error} ({kept})"
             case _:
                 return False
         if error is not None:
@@ -155,7 +192,12 @@ class Session:
             self.note("error", "run", self.run.error or "")
         return True
 
-    def _end(self) -> None:
+    def end_system(self) -> None:
+        """Heal, keep the logs, and stop the system if it is ours. What follows in this run has systems of its own.
+        Nothing the second time."""
+        if not self._running:
+            return
+        self._over.set()
         if self._watcher.is_alive():
             self._watcher.join(5)
         if self._monitor is not None:
@@ -174,6 +216,7 @@ class Session:
                 say("stopping the system")
                 self.system.stop()
                 self.system.remove()
+            self._running = False
 
     def _watch(self) -> None:
         seen: set[tuple[str, float]] = set()
@@ -203,6 +246,17 @@ class Session:
         if self._abort_reason is not None:
             raise Aborted(self._abort_reason)
         raise KeyboardInterrupt
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Say once more that it ends, and no more, where a signal asks for what is under way already."""
+    before = {number: signal.signal(number, _ignore) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _ignore(number: int, frame: FrameType | None) -> None:

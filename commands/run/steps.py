@@ -20,6 +20,7 @@ import click
 from chaoslib.exceptions import ChaosException
 
 import reports
+from chaos import plants
 from chaos.healing import HealError, heal
 from chaos.journal import JournalError
 from chaos.run import catalog, toolkit
@@ -31,6 +32,8 @@ from checks.security import audit_trail
 from checks.security import facts as security_facts
 from commands.declarations import loads
 from commands.exit_codes import EXIT_UNTRUSTED, EXIT_USAGE, fail
+from commands.run import programme
+from commands.run.planted import run_planted
 from commands.run.profiles import PROFILES
 from commands.run.session import Session, StepFailed
 from commands.run.systems import create_system, is_up, running
@@ -187,12 +190,14 @@ def _checking(run: Session, name: str) -> Iterator[None]:
             raise StepFailed(str(error)) from error
 
 
-def load(run: Session, asked: CheckedRequest) -> None:
-    """Make a load, with the machine calibrated around it; its evidence is the run's."""
+def load(run: Session, asked: CheckedRequest, *, calibrated: bool = True) -> None:
+    """Make a load, if `calibrated` with the machine calibrated around it; its evidence is the run's."""
     with run.phase(asked.scenario.name) as progress:
-        _calibrate(run, asked.scenario, "before", progress)
+        if calibrated:
+            _calibrate(run, asked.scenario, "before", progress)
         make_load(run, asked, run.folder, progress)
-        _calibrate(run, asked.scenario, "after", progress)
+        if calibrated:
+            _calibrate(run, asked.scenario, "after", progress)
 
 
 def _calibrate(run: Session, scenario: Scenario, when: Literal["before", "after"], progress: Report) -> None:
@@ -251,11 +256,18 @@ def _audited(run: Session, scenario: Scenario, folder: RunFolder) -> Iterator[No
 
 
 def chaos(run: Session, experiment: str, repeat: int = 1) -> None:
-    with run.phase(catalog.id_of(experiment)) as progress:
+    """Run an experiment; `repeat` counts from 1 which repeat this is."""
+    with run.phase(programme.in_round(catalog.id_of(experiment), repeat)) as progress:
         try:
             chaos_runner.run(experiment, folder=run.folder, system=run.system, progress=progress, repeat=repeat)
         except chaos_runner.ExperimentError as error:
             raise StepFailed(str(error)) from error
+
+
+def plant(run: Session, bug: str) -> None:
+    """Run a planted bug on a system of its own; ours has to be stopped before (`Session.end_system`)."""
+    with run.phase(programme.planted(bug)) as progress:
+        run_planted(plants.PLANTS[bug], run.folder, progress)
 
 
 def find_browsers(install: bool, engines: Sequence[str] = ("chromium",)) -> list[browsers.Browser] | str:
@@ -266,14 +278,19 @@ def find_browsers(install: bool, engines: Sequence[str] = ("chromium",)) -> list
         return str(error)
 
 
-def browse(run: Session, found: Sequence[browsers.Browser] | str, arguments: Sequence[str]) -> None:
-    """Run the browser suites; a browser that is missing is said in one line."""
+def browse(
+    run: Session, found: Sequence[browsers.Browser] | str, arguments: Sequence[str], *, suites: Sequence[str] = (),
+    within_s: float | None = None,
+) -> None:  # fmt: skip
+    """Run the browser suites, by default all and within their own deadline; a browser that is missing is said in one
+    line."""
     if isinstance(found, str):
         run.skip("browser", found)
         return
+    limit_s = e2e_runner.WITHIN_S if within_s is None else within_s
     with run.phase("browser") as progress:
         progress(0.1, "running the suites")
-        e2e_runner.run(found, run.folder, run.system.target_path, arguments)
+        e2e_runner.run(found, run.folder, run.system.target_path, arguments, chosen=suites, within_s=limit_s)
 
 
 # Whole runs, for the commands that are one.

@@ -53,7 +53,7 @@ def run(path: Path, code: str, *arguments: str, within_s: float = 60) -> RunFold
     suites.mkdir()
     (suites / "test_it.py").write_text(dedent(code))
     folder = RunFolder.create(path / "run")
-    runner.run([BROWSER], folder, path / "no-target.json", arguments, suites=suites, within_s=within_s)
+    runner.run([BROWSER], folder, path / "no-target.json", arguments, root=suites, within_s=within_s)
     return folder
 
 
@@ -100,7 +100,7 @@ def test_a_file_that_cannot_be_imported_is_no_pass(tmp_path: Path) -> None:
     (tmp_path / "suites" / "test_broken.py").write_text("import no_such_module\n")
     folder = RunFolder.create(tmp_path / "run")
     arguments = ["--continue-on-collection-errors"]
-    runner.run([BROWSER], folder, tmp_path / "no-target.json", arguments, suites=tmp_path / "suites")
+    runner.run([BROWSER], folder, tmp_path / "no-target.json", arguments, root=tmp_path / "suites")
     assert [test.outcome for test in folder.browser_tests()] == ["passed"]
     invalid, _ = distrusted(folder)
     assert invalid is not None

@@ -28,9 +28,10 @@ from reports.evidence import HostSample, RunFolder
 _NAP_NS = 10_000_000
 _PF_KTHREAD = 0x0020_0000
 _WRITE = b"\0" * 4096
-_TURNS = 30
+TURNS = 20
 """Memory and open files of each process are read once in this many samples, a share of the processes in each: the
-kernel walks all pages for it, which takes 0.6 ms a process, and longer for a large one."""
+kernel walks all pages for it, which takes 0.6 ms a process, and longer for a large one. With a sample a second, half an
+hour of a soak gives as many readings as its rows take."""
 
 
 class HostSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,11 +96,11 @@ class Processes:
         return ticks
 
     def measure_holdings(self, turn: int) -> None:
-        """Read memory and open files of a share of the processes that `used_ticks` found last; `_TURNS` turns cover
+        """Read memory and open files of a share of the processes that `used_ticks` found last; `TURNS` turns cover
         all. A process that this user may not inspect is left out."""
         self._held = {key: held for key, held in self._held.items() if key in self._kinds}
         for key, kind in self._kinds.items():
-            if kind is None or kind == "kernel" or (key[0] - turn) % _TURNS:
+            if kind is None or kind == "kernel" or (key[0] - turn) % TURNS:
                 continue
             folder = self._proc / str(key[0])
             try:
@@ -266,7 +267,7 @@ def watch(spec: HostSpec, stopped: list[int]) -> None:
                 throttled_s = cgroup.throttled_s(groups)
                 processes.measure_holdings(turn)
                 turn += 1
-                holdings = processes.holdings() if turn % _TURNS == 0 else ({}, {})
+                holdings = processes.holdings() if turn % TURNS == 0 else ({}, {})
                 samples.add(
                     sample(
                         before, after, ticks, at_ns=now_ns, interval_s=interval_s, timer_lag_ms=timer_lag_ms,

@@ -70,6 +70,8 @@ class BusPublisherSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Unacknowledged messages (in frames, events) at most; fewer if they would be more than 64 MiB."""
     ack_timeout_s: float = 5.0
     drain_s: float = 15.0
+    untimed: str | None = None
+    """Why its latencies are only shown, and no evidence for a row; None: they are evidence."""
 
 
 def planned(
@@ -252,7 +254,10 @@ async def work(spec: BusPublisherSpec, control: Control) -> None:
         publisher.close(time.monotonic_ns())
         report()
         rate = None if spec.mode == "frames" else RATE_ROW
-        write_record(Path(spec.part), tally.close(pacer.released, publisher.settings, publisher.problems, rate=rate))
+        part = tally.close(pacer.released, publisher.settings, publisher.problems, rate=rate)
+        if spec.untimed is not None:
+            part = msgspec.structs.replace(part, untimed={ROW: spec.untimed})
+        write_record(Path(spec.part), part)
         await publisher.client.close()
 
 

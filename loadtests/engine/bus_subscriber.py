@@ -56,13 +56,15 @@ class BusSubscriberSpec(msgspec.Struct, frozen=True, kw_only=True):
     """From the end of the load until all is read, at most; as long again for what the subscription did not bring."""
     late: str | None = None
     """Why it reads when the load is over, and times nothing; None: it reads while the load runs."""
+    untimed: str | None = None
+    """Why its latencies are only shown, and no evidence for a row; None: they are evidence."""
 
 
 def planned(
-    plan: Plan, *, late: str | None = None, module: str = "loadtests.engine.bus_subscriber"
-) -> Engine:  # fmt: skip
+    plan: Plan, *, late: str | None = None, untimed: str | None = None, module: str = "loadtests.engine.bus_subscriber"
+) -> Engine:
     """The engine that reads all that a plan publishes, and checks every number; `late` says why it reads when the load
-    is over."""
+    is over, `untimed` why what it times is only shown."""
     total = plan.rate * (plan.warmup_s + plan.duration_s)
     catch_up_s = min(_CATCH_UP_MOST_S, _CATCH_UP_S + total / _READ_PER_S_MIN) if late else _CATCH_UP_S
     spec = BusSubscriberSpec(
@@ -75,6 +77,7 @@ def planned(
         duration_s=plan.duration_s,
         catch_up_s=catch_up_s,
         late=late,
+        untimed=untimed,
     )
     return Engine(name="subscriber", module=module, spec=spec, region=plan.regions[0])
 
@@ -284,9 +287,10 @@ def _write(
     }
     if received.foreign:
         consumer.problems.append(f"{received.foreign:,} messages in the stream were not of this load")
+    untimed = spec.late or spec.untimed
     part = Part(
         measured_ns=measured_ns, end_ns=end_ns, operations=[] if spec.late else subscriber.operations(),
-        untimed=dict.fromkeys((DELIVERY_ROW, END_TO_END_ROW), spec.late) if spec.late else {}, settings=settings,
+        untimed=dict.fromkeys((DELIVERY_ROW, END_TO_END_ROW), untimed) if untimed else {}, settings=settings,
         problems=consumer.problems,
     )  # fmt: skip
     write_record(Path(spec.part), part)

@@ -21,6 +21,7 @@ MESSAGES_PER_REQUEST = 2.0
 WATCHERS = 20
 """A region."""
 BUS = "bus"
+_UNTIMED = "its generator shares its cores with four other loads, and cannot be on time to the millisecond"
 SHARES = (
     f"{READ_SHARE:.0%} reads, {1 - READ_SHARE:.0%} writes, {MESSAGES_PER_REQUEST:g} bus messages to each request, "
     f"{WATCHERS} watchers a region"
@@ -40,7 +41,7 @@ def observers(plan: Plan) -> list[Engine]:
     writes, bus = _at(plan, plan.rate * (1 - READ_SHARE)), plan.beside(BUS, plan.rate * MESSAGES_PER_REQUEST)
     one_publisher = structs.replace(bus, users=1)
     return [
-        bus_subscriber.planned(bus),
+        bus_subscriber.planned(bus, untimed=_UNTIMED),
         *realtime_watchers.watchers(plan, WATCHERS),
         *(api_write.SCENARIO.generator(writes, user) for user in range(plan.users)),
         bus_ingest.SCENARIO.generator(one_publisher, 0),

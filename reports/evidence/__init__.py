@@ -5,6 +5,7 @@ from reports.evidence.calibration import Calibration, spread
 from reports.evidence.folder import RunFolder
 from reports.evidence.histogram import Recorder, max_ms, merge, percentile_ms
 from reports.evidence.knee import Knee, KneeEnd, KneeStep, StepLatency, StepOutcome, StepRow
+from reports.evidence.nights import Kind, LeftOut, PlantedBug, Seen
 from reports.evidence.preflight import (
     FaultBound,
     Feasible,
@@ -53,13 +54,16 @@ __all__ = [
     "Fingerprint",
     "Hop",
     "HostSample",
+    "Kind",
     "Knee",
     "KneeEnd",
     "KneeStep",
     "Latencies",
+    "LeftOut",
     "Load",
     "Operation",
     "Outcome",
+    "PlantedBug",
     "Possibility",
     "PowerLoss",
     "Preflight",
@@ -73,6 +77,7 @@ __all__ = [
     "Run",
     "RunFolder",
     "Second",
+    "Seen",
     "Span",
     "StepLatency",
     "StepOutcome",

@@ -19,6 +19,7 @@ import msgspec
 from reports.evidence.browser import BrowserSession, BrowserTest
 from reports.evidence.calibration import Calibration
 from reports.evidence.knee import Knee
+from reports.evidence.nights import LeftOut, PlantedBug
 from reports.evidence.preflight import Preflight
 from reports.evidence.records import (
     Connections,
@@ -209,6 +210,23 @@ class RunFolder:
             (path.parent.name, read_record(path, Experiment))
             for path in sorted((self.evidence / "chaos").glob("*/experiment.json"))
         ]
+
+    def planted_dir(self, bug: str) -> Path:
+        """The run folder of a planted bug's own system."""
+        return self.path / "planted" / bug
+
+    def write_planted(self, bug: PlantedBug) -> None:
+        write_record(self.evidence / "planted" / f"{bug.name}.json", bug)
+
+    def planted(self) -> list[PlantedBug]:
+        return [read_record(path, PlantedBug) for path in sorted((self.evidence / "planted").glob("*.json"))]
+
+    def write_left_out(self, left: list[LeftOut]) -> None:
+        write_record(self.evidence / "left-out.json", left)
+
+    def left_out(self) -> list[LeftOut]:
+        path = self.evidence / "left-out.json"
+        return read_record(path, list[LeftOut]) if path.exists() else []
 
     def write_hop(self, hop: Hop) -> None:
         region = f".{hop.region}" if hop.region else ""

@@ -100,7 +100,7 @@ class HostSample(msgspec.Struct, frozen=True, kw_only=True):
     by_kind: dict[str, float] = {}
     """CPU fraction by kind of process: nats, postgres, patroni, etcd, api, consumer, load, harness, ..."""
     memory_mib: dict[str, float] = {}
-    """Private memory by kind of process (PSS of anonymous pages, plus swap); only every 30th sample has it."""
+    """Private memory by kind of process (PSS of anonymous pages, plus swap); only every 20th sample has it."""
     files: dict[str, int] = {}
     """Open files by kind of process; the same samples have it."""
     throttled: float = 0.0
@@ -184,7 +184,7 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     operations: list[Operation]
     rates: list[Rate] = []
     untimed: dict[str, str] = {}
-    """Row -> why this load, with its options, does not measure that row."""
+    """Row -> why this load, with its options, is no evidence for that row. Operations of that name are only shown."""
     seconds: list[Second]
     requests: bool = False
     """Whether these are well-formed requests to the API, which count for availability."""

@@ -22,7 +22,9 @@ from reports.evidence import (
     Hop,
     HostSample,
     Knee,
+    LeftOut,
     Load,
+    PlantedBug,
     Preflight,
     Probe,
     Run,
@@ -67,6 +69,8 @@ class Evidence(msgspec.Struct, kw_only=True):
     browser: list[BrowserTest] = []
     browser_session: BrowserSession | None = None
     knees: list[Knee] = []
+    planted: list[PlantedBug] = []
+    left_out: list[LeftOut] = []
     preflight: Preflight | None = None
     """What was found possible before the run."""
     files: list[str] = []
@@ -114,6 +118,8 @@ def load(folder: RunFolder) -> Evidence:
         browser=read(folder.browser_tests),
         browser_session=browser_session,
         knees=read(folder.knees),
+        planted=read(folder.planted),
+        left_out=read(folder.left_out),
         files=read(lambda: list(folder.files(""))),
         problems=problems,
     )

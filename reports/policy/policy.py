@@ -146,8 +146,9 @@ class Policy(_Strict, frozen=True, kw_only=True):
 
 
 def matches(row: str, patterns: Iterable[str]) -> bool:
-    """Whether the row matches any of the patterns (`api.read_p99.*`)."""
-    return any(fnmatchcase(row, pattern) for pattern in patterns)
+    """Whether the row matches any of the patterns (`api.read_p99.*`) and none that begins with `!`."""
+    found = [pattern for pattern in patterns if fnmatchcase(row, pattern.removeprefix("!"))]
+    return bool(found) and not any(pattern.startswith("!") for pattern in found)
 
 
 def _check(policy: Policy, claims: list[RowClaim]) -> None:
@@ -155,7 +156,7 @@ def _check(policy: Policy, claims: list[RowClaim]) -> None:
     families = {claim.family for claim in claims}
 
     def pattern(where: str, entry: str) -> None:
-        if not any(fnmatchcase(row, entry) for row in rows):
+        if not any(fnmatchcase(row, entry.removeprefix("!")) for row in rows):
             raise PolicyError(f"policy.yaml, {where}: {entry!r} matches no row of slo.yaml")
 
     for section, entries in (

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from statistics import fmean
 
 from reports.evidence import HostSample, Latencies, percentile_ms
 from reports.findings.loaded import Evidence, Trial
 from reports.findings.recovery import recoveries, redundancy_s
 from reports.model import Report
+from reports.render.thinning import grouped
 from reports.render.vega import WIDTH, Spec, colour, seconds_axis, svg
 
 _PERCENTS = [0, 10, 25, 50, 60, 70, 75, 80, 85, 90, 92, 94, 95, 96, 97, 98, 98.5, 99]
@@ -139,12 +141,16 @@ def _fault_layers(bands: list[Spec], *, named: bool) -> list[Spec]:
 
 
 def _load_panel(evidence: Evidence, duration_s: float, bands: list[Spec], *, labelled: bool) -> Spec:
-    values: list[Spec] = [
-        {"scenario": load.scenario, "t": (second.at_ns - evidence.run.started_ns) / 1e9, "p99": second.p99_ms}
-        for load in evidence.loads
-        for second in load.seconds
-        if second.p99_ms is not None and second.p99_ms > 0
-    ]
+    values: list[Spec] = []
+    longest = 1
+    for load in evidence.loads:
+        # A pixel shows the worst of its seconds.
+        points = [(second.at_ns, second.p99_ms) for second in load.seconds if second.p99_ms]
+        for group in grouped(points, WIDTH):
+            at_s, worst = (group[0][0] - evidence.run.started_ns) / 1e9, max(p99_ms for _, p99_ms in group)
+            values.append({"scenario": load.scenario, "t": at_s, "p99": worst})
+            longest = max(longest, len(group))
+    title = f"worst p99 of {longest} s, ms" if longest > 1 else "p99 a second, ms"
     around = [value["p99"] for value in values] or [1.0]
     line: Spec = {
         "data": {"values": values},
@@ -155,7 +161,7 @@ def _load_panel(evidence: Evidence, duration_s: float, bands: list[Spec], *, lab
                 "field": "p99",
                 "type": "quantitative",
                 "scale": {"type": "log", "nice": False, "domain": [min(around) / 1.5, max(around) * 2]},
-                "axis": {"title": "p99 a second, ms", "tickCount": 4},
+                "axis": {"title": title, "tickCount": 4},
             },
             **colour("scenario", [load.scenario for load in evidence.loads]),
         },
@@ -305,14 +311,16 @@ def _host_values(samples: list[HostSample], start_ns: int) -> tuple[list[Spec], 
     cpu: list[Spec] = []
     waits: list[Spec] = []
     limited = any(sample.throttled for sample in samples)
-    for sample in samples:
-        seconds = (sample.at_ns - start_ns) / 1e9
-        own = max(0.0, sample.busy - sample.steal - sample.foreign)
-        shares = [("1 this run", own), ("2 other programs", sample.foreign), ("3 stolen", sample.steal)]
+    for group in grouped(samples, WIDTH):  # A pixel shows the mean of its shares, and the worst of its waits.
+        seconds = (group[0].at_ns - start_ns) / 1e9
+        own = fmean(max(0.0, sample.busy - sample.steal - sample.foreign) for sample in group)
+        foreign, steal = fmean(sample.foreign for sample in group), fmean(sample.steal for sample in group)
+        shares = [("1 this run", own), ("2 other programs", foreign), ("3 stolen", steal)]
         if limited:
-            shares.append((f"4 {_LIMITED}", sample.throttled))
+            shares.append((f"4 {_LIMITED}", fmean(sample.throttled for sample in group)))
         cpu += [{"t": seconds, "who": who[2:], "order": who, "share": share} for who, share in shares]
-        times = (("late timer", sample.timer_lag_ms), ("fsync", sample.fsync_ms))
+        late_ms, fsync_ms = max(sample.timer_lag_ms for sample in group), max(sample.fsync_ms for sample in group)
+        times = (("late timer", late_ms), ("fsync", fsync_ms))
         waits += [{"t": seconds, "what": what, "ms": value} for what, value in times if value > 0]
     return cpu, waits
 

@@ -62,6 +62,10 @@ def to_markdown(report: Report) -> str:
         head = ["experiment", "verdict", "proven", "healed", "detected s", "first success s", "stable s"]
         head += ["redundancy s", "acked / lost / unknown", "budget s"]
         lines += ["", *_table(head, [_experiment(experiment) for experiment in report.experiments])]
+    if report.alarms or report.left_out:
+        lines.append("")
+    lines += [f"- planted bug {_cell(words.shortened(alarm, _WHY_MAX))}" for alarm in report.alarms]
+    lines += [f"- {_cell(words.shortened(left, _WHY_MAX))}" for left in words.left_out(report)]
     facts = [f"run {report.run_id}", f"profile {report.profile}", f"commit {report.fingerprint.commit[:12]}"]
     if report.fingerprint.commit_unknown:
         facts[-1] += f" ({report.fingerprint.commit_unknown})"

@@ -100,6 +100,10 @@ def to_text(report: Report, *, width: int = _WIDTH, colour: bool = False) -> str
         console.print(why)
     if report.experiments:
         console.print(_experiments(report))
+    for alarm in report.alarms:
+        console.print(Text(f"planted bug {alarm}"))
+    for absent in words.left_out(report):
+        console.print(Text(absent))
     left = len(words.not_judged(report))
     console.print(Text(f"{left} rows are not judged by this profile or not built yet; report.html lists them"))
     return file.getvalue()

@@ -14,10 +14,11 @@ from datetime import date, datetime
 import msgspec
 
 from reports.evidence import Run, merge, percentile_ms
-from reports.findings import ceiling, host, possible
+from reports.findings import ceiling, host, nights, possible
 from reports.findings.ceiling import Calibrated
 from reports.findings.findings import Finding, Findings, fault_proven, find, load_result, repeat
 from reports.findings.loaded import Evidence
+from reports.findings.nights import Alarm
 from reports.model import (
     WORST_FIRST,
     Bound,
@@ -251,6 +252,15 @@ def _browser(evidence: Evidence) -> BrowserResult:
     )
 
 
+def _planted(alarms: list[Alarm]) -> Planted:
+    outcomes = [alarm.outcome for alarm in alarms]
+    return Planted(
+        caught=outcomes.count("caught"),
+        missed=outcomes.count("missed"),
+        false_alarms=sum(len(alarm.false_alarms) for alarm in alarms),
+    )
+
+
 def _notes(findings: Findings) -> list[str]:
     run, events = findings.evidence.run, findings.evidence.timeline
     notes = [unfinished] if (unfinished := _unfinished(run)) else []
@@ -326,8 +336,11 @@ def judge(evidence: Evidence, claims: list[RowClaim], policy: Policy) -> Report:
     waived = _waived(policy, rows, datetime.fromisoformat(run.started_at).date())
     verdict = worst_verdict(row.verdict for row in rows if row.id in judged and row.id not in waived)
     knees = knee.results(evidence)
+    alarms = nights.alarms(evidence.planted)
     verdict = worst_verdict([verdict, *(each.verdict for each in knees)])
-    if not judged or run.state != "finished" or evidence.problems:
+    # A search for a knee tries again after a load that could not be made; nothing else does.
+    failed = [] if knees else [f"{event.name}: {event.detail}" for event in evidence.timeline if event.kind == "error"]
+    if not judged or run.state != "finished" or evidence.problems or failed:
         verdict = worst_verdict([verdict, "INCONCLUSIVE"])
     elif verdict == "NOT_JUDGED":
         verdict = "PASS"  # every judged row is waived
@@ -343,7 +356,7 @@ def judge(evidence: Evidence, claims: list[RowClaim], policy: Policy) -> Report:
         slos=rows,
         experiments=_experiments(findings, results),
         e2e=_browser(evidence),
-        planted=Planted(),
+        planted=_planted(alarms),
         state=run.state,
         error=run.error,
         planted_bug=run.planted,
@@ -366,6 +379,9 @@ def judge(evidence: Evidence, claims: list[RowClaim], policy: Policy) -> Report:
         preflight=evidence.preflight,
         possible=possible.possibilities(evidence),
         lifted=lifted,
+        failed_phases=failed,
+        alarms=[alarm.in_words() for alarm in alarms],
+        left_out=[nights.not_tonight(left, run) for left in evidence.left_out],
     )
 
 

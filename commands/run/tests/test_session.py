@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import pytest
 
+from commands.run.pace import Leg, Pace
 from commands.run.session import Session, StepFailed
 from infra.fabric.process.system import System
 from infra.fabric.protocol import Death, StartError
@@ -113,6 +114,66 @@ def test_signal_interrupts_the_run(folder: RunFolder, number: signal.Signals) ->
         signal.raise_signal(number)
     assert folder.run().state == "interrupted"
     assert system.calls == ["start", "heal", "logs", "stop", "remove"]
+
+
+def break_down(error: Exception) -> None:
+    raise error
+
+
+def test_a_phase_that_breaks_is_noted_with_its_trace_and_the_others_go_on(folder: RunFolder) -> None:
+    with session(folder, Pretended()) as run:
+        run.start()
+        for name in ("first", "second"):
+            with run.phase(name):
+                break_down(ValueError(f"a bug of the {name}"))
+    assert folder.run().state == "finished"
+    errors = [(event.name, event.detail) for event in folder.timeline_events() if event.kind == "error"]
+    assert errors == [
+        (name, f"the harness failed: ValueError: a bug of the {name} (traceback.txt)") for name in ("first", "second")
+    ]
+    traces = (folder.evidence / "traceback.txt").read_text()
+    assert "ValueError: a bug of the first" in traces
+    assert "ValueError: a bug of the second" in traces
+
+
+def test_a_full_disk_ends_the_run_from_inside_a_phase_too(folder: RunFolder) -> None:
+    with session(folder, Pretended()) as run:
+        run.start()
+        with run.phase("first"):
+            break_down(OSError(errno.ENOSPC, "No space left on device", "ledger"))
+        run.note("note", "second")
+    ended = folder.run()
+    assert (ended.state, ended.error) == ("broken", "the disk is full (ledger)")
+    assert "second" not in [event.name for event in folder.timeline_events()]
+
+
+def test_a_system_that_breaks_while_it_starts_ends_the_run(folder: RunFolder) -> None:
+    system = Pretended()
+    system.start = lambda progress: break_down(ValueError("a bug of ours"))  # type: ignore[method-assign]
+    assert end_with(folder, None, system).state == "broken"
+
+
+def test_a_system_that_was_ended_before_the_run_is_ended_once(folder: RunFolder) -> None:
+    system = Pretended()
+    with session(folder, system) as run:
+        run.start()
+        run.end_system()
+        assert system.calls == ["start", "heal", "logs", "stop", "remove"]
+    assert system.calls == ["start", "heal", "logs", "stop", "remove"]
+    assert folder.run().state == "finished"
+
+
+def test_progress_says_which_phase_and_how_long_all_takes(
+    folder: RunFolder, capsys: pytest.CaptureFixture[str]
+) -> None:  # fmt: skip
+    with session(folder, Pretended()) as run:
+        run.pace = Pace([Leg("system", "start", 60), Leg("first", "load", 120)], clock=lambda: 0.0)
+        run.start()
+        with run.phase("first") as progress:
+            progress(0.5, "reading")
+    said = capsys.readouterr().err
+    assert "system: begins; phase 1 of 2, about 3 min left" in said
+    assert "first: reading; phase 2 of 2, about 2 min left" in said
 
 
 def fail(why: str) -> None:

@@ -11,7 +11,7 @@ import yaml
 
 import reports
 from reports.policy.claims import REGIONS, ClaimError, RowClaim, load_claims, parse_claims
-from reports.policy.policy import Policy, PolicyError, load_policy, parse_policy
+from reports.policy.policy import Policy, PolicyError, load_policy, matches, parse_policy
 
 CLAIMS = load_claims()
 POLICY_TEXT = (Path(reports.__file__).with_name("policy.yaml")).read_text("utf-8")
@@ -138,3 +138,17 @@ def test_an_equality_is_two_objectives_of_one_value() -> None:
     both[1]["value"] = 8
     with pytest.raises(ClaimError, match="gte and lte of one value"):
         parse_claims(first_document(objectives=both))
+
+
+def test_a_pattern_with_an_exclamation_mark_takes_rows_out() -> None:
+    patterns = ["*", "!soak.*"]
+    assert matches("bus.applied", patterns)
+    assert not matches("soak.memory", patterns)
+    assert not matches("bus.applied", ["!soak.*"])
+
+
+def test_a_night_judges_every_row_that_is_built_but_those_of_hours() -> None:
+    policy, rows = load_policy(), [claim.row for claim in load_claims()]
+    left = [row for row in rows if not policy.judges("nightly", row)]
+    assert left == ["bus.gateways", "soak.memory", "soak.files", "soak.drift"]
+    assert policy.judges("nightly", "bus.gateways", measured=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reports.verdict.measures import checks, connections, faults, loads, rates, replication, soak
+from reports.verdict.measures import alarms, checks, connections, faults, loads, rates, replication, soak
 from reports.verdict.measures.parts import Measure, Measurement, Part, measuring_s
 
 MEASURES: dict[str, Measure] = {
@@ -36,6 +36,7 @@ MEASURES: dict[str, Measure] = {
     "soak.memory": soak.memory,
     "soak.files": soak.files,
     "soak.drift": soak.latency,
+    "harness.alarms": alarms.caught,
     "harness.honesty": loads.honesty,
 }
 """Row without its region -> how it is measured."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import msgspec
 
-from reports.evidence import Load, merge, percentile_ms
+from reports.evidence import Latencies, Load, merge, percentile_ms
 from reports.findings.findings import Findings, Window, load_distrust
 from reports.findings.intervals import percentile_interval_ms, share_interval
 from reports.model import Bound
@@ -25,18 +26,25 @@ def load_path(load: Load) -> str:
 
 
 def latency(findings: Findings, claim: RowClaim, gate: Bound) -> Measurement:
-    """The p99 in ms, over all loads that measured the row."""
-    found = [
+    """The p99 in ms, over all loads that are evidence for the row. What others measured is shown if there is none."""
+    measured = [
         (load, operation.latencies)
         for load in findings.evidence.loads
         for operation in load.operations
         if operation.name == claim.family and operation.region == claim.region
     ]
-    if not found:
-        untimed = [load.untimed[claim.family] for load in findings.evidence.loads if claim.family in load.untimed]
-        if not untimed:
-            return nothing("no load measured it")
-        return msgspec.structs.replace(nothing(untimed[0]), unasked=untimed[0])
+    untimed = [load.untimed[claim.family] for load in findings.evidence.loads if claim.family in load.untimed]
+    found = [(load, latencies) for load, latencies in measured if claim.family not in load.untimed]
+    if found:
+        return _percentile(findings, found, gate)
+    if not untimed:
+        return nothing("no load measured it")
+    shown = _percentile(findings, measured, gate) if measured else nothing("")
+    return msgspec.structs.replace(shown, parts=nothing(untimed[0]).parts, unasked=untimed[0])
+
+
+def _percentile(findings: Findings, found: Sequence[tuple[Load, Latencies]], gate: Bound) -> Measurement:
+    """The p99 of what these loads measured."""
     latencies = merge(part for _, part in found)
     loads = [load for load, _ in found]
     total = latencies.samples + latencies.failed + latencies.unknown
@@ -144,7 +152,7 @@ def honesty(findings: Findings, claim: RowClaim, gate: Bound) -> Measurement:
         return nothing("no load with a schedule was run")
     parts: list[Part] = []
     for load in scheduled:
-        rows = [operation.row for operation in load.operations]
+        rows = [operation.row for operation in load.operations if operation.name not in load.untimed]
         gates = [findings.gates[row] for row in rows if row in findings.judged and row in findings.gates]
         ratio = load.sent / load.offered if load.offered else None
         lag_ms = percentile_ms(load.schedule_lag, 99)

@@ -70,6 +70,13 @@ def test_damaged_evidence_is_reported_and_never_passes(evidence: Evidence) -> No
     assert "host.jsonl, line 3" in headline(report)
 
 
+def test_a_run_one_of_whose_phases_broke_never_passes(evidence: Evidence) -> None:
+    evidence.timeline.append(TimelineEvent(at_ns=at(80), kind="error", name="browser", detail="pytest ended with 4"))
+    report = report_of(evidence)
+    assert report.verdict == "INCONCLUSIVE"
+    assert "browser: pytest ended with 4; 15 of 15 pass" in headline(report)
+
+
 def test_a_part_that_died_is_the_first_note_and_named_in_its_rows(evidence: Evidence) -> None:
     evidence.timeline.append(TimelineEvent(at_ns=at(80), kind="part_died", name="nats-ams", detail="signal 9"))
     report = report_of(evidence)

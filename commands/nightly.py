@@ -53,7 +53,7 @@ def nightly(
     \b
     Examples:  ./covenant nightly --profile smoke --release 2026.11
                ./covenant nightly --profile nightly --hours 3
-               ./covenant nightly --profile soak --duration 14400
+               ./covenant nightly --profile soak --duration 4h
     """
     asked = Asked(only=only, hours=hours, duration_s=duration_s, seed=seed)
     _check(profile, asked)

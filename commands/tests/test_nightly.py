@@ -15,7 +15,7 @@ import covenant
         (["--profile", "soak", "--hours", "2"], "--hours is for the profile nightly, found soak"),
         (["--profile", "nightly", "--hours", "0.5"], "Invalid value for '--hours'"),
         (["--profile", "nightly", "--duration", "60"], "--duration is for the profile soak, found nightly"),
-        (["--profile", "soak", "--duration", "-1"], "duration: expected seconds above 0"),
+        (["--profile", "soak", "--duration", "-1"], "expected seconds, or a length with units"),
         (["--profile", "weekly"], "'weekly' is not one of 'nightly', 'smoke', 'soak'"),
     ],
 )

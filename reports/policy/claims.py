@@ -13,6 +13,7 @@ import msgspec
 import yaml
 
 from reports.model import Bound, Op
+from reports.policy import unique_keys
 
 REGIONS = ("iad", "ams", "syd", "sin", "sfo", "jnb")
 """The regions of a row that stands once per region."""
@@ -83,7 +84,7 @@ def parse_claims(text: str) -> list[RowClaim]:
     """
     claims: list[RowClaim] = []
     try:
-        documents = list(yaml.safe_load_all(text))
+        documents = list(unique_keys.load_all(text))
     except yaml.YAMLError as error:
         raise ClaimError(f"slo.yaml is not YAML: {error}") from error
     for number, document in enumerate(documents, 1):

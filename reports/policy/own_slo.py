@@ -14,6 +14,7 @@ import msgspec
 import yaml
 
 from reports.model import Bound, Op
+from reports.policy import unique_keys
 from reports.policy.claims import RowClaim
 from reports.policy.policy import Gate, Policy, matches
 
@@ -101,7 +102,7 @@ def _documents(name: str, text: str) -> list[_Document]:
     try:
         nodes = [node for node in yaml.compose_all(text, Loader=yaml.SafeLoader) if node is not None]
         # An empty document has no node and no content.
-        contents = [content for content in yaml.safe_load_all(text) if content is not None]
+        contents = [content for content in unique_keys.load_all(text) if content is not None]
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = mark.line + 1 if mark else 1

@@ -16,6 +16,7 @@ import msgspec
 import yaml
 
 from reports.model import Bound, Op
+from reports.policy import unique_keys
 from reports.policy.claims import RowClaim, load_claims
 
 
@@ -206,7 +207,7 @@ def _check(policy: Policy, claims: list[RowClaim]) -> None:
 def parse_policy(text: str, claims: list[RowClaim]) -> Policy:
     """The policy, checked against the rows that exist. PolicyError names the entry that is wrong."""
     try:
-        policy = msgspec.convert(yaml.safe_load(text), Policy)
+        policy = msgspec.convert(unique_keys.load(text), Policy)
     except yaml.YAMLError as error:
         raise PolicyError(f"policy.yaml is not YAML: {error}") from error
     except msgspec.ValidationError as error:

@@ -89,6 +89,12 @@ def test_a_wrong_policy_is_refused_by_the_name_of_its_entry(changes: dict[str, A
         policy_with(**changes)
 
 
+def test_an_entry_that_stands_twice_is_refused_with_its_line() -> None:
+    text = POLICY_TEXT.replace("profiles:\n", "profiles:\n  smoke: [availability]\n", 1)
+    with pytest.raises(PolicyError, match=r"(?s)'smoke' twice.*line \d+"):
+        parse_policy(text, CLAIMS)
+
+
 def test_a_policy_that_is_not_yaml_is_refused() -> None:
     with pytest.raises(PolicyError, match="not YAML"):
         parse_policy("gates: [", CLAIMS)

@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from infra import target as targets
+from infra.machine import surroundings
 from infra.machine.progress import Report, show_nothing
 from infra.site import clients
 from infra.target import Target
@@ -116,8 +117,8 @@ def _command(spec: LocustfileSpec, work: Path) -> list[str]:
 
 
 def _environment(run_id: str, more: Mapping[str, str]) -> dict[str, str]:
-    inherited = child.environment(run_id) | dict(more)
-    return {name: value for name, value in inherited.items() if not name.startswith("LOCUST_")}
+    """The file may read variables of the caller's; Locust itself gets no option from them."""
+    return surroundings.for_brought() | child.marks(run_id) | dict(more)
 
 
 def _record(spec: LocustfileSpec, work: Path, target: Target) -> Load | None:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from chaos import running
 from chaos.run.catalog import id_of, injects, is_ours, path_of, read
-from infra.machine import processes
+from infra.machine import processes, surroundings
 
 _SETTINGS = Path(__file__).with_name("settings.yaml")
 _END_WITHIN_S = 8.0
@@ -51,16 +51,11 @@ class Toolkit:
         options = ["--no-version-check", "--no-log-file", "--settings", str(_SETTINGS)]
         run = ["run", "--rollback-strategy", "always", "--journal-path", str(self._journal), str(path_of(experiment))]
         self._log = folder / "chaos.log"
-        own = {} if injects(read(experiment)) else {running.EXPERIMENT: id_of(experiment)}
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 # Without -P, modules of the current folder would take the place of ours.
                 [sys.executable, "-P", "-m", "chaostoolkit", *options, *run],
-                # By processes.HOME it is ended with the system, should it outlive us.
-                env={
-                    **os.environ, running.HOME: str(home), running.PARENT: str(os.getpid()), processes.HOME: str(home),
-                    **own,
-                },
+                env=_environment(experiment, home),
                 cwd=folder if is_ours(experiment) else Path.cwd(), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 start_new_session=True,
             )  # fmt: skip
@@ -93,6 +88,15 @@ class Toolkit:
                 "", None, None, [f"chaos run ended with exit code {code} and left no journal: see {self._log.name}"]
             )
         return verdict_of(journal)
+
+
+def _environment(experiment: str, home: Path) -> dict[str, str]:
+    """An experiment of the user's own finds the user's variables and home folder. By processes.HOME the process is
+    ended with the system, should it outlive us."""
+    around = dict(os.environ) if is_ours(experiment) else surroundings.for_brought()
+    ours = {running.HOME: str(home), running.PARENT: str(os.getpid()), processes.HOME: str(home)}
+    own = {} if injects(read(experiment)) else {running.EXPERIMENT: id_of(experiment)}
+    return around | ours | own
 
 
 def verdict_of(journal: dict[str, Any]) -> Verdict:

@@ -34,6 +34,8 @@ the system confines to it."""
 _BROWSERS = "PLAYWRIGHT_BROWSERS_PATH"
 _GIT = "GIT_CONFIG_GLOBAL"
 _LIBRARIES = "LD_LIBRARY_PATH"
+_TOOLS = ("LOCUST_", "CHAOSTOOLKIT_")
+_THIS_MACHINE = "localhost,.localhost,127.0.0.1,::1"
 _TRIED_WITHIN_S = 20.0
 
 
@@ -79,6 +81,16 @@ def callers() -> dict[str, str]:
     this machine's system: git, an installer, a program that the caller brought."""
     kept = {name: value for name, value in _CALLER.items() if not name.startswith("PYTHON")}
     return kept | _interpreter(_CALLER)
+
+
+def for_brought() -> dict[str, str]:
+    """For code that the caller brought, an experiment or a locustfile: the caller's own environment, in which it finds
+    what it reads, with what we have set (COVENANT_*). No proxy is asked for this machine, and no variable configures
+    the tool that runs the code."""
+    kept = {name: value for name, value in callers().items() if not name.startswith(_TOOLS)}
+    ours = {name: value for name, value in os.environ.items() if name.startswith("COVENANT_")}
+    direct = ",".join(filter(None, (kept.get("no_proxy") or kept.get("NO_PROXY"), _THIS_MACHINE)))
+    return kept | ours | {"no_proxy": direct, "NO_PROXY": direct}
 
 
 def _interpreter(given: Mapping[str, str]) -> dict[str, str]:

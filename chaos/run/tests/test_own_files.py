@@ -11,6 +11,7 @@ from chaoslib.exceptions import InvalidActivity
 
 from chaos.run import catalog, toolkit
 from chaos.run.catalog import BadExperiment, check_names, id_of, plan, read
+from infra.machine import processes, surroundings
 
 # A process whose arguments are one string, an HTTP probe with a list as its tolerance, no rollbacks.
 LAB: dict[str, Any] = {
@@ -52,6 +53,18 @@ def test_it_is_read_validated_and_called_after_its_file(tmp_path: Path) -> None:
     assert read(own) == LAB
     assert check_names([own, "link-cut", own]) == ["lab-1", "link-cut"]
     toolkit.validate(own)
+
+
+def test_it_finds_the_variables_and_the_home_folder_of_its_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a program that it runs needs them: kubectl, a cloud's own."""
+    monkeypatch.setattr(surroundings, "_CALLER", {"HOME": "/home/me", "KUBECONFIG": "/home/me/kube"})
+    own = toolkit._environment(write(tmp_path, LAB), tmp_path)
+    assert (own["HOME"], own["KUBECONFIG"], own[processes.HOME]) == ("/home/me", "/home/me/kube", str(tmp_path))
+    ours = toolkit._environment("link-cut", tmp_path)
+    assert ours["HOME"] != "/home/me"
+    assert "KUBECONFIG" not in ours
 
 
 def test_its_plan_tells_each_step_and_what_it_does_not_declare(tmp_path: Path) -> None:

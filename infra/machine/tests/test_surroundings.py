@@ -208,6 +208,25 @@ def test_installers_get_the_callers_proxy_and_home(monkeypatch: pytest.MonkeyPat
     assert surroundings.callers() == {"https_proxy": NOBODY_LISTENS, "HOME": "/home/me", "PYTHONSAFEPATH": "1"}
 
 
+def test_code_that_the_caller_brought_finds_what_it_reads(
+    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = {
+        "HOME": str(tmp_path), "MY_TOKEN": "x", "AWS_PROFILE": "mine", "LOCUST_RUN_TIME": "1s", "PYTHONHOME": "/other",
+        "http_proxy": NOBODY_LISTENS, "no_proxy": "example.org", "PATH": os.environ["PATH"],
+    }  # fmt: skip
+    monkeypatch.setattr(surroundings, "_CALLER", given)
+    monkeypatch.setenv("COVENANT_HOME", "ours")
+    found = surroundings.for_brought()
+    assert {name: found[name] for name in ("HOME", "MY_TOKEN", "AWS_PROFILE", "COVENANT_HOME")} == {
+        "HOME": str(tmp_path), "MY_TOKEN": "x", "AWS_PROFILE": "mine", "COVENANT_HOME": "ours",
+    }  # fmt: skip
+    assert not {"LOCUST_RUN_TIME", "PYTHONHOME"} & set(found)
+    asks = "import sys, urllib.request as u; print(u.getproxies()['http'], u.urlopen(sys.argv[1]).read().decode())"
+    done = subprocess.run([sys.executable, "-c", asks, server], env=found, capture_output=True, text=True, check=False)
+    assert done.stdout == f"{NOBODY_LISTENS} no login\n", done.stderr
+
+
 @pytest.fixture
 def needy_interpreter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """An interpreter that starts only with LD_LIBRARY_PATH, as one built with `--enable-shared` under a home folder."""

@@ -52,8 +52,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     abort_on_fail: Annotated[
         bool,
         Meta(
-            description="End the load as soon as the gate of a latency can no longer hold, whatever still follows; "
-            "what was measured until then is kept and judged."
+            description="End the load as soon as the gate of a latency (reads, writes, publishes) can no longer hold, "
+            "whatever still follows; what was measured until then is kept and judged."
         ),
     ] = False
     web: Annotated[bool, Meta(description="Show Locust's own page while it runs.")] = False

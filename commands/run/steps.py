@@ -217,12 +217,12 @@ def _calibrate(run: Session, scenario: Scenario, when: Literal["before", "after"
 
 def make_load(run: Session, asked: CheckedRequest, folder: RunFolder, progress: Report) -> None:
     """Make a load whose evidence goes to `folder`. StepFailed if it could not be made."""
+    gates = latency_gates(run.folder) if asked.abort_on_fail else []
+    if asked.abort_on_fail and not gates:
+        say(f"--abort-on-fail: {run.run.profile} judges no latency, so that nothing ends it early")
     try:
         with _audited(run, asked.scenario, folder):
-            load_runner.run(
-                asked, folder=folder, target_path=run.system.target_path,
-                gates=latency_gates(run.folder) if asked.abort_on_fail else (), progress=progress,
-            )  # fmt: skip
+            load_runner.run(asked, folder=folder, target_path=run.system.target_path, gates=gates, progress=progress)
     except (LoadError, BusError) as error:
         raise StepFailed(str(error)) from error
 

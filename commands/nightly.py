@@ -107,14 +107,17 @@ def _follow(run: Session, programme: Programme, found: list[browsers.Browser] | 
     steps.data_points(run)
     steps.access(run)
     steps.security(run)
+    steps.audit_tampering(run)
     for load in programme.loads:
         steps.load(run, load.request, calibrated=load.calibrated)
     for number in range(1, programme.rounds + 1):
         for experiment in programme.experiments:
             _experiment(run, programme, experiment.name, experiment.seconds, number)
+    steps.copies(run)
     if programme.browser is not None:
         limit = None if programme.budgets is None else programme.budgets.browser_s
         steps.browse(run, found, programme.browser, suites=programme.suites, within_s=limit)
+    steps.audit_verified(run)
     steps.find_secrets(run)
     if programme.bugs:
         run.end_system()

@@ -70,8 +70,9 @@ PROFILES = {
             PlannedLoad(Request(scenario="payload-sweep"), beside_s=25),
             PlannedLoad(Request(scenario="connection-storm", duration_s=60), beside_s=30),
             PlannedLoad(Request(scenario="mixed-nightly"), beside_s=40, filler=True),
-            # The last one, since it leaves no core to anything else; millions of messages are read when it is over.
-            PlannedLoad(Request(scenario="bus-throughput"), beside_s=125),
+            # The last one, since it leaves no core to anything else; millions of messages are read when it is over, and
+            # the calibrations before and after it take up to a minute each.
+            PlannedLoad(Request(scenario="bus-throughput"), beside_s=235),
         ),
         experiments=NEVER_ROTATE,
         browser=(),

@@ -139,28 +139,36 @@ def data(run: Session) -> None:
 
 
 def data_points(run: Session) -> None:
-    """Count and reconcile the seed's full scale, in a database of its own."""
-    with _checking(run, "data points"):
-        points.record(run.system, run.folder)
+    """Count and reconcile the seed's full scale, in a database of its own, if the run judges that."""
+    if _judges(run, points.ROW):
+        with _checking(run, "data points"):
+            points.record(run.system, run.folder)
 
 
 def copies(run: Session) -> None:
-    """Ask every node of the bus what it holds itself; after what may have left a copy behind."""
-    with _checking(run, "copies"):
-        replication.record(run.system, run.folder)
+    """Ask every node of the bus what it holds itself, if the run judges that; after what may leave a copy behind."""
+    if _judges(run, replication.ROW):
+        with _checking(run, "copies"):
+            replication.record(run.system, run.folder)
 
 
 def audit_tampering(run: Session) -> None:
-    """Try to change the audit trail, and change copies of it; early in a run, while the trail is short, but after
-    writes."""
-    with _checking(run, "audit trail"):
-        audit_trail.record(run.system, run.folder)
+    """Try to change the audit trail, and change copies of it, if the run judges that; early, while the trail is short,
+    but after writes."""
+    if _judges(run, audit_trail.ROW):
+        with _checking(run, "audit trail"):
+            audit_trail.record(run.system, run.folder)
 
 
 def audit_verified(run: Session) -> None:
-    """Verify the audit trail; at the end, over all that was written."""
-    with _checking(run, "audit trail at the end"):
-        audit_trail.record_verified(run.system, run.folder)
+    """Verify the audit trail, if the run judges that; at the end, over all that was written."""
+    if _judges(run, audit_trail.ROW):
+        with _checking(run, "audit trail at the end"):
+            audit_trail.record_verified(run.system, run.folder)
+
+
+def _judges(run: Session, row: str) -> bool:
+    return load_policy().judges(run.run.profile, row, measured=True)
 
 
 def access(run: Session) -> None:

@@ -71,7 +71,7 @@ PROFILES = {
             PlannedLoad(Request(scenario="connection-storm", duration_s=60), beside_s=30),
             PlannedLoad(Request(scenario="mixed-nightly"), beside_s=40, filler=True),
             # The last one, since it leaves no core to anything else; millions of messages are read when it is over.
-            PlannedLoad(Request(scenario="bus-throughput"), beside_s=125),
+            PlannedLoad(Request(scenario="bus-throughput"), beside_s=100),
         ),
         experiments=NEVER_ROTATE,
         browser=(),

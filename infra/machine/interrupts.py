@@ -4,7 +4,8 @@ the terminal (SIGHUP), unless `nohup` had it ignored."""
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 from infra.machine.progress import forget_lost_terminal
@@ -24,6 +25,18 @@ def handle(handler: Handler) -> None:
     for number in _ENDING:
         if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, called)
+
+
+@contextmanager
+def handled(handler: Handler) -> Iterator[None]:
+    """Have `handler` called on each of them while the block runs; what was there before is there again afterwards."""
+    before = {number: signal.getsignal(number) for number in _ENDING}
+    handle(handler)
+    try:
+        yield
+    finally:
+        for number, known in before.items():
+            signal.signal(number, known)
 
 
 def raise_interrupt() -> None:

@@ -14,6 +14,7 @@ import reports
 from chaos.plants import PLANTS, Plant
 from commands.run.planted import command, record, run_planted
 from commands.run.session import StepFailed
+from infra.machine import interrupts
 from infra.machine.progress import show_nothing
 from reports.evidence import RunFolder
 from reports.evidence.folder import write_record
@@ -95,6 +96,30 @@ def test_a_signal_ends_it_in_order_and_is_passed_on(night: RunFolder, tmp_path: 
     (found,) = night.planted()
     assert found.problem == "it was ended before it came to a verdict"
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+SLOWLY = """
+import os, pathlib, signal, sys, time
+def end(number, frame):
+    for again in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        os.kill(int(sys.argv[2]), again)
+        time.sleep(0.1)
+    pathlib.Path(sys.argv[1]).write_text("healed")
+    sys.exit(130)
+signal.signal(signal.SIGTERM, end)
+print("loading", flush=True)
+time.sleep(60)
+"""
+
+
+def test_further_signals_do_not_keep_it_from_ending_in_order(night: RunFolder, tmp_path: Path) -> None:
+    def interrupt(fraction: float, text: str) -> None:
+        if text == "loading":
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with interrupts.handled(signal.default_int_handler), pytest.raises(KeyboardInterrupt):
+        run_planted(BUG, night, interrupt, argv=[*program(SLOWLY), str(tmp_path / "ended"), str(os.getpid())])
+    assert (tmp_path / "ended").read_text() == "healed"
 
 
 def test_it_has_a_deadline(night: RunFolder) -> None:

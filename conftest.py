@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from infra.machine import surroundings
 from infra.target import Target
 
 surroundings.enter()
+# A hang-up that is ignored, as under nohup, would be ignored by the tests of what it does as well.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 CHECKOUT = Path(__file__).resolve().parent
 
 

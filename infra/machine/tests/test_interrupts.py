@@ -7,6 +7,8 @@ import pty
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -38,44 +40,44 @@ except KeyboardInterrupt:
 """
 
 
-def start(place: Path, terminal: int, *, ignored: bool = False) -> subprocess.Popen[bytes]:
+@contextmanager
+def started(place: Path, terminal: int, *, ignored: bool = False) -> Iterator[subprocess.Popen[bytes]]:
+    """The process, at work; it is gone afterwards, whatever a test finds."""
     command = [sys.executable, "-c", WORKS_UNTIL_ENDED, str(place)]
-    process = subprocess.Popen(
+    with subprocess.Popen(
         ["nohup", *command] if ignored else command, stdin=terminal, stdout=terminal, stderr=terminal,
         start_new_session=True,
-    )  # fmt: skip
-    os.close(terminal)
-    return process
-
-
-def wait_for(place: Path, process: subprocess.Popen[bytes]) -> None:
-    assert until(lambda: (place.exists() and place.read_text() == "working") or None, DEADLINE_S), process.poll()
+    ) as process:  # fmt: skip
+        os.close(terminal)
+        try:
+            working = until(lambda: (place.exists() and place.read_text() == "working") or None, DEADLINE_S)
+            assert working, process.poll()
+            yield process
+        finally:
+            process.kill()
 
 
 def test_when_the_terminal_hangs_up_it_heals_and_writes_no_more_to_it(tmp_path: Path) -> None:
     ours, its = pty.openpty()
-    process = start(tmp_path / "state", its)
-    wait_for(tmp_path / "state", process)
-    os.close(ours)  # The kernel sends SIGHUP to the leader of the terminal's session.
-    assert process.wait(DEADLINE_S) == 130
+    with started(tmp_path / "state", its) as process:
+        os.close(ours)  # The kernel sends SIGHUP to the leader of the terminal's session.
+        assert process.wait(DEADLINE_S) == 130
     assert (tmp_path / "state").read_text() == "healed"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_each_signal_is_as_ctrl_c(tmp_path: Path, number: signal.Signals) -> None:
-    process = start(tmp_path / "state", os.open(os.devnull, os.O_RDWR))
-    wait_for(tmp_path / "state", process)
-    process.send_signal(number)
-    assert process.wait(DEADLINE_S) == 130
+    with started(tmp_path / "state", os.open(os.devnull, os.O_RDWR)) as process:
+        process.send_signal(number)
+        assert process.wait(DEADLINE_S) == 130
     assert (tmp_path / "state").read_text() == "healed"
 
 
 def test_under_nohup_a_hang_up_does_not_end_it(tmp_path: Path) -> None:
-    process = start(tmp_path / "state", os.open(os.devnull, os.O_RDWR), ignored=True)
-    wait_for(tmp_path / "state", process)
-    status = dict(line.split(":\t", 1) for line in Path(f"/proc/{process.pid}/status").read_text().splitlines())
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(DEADLINE_S) == 130
+    with started(tmp_path / "state", os.open(os.devnull, os.O_RDWR), ignored=True) as process:
+        status = dict(line.split(":\t", 1) for line in Path(f"/proc/{process.pid}/status").read_text().splitlines())
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(DEADLINE_S) == 130
     assert int(status["SigIgn"], 16) & 1 << signal.SIGHUP - 1
 
 

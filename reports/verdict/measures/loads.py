@@ -16,6 +16,8 @@ from reports.verdict.measures.parts import Measurement, Part, nothing
 
 LAG_RESOLUTION = "recovery.lag_resolution"
 """The operation that holds how long ago a replica had been looked at before, for each sample of its lag."""
+_SETTINGS = ("durability", "security", "arrivals")
+"""Settings of a load that stand with each of its figures."""
 _P999_FROM = 1000
 """Fewer operations have no 99.9th percentile: it would be their maximum."""
 
@@ -73,7 +75,7 @@ def _percentile(findings: Findings, found: Sequence[tuple[Load, Latencies]], gat
         max=percentile_ms(latencies, 100),
         says=says,
         parts=[part],
-        settings=[load.settings[key] for load in loads for key in ("durability", "security") if key in load.settings],
+        settings=[load.settings[key] for load in loads for key in _SETTINGS if key in load.settings],
         evidence=[load_path(load) for load in loads],
     )
 

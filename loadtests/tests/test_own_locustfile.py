@@ -67,14 +67,14 @@ def test_a_load_shape_runs_to_its_end_and_is_recorded_as_a_closed_loop(
     assert load.ok == load.sent == load.offered == api.seen["GET /api/v1/regions"] > 20
     (operation,) = load.operations
     assert (operation.name, operation.latencies.samples) == ("GET /api/v1/regions", load.ok)
-    p50, highest = percentile_ms(operation.latencies, 50), percentile_ms(operation.latencies, 100)
-    assert p50 is not None
-    assert highest is not None
-    assert p50 != round(p50), "not Locust's whole milliseconds"
+    times = [percentile_ms(operation.latencies, each) for each in (10, 25, 50, 75, 90, 99, 100)]
+    # One of them may be whole by chance.
+    assert any(each is not None and each != round(each) for each in times), "not Locust's whole milliseconds"
+    assert None not in times
     assert 1.5e9 < load.end_ns - load.begin_ns < 20e9
     assert sum(second.ok for second in load.seconds) == load.ok
     assert load.settings["mode"] == "closed loop: response times leave out coordinated omission"
-    assert f"max {highest:.3f} ms of {load.ok}" in load.settings["GET /api/v1/regions"]
+    assert f"max {times[-1]:.3f} ms of {load.ok}" in load.settings["GET /api/v1/regions"]
     assert any("users" in text for text in told)
 
 

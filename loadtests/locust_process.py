@@ -15,13 +15,13 @@ from typing import BinaryIO
 import msgspec
 
 from infra.machine.progress import Report
-from loadtests.display.progress import EndedEarly, Progress, Told
+from loadtests.display.progress import EndedEarly, Notice, Progress
 
 _OVERHEAD_S = 300.0
 """Beyond the planned length: start, drain, catching up. Each has a shorter deadline of its own."""
 _KILL_S = 10.0
 _TAIL_LINES = 15
-_decode_told: Callable[[bytes], Told] = msgspec.json.Decoder(Told).decode
+_decode_notice: Callable[[bytes], Notice] = msgspec.json.Decoder(Notice).decode
 
 
 class LoadError(Exception):
@@ -53,7 +53,7 @@ class Output:
                     self._take(line, log)
 
     def _take(self, line: bytes, log: BinaryIO) -> None:
-        match _told(line):
+        match _notice(line):
             case Progress() as seen:
                 self.progress(seen.fraction, seen.text)
             case EndedEarly() as ended:
@@ -64,11 +64,11 @@ class Output:
                 log.flush()
 
 
-def _told(line: bytes) -> Told | None:
+def _notice(line: bytes) -> Notice | None:
     if not line.startswith(b'{"type":"'):
         return None
     with contextlib.suppress(msgspec.MsgspecError):
-        return _decode_told(line)
+        return _decode_notice(line)
     return None
 
 

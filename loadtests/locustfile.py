@@ -40,7 +40,7 @@ from locust.stats import CSV_STATS_INTERVAL_SEC
 
 from infra import target as targets
 from infra.target import NoTarget
-from loadtests.display.progress import EndedEarly, Progress, Told
+from loadtests.display.progress import EndedEarly, Notice, Progress
 from loadtests.display.stats import Shown
 from loadtests.engine import environment as child
 from loadtests.engine.process import START_DEADLINE_S, Ended, Go, Said
@@ -179,7 +179,7 @@ class Fleet:
     def _end_early(self, why: str) -> None:
         assert self._begin_ns is not None
         after_s = (time.monotonic_ns() - self._begin_ns) / 1e9 - self._plan.warmup_s
-        _tell(EndedEarly(after_s=round(after_s, 1), why=why))
+        _notify(EndedEarly(after_s=round(after_s, 1), why=why))
         self.stop()
 
     def stop(self) -> None:
@@ -244,12 +244,12 @@ class Fleet:
             ]
             failed = environment.stats.total.num_failures
             text = "; ".join(shown[:2]) + (f"; {failed:,} failed" if failed else "")
-            _tell(Progress(fraction=fraction, text=text))
+            _notify(Progress(fraction=fraction, text=text))
 
 
-def _tell(told: Told) -> None:
+def _notify(notice: Notice) -> None:
     """A line for the runner."""
-    print(msgspec.json.encode(told).decode(), flush=True)
+    print(msgspec.json.encode(notice).decode(), flush=True)
 
 
 _fleets: list[Fleet] = []

@@ -43,7 +43,7 @@ _CHANGES = ("update {} set entry = entry where false", "delete from {} where fal
 
 
 class Tampering(NamedTuple):
-    """A change of the copy by somebody who is superuser there. `{audit}` stands for the table, `{middle}` and `{last}`
+    """A change of the copy by its superuser. `{audit}` stands for the table, `{middle}` and `{last}`
     for the numbers of entries."""
 
     what: str
@@ -150,7 +150,7 @@ def tamperings(system: Fabric) -> Iterator[Count]:
         scratch_database(system, _DATABASE) as database,
         psycopg.connect(postgres.dsn(system.place, "postgres", secret, database=_DATABASE), autocommit=True) as copy,
     ):
-        # As somebody with root on the machine could: without the trigger that refuses changes.
+        # As root on the machine could: without the trigger that refuses changes.
         copy.execute("set session_replication_role = replica")
         _copy_trail(system, copy)
         yield _control(system, database, copy, "before")

@@ -22,7 +22,7 @@ class Leg(NamedTuple):
 
 
 class Pace:
-    """Is told when phases begin and end; what was not planned does not count."""
+    """Follows phases as they begin and end; what was not planned does not count."""
 
     def __init__(
         self, legs: Sequence[Leg], budgets: Mapping[str, float] | None = None, reserve_s: float = math.inf,

@@ -111,10 +111,5 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is not None:
         return
     say("ending the system with the planted bug")
-    process.send_signal(signal.SIGTERM)
-    try:
-        process.wait(_ENDS_WITHIN_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait(_ENDS_WITHIN_S)
+    if not processes.end(process, _ENDS_WITHIN_S, signal.SIGTERM):
         homes.clean_up(CHECKOUT)

@@ -10,7 +10,7 @@ import secrets
 import shlex
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -140,35 +140,29 @@ def data(run: Session) -> None:
 
 def data_points(run: Session) -> None:
     """Count and reconcile the seed's full scale, in a database of its own, if the run judges that."""
-    if _judges(run, points.ROW):
-        with _checking(run, "data points"):
-            points.record(run.system, run.folder)
+    _check_if_judged(run, points.ROW, "data points", points.record)
 
 
 def copies(run: Session) -> None:
     """Ask every node of the bus what it holds itself, if the run judges that; after what may leave a copy behind."""
-    if _judges(run, replication.ROW):
-        with _checking(run, "copies"):
-            replication.record(run.system, run.folder)
+    _check_if_judged(run, replication.ROW, "copies", replication.record)
 
 
 def audit_tampering(run: Session) -> None:
     """Try to change the audit trail, and change copies of it, if the run judges that; early, while the trail is short,
     but after writes."""
-    if _judges(run, audit_trail.ROW):
-        with _checking(run, "audit trail"):
-            audit_trail.record(run.system, run.folder)
+    _check_if_judged(run, audit_trail.ROW, "audit trail", audit_trail.record)
 
 
 def audit_verified(run: Session) -> None:
     """Verify the audit trail, if the run judges that; at the end, over all that was written."""
-    if _judges(run, audit_trail.ROW):
-        with _checking(run, "audit trail at the end"):
-            audit_trail.record_verified(run.system, run.folder)
+    _check_if_judged(run, audit_trail.ROW, "audit trail at the end", audit_trail.record_verified)
 
 
-def _judges(run: Session, row: str) -> bool:
-    return load_policy().judges(run.run.profile, row, measured=True)
+def _check_if_judged(run: Session, row: str, name: str, record: Callable[[System, RunFolder], None]) -> None:
+    if load_policy().judges(run.run.profile, row, measured=True):
+        with _checking(run, name):
+            record(run.system, run.folder)
 
 
 def access(run: Session) -> None:
@@ -236,7 +230,7 @@ def make_load(run: Session, asked: CheckedRequest, folder: RunFolder, progress: 
 
 
 def latency_gates(folder: RunFolder) -> list[Gate]:
-    """The gates of latencies that the run's profile judges and nobody waived, as its verdict will apply them."""
+    """The gates of latencies that the run's profile judges and that are not waived, as its verdict will apply them."""
     claims = {claim.row: claim for claim in load_claims()}
     report, policy = reports.assess(folder), load_policy()
     found = []

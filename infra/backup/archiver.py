@@ -200,7 +200,7 @@ def _now() -> str:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    processes.interrupt(process, _END_WITHIN_S)
+    processes.end(process, _END_WITHIN_S)
     if process.stdout is not None:
         process.stdout.close()
 

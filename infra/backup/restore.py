@@ -117,7 +117,7 @@ def restored(
     try:
         yield Restored(server.port, base, segments, fetched_s, time.monotonic() - began)
     finally:
-        processes.interrupt(process, _END_WITHIN_S)
+        processes.end(process, _END_WITHIN_S)
 
 
 def copy_table(programs: Path, source: str, goal: str, table: str, folder: Path, within_s: float) -> None:
@@ -231,9 +231,9 @@ def _open(folder: Path, server: Server, user: str, password: str, at: datetime |
         if until(opened, _OPENS_WITHIN_S, every_s=_POLL_S):
             return process
     except BaseException:
-        processes.interrupt(process, _END_WITHIN_S)
+        processes.end(process, _END_WITHIN_S)
         raise
-    processes.interrupt(process, _END_WITHIN_S)
+    processes.end(process, _END_WITHIN_S)
     said = log.read_text(errors="replace")
     if _NOT_REACHED in said:
         raise NotReached(f"the archive does not reach {at}: look whether the archiver runs")

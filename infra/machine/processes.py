@@ -136,15 +136,18 @@ def wait_stopped(processes: Iterable[psutil.Process], timeout_s: float) -> None:
     until(lambda: all(is_stopped(each) or not _is_alive(each) for each in waited_for) or None, timeout_s, every_s=0.001)
 
 
-def interrupt(process: subprocess.Popen[bytes], within_s: float) -> None:
-    """End a child with SIGINT, and with SIGKILL if it has not ended within `within_s`; nothing if it has ended."""
+def end(process: subprocess.Popen[bytes], within_s: float, number: signal.Signals = signal.SIGINT) -> bool:
+    """End a child with a signal, and with SIGKILL if it has not ended within `within_s`; nothing if it has ended.
+    False if it had to be killed."""
     if process.poll() is None:
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         try:
             process.wait(within_s)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait(within_s)
+            return False
+    return True
 
 
 def reap(pid: int) -> None:

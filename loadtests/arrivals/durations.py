@@ -20,10 +20,15 @@ def parse_duration(text: str) -> float:
     if (found := _WITH_UNITS.fullmatch(text)) and any(found.groups()):
         parts = zip(found.groups(), _UNITS_S.values(), strict=True)
         return sum(float(number) * unit_s for number, unit_s in parts if number)
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not math.isfinite(seconds) or seconds < 0:
+    if (seconds := parse_number(text)) is None:
         raise ValueError(f"expected {EXPECTED}; found {text!r}")
     return seconds
+
+
+def parse_number(text: str) -> float | None:
+    """A finite number from 0 on; None if it is no such number."""
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) and number >= 0 else None

@@ -13,7 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from loadtests.arrivals.arrival_process import ArrivalProcess, check
-from loadtests.arrivals.durations import parse_duration
+from loadtests.arrivals.durations import parse_duration, parse_number
 from loadtests.arrivals.schedule import ScheduleError, check_duration, check_rate
 from reports.evidence import Load, RunFolder
 from reports.evidence.folder import EvidenceError, read_record
@@ -168,11 +168,7 @@ def _held(steps: Iterable[tuple[float, float]], end_s: float) -> Points:
 
 
 def _number(text: str, form: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number) or number < 0:
+    if (number := parse_number(text)) is None:
         raise ScheduleError(f"expected {form}; found {text!r}")
     return number
 

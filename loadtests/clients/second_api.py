@@ -60,7 +60,7 @@ class SecondApi:
         try:
             self._process.wait(_END_WITHIN_S)
         except subprocess.TimeoutExpired:
-            processes.interrupt(self._process, _END_WITHIN_S)
+            processes.end(self._process, _END_WITHIN_S)
 
 
 def _counted(url: str) -> int:

@@ -19,4 +19,4 @@ class EndedEarly(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     why: str
 
 
-Told = Progress | EndedEarly
+Notice = Progress | EndedEarly

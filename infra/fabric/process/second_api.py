@@ -50,7 +50,7 @@ def main(home: Path, region: str) -> int:
     try:
         return _watch(process, log)
     finally:
-        processes.interrupt(process, _END_WITHIN_S)
+        processes.end(process, _END_WITHIN_S)
 
 
 def _watch(process: subprocess.Popen[bytes], log: Path) -> int:

@@ -35,7 +35,7 @@ class Effect(Protocol):
 
     gather_s: float
     """How long events may wait for others to be applied with: a commit, an acknowledgement and a wake-up cost as much
-    for one as for a hundred. 0 where somebody waits for the effect."""
+    for one as for a hundred. 0 where a client waits for the effect."""
 
     async def apply(self, batch: Batch) -> Mapping[str, Admission[Delivery]]:
         """Apply the events that may be applied, with their positions in the same transaction. Returns after its commit:

@@ -18,6 +18,7 @@ from reports.evidence import (
     Failure,
     Latencies,
     Load,
+    Observed,
     Operation,
     Outcome,
     Rate,
@@ -42,6 +43,14 @@ class PartSecond(msgspec.Struct, frozen=True, kw_only=True):
     latencies: Latencies
 
 
+class PartObserved(msgspec.Struct, frozen=True, kw_only=True):
+    """What an observer saw by the second, for the row `name`."""
+
+    name: str
+    region: str | None
+    seconds: list[PartSecond]
+
+
 class Part(msgspec.Struct, frozen=True, kw_only=True):
     """What one engine process measured (`<name>.part.json`); counts are of the measured window."""
 
@@ -59,8 +68,36 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
     rates: list[Rate] = []
     untimed: dict[str, str] = {}
     seconds: list[PartSecond] = []
+    observed: list[PartObserved] = []
     settings: dict[str, str] = {}
     problems: list[str] = []
+
+
+class BySecond:
+    """A recorder for each second of the measured window, which begins at `measured_ns`."""
+
+    def __init__(self, measured_ns: int) -> None:
+        self._measured_ns = measured_ns
+        self._open: dict[int, Recorder] = defaultdict(Recorder)
+        self._past: dict[int, Latencies] = {}
+
+    def of(self, at_ns: int) -> Recorder:
+        """The recorder of the second of this instant."""
+        index = (at_ns - self._measured_ns) // _NS
+        if index not in self._open:
+            self._fold(max(index, *self._open, 0) - _SECONDS_OPEN)
+        return self._open[index]
+
+    def close(self) -> list[PartSecond]:
+        self._fold(max(self._open, default=0) + 1)
+        return [PartSecond(index=index, latencies=self._past[index]) for index in sorted(self._past)]
+
+    def _fold(self, before: int) -> None:
+        """Keep of the seconds that are long past only their records: what counts one takes up to a hundred times as
+        much, and an hour has 3,600. What ends later still is added to them."""
+        for index in [index for index in self._open if index < before]:
+            late = self._open.pop(index).close()
+            self._past[index] = merge([self._past[index], late]) if index in self._past else late
 
 
 class Tally:
@@ -72,8 +109,7 @@ class Tally:
         self._row = row
         self._lag = Recorder()
         self._operations: dict[str | None, Recorder] = defaultdict(Recorder)
-        self._seconds: dict[int, Recorder] = defaultdict(Recorder)
-        self._past: dict[int, Latencies] = {}
+        self._seconds = BySecond(schedule.measured_ns)
         self._failures: dict[tuple[int, str, str, Outcome, str], list[int]] = {}
         self.live = LiveStats(row)
         self._counts: dict[Outcome, int] = {"ok": 0, "fail": 0, "unknown": 0}
@@ -105,10 +141,7 @@ class Tally:
         self._counts[outcome] += count
         if outcome == "ok" and now_ns <= self._end_ns + _COMPLETED_WITHIN_NS:
             self._completed += count
-        index = (intended_ns - self._measured_ns) // _NS
-        if index not in self._seconds:
-            self._fold(max(index, *self._seconds, 0) - _SECONDS_OPEN)
-        for recorder in (self._operations[region], self._seconds[index]):
+        for recorder in (self._operations[region], self._seconds.of(intended_ns)):
             if outcome == "ok":
                 recorder.record_us(latency_us, count)
             elif outcome == "fail":
@@ -120,13 +153,6 @@ class Tally:
             seen = self._failures.setdefault(key, [intended_ns, 0])
             seen[0] = min(seen[0], intended_ns)
             seen[1] += count
-
-    def _fold(self, before: int) -> None:
-        """Keep of the seconds that are long past only their records: what counts one takes up to a hundred times as
-        much, and an hour has 3,600. What ends later still is added to them."""
-        for index in [index for index in self._seconds if index < before]:
-            late = self._seconds.pop(index).close()
-            self._past[index] = merge([self._past[index], late]) if index in self._past else late
 
     @property
     def failed(self) -> int:
@@ -148,7 +174,6 @@ class Tally:
         """The part of a load of which `released` operations came due: all, unless it was ended early. `rate` is the row
         that the pace of its completion is evidence for."""
         schedule = self._schedule
-        self._fold(max(self._seconds, default=0) + 1)
         offered = max(0, released - schedule.first_measured)
         whole = released >= schedule.total
         return Part(
@@ -166,7 +191,7 @@ class Tally:
                 for region, recorder in self._operations.items()
             ],
             rates=[Rate(name=rate, offered=offered, completed=self._completed)] if rate else [],
-            seconds=[PartSecond(index=index, latencies=self._past[index]) for index in sorted(self._past)],
+            seconds=self._seconds.close(),
             settings=settings,
             problems=list(problems),
         )
@@ -223,6 +248,15 @@ def merge_parts(
         seconds=[_second(measured_ns + index * _NS, merge(each)) for index, each in sorted(seconds.items())],
         requests=requests,
         settings=merged_settings,
+        observed=[
+            Observed(
+                name=each.name,
+                region=each.region,
+                seconds=[_second(part.measured_ns + second.index * _NS, second.latencies) for second in each.seconds],
+            )
+            for part in parts
+            for each in part.observed
+        ],
     )
 
 

@@ -94,6 +94,8 @@ class Api(ThreadingHTTPServer):
         """The live feed, an event for each project that was created."""
         self.unfed: set[int] = set()
         """Positions of the feed that no watcher is sent."""
+        self.feed_ends_at = 0
+        """The position after which the first streams end in order, as when a token expires; 0: they do not."""
         self.connection_lock = threading.Lock()
         self.more = threading.Condition(self.connection_lock)
 
@@ -103,9 +105,14 @@ class Api(ThreadingHTTPServer):
 
     def die(self) -> None:
         """Refuse connections from now on, and answer nothing on those that there are."""
-        self.dead = True
+        self.end_feeds()
         self.shutdown()
         self.server_close()
+
+    def end_feeds(self) -> None:
+        with self.more:
+            self.dead = True
+            self.more.notify_all()
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -157,19 +164,24 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.more.notify_all()
 
     def _feed(self) -> None:
-        """Every event from now on, until the client goes."""
+        """Every event from now on, or after the client's last one, until the client goes or the stream ends. A stream
+        that ends leaves its connection open."""
         self.send_response(200)
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
+        _, _, last = self.headers.get("Last-Event-ID", "").partition(":")
         with self.server.more:
-            sent = len(self.server.feed)
-        data = b"retry: 1000\nid: projects.0:%d\n\n" % sent
+            begin = sent = int(last or len(self.server.feed))
+        data = b"retry: 20\nid: projects.0:%d\n\n" % sent
         with suppress(ConnectionError):
             while not self.server.dead:
                 if data:
                     self.wfile.write(b"%x\r\n%b\r\n" % (len(data), data))
+                if begin < self.server.feed_ends_at <= sent:
+                    self.wfile.write(b"0\r\n\r\n")
+                    return
                 with self.server.more:
-                    self.server.more.wait_for(lambda: len(self.server.feed) > sent or self.server.dead, 0.2)  # noqa: B023
+                    self.server.more.wait_for(lambda: len(self.server.feed) > sent or self.server.dead)  # noqa: B023
                     data, sent = b"".join(self.server.feed[sent:]), len(self.server.feed)
         self.close_connection = True
 
@@ -220,6 +232,7 @@ def serving() -> Iterator[Api]:
     try:
         yield server
     finally:
+        server.end_feeds()
         server.shutdown()
         server.server_close()
         thread.join(DEADLINE_S)

@@ -165,6 +165,14 @@ class Second(msgspec.Struct, frozen=True, kw_only=True):
     p99_ms: float | None
 
 
+class Observed(msgspec.Struct, frozen=True, kw_only=True):
+    """What an observer beside a load saw, by the second in which it happened: evidence for the row `name`."""
+
+    name: str
+    region: str | None = None
+    seconds: list[Second]
+
+
 class Load(msgspec.Struct, frozen=True, kw_only=True):
     """The result of a scenario (`evidence/load/<scenario>.json`); counts are of the measured window."""
 
@@ -194,6 +202,7 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     """When and why it was ended before all that was planned, since a gate could no longer hold; empty if it was not."""
     closed_loop: bool = False
     """Whether each operation waited for the one before: then no schedule says when they were meant to be sent."""
+    observed: list[Observed] = []
 
 
 class Connections(msgspec.Struct, frozen=True, kw_only=True):

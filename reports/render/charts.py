@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from statistics import fmean
 
-from reports.evidence import HostSample, Latencies, percentile_ms
+from reports.evidence import HostSample, Latencies, Load, Second, percentile_ms
 from reports.findings.loaded import Evidence, Trial
 from reports.findings.recovery import recoveries, redundancy_s
 from reports.model import Report
@@ -143,12 +144,14 @@ def _fault_layers(bands: list[Spec], *, named: bool) -> list[Spec]:
 def _load_panel(evidence: Evidence, duration_s: float, bands: list[Spec], *, labelled: bool) -> Spec:
     values: list[Spec] = []
     longest = 1
-    for load in evidence.loads:
+    lines = {load.scenario: load.seconds for load in evidence.loads}
+    lines |= {f"{load.scenario}: {name}": seconds for load in evidence.loads for name, seconds in _observed(load)}
+    for scenario, seconds in lines.items():
         # A pixel shows the worst of its seconds.
-        points = [(second.at_ns, second.p99_ms) for second in load.seconds if second.p99_ms]
+        points = [(second.at_ns, second.p99_ms) for second in seconds if second.p99_ms]
         for group in grouped(points, WIDTH):
             at_s, worst = (group[0][0] - evidence.run.started_ns) / 1e9, max(p99_ms for _, p99_ms in group)
-            values.append({"scenario": load.scenario, "t": at_s, "p99": worst})
+            values.append({"scenario": scenario, "t": at_s, "p99": worst})
             longest = max(longest, len(group))
     title = f"worst p99 of {longest} s, ms" if longest > 1 else "p99 a second, ms"
     around = [value["p99"] for value in values] or [1.0]
@@ -163,10 +166,21 @@ def _load_panel(evidence: Evidence, duration_s: float, bands: list[Spec], *, lab
                 "scale": {"type": "log", "nice": False, "domain": [min(around) / 1.5, max(around) * 2]},
                 "axis": {"title": title, "tickCount": 4},
             },
-            **colour("scenario", [load.scenario for load in evidence.loads]),
+            **colour("scenario", list(lines)),
         },
     }
     return {"width": WIDTH, "height": 150, "layer": [*_fault_layers(bands, named=True), line]}
+
+
+def _observed(load: Load) -> Iterator[tuple[str, list[Second]]]:
+    """Row -> what a load's observers saw of it: of each second the region where it was worst."""
+    for name in dict.fromkeys(each.name for each in load.observed):
+        worst: dict[int, Second] = {}
+        for second in (second for each in load.observed if each.name == name for second in each.seconds):
+            known = worst.setdefault(second.at_ns, second)
+            if (second.p99_ms or 0.0) > (known.p99_ms or 0.0):
+                worst[second.at_ns] = second
+        yield name, [worst[at_ns] for at_ns in sorted(worst)]
 
 
 def _bad_probes(trial: Trial, begin_ns: int) -> list[Spec]:

@@ -102,6 +102,7 @@ class Block(NamedTuple):
     event: str
     data: str
     comment: str
+    retry_ms: str = ""
 
     @property
     def place(self) -> tuple[str, int]:
@@ -163,7 +164,9 @@ def _block(text: str) -> Block:
         name, _, value = line.partition(": ")
         assert name not in fields, text
         fields[name] = value
-    return Block(fields.get("id"), fields.get("event", ""), fields.get("data", ""), fields.get("", ""))
+    return Block(
+        fields.get("id"), fields.get("event", ""), fields.get("data", ""), fields.get("", ""), fields.get("retry", "")
+    )
 
 
 async def open_stream(

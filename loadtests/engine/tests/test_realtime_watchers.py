@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,12 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadtests import run as runner
+from loadtests.clients.sign_in import ApiClient
 from loadtests.engine import realtime_watchers
 from loadtests.engine.realtime_watchers import Feed, read_event
 from loadtests.request import Request, check
 from loadtests.scenarios import realtime_watchers as scenario
-from loadtests.tests.load_servers import Api
-from reports.evidence import Latencies, RunFolder
+from loadtests.tests.load_servers import CLIENT, Api
+from reports.evidence import Latencies, Load, RunFolder
+from system.wire import PROJECTS
 
 
 def event(partition: str, position: int) -> bytes:
@@ -75,33 +78,81 @@ def test_an_events_time_is_read_to_the_microsecond() -> None:
     )
 
 
+def test_what_another_watcher_has_and_this_one_lacks_is_found_at_the_end() -> None:
+    feed = Feed()
+    feed.take(BEGIN + event("projects.0", 5))
+    assert feed.lacks({"projects.0": 5}) == 0
+    assert feed.lacks({"projects.0": 7, "projects.1": 40}) == 3
+
+
+def test_it_comes_back_as_soon_as_the_server_says() -> None:
+    feed = Feed()
+    feed.take(BEGIN)
+    assert feed.retry_s == 1.0
+    feed.take(b"retry: 100\n\nretry: soon\n\n")
+    assert feed.retry_s == 0.1
+
+
 def test_an_event_without_an_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(realtime_watchers, "_BUFFER_BYTES_MAX", 100)
     with pytest.raises(ValueError, match="expected an event of at most 100 bytes"):
         Feed().take(b"data: " + b"x" * 200)
 
 
-def _watched(api: Api, target: Path, folder: RunFolder) -> tuple[Latencies, dict[str, str]]:
+def _watched(api: Api, target: Path, folder: RunFolder) -> tuple[Latencies, Load]:
     """What watchers in two regions received of 60 writes, half of which create."""
     asked = check(Request(scenario="realtime-watchers", rate=40, duration_s=1.5, warmup_s=0.0))
     runner.run(asked, folder=folder, target_path=target)
     (load,) = folder.loads()
     assert load.ok == load.offered == 60
     (latencies,) = (each.latencies for each in load.operations if each.name == "realtime.p99")
-    return latencies, load.settings
+    return latencies, load
 
 
 def test_every_watcher_receives_every_event(api: Api, make_target: Callable[..., Path], tmp_path: Path) -> None:
-    latencies, settings = _watched(api, make_target(api=api.url), RunFolder.create(tmp_path / "run"))
+    latencies, load = _watched(api, make_target(api=api.url), RunFolder.create(tmp_path / "run"))
     received = len(api.created) * 2 * scenario.WATCHERS
     assert (latencies.samples, latencies.failed, latencies.negative) == (received, 0, 0)
-    assert "notes" not in settings
+    assert "notes" not in load.settings
+    # Each region's receipts, by the second in which their events were committed.
+    assert {each.name for each in load.observed} == {"realtime.p99"}
+    assert [sum(second.ok for second in each.seconds) for each in load.observed] == [received // 2] * 2
+
+
+def test_a_stream_that_ends_in_order_is_opened_again_at_once(api: Api) -> None:
+    """The API ends a stream when its token expires, and leaves the connection open: for half a minute watchers waited
+    for the end of a connection on which nothing would come any more."""
+    api.feed_ends_at = 2
+
+    async def main() -> None:
+        client = ApiClient(api.url, CLIENT)
+        await client.sign_in()
+        receipts = realtime_watchers._Receipts()
+        receipts.measure(0, 1 << 62)
+        watcher = realtime_watchers._Watcher(client, receipts)
+        keeping = asyncio.ensure_future(watcher.keep(asyncio.Semaphore(1)))
+        try:
+            async with asyncio.timeout(10):
+                await watcher.watching.wait()
+                for number in range(5):
+                    body, deadline = b'{"id": "%d"}' % number, asyncio.get_running_loop().time() + 10
+                    created = await client.request(b"POST", PROJECTS, deadline=deadline, body=body)
+                    assert created.status == 201
+                while receipts.events < 5:
+                    await asyncio.sleep(0.01)
+        finally:
+            keeping.cancel()
+            watcher.close()
+            await client.close()
+        assert (watcher.ended_in_order, watcher.connects, watcher.feed.lost, watcher.feed.doubled) == (1, 2, 0, 0)
+
+    asyncio.run(main())
 
 
 def test_an_event_that_is_never_sent_is_lost_at_every_watcher(
     api: Api, make_target: Callable[..., Path], tmp_path: Path
 ) -> None:
     api.unfed = {5}
-    latencies, settings = _watched(api, make_target(api=api.url), RunFolder.create(tmp_path / "run"))
+    latencies, load = _watched(api, make_target(api=api.url), RunFolder.create(tmp_path / "run"))
     assert latencies.failed == 2 * scenario.WATCHERS
-    assert f"{scenario.WATCHERS} events never received" in settings["notes"]
+    assert f"{scenario.WATCHERS} events never received" in load.settings["notes"]

@@ -30,6 +30,8 @@ SUBSCRIBERS_A_CLIENT_MAX = 10_000
 _CHUNK_BYTES = 64 * 1024
 _PAGE = 200
 _RETRY_MS = 1_000
+_RETRY_AT_EXPIRY_MS = 100
+"""Clients come back one by one when their tokens expire, and all at once when a process ends."""
 _HEADERS = [
     (b"content-type", b"text/event-stream"),
     (b"cache-control", b"no-store"),
@@ -133,7 +135,8 @@ class _Sending:
             while self._is_open():
                 await self._write(await self._next())
             if not self._waiter.gone:
-                await self._write(b"", last=True)
+                soon = b"retry: %d\n\n" % _RETRY_AT_EXPIRY_MS if self._left_s() <= 0 else b""
+                await self._write(soon, last=True)
         except TimeoutError:
             SLOW_DROPPED.inc()
         except (Gone, NothingToRead):

@@ -12,7 +12,7 @@ from chaos.run import catalog
 from commands.e2e import no_install
 from commands.exit_codes import EXIT_USAGE, fail
 from commands.parameters import DURATION, SLO_HELP
-from commands.run import history, steps
+from commands.run import history, rehearsal, steps
 from commands.run.profiles import PROFILES
 from commands.run.programme import Asked, Place, Programme, Stock, in_round, planted, tonight
 from commands.run.session import Session
@@ -108,6 +108,7 @@ def _follow(run: Session, programme: Programme, found: list[browsers.Browser] | 
     steps.access(run)
     steps.security(run)
     steps.audit_tampering(run)
+    rehearsal.rehearse(run, [load.request for load in programme.loads if load.rehearsed])
     for load in programme.loads:
         steps.load(run, load.request, calibrated=load.calibrated)
     for number in range(1, programme.rounds + 1):

@@ -253,6 +253,17 @@ class LoadResult(msgspec.Struct, frozen=True, kw_only=True):
     settings: dict[str, str]
 
 
+class Rehearsed(msgspec.Struct, frozen=True, kw_only=True):
+    """What short tries of a load showed before it: whether its generator can be on time on this machine."""
+
+    scenario: str
+    rows: list[str]
+    """The judged rows that the load is evidence for."""
+    outcome: Literal["carried", "disturbed", "too_small"]
+    says: str
+    """In words: what was expected, what was found, what to do."""
+
+
 class KneeResult(msgspec.Struct, frozen=True, kw_only=True):
     """A search for a knee, its verdict, and that verdict in words."""
 
@@ -309,6 +320,7 @@ class Report(Document, kw_only=True):
     repeats: list[Repeat]
     ledgers: list[LedgerResult]
     loads: list[LoadResult]
+    rehearsed: list[Rehearsed] = []
     knees: list[KneeResult] = []
     measuring_s: dict[str, float] = {}
     """Row -> for how many seconds it was measured, where that was recorded."""

@@ -23,6 +23,10 @@ SUITE_TAKES_S = 60.0
 """The usual length of a browser suite."""
 _SYSTEM_S, _CHECK_S, _SUITES_S = 60.0, 10.0, 30.0
 CHECKS = ("data", "access", "security")
+REHEARSAL = "rehearsal"
+"""The phase in which loads are tried before they are made."""
+REHEARSAL_S = 10.0
+"""Of one load, with the start of its generator."""
 
 
 class Stock(NamedTuple):
@@ -59,6 +63,7 @@ class Load(NamedTuple):
     request: CheckedRequest
     seconds: float
     calibrated: bool = True
+    rehearsed: bool = False
 
 
 class Programme(NamedTuple):
@@ -77,6 +82,8 @@ class Programme(NamedTuple):
     def pace(self) -> Pace:
         """The pace of a run of this programme, whose phases have the names that the run gives them."""
         legs = [Leg("system", "start", _SYSTEM_S), *(Leg(name, "start", _CHECK_S) for name in CHECKS)]
+        if tried := sum(load.rehearsed for load in self.loads):
+            legs.append(Leg(REHEARSAL, "load", tried * REHEARSAL_S))
         legs += [Leg(load.request.scenario.name, "load", load.seconds) for load in self.loads]
         legs += [
             Leg(in_round(each.name, number), "chaos", each.seconds)
@@ -176,6 +183,7 @@ def _loads(planned: Sequence[PlannedLoad], budgets: Budgets | None, asked: Asked
     """The loads with their seeds and lengths. UsageError."""
     found: list[Load] = []
     fixed_s = sum(check(each.request).arrival.duration_s + each.beside_s for each in planned if not each.filler)
+    fixed_s += REHEARSAL_S * sum(each.rehearsed for each in planned)
     for each in planned:
         request = structs.replace(each.request, seed=asked.seed)
         if asked.duration_s is not None:
@@ -183,7 +191,7 @@ def _loads(planned: Sequence[PlannedLoad], budgets: Budgets | None, asked: Asked
         if each.filler and budgets is not None:
             request = structs.replace(request, duration_s=budgets.load_s - fixed_s - each.beside_s)
         checked = check(request)
-        found.append(Load(checked, checked.arrival.duration_s + each.beside_s))
+        found.append(Load(checked, checked.arrival.duration_s + each.beside_s, rehearsed=each.rehearsed))
     return tuple(load._replace(calibrated=_is_highest(load, found)) for load in found)
 
 

@@ -127,6 +127,11 @@ class Fabric(Protocol):
     def resume(self, *names: str) -> None:
         """Let paused parts go on. Nothing happens to those that are not paused."""
 
+    def let_run(self, name: str, for_s: float) -> tuple[int, float] | None:
+        """Let a paused part's own process go on for a moment and freeze it again, both at once, without looking for
+        what it has started, which stays as it is: (CLOCK_MONOTONIC ns just before it was frozen, for how many seconds
+        it ran). None if it has ended."""
+
     def restart(self, *names: str) -> None:
         """Kill parts, then start them; does not wait for them."""
 

@@ -46,8 +46,11 @@ def check(inputs: Inputs, claims: Iterable[Claim]) -> Preflight:
     )
 
 
-def planned(topology: Topology, size: str, options: Options, checkout: Path, claims: Iterable[Claim]) -> Preflight:
-    """The preflight of a system that could be started here. TopologyError for an unknown kind of part."""
+def planned(
+    topology: Topology, size: str, options: Options, checkout: Path, claims: Iterable[Claim], run_id: str | None = None
+) -> Preflight:
+    """The preflight of a system that could be started here, or of the system `run_id` that was.
+    TopologyError for an unknown kind of part."""
     topology.check_kinds(PARTS)
     inputs = Inputs(
         topology=topology,
@@ -56,11 +59,11 @@ def planned(topology: Topology, size: str, options: Options, checkout: Path, cla
         timings=postgres.timings(options),
         parameters=postgres.parameters(),
         streams=wire.STREAMS,
-        machine=machine(checkout),
+        machine=machine(checkout, run_id),
     )
     return check(inputs, claims)
 
 
 def of_system(system: Fabric, checkout: Path, claims: Iterable[Claim]) -> Preflight:
     """The preflight of a system as it is laid out."""
-    return planned(system.place.topology, system.site.size, system.site.options, checkout, claims)
+    return planned(system.place.topology, system.site.size, system.site.options, checkout, claims, system.site.run_id)

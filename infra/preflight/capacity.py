@@ -33,6 +33,10 @@ _WORKER_MIB = 75
 _DISK_MIB = {"postgres": 700, "nats": 1_200, "mirror": 1_200, "etcd": 200, "s3": 500, "archiver": 300}
 """A day of runs: PostgreSQL's max_wal_size, wal_keep_size and data; the streams with some load; WAL archived."""
 _OTHER_DISK_MIB = 10
+_CORES = 2.0
+"""What the profiles' lengths and rates are made for."""
+_TAKEN = 0.1
+"""The share of all cores that others may take before a miss is put down to them, as the policy has it."""
 _MIB = 1 << 20
 
 
@@ -112,6 +116,11 @@ def resources(inputs: Inputs) -> list[Resource]:
         Resource(
             what="disk", needs=disk, has=inputs.machine.disk_bytes // _MIB, unit="MiB",
             how=_breakdown(Counter({kind: kinds[kind] for kind in kinds if kind in _DISK_MIB}), _DISK_MIB),
+        ),
+        Resource(
+            what="processors", needs=_CORES * (1 - _TAKEN), has=inputs.machine.cores, unit="cores",
+            how=f"the profiles' rates are made for {_CORES:g} cores, of which others may take {_TAKEN:.0%}; what this "
+            "process may use and others leave idle just now. Loads are tried before they are judged",
         ),
     ]  # fmt: skip
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from infra.machine.idle import cores_left
 from infra.machine.memory import available_bytes
 from infra.topology.model import Node, Topology
 from infra.topology.options import Options
@@ -18,6 +19,7 @@ DATABASE = "postgres"
 BUS = "nats"
 REPLICAS = 3
 """The copies of a stream."""
+_LOOK_S = 0.5
 
 
 class Bound(Protocol):
@@ -47,11 +49,13 @@ class Claim(Protocol):
 
 @dataclass(frozen=True)
 class Machine:
-    """What a machine has left: free bytes, and how many files one process may have open."""
+    """What a machine has left: free bytes, how many files one process may have open, and cores: those that this
+    process may use, less what others take of them just now."""
 
     memory_bytes: int
     disk_bytes: int
     open_files_max: int
+    cores: float
 
 
 @dataclass(frozen=True)
@@ -90,11 +94,13 @@ class Inputs:
         return self.nodes(DATABASE)[0]
 
 
-def machine(checkout: Path) -> Machine:
-    """What this machine has left for a system of the checkout. OSError."""
+def machine(checkout: Path, run_id: str | None = None) -> Machine:
+    """What this machine has left for a system of the checkout; takes half a second. What processes of the system
+    `run_id` take is not taken by others. OSError."""
     disk = os.statvfs(checkout)
     return Machine(
         memory_bytes=available_bytes(),
         disk_bytes=disk.f_bavail * disk.f_frsize,
         open_files_max=resource.getrlimit(resource.RLIMIT_NOFILE)[1],
+        cores=cores_left(run_id, _LOOK_S),
     )

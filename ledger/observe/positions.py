@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Collection, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Collection, Iterable, Mapping
+from contextlib import asynccontextmanager, suppress
 from typing import NamedTuple, Protocol
 
 import psycopg
@@ -118,17 +118,24 @@ async def _answer(command: Awaitable[list]) -> list:  # type: ignore[type-arg]
     return await command
 
 
-async def positions_of(target: Target, instance: ConsumerInstance) -> Mapping[str, int]:
-    """Partition -> the last position whose effect is there. psycopg.Error, redis.RedisError, OSError."""
+@asynccontextmanager
+async def reader_of(target: Target, instance: ConsumerInstance) -> AsyncIterator[PositionReader]:
+    """What looks at where an instance's effects go; closed at the end."""
     reader: PositionReader = (
         DatabaseReader(target, wire.ALL_PARTITIONS)
         if instance.region is None
         else RegionReader(target, instance.region)
     )
     try:
-        return (await reader.look()).of.get(instance, {})
+        yield reader
     finally:
         await reader.close()
+
+
+async def positions_of(target: Target, instance: ConsumerInstance) -> Mapping[str, int]:
+    """Partition -> the last position whose effect is there. psycopg.Error, redis.RedisError, OSError."""
+    async with reader_of(target, instance) as reader:
+        return (await reader.look()).of.get(instance, {})
 
 
 class PositionWatch:

@@ -171,6 +171,15 @@ class RunFolder:
     def loads(self) -> list[Load]:
         return [read_record(path, Load) for path in sorted((self.evidence / "load").glob("*.json"))]
 
+    def write_rehearsal(self, load: Load, number: int) -> None:
+        """The `number`th short try of a load, from 1, before the load itself."""
+        write_record(self.evidence / "rehearsal" / f"{load.scenario}.{number}.json", load)
+
+    def rehearsals(self) -> list[Load]:
+        """All short tries of loads, the earliest first."""
+        paths = (self.evidence / "rehearsal").glob("*.json")
+        return sorted((read_record(path, Load) for path in paths), key=lambda each: each.begin_ns)
+
     def write_calibration(self, found: Calibration) -> None:
         write_record(self.evidence / "calibration" / f"{found.scenario}.{found.when}.json", found)
 

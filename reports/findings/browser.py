@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Sequence
 
 from reports.evidence import BrowserSession, BrowserTest
+from reports.model import BrowserResult
 
 _NAMED_MAX = 3
 _PASSED, _FAILED, _NONE_SELECTED = 0, 1, 5
@@ -50,3 +52,16 @@ def _missing(session: BrowserSession, tests: list[BrowserTest]) -> str | None:
 
 def _signal(number: int) -> str:
     return signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
+
+
+def outcomes(tests: Sequence[BrowserTest]) -> BrowserResult:
+    """How many tests ended in which way."""
+    found = [(test.outcome, test.expected_to_fail) for test in tests]
+    return BrowserResult(
+        passed=found.count(("passed", False)),
+        failed=sum(outcome == "failed" for outcome, _ in found),
+        flaky=0,
+        skipped=found.count(("skipped", False)),
+        xfailed=found.count(("skipped", True)),
+        xpassed=found.count(("passed", True)),
+    )

@@ -12,7 +12,7 @@ import msgspec
 from reports.evidence import Experiment, Load, percentile_ms
 from reports.findings import ledger, recovery
 from reports.findings.loaded import ClientLedger, Evidence, Trial
-from reports.model import Bound, Clocks, LedgerResult, LoadResult, Recovery, Repeat, Worst
+from reports.model import Bound, Clocks, LedgerResult, LoadResult, Recovery, Rehearsed, Repeat, Worst
 from reports.policy.policy import Policy
 
 Window = tuple[int, int]
@@ -52,6 +52,7 @@ class Findings(msgspec.Struct, frozen=True, kw_only=True):
     judged: frozenset[str]
     experiments: list[Finding]
     ledgers: dict[str, LedgerResult]
+    rehearsed: list[Rehearsed] = []
 
     def without_result(self) -> list[tuple[str, str]]:
         """(experiment, why) for each planned experiment that left no result."""
@@ -61,6 +62,11 @@ class Findings(msgspec.Struct, frozen=True, kw_only=True):
             for name in self.evidence.run.experiments
             if name not in done
         ]
+
+    def too_small(self, scenario: str) -> str | None:
+        """How this machine was found too small for a load before it was made; None if it was not."""
+        found = (each.says for each in self.rehearsed if (each.scenario, each.outcome) == (scenario, "too_small"))
+        return next(found, None)
 
     def skipped(self, *names: str) -> str | None:
         """Why a phase, experiment or part with one of these names was skipped; None if none was."""

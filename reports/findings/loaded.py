@@ -61,6 +61,8 @@ class Evidence(msgspec.Struct, kw_only=True):
     host: list[HostSample] = []
     loads: list[Load] = []
     calibrations: list[Calibration] = []
+    rehearsals: list[Load] = []
+    """Short tries of loads before them, the earliest first."""
     connections: list[Connections] = []
     trials: list[Trial] = []
     ledgers: dict[str, ClientLedger] = {}
@@ -111,6 +113,7 @@ def load(folder: RunFolder) -> Evidence:
         loads=read(folder.loads),
         connections=read(folder.connections),
         calibrations=read(folder.calibrations),
+        rehearsals=read(folder.rehearsals),
         trials=sorted(trials, key=lambda trial: trial.record.begin_ns),
         ledgers=ledgers,
         hops=read(folder.hops),

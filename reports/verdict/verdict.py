@@ -14,7 +14,7 @@ from datetime import date, datetime
 import msgspec
 
 from reports.evidence import Run, merge, percentile_ms
-from reports.findings import ceiling, host, nights, possible
+from reports.findings import browser, ceiling, host, nights, possible, rehearsal
 from reports.findings.ceiling import Calibrated
 from reports.findings.findings import Finding, Findings, fault_proven, find, load_result, repeat
 from reports.findings.loaded import Evidence
@@ -22,7 +22,6 @@ from reports.findings.nights import Alarm
 from reports.model import (
     WORST_FIRST,
     Bound,
-    BrowserResult,
     Claim,
     Clocks,
     ExperimentResult,
@@ -69,6 +68,8 @@ def judge_part(part: Part, gate: Bound, minimum: int, disturbed: str | None) -> 
     if missed and part.certain:
         return "FAIL", measured
     if part.invalid is not None:
+        if part.too_small is not None:
+            return "INCONCLUSIVE", f"{part.too_small}; {part.invalid}"
         return "INVALID", (f"the host was disturbed: {disturbed}; " if disturbed else "") + part.invalid
     if missed and part.samples >= minimum:
         if disturbed is None:
@@ -240,18 +241,6 @@ def _experiments(findings: Findings, rows: list[_Judged]) -> list[ExperimentResu
     return [_experiment(name, findings, rows) for name in dict.fromkeys([*findings.evidence.run.experiments, *done])]
 
 
-def _browser(evidence: Evidence) -> BrowserResult:
-    outcomes = [(test.outcome, test.expected_to_fail) for test in evidence.browser]
-    return BrowserResult(
-        passed=outcomes.count(("passed", False)),
-        failed=sum(outcome == "failed" for outcome, _ in outcomes),
-        flaky=0,
-        skipped=outcomes.count(("skipped", False)),
-        xfailed=outcomes.count(("skipped", True)),
-        xpassed=outcomes.count(("passed", True)),
-    )
-
-
 def _planted(alarms: list[Alarm]) -> Planted:
     outcomes = [alarm.outcome for alarm in alarms]
     return Planted(
@@ -266,6 +255,7 @@ def _notes(findings: Findings) -> list[str]:
     notes = [unfinished] if (unfinished := _unfinished(run)) else []
     if run.planted:
         notes.append(f"the system carried a planted bug: {run.planted}")
+    notes += [each.says for each in findings.rehearsed if each.outcome != "carried"]
     notes += findings.deaths()
     notes += [f"{event.name}: {event.detail}" for event in events if event.kind == "error"]
     notes += [f"{event.name} was skipped: {event.detail}" for event in events if event.kind == "skipped"]
@@ -328,6 +318,7 @@ def judge(evidence: Evidence, claims: list[RowClaim], policy: Policy) -> Report:
         and (claim.region is None or claim.region in run.regions)
     )
     findings = find(evidence, policy, {row: bound for row, (bound, _) in gated.items()}, judged)
+    findings = rehearsal.with_rehearsals(findings)
     results = [
         _judge_row(findings, claim, floors.get(claim.row), lifted.get(claim.row), calibrated.get(claim.row))
         for claim in claims
@@ -355,7 +346,7 @@ def judge(evidence: Evidence, claims: list[RowClaim], policy: Policy) -> Report:
         fingerprint=run.fingerprint,
         slos=rows,
         experiments=_experiments(findings, results),
-        e2e=_browser(evidence),
+        e2e=browser.outcomes(evidence.browser),
         planted=_planted(alarms),
         state=run.state,
         error=run.error,
@@ -373,6 +364,7 @@ def judge(evidence: Evidence, claims: list[RowClaim], policy: Policy) -> Report:
         repeats=[repeat(finding, findings) for finding in findings.experiments],
         ledgers=list(findings.ledgers.values()),
         loads=[load_result(load) for load in evidence.loads],
+        rehearsed=findings.rehearsed,
         knees=knees,
         measuring_s={each.row.id: each.measuring_s for each in results if each.measuring_s is not None},
         host=host.summary(evidence.host),

@@ -66,7 +66,12 @@ def committed_event_is_unacknowledged(configuration: Configuration) -> bool:
     """Prove, while the consumer is dead, that it left an event whose effect is committed and not acknowledged."""
     activity = Activity(configuration)
     durable, target = _durable(activity), activity.system.target()
-    stands = _observe(target, lambda client: instants.consumer_stands(client, target, durable))
+
+    async def look(client: Client) -> instants.ConsumerStands:
+        async with instants.consumer_look(client, target, durable) as once:
+            return await once()
+
+    stands = _observe(target, look)
     return activity.prove(f"first event that {durable} has not acknowledged", "its effect is committed",
                           _gap(stands.in_gap), "its effect is not committed: the instant was not caught")  # fmt: skip
 
@@ -111,8 +116,8 @@ def _durable(activity: Activity) -> str:
 
 async def _hunt_consumer(system: Fabric, part: str, durable: str, within_s: int) -> tuple[int, instants.ConsumerStands]:
     target = system.target()
-    async with bus.observer(target) as client:
-        return await hunt(system, part, lambda: instants.consumer_stands(client, target, durable), within_s)
+    async with bus.observer(target) as client, instants.consumer_look(client, target, durable) as look:
+        return await hunt(system, part, look, within_s)
 
 
 async def _hunt_relay(system: Fabric, part: str, within_s: int) -> tuple[int, instants.RelayStands]:

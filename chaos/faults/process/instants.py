@@ -8,7 +8,8 @@ process's help. What is read is true only while the process stands still: stoppe
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from typing import NamedTuple
 
 import psycopg
@@ -16,9 +17,10 @@ from nats.aio.client import Client
 
 from infra.target import Target
 from ledger.observe import bus
-from ledger.observe.positions import positions_of
+from ledger.observe.positions import PositionReader, reader_of
 from system import wire
 from system.wire import observer
+from system.wire.observer import ConsumerInstance
 
 STREAM = wire.PROJECTS_STREAM.name
 EVENTS = wire.events_filter("projects")
@@ -43,6 +45,11 @@ class ConsumerStands(NamedTuple):
         partition, position = self.unacknowledged
         return self.unacknowledged if position <= self.committed.get(partition, 0) else None
 
+    @property
+    def passed(self) -> int:
+        """Grows with every message that is acknowledged."""
+        return self.state.ack_floor.stream_seq
+
 
 class RelayStands(NamedTuple):
     """The relay between the stream and its own note of what the stream has."""
@@ -60,18 +67,35 @@ class RelayStands(NamedTuple):
                 return partition, position
         return None
 
+    @property
+    def passed(self) -> int:
+        """Grows with every event that is noted as stored."""
+        return sum(self.confirmed.values())
 
-async def consumer_stands(client: Client, target: Target, durable: str) -> ConsumerStands:
-    """Read how a consumer of the project events stands. bus.BusError, psycopg.Error, redis.RedisError, OSError;
-    ValueError for a name that no consumer has."""
+
+class ConsumerLook:
+    """Looks at how a consumer of the project events stands, over connections that stay open for many looks."""
+
+    def __init__(self, client: Client, reader: PositionReader, instance: ConsumerInstance) -> None:
+        self._client = client
+        self._reader = reader
+        self._instance = instance
+
+    async def __call__(self) -> ConsumerStands:
+        """bus.BusError, psycopg.Error, redis.RedisError, OSError."""
+        state = await bus.consumer_state(self._client, STREAM, self._instance.durable)
+        behind = await bus.frame_behind(self._client, STREAM, state.ack_floor.stream_seq, EVENTS)
+        committed = (await self._reader.look()).of.get(self._instance, {})
+        unacknowledged = None if behind is None else (behind.partition, behind.first)
+        return ConsumerStands(committed=committed, unacknowledged=unacknowledged, state=state)
+
+
+@asynccontextmanager
+async def consumer_look(client: Client, target: Target, durable: str) -> AsyncIterator[ConsumerLook]:
+    """ValueError for a name that no consumer has."""
     instance = observer.instance(durable, target.regions)
-    state = await bus.consumer_state(client, STREAM, durable)
-    behind = await bus.frame_behind(client, STREAM, state.ack_floor.stream_seq, EVENTS)
-    return ConsumerStands(
-        committed=await positions_of(target, instance),
-        unacknowledged=None if behind is None else (behind.partition, behind.first),
-        state=state,
-    )
+    async with reader_of(target, instance) as reader:
+        yield ConsumerLook(client, reader, instance)
 
 
 async def relay_stands(client: Client, link: psycopg.AsyncConnection[tuple[str, int]]) -> RelayStands:

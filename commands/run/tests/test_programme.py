@@ -10,7 +10,7 @@ from chaos.plants import Plant
 from chaos.run.catalog import Info
 from commands.nightly import stock
 from commands.run.profiles import NEVER_ROTATE, PROFILES, Budgets
-from commands.run.programme import Asked, Place, Programme, Stock, tonight
+from commands.run.programme import REHEARSAL_S, Asked, Place, Programme, Stock, tonight
 from loadtests.request import UsageError
 from reports.policy.policy import load_policy
 
@@ -84,13 +84,23 @@ def test_a_longer_night_runs_more_of_everything() -> None:
     longer = of(hours=12)
     assert {each.name for each in longer.left_out} == {"whole"}
     assert longer.rounds > 1
-    seconds = sum(load.seconds for load in longer.loads)
-    assert seconds == pytest.approx(Budgets().for_hours(12).load_s)
+    assert load_s(longer) == pytest.approx(Budgets().for_hours(12).load_s)
     assert sum(each.seconds for each in longer.experiments) * longer.rounds <= Budgets().for_hours(12).chaos_s
 
 
+def load_s(programme: Programme) -> float:
+    """What its loads take, with their rehearsal."""
+    return sum(load.seconds + REHEARSAL_S * load.rehearsed for load in programme.loads)
+
+
 def test_the_loads_of_a_night_take_their_budget() -> None:
-    assert sum(load.seconds for load in of().loads) == pytest.approx(Budgets().load_s)
+    assert load_s(of()) == pytest.approx(Budgets().load_s)
+
+
+@pytest.mark.parametrize("profile", sorted(PROFILES))
+def test_every_profile_tries_a_load_before_its_loads(profile: str) -> None:
+    programme = tonight(PROFILES[profile], stock(), CORE, MONDAY, Asked())
+    assert any(load.rehearsed for load in programme.loads)
 
 
 def test_the_machine_is_calibrated_around_the_highest_load_of_a_rate_alone() -> None:
@@ -102,8 +112,8 @@ def test_the_machine_is_calibrated_around_the_highest_load_of_a_rate_alone() -> 
 
 def test_every_phase_of_a_night_counts_in_its_pace() -> None:
     programme = of()
-    # The system, three checks and the secrets; then all that has its turn, the browser as one.
-    phases = 5 + len(programme.loads) + len(programme.experiments) + 1 + len(programme.bugs)
+    # The system, three checks, the rehearsal and the secrets; then all that has its turn, the browser as one.
+    phases = 6 + len(programme.loads) + len(programme.experiments) + 1 + len(programme.bugs)
     assert programme.pace().words().startswith(f"phase 1 of {phases}, about ")
 
 

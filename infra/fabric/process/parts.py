@@ -105,6 +105,20 @@ class PartProcesses:
         for name in names:
             processes.send(self._processes(name), signal.SIGCONT)
 
+    def let_run(self, name: str, for_s: float) -> tuple[int, float] | None:
+        """SIGCONT a part's own process, and SIGSTOP it after `for_s`: (the instant just before, for how long it ran).
+        None if it has ended."""
+        process = processes.find(self.table.record(name))
+        if process is None:
+            return None
+        processes.send([process], signal.SIGCONT)
+        begin_ns = time.monotonic_ns()
+        time.sleep(for_s)
+        at_ns = time.monotonic_ns()
+        processes.send([process], signal.SIGSTOP)
+        processes.wait_stopped([process], _STOPPED_WITHIN_S)
+        return at_ns, (at_ns - begin_ns) / 1e9
+
     def restart(self, *names: str) -> None:
         """Kill parts, then start them; does not wait for them."""
         for name in names:

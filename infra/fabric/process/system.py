@@ -191,6 +191,9 @@ class System:
     def resume(self, *names: str) -> None:
         self.processes.resume(*names)
 
+    def let_run(self, name: str, for_s: float) -> tuple[int, float] | None:
+        return self.processes.let_run(name, for_s)
+
     def restart(self, *names: str) -> None:
         self.processes.restart(*names)
 

@@ -90,6 +90,26 @@ def check_a_paused_part_answers_nothing_and_goes_on_as_the_same(fabric: Fabric, 
     assert fabric.state(server) == "running", "twice does no harm"
 
 
+def check_a_paused_part_is_let_run_for_a_moment_and_is_paused_again(fabric: Fabric, a_part: str) -> None:
+    if Capability.PAUSE not in fabric.capabilities:
+        return
+    server = fabric.place.nodes("valkey")[-1].name
+    before = fabric.started_at(server)
+    try:
+        fabric.pause(server)
+        begin_ns = time.monotonic_ns()
+        ran = fabric.let_run(server, 0.02)
+        assert ran is not None
+        at_ns, ran_s = ran
+        assert ran_s >= 0.02
+        assert begin_ns + 20_000_000 <= at_ns <= time.monotonic_ns()
+        assert fabric.state(server) == "paused"
+    finally:
+        fabric.resume(server)
+    _wait_ready(fabric, server)
+    assert fabric.started_at(server) == before
+
+
 def check_a_paused_part_can_be_killed(fabric: Fabric, a_part: str) -> None:
     if Capability.PAUSE not in fabric.capabilities:
         return

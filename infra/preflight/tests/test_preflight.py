@@ -29,7 +29,7 @@ from system.store import primary, reader
 
 CLAIMS = load_claims()
 SHIPPED = topology.load()
-MACHINE = Machine(memory_bytes=16 << 30, disk_bytes=50 << 30, open_files_max=20_000)
+MACHINE = Machine(memory_bytes=16 << 30, disk_bytes=50 << 30, open_files_max=20_000, cores=2.0)
 
 
 def inputs(
@@ -223,10 +223,11 @@ def test_connections_are_those_that_the_system_opens() -> None:
 
 
 def test_a_machine_that_is_too_small_is_said_to_be() -> None:
-    small = Machine(memory_bytes=1 << 30, disk_bytes=1 << 30, open_files_max=1_024)
+    small = Machine(memory_bytes=1 << 30, disk_bytes=1 << 30, open_files_max=1_024, cores=1.0)
     needs = {need.what: need for need in found("full", small).resources}
     assert not needs["memory"].enough
     assert not needs["disk"].enough
+    assert not needs["processors"].enough
     assert claim(found("full", small), "bus.connections").best == 3 * 1_024
     large = dataclasses.replace(MACHINE, open_files_max=1 << 20)
     assert claim(found("full", large), "bus.connections").verdict == "possible"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -57,12 +57,13 @@ def _percentile(findings: Findings, found: Sequence[tuple[Load, Latencies]], gat
     if latencies.negative:
         says += f", {latencies.negative:,} below zero (lowest {latencies.min_us / 1000:.3f} ms)"
     says += "".join(f"; {load.scenario} was ended early {load.ended_early}" for load in loads if load.ended_early)
-    distrust = [reason for load in loads if (reason := load_distrust(load, [gate], findings.policy))]
+    distrusted = {load.scenario: why for load in loads if (why := load_distrust(load, [gate], findings.policy))}
     part = Part(
         value=value,
         samples=total,
         says=says,
-        invalid="; ".join(distrust) or None,
+        invalid="; ".join(distrusted.values()) or None,
+        too_small=_too_small(findings, distrusted),
         missed="more than 1% of all operations failed or never answered" if value == math.inf else None,
         timed=True,
         window=(min(load.begin_ns for load in loads), max(load.end_ns for load in loads)),
@@ -78,6 +79,12 @@ def _percentile(findings: Findings, found: Sequence[tuple[Load, Latencies]], gat
         settings=[load.settings[key] for load in loads for key in _SETTINGS if key in load.settings],
         evidence=[load_path(load) for load in loads],
     )
+
+
+def _too_small(findings: Findings, distrusted: Iterable[str]) -> str | None:
+    """How this machine was found too small before for each of these loads; None if it was not for one of them."""
+    found = [findings.too_small(scenario) for scenario in distrusted]
+    return None if None in found else "; ".join(filter(None, found)) or None
 
 
 def lag(findings: Findings, claim: RowClaim, gate: Bound) -> Measurement:
@@ -125,6 +132,7 @@ def availability(findings: Findings, claim: RowClaim, gate: Bound) -> Measuremen
     good, total = sum(pair[0] for pair in counts), sum(pair[1] for pair in counts)
     interval = share_interval(good, total)
     value = 100 * good / total if total else None
+    distrusted = {load.scenario: why for load in loads if (why := load_distrust(load, [], findings.policy))}
     says = f"{total - good:,} of {total:,} requests outside fault windows did not succeed"
     window = (min(load.begin_ns for load in loads), max(load.end_ns for load in loads))
     return Measurement(
@@ -138,7 +146,8 @@ def availability(findings: Findings, claim: RowClaim, gate: Bound) -> Measuremen
                 value=value,
                 samples=total,
                 says=says,
-                invalid="; ".join(filter(None, (load_distrust(load, [], findings.policy) for load in loads))) or None,
+                invalid="; ".join(distrusted.values()) or None,
+                too_small=_too_small(findings, distrusted),
                 timed=True,
                 window=window,
             )
@@ -167,6 +176,7 @@ def honesty(findings: Findings, claim: RowClaim, gate: Bound) -> Measurement:
                 samples=load.offered,
                 says=f"{load.scenario}{detail}",
                 invalid=load_distrust(load, gates, findings.policy),
+                too_small=findings.too_small(load.scenario),
                 timed=True,
                 window=(load.begin_ns, load.end_ns),
             )

@@ -43,6 +43,7 @@ def rate(findings: Findings, claim: RowClaim, gate: Bound) -> Measurement:
         says=says,
         missing=missing,
         invalid=load_distrust(load, [] if gate.met_by(value) else [_GRACE], findings.policy),
+        too_small=findings.too_small(load.scenario),
         timed=True,
         window=(load.begin_ns, load.end_ns),
     )

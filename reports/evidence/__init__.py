@@ -18,6 +18,7 @@ from reports.evidence.preflight import (
     StreamCover,
 )
 from reports.evidence.records import (
+    FOREIGN,
     SCHEMA,
     Connections,
     Count,
@@ -41,6 +42,7 @@ from reports.evidence.records import (
 )
 
 __all__ = [
+    "FOREIGN",
     "SCHEMA",
     "BrowserSession",
     "BrowserTest",

@@ -40,6 +40,7 @@ from reports.evidence.records import (
     TimelineEvent,
     Write,
 )
+from reports.evidence.tries import PhaseKind, RepeatedBefore, Tries, Try
 
 __all__ = [
     "FOREIGN",
@@ -65,6 +66,7 @@ __all__ = [
     "Load",
     "Operation",
     "Outcome",
+    "PhaseKind",
     "PlantedBug",
     "Possibility",
     "PowerLoss",
@@ -75,6 +77,7 @@ __all__ = [
     "Rate",
     "Recorder",
     "RegionFloor",
+    "RepeatedBefore",
     "Resource",
     "Run",
     "RunFolder",
@@ -86,6 +89,8 @@ __all__ = [
     "StepRow",
     "StreamCover",
     "TimelineEvent",
+    "Tries",
+    "Try",
     "Write",
     "max_ms",
     "merge",

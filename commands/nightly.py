@@ -134,7 +134,7 @@ def _experiment(run: Session, programme: Programme, name: str, seconds: float, n
 
 def _has_time(run: Session, kind: str, phase: str, seconds: float, what: Kind, left: str | None) -> bool:
     """Whether there is time for a phase; else it is skipped, and left out by name where nothing of it ran."""
-    if run.pace is None or run.pace.has_time_for(kind, seconds):
+    if run.pace.has_time_for(kind, seconds):
         return True
     run.pace.begin(phase)
     run.pace.end(phase)

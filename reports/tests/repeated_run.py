@@ -32,13 +32,13 @@ def repeat_load(folder: RunFolder, *, publish_ms: float = 120.0, lost: int = 0, 
             timeline.add(structs.replace(folder.timeline_events()[0], at_ns=at(67), kind="error", detail=error))
 
 
-def repeat_experiment(folder: RunFolder, story: Story) -> None:
+def repeat_experiment(folder: RunFolder, story: Story, name: str = EXPERIMENT) -> None:
     """Give the experiment a first try that was set aside, in which that story happened."""
     other = write_run(folder.path.parent / f"{folder.path.name}-first", story)
     since = mark(other.evidence)
-    mine = {path for path in since.files if EXPERIMENT in path.relative_to(other.evidence).as_posix()}
-    set_aside(other.evidence, since._replace(files=since.files - mine), _aside(folder, EXPERIMENT).evidence)
-    record(folder, EXPERIMENT, "experiment")
+    mine = {path for path in since.files if name in path.relative_to(other.evidence).as_posix()}
+    set_aside(other.evidence, since._replace(files=since.files - mine), _aside(folder, name).evidence)
+    record(folder, name, "experiment")
 
 
 def _aside(folder: RunFolder, name: str) -> RunFolder:

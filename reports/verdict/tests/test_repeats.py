@@ -8,12 +8,13 @@ import pytest
 from msgspec import structs
 
 from reports import assess
-from reports.evidence import Count, Operation, RepeatedBefore, RunFolder, Tries, Try
+from reports.evidence import Count, Hop, Operation, RepeatedBefore, RunFolder, Tries, Try
 from reports.findings.loaded import load
 from reports.findings.repeats import of_first_tries
 from reports.model import FirstTries, Report, Row
 from reports.tests.repeated_run import CAUSE, EXPERIMENT, LOAD, record, repeat_experiment, repeat_load
 from reports.tests.synthetic_run import Story, latencies, write_run
+from reports.verdict.measures.replication import NODE_LOST
 
 
 @pytest.fixture
@@ -64,6 +65,28 @@ def test_what_an_experiment_lost_counts_from_every_try(folder: RunFolder, name: 
     assert f"{EXPERIMENT} (try 1, set aside)" in row(report, name).why
     (found,) = (each for each in report.experiments if each.id == EXPERIMENT)
     assert found.verdict == "FAIL"
+
+
+@pytest.mark.parametrize(
+    ("hop", "verdict", "says"),
+    [
+        (Hop(client=NODE_LOST, hop="stream", found={}), "FAIL", "597 acknowledged writes are not in the stream"),
+        (Hop(client=NODE_LOST, hop="stream", problem="no answer"), "INCONCLUSIVE", "could not be read: no answer"),
+    ],
+)
+def test_what_the_stream_lost_with_a_node_counts_from_every_try(
+    tmp_path: Path, hop: Hop, verdict: str, says: str
+) -> None:
+    folder = write_run(tmp_path / "run", Story(profile="nightly"))
+    with folder.facts() as facts:
+        facts.add(*(Count(row="bus.replication", value=3, unit="copies", how=f"fact {each}") for each in range(20)))
+    repeat_experiment(folder, Story(outage_s={NODE_LOST: 25}), NODE_LOST)
+    assert row(assess(folder), "bus.replication").verdict == "PASS", "nothing was lost, however long it took"
+    RunFolder(folder.try_dir(NODE_LOST, 1)).write_hop(hop)
+    found = row(assess(folder), "bus.replication")
+    assert found.verdict == verdict
+    assert f"{NODE_LOST} (try 1, set aside): " in found.why
+    assert says in found.why
 
 
 def test_what_a_load_lost_counts_from_every_try(folder: RunFolder) -> None:

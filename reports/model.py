@@ -145,6 +145,34 @@ class Planted(msgspec.Struct, frozen=True, kw_only=True):
     false_alarms: int = 0
 
 
+class TryResult(msgspec.Struct, frozen=True, kw_only=True):
+    """One try of a phase. `cause` says what disturbed the machine from outside; empty if nothing did."""
+
+    begin_s: float
+    """Seconds since the run began."""
+    duration_s: float
+    cause: str
+    counts: bool
+    """Whether it is the one that times and rates are judged by; what was lost or doubled counts from every try."""
+    folder: str = ""
+    """Of a try that was set aside: its run folder, relative to the run's."""
+
+
+class PhaseTries(msgspec.Struct, frozen=True, kw_only=True):
+    """A phase of which a try was disturbed from outside. `refused` says why the last one was not repeated, too."""
+
+    phase: str
+    tries: list[TryResult]
+    refused: str = ""
+
+
+class FirstTries(msgspec.Struct, frozen=True, kw_only=True):
+    """What the verdict of the first tries alone would have been, and the rows that differ: row -> its verdict."""
+
+    verdict: Verdict
+    rows: dict[str, Verdict] = {}
+
+
 class Document(msgspec.Struct, kw_only=True):
     """`report.json`."""
 
@@ -161,6 +189,9 @@ class Document(msgspec.Struct, kw_only=True):
     experiments: list[ExperimentResult]
     e2e: BrowserResult
     planted: Planted
+    tries: list[PhaseTries] = []
+    first_tries: FirstTries | None = None
+    """None in reports of old."""
 
 
 class Recovery(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,9 +9,10 @@ from typing import NamedTuple
 import msgspec
 from msgspec import structs
 
-from reports.evidence import BrowserTest, Kind, LeftOut, PlantedBug, Run, RunFolder, Seen
+from reports.evidence import BrowserTest, Kind, LeftOut, PlantedBug, RepeatedBefore, Run, RunFolder, Seen, Tries
 from reports.evidence.folder import EvidenceError, read_record
 from reports.findings.nights import alarms
+from reports.findings.repeats import WARN_RUNS, is_repeated
 from reports.model import Document, Verdict
 
 Key = tuple[Kind, str]
@@ -67,6 +68,25 @@ def sights(kept: Kept) -> Iterator[tuple[Key, Seen]]:
 
 def _suite(test: BrowserTest) -> str:
     return test.id.partition("::")[0].removeprefix(_BROWSER)
+
+
+def repeated_before(runs: Path, this: Path, warn: Callable[[str], None]) -> RepeatedBefore | None:
+    """How often phases were repeated in the last runs below the folder `runs`, as many as a warning looks at beside
+    `this` one; None without any. Systems with planted bugs repeat nothing and don't count."""
+    found: list[tuple[str, list[Tries]]] = []
+    for path in runs.glob("*/evidence/tries"):
+        folder = RunFolder(path.parents[1])
+        if folder.path.resolve() == this.resolve():
+            continue
+        try:
+            found.append((folder.run().started_at, folder.tries()))
+        except (EvidenceError, OSError) as error:
+            warn(f"a run is left out of the history: {error}")
+    last = [tries for _, tries in sorted(found, key=lambda each: each[0])[1 - WARN_RUNS :]]
+    if not last:
+        return None
+    phases = [each for tries in last for each in tries]
+    return RepeatedBefore(runs=len(last), phases=len(phases), repeated=sum(map(is_repeated, phases)))
 
 
 def read_runs(runs: Path, warn: Callable[[str], None]) -> Iterator[Kept]:

@@ -18,14 +18,15 @@ from msgspec import structs
 
 from commands.exit_codes import EXIT_USAGE, fail
 from commands.run import steps
+from commands.run.repeats import sampled
 from commands.run.session import StepFailed
 from infra.machine.progress import Report, say
-from infra.machine.waiting import Clock, until
+from infra.machine.waiting import Clock
 from loadtests.arrivals.schedule import MAX_RATE_PER_S
 from loadtests.request import CheckedRequest, Request, check
 from loadtests.search.knee import Search, with_room
 from reports import assess
-from reports.evidence import HostSample, Knee, KneeEnd, KneeStep, Run, RunFolder
+from reports.evidence import Knee, KneeEnd, KneeStep, Run, RunFolder
 from reports.findings import loaded
 from reports.policy.policy import Policy, load_policy
 from reports.verdict import knee as verdict
@@ -34,8 +35,6 @@ STEP_S = 15.0
 """The longest that a try measures; a shorter scenario keeps its length."""
 _LONGER_MAX = 4.0
 """The most by which a try below the first rate is stretched, so that it has as many operations."""
-_SAMPLED_WITHIN_S = 3.0
-"""The machine is sampled once a second: the last sample of a load comes after it."""
 _WITH_ROOM_TRIES = 3
 _ROOM_AFTER: tuple[KneeEnd | None, ...] = ("found", "late", "above")
 """The end of a search that has seen a rate hold twice."""
@@ -180,18 +179,9 @@ class KneeRun:
         if (found := whole.preflight()) is not None:
             folder.write_preflight(found)
         with folder.host() as samples:
-            samples.add(*[sample for sample in self._sampled(until_ns) if sample.at_ns >= begin_ns])
+            samples.add(*[sample for sample in sampled(whole, until_ns, self._clock) if sample.at_ns >= begin_ns])
         with folder.timeline() as timeline:
             events = [
                 event for event in whole.timeline_events() if event.kind == "part_died" and event.at_ns >= begin_ns
             ]
             timeline.add(*events)
-
-    def _sampled(self, until_ns: int) -> list[HostSample]:
-        """The machine's samples up to that instant, or those that have come after a short wait."""
-
-        def whole() -> list[HostSample] | None:
-            samples = self._run.folder.host_samples()
-            return samples if samples and samples[-1].at_ns >= until_ns else None
-
-        return until(whole, _SAMPLED_WITHIN_S, self._clock) or self._run.folder.host_samples()

@@ -12,6 +12,11 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
+REPEATS = "repeats"
+"""The kind of a phase that is made again. It has no budget but what is left of the reserve."""
+REPEATS_S = 300.0
+"""The usual reserve for repeats."""
+
 
 class Leg(NamedTuple):
     """One phase of a run, as planned."""
@@ -30,7 +35,7 @@ class Pace:
     ) -> None:  # fmt: skip
         """`budgets`: kind -> seconds; a kind without one has all the time that there is."""
         self._legs = list(legs)
-        self._budgets = dict(budgets or {})
+        self._budgets = {REPEATS: 0.0, **(budgets or {})}
         self._reserve_s = reserve_s
         self._clock = clock
         self._past = 0
@@ -52,14 +57,22 @@ class Pace:
             self._began = None
             self._past += 1
 
+    def insert(self, leg: Leg) -> None:
+        """A phase that was not planned comes next."""
+        self._legs.insert(self._past, leg)
+
     def has_time_for(self, kind: str, seconds: float) -> bool:
         """Whether a phase of that length fits into its kind's budget and what is left of the reserve."""
+        return seconds <= self.left_s(kind)
+
+    def left_s(self, kind: str) -> float:
+        """What is left of a kind's budget and of the reserve, in seconds; below 0 if more was spent."""
         over_s = sum(
             max(0.0, spent - self._budgets.get(other, math.inf))
             for other, spent in self._spent.items()
             if other != kind
         )
-        return self._spent[kind] + seconds <= self._budgets.get(kind, math.inf) + self._reserve_s - over_s
+        return self._budgets.get(kind, math.inf) + self._reserve_s - over_s - self._spent[kind]
 
     def words(self) -> str:
         """`phase 3 of 9, about 41 min left`; empty when all is over."""

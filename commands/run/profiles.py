@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from commands.run.pace import REPEATS_S
 from loadtests.request import Request
 
 
@@ -29,8 +30,8 @@ class Budgets(NamedTuple):
     browser_s: float = 300.0
     bugs_s: float = 480.0
     report_s: float = 120.0
-    repeats_s: float = 300.0
-    """A reserve for what takes longer than planned."""
+    repeats_s: float = REPEATS_S
+    """A reserve for repeats, and for what takes longer than planned."""
 
     def for_hours(self, hours: float) -> Budgets:
         """The same for a longer night: start and report take no longer."""
@@ -50,6 +51,8 @@ class Profile(NamedTuple):
     """Arguments of pytest for the browser suites; None: none are run."""
     budgets: Budgets | None = None
     """Where there are some, all experiments, suites and planted bugs take turns within them."""
+    repeats_s: float = 0.0
+    """Without budgets, the time that repeats may take."""
 
 
 NEVER_ROTATE = ("pg-primary-kill", "bus-leader-kill")
@@ -61,6 +64,7 @@ PROFILES = {
         loads=(_AVAILABLE, PlannedLoad(Request(scenario="bus-ingest", rate=1000, duration_s=25), rehearsed=True)),
         experiments=(*NEVER_ROTATE, "analytics-kill"),
         browser=("-m", "smoke"),
+        repeats_s=150,
     ),
     "nightly": Profile(
         loads=(

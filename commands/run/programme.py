@@ -78,6 +78,8 @@ class Programme(NamedTuple):
     bugs: tuple[Item, ...]
     left_out: tuple[LeftOut, ...]
     budgets: Budgets | None
+    repeats_s: float
+    """Without budgets, the time that repeats may take."""
 
     def pace(self) -> Pace:
         """The pace of a run of this programme, whose phases have the names that the run gives them."""
@@ -95,7 +97,7 @@ class Programme(NamedTuple):
         legs.append(Leg("secrets", "start", _CHECK_S))
         legs += [Leg(planted(each.name), "bugs", each.seconds) for each in self.bugs]
         if self.budgets is None:
-            return Pace(legs)
+            return Pace(legs, reserve_s=self.repeats_s)
         found = self.budgets
         kinds = {"load": found.load_s, "chaos": found.chaos_s, "browser": found.browser_s, "bugs": found.bugs_s}
         return Pace(legs, kinds, found.repeats_s)
@@ -143,6 +145,7 @@ def tonight(profile: Profile, stock: Stock, place: Place, day: date, asked: Aske
             left for kind, names in mine.items() for left in _left_out(kind, stock, names, shared[kind], place)
         ),
         budgets=budgets,
+        repeats_s=profile.repeats_s,
     )
 
 

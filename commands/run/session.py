@@ -19,7 +19,7 @@ from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from types import FrameType
 
-from commands.run.pace import Pace
+from commands.run.pace import REPEATS_S, Pace
 from infra.fabric.process.homes import free_bytes
 from infra.fabric.process.system import System
 from infra.fabric.protocol import Death, StartError
@@ -68,8 +68,10 @@ class Session:
         self._abort_reason: str | None = None
         self._ballast = folder.path / ".ballast"
         self._running = True
-        self.pace: Pace | None = None
-        """Where there is one, progress says which phase it is and how long all still takes."""
+        self.pace = Pace([], reserve_s=REPEATS_S)
+        """What is planned: progress says which phase it is and how long all still takes."""
+        self.repeated = 0
+        """How often a phase was made again."""
 
     # The parts of a run.
 
@@ -100,19 +102,17 @@ class Session:
     def _phase(self, name: str) -> Iterator[Report]:
         """One step, from whose end on the run has what it gave."""
         self.note("phase_begin", name)
-        if self.pace is not None:
-            self.pace.begin(name)
+        self.pace.begin(name)
         try:
             with step(name) as progress:
                 yield self._with_pace(progress)
         finally:
-            if self.pace is not None:
-                self.pace.end(name)
+            self.pace.end(name)
             self.note("phase_end", name)
 
     def _with_pace(self, progress: Report) -> Report:
         pace = self.pace
-        if pace is None:
+        if not pace.words():
             return progress
         progress(0.0, f"begins; {pace.words()}")
         return lambda fraction, text: progress(fraction, f"{text}; {pace.words()}")

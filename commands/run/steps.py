@@ -32,9 +32,10 @@ from checks.security import audit_trail
 from checks.security import facts as security_facts
 from commands.declarations import loads
 from commands.exit_codes import EXIT_UNTRUSTED, EXIT_USAGE, fail
-from commands.run import programme
+from commands.run import history, programme
 from commands.run.planted import run_planted
 from commands.run.profiles import PROFILES
+from commands.run.repeats import Phase, in_tries
 from commands.run.session import Session, StepFailed
 from commands.run.systems import create_system, is_up, running
 from e2e import browser as browsers
@@ -108,6 +109,8 @@ def session(
     )
     if slo is not None:
         folder.write_own_slo(slo)
+    if plant is None and (before := history.repeated_before(RUNS, folder.path, say)) is not None:
+        folder.write_repeated_before(before)
     folder.write_preflight(preflight.of_system(system, CHECKOUT, load_claims()))
     with steps:
         yield steps
@@ -194,12 +197,17 @@ def _checking(run: Session, name: str) -> Iterator[None]:
 
 def load(run: Session, asked: CheckedRequest, *, calibrated: bool = True) -> None:
     """Make a load, if `calibrated` with the machine calibrated around it; its evidence is the run's."""
-    with run.phase(asked.scenario.name) as progress:
+    name = asked.scenario.name
+
+    def make(progress: Report) -> None:
         if calibrated:
             _calibrate(run, asked.scenario, "before", progress)
         make_load(run, asked, run.folder, progress)
         if calibrated:
             _calibrate(run, asked.scenario, "after", progress)
+
+    records = [name, *(f"{name}-{beside}" for beside in asked.scenario.beside)]
+    in_tries(run, Phase(title=name, name=name, kind="load", records=records), make)
 
 
 def _calibrate(run: Session, scenario: Scenario, when: Literal["before", "after"], progress: Report) -> None:
@@ -259,11 +267,16 @@ def _audited(run: Session, scenario: Scenario, folder: RunFolder) -> Iterator[No
 
 def chaos(run: Session, experiment: str, repeat: int = 1) -> None:
     """Run an experiment; `repeat` counts from 1 which repeat this is."""
-    with run.phase(programme.in_round(catalog.id_of(experiment), repeat)) as progress:
+    known = catalog.id_of(experiment)
+    name = run.folder.experiment_dir(known, repeat).name
+
+    def make(progress: Report) -> None:
         try:
             chaos_runner.run(experiment, folder=run.folder, system=run.system, progress=progress, repeat=repeat)
         except chaos_runner.ExperimentError as error:
             raise StepFailed(str(error)) from error
+
+    in_tries(run, Phase(title=programme.in_round(known, repeat), name=name, kind="experiment", records=[name]), make)
 
 
 def plant(run: Session, bug: str) -> None:
@@ -290,9 +303,12 @@ def browse(
         run.skip("browser", found)
         return
     limit_s = e2e_runner.WITHIN_S if within_s is None else within_s
-    with run.phase("browser") as progress:
+
+    def make(progress: Report) -> None:
         progress(0.1, "running the suites")
         e2e_runner.run(found, run.folder, run.system.target_path, arguments, chosen=suites, within_s=limit_s)
+
+    in_tries(run, Phase(title="browser", name="browser", kind="browser"), make)
 
 
 # Whole runs, for the commands that are one.
@@ -331,11 +347,15 @@ def run_locustfile(
         fail(EXIT_USAGE, str(error))
     with session(f"load.{own_locustfile.NAME}", out=out, plant=plant, slo=slo) as run:
         run.start()
-        with run.phase(own_locustfile.NAME) as progress:
+
+        def make(progress: Report) -> None:
             try:
                 own_locustfile.run(asked, folder=run.folder, target_path=run.system.target_path, progress=progress)
             except LoadError as error:
                 raise StepFailed(str(error)) from error
+
+        name = own_locustfile.NAME
+        in_tries(run, Phase(title=name, name=name, kind="load", records=[name]), make)
 
 
 def check_experiments(names: Sequence[str]) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ import msgspec
 from infra.machine import cgroup
 from infra.machine.processes import KIND, RUN_ID
 from infra.machine.spec import read_spec
-from reports.evidence import HostSample, RunFolder
+from reports.evidence import FOREIGN, HostSample, RunFolder
 
 _NAP_NS = 10_000_000
 _PF_KTHREAD = 0x0020_0000
@@ -32,6 +32,9 @@ TURNS = 20
 """Memory and open files of each process are read once in this many samples, a share of the processes in each: the
 kernel walks all pages for it, which takes 0.6 ms a process, and longer for a large one. With a sample a second, half an
 hour of a soak gives as many readings as its rows take."""
+_NAMED_FROM = 0.01
+"""The share of all cores from which on a foreign program is named."""
+_NAMED_MAX = 3
 
 
 class HostSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,6 +64,8 @@ class _Usage(msgspec.Struct, frozen=True):
     kernel: bool
     own: int
     ended_children: int
+    name: str = ""
+    """The command's name, as the kernel has it."""
 
 
 class Processes:
@@ -75,6 +80,9 @@ class Processes:
         self._kinds: dict[tuple[int, int], str | None] = {}
         self._before: dict[tuple[int, int], _Usage] = {}
         self._held: dict[tuple[int, int], tuple[float, int]] = {}
+        self._written: dict[tuple[int, int], int] = {}
+        self.foreign_ticks: dict[str, int] = {}
+        """Name of a foreign program -> CPU ticks that its processes used between the last two calls of `used_ticks`."""
 
     def used_ticks(self) -> dict[str, int]:
         """Kind -> CPU ticks that it used since the last call; the first call gives nothing."""
@@ -84,11 +92,15 @@ class Processes:
         alive = {pid: (pid, started) for pid, started in now}
         self._kinds = {key: kind for key, kind in self._kinds.items() if key in now}
         ended = self._ended_by_parent(now)
+        self.foreign_ticks = {}
         for key, usage in now.items():
             kind = self._kind(key, now, alive)
-            if kind is None or first:
+            if first:
                 continue
             before = self._before.get(key, _Usage(usage.parent, usage.kernel, 0, 0))
+            if kind is None:
+                self.foreign_ticks[usage.name] = self.foreign_ticks.get(usage.name, 0) + usage.own - before.own
+                continue
             # An ended child's ticks are added to its parent's account; those counted while it lived are not new.
             from_children = usage.ended_children - before.ended_children - ended.get(key[0], 0)
             ticks[kind] = ticks.get(kind, 0) + usage.own - before.own + max(0, from_children)
@@ -120,6 +132,25 @@ class Processes:
                 files[kind] = files.get(kind, 0) + count
         return {kind: round(mib, 2) for kind, mib in sorted(memory.items())}, dict(sorted(files.items()))
 
+    def written_mib(self) -> dict[str, float]:
+        """Kind -> MiB that its processes wrote to files since the last call, `foreign` for other programs. A process
+        that this user may not inspect is left out, and so is what one wrote before it was seen first."""
+        mib: dict[str, float] = {}
+        now: dict[tuple[int, int], int] = {}
+        for key, kind in self._kinds.items():
+            if kind == "kernel":
+                continue
+            try:
+                with open(f"{self._proc}/{key[0]}/io", "rb", buffering=0) as file:  # noqa: PTH123 - no Path for each
+                    text = file.read(512)
+            except OSError:
+                continue  # It ended meanwhile, or belongs to another user.
+            now[key] = int(text.split(b"\nwrite_bytes: ", 1)[1].split(b"\n", 1)[0])
+            wrote = (now[key] - self._written.get(key, now[key])) / 2**20
+            mib[kind or FOREIGN] = mib.get(kind or FOREIGN, 0.0) + wrote
+        self._written = now
+        return mib
+
     def _ended_by_parent(self, now: dict[tuple[int, int], _Usage]) -> dict[int, int]:
         """Parent -> ticks that were already counted of its descendants that have ended since. If a parent has ended,
         too, its account went to its own parent."""
@@ -149,6 +180,7 @@ class Processes:
                 kernel=bool(int(fields[6]) & _PF_KTHREAD),
                 own=int(fields[11]) + int(fields[12]),
                 ended_children=int(fields[13]) + int(fields[14]),
+                name=stat[stat.index(b"(") + 1 : stat.rindex(b")")].decode("utf-8", "backslashreplace"),
             )
             yield (int(name), int(fields[19])), usage
 
@@ -214,13 +246,16 @@ def sample(
     before: _Total, after: _Total, ticks: dict[str, int], *, at_ns: int, interval_s: float,
     timer_lag_ms: float, fsync_ms: float, holdings: tuple[dict[str, float], dict[str, int]] = ({}, {}),
     cores: int = 1, throttled_s: float = 0.0, cpu_limit: float | None = None,
+    foreign_ticks: dict[str, int] | None = None, written_mib: dict[str, float] | None = None,
 ) -> HostSample:  # fmt: skip
     """The sample of the interval between two readings. Time in interrupts counts neither as ours nor as foreign.
     `throttled_s`: core seconds for which the group was throttled in the interval, on a machine of so many `cores`;
-    `cpu_limit` is the group's, in cores."""
+    `cpu_limit` is the group's, in cores. `foreign_ticks`: name of a foreign program -> its ticks;
+    `written_mib`: kind -> what was written in the interval."""
     total = max(1, after.all - before.all)
     steal = after.steal - before.steal
     busy = total - (after.idle - before.idle) - steal
+    named = {name: used / total for name, used in (foreign_ticks or {}).items() if used / total >= _NAMED_FROM}
     foreign = busy - (after.interrupts - before.interrupts) - sum(ticks.values())
     return HostSample(
         at_ns=at_ns,
@@ -235,6 +270,8 @@ def sample(
         files=holdings[1],
         throttled=round(min(1.0, throttled_s / (interval_s * cores)), 4),
         allowed=1.0 if cpu_limit is None else round(min(1.0, cpu_limit / cores), 4),
+        foreign_by={name: round(named[name], 4) for name in sorted(named, key=named.__getitem__)[-_NAMED_MAX:]},
+        written_mib_s={kind: round(mib / interval_s, 3) for kind, mib in sorted((written_mib or {}).items())},
     )
 
 
@@ -250,6 +287,7 @@ def watch(spec: HostSpec, stopped: list[int]) -> None:
     started_by = os.getppid()
     processes = Processes(spec.run_id, harness_pid=started_by if started_by != 1 else None)
     processes.used_ticks()
+    processes.written_mib()
     stat = Path("/proc/stat")
     groups, cores = cgroup.folders("cpu"), os.cpu_count() or 1
     throttled_before_s = cgroup.throttled_s(groups)
@@ -268,11 +306,13 @@ def watch(spec: HostSpec, stopped: list[int]) -> None:
                 processes.measure_holdings(turn)
                 turn += 1
                 holdings = processes.holdings() if turn % TURNS == 0 else ({}, {})
+                written_mib = processes.written_mib()
                 samples.add(
                     sample(
                         before, after, ticks, at_ns=now_ns, interval_s=interval_s, timer_lag_ms=timer_lag_ms,
                         fsync_ms=fsync_ms, holdings=holdings, cores=cores,
                         throttled_s=throttled_s - throttled_before_s, cpu_limit=cgroup.cpu_limit(groups),
+                        foreign_ticks=processes.foreign_ticks, written_mib=written_mib,
                     )
                 )  # fmt: skip
                 before, begin_ns, throttled_before_s = after, now_ns, throttled_s

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import msgspec
 
-from reports.evidence import SCHEMA, RunFolder
+from reports.evidence import SCHEMA, Run, RunFolder
 from reports.evidence.folder import OWN_SLO, write_record
 from reports.findings.loaded import load
 from reports.model import Report, document
 from reports.policy import own_slo
-from reports.policy.claims import load_claims
-from reports.policy.policy import load_policy
+from reports.policy.claims import RowClaim, load_claims
+from reports.policy.policy import Policy, load_policy
 from reports.render.hlog import histograms, to_hlog
 from reports.render.html import to_html
 from reports.render.junit import to_junit
@@ -32,17 +32,26 @@ class Manifest(msgspec.Struct, kw_only=True):
     files: dict[str, str]
 
 
+def rules(folder: RunFolder, run: Run) -> tuple[list[RowClaim], Policy]:
+    """The project's claims and policy, and the objectives that the run was asked to meet besides.
+
+    PolicyError, ClaimError or SloError if a file is wrong.
+    """
+    claims = load_claims()
+    policy = load_policy(claims=claims)
+    if (own := folder.own_slo()) is not None:
+        return own_slo.applied(own_slo.parse(OWN_SLO, own, claims), claims, policy, run.profile)
+    return claims, policy
+
+
 def assess(folder: RunFolder) -> Report:
     """The report of a run, computed from its evidence alone with the project's claims and policy, and the objectives
     that the run was asked to meet besides.
 
     EvidenceError if the folder has no readable `run.json`; PolicyError, ClaimError or SloError if a file is wrong.
     """
-    claims, evidence = load_claims(), load(folder)
-    policy = load_policy(claims=claims)
-    if (own := folder.own_slo()) is not None:
-        objectives = own_slo.parse(OWN_SLO, own, claims)
-        claims, policy = own_slo.applied(objectives, claims, policy, evidence.run.profile)
+    evidence = load(folder)
+    claims, policy = rules(folder, evidence.run)
     return judge(evidence, claims, policy)
 
 

@@ -18,6 +18,7 @@ from reports.evidence.preflight import (
     StreamCover,
 )
 from reports.evidence.records import (
+    FOREIGN,
     SCHEMA,
     Connections,
     Count,
@@ -40,8 +41,10 @@ from reports.evidence.records import (
     TimelineEvent,
     Write,
 )
+from reports.evidence.tries import PhaseKind, RepeatedBefore, Tries, Try
 
 __all__ = [
+    "FOREIGN",
     "SCHEMA",
     "BrowserSession",
     "BrowserTest",
@@ -65,6 +68,7 @@ __all__ = [
     "Observed",
     "Operation",
     "Outcome",
+    "PhaseKind",
     "PlantedBug",
     "Possibility",
     "PowerLoss",
@@ -75,6 +79,7 @@ __all__ = [
     "Rate",
     "Recorder",
     "RegionFloor",
+    "RepeatedBefore",
     "Resource",
     "Run",
     "RunFolder",
@@ -86,6 +91,8 @@ __all__ = [
     "StepRow",
     "StreamCover",
     "TimelineEvent",
+    "Tries",
+    "Try",
     "Write",
     "max_ms",
     "merge",

@@ -35,6 +35,7 @@ from reports.evidence.records import (
     TimelineEvent,
     Write,
 )
+from reports.evidence.tries import RepeatedBefore, Tries
 
 T = TypeVar("T")
 
@@ -219,6 +220,23 @@ class RunFolder:
             (path.parent.name, read_record(path, Experiment))
             for path in sorted((self.evidence / "chaos").glob("*/experiment.json"))
         ]
+
+    def try_dir(self, name: str, number: int) -> Path:
+        """The run folder of a try that was set aside."""
+        return self.evidence / "tries" / f"{name}.{number}"
+
+    def write_tries(self, found: Tries) -> None:
+        write_record(self.evidence / "tries" / f"{found.name}.json", found)
+
+    def tries(self) -> list[Tries]:
+        return [read_record(path, Tries) for path in sorted((self.evidence / "tries").glob("*.json"))]
+
+    def write_repeated_before(self, found: RepeatedBefore) -> None:
+        write_record(self.evidence / "repeated-before.json", found)
+
+    def repeated_before(self) -> RepeatedBefore | None:
+        path = self.evidence / "repeated-before.json"
+        return read_record(path, RepeatedBefore) if path.exists() else None
 
     def planted_dir(self, bug: str) -> Path:
         """The run folder of a planted bug's own system."""

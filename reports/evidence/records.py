@@ -82,6 +82,10 @@ class TimelineEvent(msgspec.Struct, frozen=True, kw_only=True):
     detail: str = ""
 
 
+FOREIGN = "foreign"
+"""The kind of processes that are neither the system's nor the harness's, where such are told apart by kind."""
+
+
 class HostSample(msgspec.Struct, frozen=True, kw_only=True):
     """The machine during one interval (a line of `evidence/host.jsonl`, about one a second).
 
@@ -107,6 +111,11 @@ class HostSample(msgspec.Struct, frozen=True, kw_only=True):
     """Fraction of all cores that stood still for the run's control group, since its CPU limit was used up."""
     allowed: float = 1.0
     """Fraction of all cores that the limit allows."""
+    foreign_by: dict[str, float] = {}
+    """CPU fraction by name of a foreign program; only the largest, of 1% and more."""
+    written_mib_s: dict[str, float] = {}
+    """MiB a second written to files by kind of process, `foreign` by other programs as far as they may be inspected;
+    empty in records of old."""
 
 
 class Latencies(msgspec.Struct, frozen=True, kw_only=True):

@@ -112,8 +112,9 @@ def ceilings(evidence: Evidence, policy: Policy) -> dict[str, Calibrated]:
 
 
 def _reached(evidence: Evidence, row: str) -> float:
-    """The highest rate of the row that a load of the run completed; 0 without one."""
-    rates = [(load, each) for load in evidence.loads for each in load.rates if each.name == row]
+    """The highest rate of the row that a load of the run completed, in whatever try; 0 without one."""
+    loads = [load for tried in (evidence, *evidence.set_aside.values()) for load in tried.loads]
+    rates = [(load, each) for load in loads for each in load.rates if each.name == row]
     return max((completed_per_s(load, each) for load, each in rates), default=0.0)
 
 

@@ -9,10 +9,11 @@ from collections.abc import Iterable
 
 import msgspec
 
-from reports.evidence import Experiment, Load, percentile_ms
+from reports.evidence import Count, Experiment, Load, percentile_ms
 from reports.findings import ledger, recovery
 from reports.findings.loaded import ClientLedger, Evidence, Trial
 from reports.model import Bound, Clocks, LedgerResult, LoadResult, Recovery, Rehearsed, Repeat, Worst
+from reports.policy.claims import RowClaim
 from reports.policy.policy import Policy
 
 Window = tuple[int, int]
@@ -20,17 +21,19 @@ Window = tuple[int, int]
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """One repeat of an experiment, and what its probes and its ledger say. `ledger` is None if there is none."""
+    """One repeat of an experiment, and what its probes and its ledger say. `ledger` is None if there is none.
+    `set_aside`: the number of the try that it was, if that does not count."""
 
     trial: Trial
     recoveries: list[Recovery]
     clocks: Clocks
     worst: Worst | None
     ledger: LedgerResult | None
+    set_aside: int | None = None
 
     @property
     def name(self) -> str:
-        return self.trial.name
+        return self.trial.name if self.set_aside is None else in_try(self.trial.name, self.set_aside)
 
     @property
     def window(self) -> Window:
@@ -39,12 +42,20 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def distrust(self) -> str | None:
-        """Why the repeat proves nothing about recovery; None if it can be trusted."""
-        return _distrust(self.trial.record)
+        """Why the repeat proves nothing about recovery; None if it can be trusted. Of a try that was set aside only
+        the contents of its ledger are judged, which are proof by themselves."""
+        return _distrust(self.trial.record) if self.set_aside is None else None
+
+
+def in_try(name: str, number: int) -> str:
+    """The name of something that a try left which was set aside."""
+    return f"{name} (try {number}, set aside)"
 
 
 class Findings(msgspec.Struct, frozen=True, kw_only=True):
-    """A run's findings; `gates`: row -> its gate; `judged`: the rows that the profile judges."""
+    """A run's findings; `gates`: row -> its gate; `judged`: the rows that the profile judges. `set_aside` are the
+    experiments of tries that do not count, `ledgers_aside` the ledgers of loads of such tries, by name: what was
+    acknowledged is to be found whatever disturbed the machine."""
 
     evidence: Evidence
     policy: Policy
@@ -53,6 +64,13 @@ class Findings(msgspec.Struct, frozen=True, kw_only=True):
     experiments: list[Finding]
     ledgers: dict[str, LedgerResult]
     rehearsed: list[Rehearsed] = []
+    set_aside: list[Finding] = []
+    ledgers_aside: dict[str, LedgerResult] = {}
+
+    def counts_of_every_try(self, row: str) -> list[Count]:
+        """The facts of a row, those of tries that were set aside among them."""
+        every = [self.evidence, *self.evidence.set_aside.values()]
+        return [count for each in every for count in each.counts if count.row == row]
 
     def without_result(self) -> list[tuple[str, str]]:
         """(experiment, why) for each planned experiment that left no result."""
@@ -177,6 +195,10 @@ def _check(client: str, kept: ClientLedger, evidence: Evidence) -> LedgerResult:
     return ledger.check(client, kept.writes, kept.spans, evidence.hops, faults.get(client))
 
 
+def _ledgers(evidence: Evidence) -> dict[str, LedgerResult]:
+    return {client: _check(client, kept, evidence) for client, kept in sorted(evidence.ledgers.items())}
+
+
 def _finding(trial: Trial, ledgers: dict[str, LedgerResult]) -> Finding:
     results = recovery.recoveries(trial.record, trial.probes)
     clocks, worst = recovery.clocks(trial.record, results)
@@ -189,9 +211,33 @@ def _finding(trial: Trial, ledgers: dict[str, LedgerResult]) -> Finding:
     )
 
 
+def judged_rows(evidence: Evidence, claims: Iterable[RowClaim], policy: Policy) -> frozenset[str]:
+    """The rows that the run's profile judges on what it has. PolicyError if the profile is unknown."""
+    run, counted = evidence.run, {count.row for count in evidence.counts}
+    return frozenset(
+        claim.row
+        for claim in claims
+        if policy.judges(run.profile, claim.row, measured=claim.row in counted)
+        and policy.unbuilt_why(claim.row) is None
+        and (claim.region is None or claim.region in run.regions)
+    )
+
+
+def _numbered(evidence: Evidence) -> list[tuple[int, Evidence]]:
+    """The tries that were set aside, each with its number."""
+    return [(int(name.rpartition(".")[2]), each) for name, each in sorted(evidence.set_aside.items())]
+
+
 def find(evidence: Evidence, policy: Policy, gates: dict[str, Bound], judged: frozenset[str]) -> Findings:
     """All findings of a run."""
-    ledgers = {client: _check(client, kept, evidence) for client, kept in sorted(evidence.ledgers.items())}
+    ledgers = _ledgers(evidence)
+    set_aside: list[Finding] = []
+    ledgers_aside: dict[str, LedgerResult] = {}
+    for number, tried in _numbered(evidence):
+        found = _ledgers(tried)
+        names = {trial.name for trial in tried.trials}
+        set_aside += [msgspec.structs.replace(_finding(each, found), set_aside=number) for each in tried.trials]
+        ledgers_aside |= {in_try(name, number): each for name, each in found.items() if name not in names}
     return Findings(
         evidence=evidence,
         policy=policy,
@@ -199,4 +245,6 @@ def find(evidence: Evidence, policy: Policy, gates: dict[str, Bound], judged: fr
         judged=judged,
         experiments=[_finding(trial, ledgers) for trial in evidence.trials],
         ledgers=ledgers,
+        set_aside=set_aside,
+        ledgers_aside=ledgers_aside,
     )

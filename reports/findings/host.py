@@ -7,7 +7,7 @@ without samples nothing is excused, and what the run itself used of the machine 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from reports.evidence import HostSample
 from reports.model import HostResult
@@ -24,10 +24,15 @@ def percentile(values: Sequence[float], percent: float) -> float:
 
 _TAKERS = {"steal": "steal", "foreign": "other programs", "throttled": "the CPU limit of the container or service"}
 """Field of a sample -> who took CPU from the run, in words."""
+OUTSIDE = ("steal", "foreign")
+"""Those of them that are neither the run's own use nor its own limit."""
+_NAMED_FROM = 0.02
+"""The mean share of all cores from which on a foreign program is named."""
 
 
-def _taken(sample: HostSample) -> float:
-    return sample.steal + sample.foreign + sample.throttled
+def taken(sample: HostSample, takers: Iterable[str] = tuple(_TAKERS)) -> float:
+    """The share of all cores that these fields of a sample took."""
+    return math.fsum(getattr(sample, name) for name in takers)
 
 
 def _own(sample: HostSample) -> float:
@@ -49,6 +54,37 @@ def within(samples: Sequence[HostSample], begin_ns: int, end_ns: int) -> list[Ho
     ]
 
 
+def bursts(samples: Sequence[HostSample], limits: HostLimits, takers: Iterable[str] = tuple(_TAKERS)) -> float:
+    """The share of `samples` (at least one) in which the takers took so much that a p99 feels it."""
+    return _mean([taken(sample, takers) > limits.taken_peak for sample in samples])
+
+
+def cpu_taken(
+    samples: Sequence[HostSample], limits: HostLimits, takers: Iterable[str] = tuple(_TAKERS)
+) -> str | None:  # fmt: skip
+    """Who took more CPU from the run during `samples` than it can bear, and how much, in words; None if nobody did."""
+    if not samples:
+        return None
+    mean, often = _mean([taken(sample, takers) for sample in samples]), bursts(samples, limits, takers)
+    shares = {_TAKERS[name]: _mean([getattr(sample, name) for sample in samples]) for name in takers}
+    if mean > limits.taken_mean_max:
+        named = [f"{taker} {share:.0%}" for taker, share in shares.items() if share >= 0.005]
+        return f"{', '.join(named)} of all cores{programs(samples)}"
+    if often > limits.taken_peak_share_max:
+        named = [taker for taker, share in shares.items() if share > 0]
+        peak = f"{limits.taken_peak:.0%} of all cores {often:.0%} of the time"
+        return f"{' and '.join(named)} above {peak}{programs(samples)}"
+    return None
+
+
+def programs(samples: Sequence[HostSample]) -> str:
+    """` (python3 48%)`: the foreign programs that used CPU during `samples`; empty if none is known by name."""
+    names = {name for sample in samples for name in sample.foreign_by}
+    shares = {name: _mean([sample.foreign_by.get(name, 0.0) for sample in samples]) for name in names}
+    largest = sorted((name for name in names if shares[name] >= _NAMED_FROM), key=lambda name: (-shares[name], name))
+    return f" ({', '.join(f'{name} {shares[name]:.0%}' for name in largest)})" if largest else ""
+
+
 def disturbance(
     samples: Sequence[HostSample], target_ms: float | None, waits_for_disk: bool, limits: HostLimits
 ) -> str | None:
@@ -59,16 +95,7 @@ def disturbance(
     """
     if not samples:
         return None
-    causes: list[str] = []
-    bursts = sum(_taken(sample) > limits.taken_peak for sample in samples) / len(samples)
-    taken = _mean([_taken(sample) for sample in samples])
-    shares = {taker: _mean([getattr(sample, name) for sample in samples]) for name, taker in _TAKERS.items()}
-    if taken > limits.taken_mean_max:
-        takers = [f"{taker} {share:.0%}" for taker, share in shares.items() if share >= 0.005]
-        causes.append(f"{', '.join(takers)} of all cores")
-    elif bursts > limits.taken_peak_share_max:
-        takers = [taker for taker, share in shares.items() if share > 0]
-        causes.append(f"{' and '.join(takers)} above {limits.taken_peak:.0%} of all cores {bursts:.0%} of the time")
+    causes = [cause] if (cause := cpu_taken(samples, limits)) else []
     if target_ms is not None and not causes:
         lag_ms = percentile([sample.timer_lag_ms for sample in samples], 95)
         own = _mean([_own(sample) for sample in samples])
@@ -96,6 +123,6 @@ def summary(samples: Sequence[HostSample]) -> HostResult | None:
         foreign=_mean([sample.foreign for sample in samples]),
         timer_lag_p95_ms=percentile([sample.timer_lag_ms for sample in samples], 95),
         fsync_p90_ms=percentile([sample.fsync_ms for sample in samples], 90),
-        worst=max(samples, key=_taken),
+        worst=max(samples, key=taken),
         throttled=_mean([sample.throttled for sample in samples]),
     )

@@ -27,10 +27,12 @@ from reports.evidence import (
     PlantedBug,
     Preflight,
     Probe,
+    RepeatedBefore,
     Run,
     RunFolder,
     Span,
     TimelineEvent,
+    Tries,
     Write,
 )
 from reports.evidence.folder import EvidenceError
@@ -75,6 +77,10 @@ class Evidence(msgspec.Struct, kw_only=True):
     left_out: list[LeftOut] = []
     preflight: Preflight | None = None
     """What was found possible before the run."""
+    tries: list[Tries] = []
+    set_aside: dict[str, Evidence] = {}
+    """`<name of the phase>.<number of the try>` -> what that try left; everything else is of what counts."""
+    repeated_before: RepeatedBefore | None = None
     files: list[str] = []
     """Paths below `evidence/`, relative to the run folder."""
     problems: list[str] = []
@@ -103,6 +109,15 @@ def load(folder: RunFolder) -> Evidence:
         )
         for client in folder.ledger_clients()
     }
+    tries = read(folder.tries)
+    set_aside = {
+        path.name: load(RunFolder(path))
+        for each in tries
+        for number, attempt in enumerate(each.tries, 1)
+        if attempt.set_aside and ((path := folder.try_dir(each.name, number)) / "evidence" / "run.json").exists()
+    }
+    problems += [problem for each in set_aside.values() for problem in each.problems]
+    (repeated_before,) = read(lambda: [folder.repeated_before()]) or [None]
     (preflight,) = read(lambda: [folder.preflight()]) or [None]
     (browser_session,) = read(lambda: [folder.browser_session()]) or [None]
     return Evidence(
@@ -123,6 +138,9 @@ def load(folder: RunFolder) -> Evidence:
         knees=read(folder.knees),
         planted=read(folder.planted),
         left_out=read(folder.left_out),
+        tries=tries,
+        set_aside=set_aside,
+        repeated_before=repeated_before,
         files=read(lambda: list(folder.files(""))),
         problems=problems,
     )

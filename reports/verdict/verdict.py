@@ -16,7 +16,7 @@ import msgspec
 from reports.evidence import Run, merge, percentile_ms
 from reports.findings import browser, ceiling, host, nights, possible, rehearsal
 from reports.findings.ceiling import Calibrated
-from reports.findings.findings import Finding, Findings, fault_proven, find, load_result, repeat
+from reports.findings.findings import Finding, Findings, fault_proven, find, judged_rows, load_result, repeat
 from reports.findings.loaded import Evidence
 from reports.findings.nights import Alarm
 from reports.model import (
@@ -33,7 +33,7 @@ from reports.model import (
 )
 from reports.policy.claims import RowClaim
 from reports.policy.policy import Policy, matches
-from reports.verdict import knee
+from reports.verdict import knee, repeats
 from reports.verdict.measures import MEASURES, Measurement, Part, measuring_s
 
 _TO_MS = {"ms": 1.0, "s": 1000.0}
@@ -192,8 +192,8 @@ def _sum(values: Iterable[int | None]) -> int | None:
     return sum(known) if known else None
 
 
-def _loss(repeats: list[Finding]) -> Loss | None:
-    ledgers = [finding.ledger for finding in repeats if finding.ledger]
+def _loss(found: list[Finding]) -> Loss | None:
+    ledgers = [finding.ledger for finding in found if finding.ledger]
     if not ledgers:
         return None
     stores = [hop for ledger in ledgers for hop in ledger.hops if hop.hop == "postgres"]
@@ -208,29 +208,31 @@ def _loss(repeats: list[Finding]) -> Loss | None:
     )
 
 
-def _slowest(repeats: list[Finding]) -> Finding:
+def _slowest(found: list[Finding]) -> Finding:
     def length(finding: Finding) -> tuple[bool, float]:
         stable = finding.clocks.slo_stable
         return (finding.worst is not None and stable is None, stable or 0.0)
 
-    return max(repeats, key=length)
+    return max(found, key=length)
 
 
 def _experiment(name: str, findings: Findings, rows: list[_Judged]) -> ExperimentResult:
-    repeats = [finding for finding in findings.experiments if finding.trial.record.id == name]
-    names = {finding.name for finding in repeats} | {name}
+    counted = [finding for finding in findings.experiments if finding.trial.record.id == name]
+    # What was written in a try that was set aside counts, its clocks do not.
+    every = counted + [finding for finding in findings.set_aside if finding.trial.record.id == name]
+    names = {finding.name for finding in every} | {name}
     verdict = worst_verdict(verdict for judged in rows for part, verdict in judged.parts if part.name in names)
-    slowest = _slowest(repeats) if repeats else None
-    budgets = [result.budget_s for finding in repeats for result in finding.recoveries]
+    slowest = _slowest(counted) if counted else None
+    budgets = [result.budget_s for finding in counted for result in finding.recoveries]
     nothing = Clocks(detected=None, first_success=None, slo_stable=None, redundancy=None)
     return ExperimentResult(
         id=name,
         verdict=verdict,
-        fault_proven=bool(repeats) and all(fault_proven(finding.trial.record) for finding in repeats),
-        healed=bool(repeats) and all(finding.trial.record.healed is True for finding in repeats),
-        repeats=len(repeats),
+        fault_proven=bool(counted) and all(fault_proven(finding.trial.record) for finding in counted),
+        healed=bool(counted) and all(finding.trial.record.healed is True for finding in counted),
+        repeats=len(counted),
         rto_s=slowest.clocks if slowest else nothing,
-        rpo=_loss(repeats),
+        rpo=_loss(every),
         worst=slowest.worst if slowest else None,
         budget_s=max(budgets, default=None),
     )
@@ -250,9 +252,10 @@ def _planted(alarms: list[Alarm]) -> Planted:
     )
 
 
-def _notes(findings: Findings) -> list[str]:
+def _notes(findings: Findings, repeated: list[str]) -> list[str]:
     run, events = findings.evidence.run, findings.evidence.timeline
     notes = [unfinished] if (unfinished := _unfinished(run)) else []
+    notes += repeated
     if run.planted:
         notes.append(f"the system carried a planted bug: {run.planted}")
     notes += [each.says for each in findings.rehearsed if each.outcome != "carried"]
@@ -309,14 +312,7 @@ def judge(evidence: Evidence, claims: list[RowClaim], policy: Policy) -> Report:
     calibrated = ceiling.ceilings(evidence, policy)
     gated = {claim.row: _gate(policy, claim, floors.get(claim.row), calibrated.get(claim.row)) for claim in claims}
     lifted = {row: why for row, (_, why) in gated.items() if why is not None}
-    counted = {count.row for count in evidence.counts}
-    judged = frozenset(
-        claim.row
-        for claim in claims
-        if policy.judges(run.profile, claim.row, measured=claim.row in counted)
-        and policy.unbuilt_why(claim.row) is None
-        and (claim.region is None or claim.region in run.regions)
-    )
+    judged = judged_rows(evidence, claims, policy)
     findings = find(evidence, policy, {row: bound for row, (bound, _) in gated.items()}, judged)
     findings = rehearsal.with_rehearsals(findings)
     results = [
@@ -330,11 +326,12 @@ def judge(evidence: Evidence, claims: list[RowClaim], policy: Policy) -> Report:
     alarms = nights.alarms(evidence.planted)
     verdict = worst_verdict([verdict, *(each.verdict for each in knees)])
     # A search for a knee tries again after a load that could not be made; nothing else does.
-    failed = [] if knees else [f"{event.name}: {event.detail}" for event in evidence.timeline if event.kind == "error"]
+    failed = [] if knees else [f"{event.name}: {event.detail}" for event in repeats.errors(evidence)]
     if not judged or run.state != "finished" or evidence.problems or failed:
         verdict = worst_verdict([verdict, "INCONCLUSIVE"])
     elif verdict == "NOT_JUDGED":
         verdict = "PASS"  # every judged row is waived
+    first = repeats.first_tries(evidence, verdict, rows, lambda tried: judge(tried, claims, policy))
     return Report(
         run_id=run.run_id,
         verdict=verdict,
@@ -348,6 +345,8 @@ def judge(evidence: Evidence, claims: list[RowClaim], policy: Policy) -> Report:
         experiments=_experiments(findings, results),
         e2e=browser.outcomes(evidence.browser),
         planted=_planted(alarms),
+        tries=repeats.tries(evidence),
+        first_tries=first,
         state=run.state,
         error=run.error,
         planted_bug=run.planted,
@@ -360,7 +359,7 @@ def judge(evidence: Evidence, claims: list[RowClaim], policy: Policy) -> Report:
         regions=run.regions,
         duration_s=_duration_s(run),
         waived=waived,
-        notes=_notes(findings),
+        notes=_notes(findings, repeats.words(evidence, first)),
         repeats=[repeat(finding, findings) for finding in findings.experiments],
         ledgers=list(findings.ledgers.values()),
         loads=[load_result(load) for load in evidence.loads],

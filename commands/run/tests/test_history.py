@@ -8,8 +8,8 @@ import pytest
 from msgspec import structs
 
 import reports
-from commands.run.history import Key, latest, with_last
-from reports.evidence import BrowserTest, LeftOut, PlantedBug, RunFolder, Seen
+from commands.run.history import Key, latest, repeated_before, with_last
+from reports.evidence import BrowserTest, LeftOut, PlantedBug, RepeatedBefore, RunFolder, Seen, Tries, Try
 from reports.evidence.folder import write_record
 from reports.model import document
 from reports.tests.synthetic_run import Story, fingerprint, write_run
@@ -124,3 +124,37 @@ def test_of_many_sights_the_last_counts_in_whatever_order_they_come() -> None:
         for day in (28, 30, 29)
     ]
     assert latest(sights)[key].run_id == "30"
+
+
+def tried(runs: Path, number: int, *, repeated: int = 0, phases: int = 4) -> RunFolder:
+    """A run of that day of November, with so many phases, some of them repeated."""
+    folder = keep(runs, f"run-{number}", f"2026-11-{number:02}T23:00:00+00:00")
+    for phase in range(phases):
+        tries = [Try(begin_ns=1, end_ns=2, cause="steal", set_aside=True)] if phase < repeated else []
+        name = f"phase-{phase}"
+        folder.write_tries(Tries(name=name, phase=name, kind="load", tries=[*tries, Try(begin_ns=3, end_ns=4)]))
+    return folder
+
+
+def test_repeats_of_the_nine_runs_before_are_counted(tmp_path: Path) -> None:
+    for number in range(1, 4):
+        tried(tmp_path, number, repeated=3)
+    for number in range(4, 12):
+        tried(tmp_path, number, repeated=1)
+    this = tried(tmp_path, 12, repeated=4)
+    found = repeated_before(tmp_path, this.path, pytest.fail)
+    assert found == RepeatedBefore(runs=9, phases=36, repeated=8 + 3)
+
+
+def test_runs_without_tries_are_no_history_of_repeats(tmp_path: Path) -> None:
+    this = keep(tmp_path, "one", "2026-11-28T23:00:00+00:00")
+    keep(tmp_path, "two", "2026-11-29T23:00:00+00:00")
+    assert repeated_before(tmp_path, this.path, pytest.fail) is None
+
+
+def test_a_run_whose_tries_cannot_be_read_is_left_out_with_a_line(tmp_path: Path) -> None:
+    broken = tried(tmp_path, 1)
+    (broken.evidence / "tries" / "phase-0.json").write_text("{")
+    lines: list[str] = []
+    assert repeated_before(tmp_path, tmp_path / "new", lines.append) is None
+    assert len(lines) == 1

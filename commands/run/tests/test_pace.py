@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from commands.run.pace import Leg, Pace
+from commands.run.pace import REPEATS, Leg, Pace
 
 
 class Watch:
@@ -76,3 +76,19 @@ def test_a_budget_is_kept_but_for_the_reserve_which_all_share(watch: Watch) -> N
 
 def test_what_has_no_budget_always_has_time() -> None:
     assert Pace(LEGS).has_time_for("chaos", 1e9)
+
+
+def test_a_repeat_pays_from_what_is_left_of_the_reserve(watch: Watch) -> None:
+    pace = Pace(LEGS, {"load": 100, "chaos": 180}, reserve_s=150, clock=watch)
+    pace.begin("api-browse")
+    watch.now += 120  # 20 more than its kind has.
+    pace.end("api-browse")
+    assert pace.left_s(REPEATS) == 130
+    pace.insert(Leg("api-browse, try 2", REPEATS, 120))
+    assert pace.words() == "phase 3 of 5, about 5 min left"
+    pace.begin("api-browse, try 2")
+    watch.now += 120
+    pace.end("api-browse, try 2")
+    assert pace.left_s(REPEATS) == 10
+    assert not pace.has_time_for("chaos", 191), "what repeats took is missing from the reserve"
+    assert pace.words() == "phase 4 of 5, about 3 min left"

@@ -132,6 +132,44 @@ def test_what_a_cpu_limit_holds_back_is_a_share_of_all_cores() -> None:
     assert (unlimited.throttled, unlimited.allowed) == (0.0, 1.0)
 
 
+def test_a_foreign_program_that_used_the_cpu_is_named(tmp_path: Path) -> None:
+    _process(tmp_path, 10, parent=1, own=0, kind="nats")
+    _process(tmp_path, 11, parent=1, own=100)
+    _process(tmp_path, 12, parent=1, own=100, kind="nats", run="another")
+    watched = Processes("r1", proc=tmp_path)
+    watched.used_ticks()
+    assert watched.foreign_ticks == {}, "before the first call it is not known since when it was used"
+    for pid, own, kind, run in ((10, 50, "nats", "r1"), (11, 130, None, "r1"), (12, 120, "nats", "another")):
+        _process(tmp_path, pid, parent=1, own=own, kind=kind, run=run)
+    watched.used_ticks()
+    assert watched.foreign_ticks == {"a ) S 1": 50}
+
+
+def test_only_foreign_programs_that_matter_are_named() -> None:
+    before, after = _Total.read("cpu  0 0 0 0 0 0 0 0 0 0\n"), _Total.read("cpu  500 0 0 500 0 0 0 0 0 0\n")
+    ticks = {"python3": 300, "cron": 5, "cc1": 50, "ld": 40, "as": 30}
+    found = sample(
+        before, after, {}, at_ns=5, interval_s=1.0, timer_lag_ms=0.0, fsync_ms=0.0, foreign_ticks=ticks
+    )  # fmt: skip
+    assert found.foreign_by == {"python3": 0.3, "cc1": 0.05, "ld": 0.04}
+
+
+def test_what_was_written_is_counted_by_kind_and_foreign_beside(tmp_path: Path) -> None:
+    def io(pid: int, mib: int) -> None:
+        (tmp_path / str(pid) / "io").write_text(f"wchar: 9\nread_bytes: 7\nwrite_bytes: {mib * 2**20}\ncancelled: 5\n")
+
+    for pid, kind in ((10, "nats"), (11, "nats"), (12, None), (13, "api")):
+        _process(tmp_path, pid, parent=1, own=0, kind=kind)
+    for pid in (10, 11, 12):
+        io(pid, 100)
+    watched = Processes("r1", proc=tmp_path)
+    watched.used_ticks()
+    assert watched.written_mib() == {"nats": 0.0, "foreign": 0.0}, "what was written before says nothing"
+    for pid, mib in ((10, 103), (11, 101), (12, 150)):
+        io(pid, mib)
+    assert watched.written_mib() == {"nats": 4.0, "foreign": 50.0}
+
+
 def test_it_samples_until_sigterm(tmp_path: Path) -> None:
     folder = RunFolder.create(tmp_path / "run")
     spec = tmp_path / "spec.json"
@@ -152,6 +190,7 @@ def test_it_samples_until_sigterm(tmp_path: Path) -> None:
     samples = folder.host_samples()
     assert all(0 <= each.foreign <= each.busy <= 1 for each in samples)
     assert all(each.fsync_ms > 0 and each.timer_lag_ms >= 0 for each in samples)
+    assert any(each.written_mib_s for each in samples)
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".fsync")] == []
 
 

@@ -22,6 +22,7 @@ import reports
 from reports.evidence import BrowserTest, RunFolder, TimelineEvent
 from reports.model import Document
 from reports.render.html import LIMIT_BYTES
+from reports.tests.repeated_run import CAUSE, write_repeated
 from reports.tests.synthetic_run import Story, at, write_run
 
 STORIES = {
@@ -55,6 +56,25 @@ def test_a_run_is_judged_by_the_objectives_that_it_was_asked_to_meet(tmp_path: P
     assert (report.verdict, row.verdict, row.claim.text, row.claim.value) == ("FAIL", "FAIL", "faster", 10.0)
     assert row.gate is not None
     assert row.gate.value == 10.0
+
+
+def test_every_document_shows_the_tries_of_a_phase_and_what_the_first_ones_came_to(tmp_path: Path) -> None:
+    folder = write_repeated(tmp_path / "run")
+    reports.publish(folder, reports.assess(folder))
+    found = report_json(folder.path)
+    assert [[each["counts"], each["cause"]] for each in found["tries"][0]["tries"]] == [[False, CAUSE], [True, ""]]
+    assert found["first_tries"] == {"verdict": "FAIL", "rows": {"bus.publish_p99": "FAIL"}}
+    page = page_of(folder.path)
+    said = " ".join(" ".join(page.words).split())
+    assert "By first tries alone the verdict would have been ✕ FAIL : bus.publish_p99 FAIL" in said
+    assert f"bus-ingest 1 66 s 2 s no, set aside {CAUSE}" in said
+    assert "bus-ingest 2 68 s 33 s yes nothing" in said
+    assert "./evidence/tries/bus-ingest.1/evidence/run.json" in page.links
+    assert all((folder.path / link).is_file() for link in page.links if not link.startswith("#"))
+    summary = (folder.path / "summary.md").read_text("utf-8")
+    assert f"bus-ingest: try 1 was set aside and repeated, because {CAUSE}" in summary
+    assert "by first tries alone the verdict would have been FAIL" in summary
+    assert found["verdict"] == "PASS"
 
 
 class Page(HTMLParser):
@@ -167,7 +187,7 @@ def test_report_json_has_the_fields_that_are_promised_and_no_more(published: tup
     assert list(report) == list(Document.__struct_fields__)
     assert list(report) == [
         "schema", "run_id", "verdict", "profile", "seed", "release", "started_at", "finished_at", "fingerprint",
-        "slos", "experiments", "e2e", "planted",
+        "slos", "experiments", "e2e", "planted", "tries", "first_tries",
     ]  # fmt: skip
     assert set(report["slos"][0]) == {
         "id", "claim", "gate", "measured", "unit", "interval", "samples", "floor", "ceiling", "baseline", "verdict",

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import pytest
 
 from reports.evidence import HostSample
-from reports.findings.host import disturbance, percentile, summary, within
+from reports.findings.host import OUTSIDE, cpu_taken, disturbance, percentile, summary, within
 from reports.policy.policy import load_policy
 
 LIMITS = load_policy().host
 SECOND = 1_000_000_000
 
 
-def sample(second: int = 1, **changes: float) -> HostSample:
+def sample(second: int = 1, **changes: Any) -> HostSample:
     quiet = HostSample(
         at_ns=second * SECOND, interval_s=1.0, busy=0.5, steal=0.0, foreign=0.0, timer_lag_ms=0.1, fsync_ms=0.3
     )
@@ -112,3 +114,18 @@ def test_the_summary_finds_the_worst_interval() -> None:
     assert result.worst.at_ns == 2 * SECOND
     assert result.steal == pytest.approx(0.4 / 3)
     assert summary([]) is None
+
+
+def test_foreign_programs_are_named_by_their_mean_share() -> None:
+    busy = [
+        sample(foreign=0.5, foreign_by={"python3": 0.4, "cron": 0.01}),
+        sample(foreign=0.5, foreign_by={"cc1": 0.5}),
+    ]
+    cause = disturbance(busy, 100, False, LIMITS)
+    assert cause == "other programs 50% of all cores (cc1 25%, python3 20%)"
+
+
+def test_a_cpu_limit_of_our_own_is_not_outside() -> None:
+    assert cpu_taken([sample(throttled=0.3)] * 30, LIMITS)
+    assert cpu_taken([sample(throttled=0.3)] * 30, LIMITS, OUTSIDE) is None
+    assert cpu_taken([sample(steal=0.3)] * 30, LIMITS, OUTSIDE) == "steal 30% of all cores"

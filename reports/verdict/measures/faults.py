@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 from reports.evidence import Count
 from reports.findings.findings import Finding, Findings, Window
@@ -14,6 +15,8 @@ from reports.verdict.measures.checks import in_words
 from reports.verdict.measures.parts import Measurement, Part, nothing
 
 _EXAMPLES = 3
+_WRITES = re.compile(r"evidence/(tries/[^/]+/evidence/)?(hops|ledger)/")
+"""What the files begin with that hold writes and where they were found, of every try."""
 _PROBED_HZ = 20.0
 """The usual rate of probes. A recovery that was probed less often, on a small machine, says so."""
 
@@ -139,7 +142,8 @@ def _loss_part(finding: Finding) -> Part:
 
 def rpo(findings: Findings, claim: RowClaim, gate: Bound) -> Measurement:
     """Acknowledged writes that the experiments lost. The claim is judged by the age of the oldest, in seconds."""
-    parts = [_loss_part(finding) for finding in findings.experiments]
+    every = findings.experiments + _with_ledger(findings)
+    parts = [_loss_part(finding) for finding in every]
     absent = _absent(findings)
     if not parts and not absent:
         return nothing("no experiment was run")
@@ -147,7 +151,7 @@ def rpo(findings: Findings, claim: RowClaim, gate: Bound) -> Measurement:
     forked = [_broken(check) for check in _checks(findings, claim) if check.ok is False]
     parts += forked
     known = [part.value for part in parts if part.value is not None]
-    ledgers = [finding.ledger for finding in findings.experiments if finding.ledger]
+    ledgers = [finding.ledger for finding in every if finding.ledger]
     ages = [ledger.lost_seconds for ledger in ledgers if ledger.lost_seconds is not None]
     after = any(ledger.lost_after_fault for ledger in ledgers)
     return Measurement(
@@ -155,7 +159,8 @@ def rpo(findings: Findings, claim: RowClaim, gate: Bound) -> Measurement:
         # The claim allows the loss of the last writes before the fault, but of none after it.
         claim_value=math.inf if after or forked else max(ages, default=None),
         samples=sum(part.samples for part in parts),
-        says=f"none of {sum(part.samples for part in parts):,} acknowledged writes of {len(parts)} experiments is lost",
+        says=f"none of {sum(part.samples for part in parts):,} acknowledged writes of {len(parts)} experiments is lost"
+        + (f", {aside} of them tries that were set aside" if (aside := len(every) - len(findings.experiments)) else ""),
         parts=parts + absent,
         evidence=[
             path
@@ -163,6 +168,12 @@ def rpo(findings: Findings, claim: RowClaim, gate: Bound) -> Measurement:
             for path in (_chaos_path(finding, "experiment.json"), f"evidence/ledger/{finding.name}.jsonl")
         ],
     )
+
+
+def _with_ledger(findings: Findings) -> list[Finding]:
+    """The experiments of tries that were set aside, as far as they had a write acknowledged. One that broke before is
+    no gap in the evidence: another try counts."""
+    return [finding for finding in findings.set_aside if finding.ledger and finding.ledger.acked]
 
 
 def _effect_part(client: str, ledger: LedgerResult | None, distrust: str | None, window: Window | None) -> Part:
@@ -197,7 +208,7 @@ def _effect_part(client: str, ledger: LedgerResult | None, distrust: str | None,
 
 
 def _checks(findings: Findings, claim: RowClaim) -> list[Count]:
-    return [count for count in findings.evidence.counts if count.row == claim.row]
+    return findings.counts_of_every_try(claim.row)
 
 
 def _broken(count: Count) -> Part:
@@ -208,8 +219,10 @@ def _broken(count: Count) -> Part:
 def exactly_once(findings: Findings, claim: RowClaim, gate: Bound) -> Measurement:
     """Lost and doubled effects of everything that experiments and loads wrote."""
     parts = [
-        _effect_part(finding.name, finding.ledger, finding.distrust, finding.window) for finding in findings.experiments
+        _effect_part(finding.name, finding.ledger, finding.distrust, finding.window)
+        for finding in findings.experiments + _with_ledger(findings)
     ]
+    parts += [_effect_part(name, each, None, None) for name, each in findings.ledgers_aside.items() if each.acked]
     for load in findings.evidence.loads:
         publishes = any(operation.name == "bus.publish_p99" for operation in load.operations)
         if publishes or load.scenario in findings.ledgers:
@@ -221,7 +234,7 @@ def exactly_once(findings: Findings, claim: RowClaim, gate: Bound) -> Measuremen
     known = [part for part in parts if part.value is not None]
     checks = _checks(findings, claim)
     wrong = [_broken(count) for count in checks if count.ok is False]
-    paths = [path for path in findings.evidence.files if path.startswith(("evidence/hops/", "evidence/ledger/"))]
+    paths = [path for path in findings.evidence.files if _WRITES.match(path)]
     return Measurement(
         value=sum(part.value or 0 for part in [*known, *wrong]) if known or wrong else None,
         samples=sum(part.samples for part in parts),

@@ -22,6 +22,7 @@ def replication(findings: Findings, claim: RowClaim, gate: Bound) -> Measurement
     says = "; ".join(broken) if broken else f"{len(numbers)} facts of every node's own copies hold"
     parts = [_copies(part, says) for part in counted.parts]
     lost = [_node_lost(each, gate) for each in findings.experiments if each.trial.record.id == NODE_LOST]
+    lost += [part for each in findings.set_aside if each.trial.record.id == NODE_LOST for part in _contents(each)]
     scope = "; ".join(part.says for part in lost) or "no node was lost in this run"
     says += f"; {scope}; the loss of power is not part of it yet"
     return Measurement(
@@ -38,6 +39,19 @@ def _copies(part: Part, says: str) -> Part:
     return Part(
         value=part.value, samples=part.samples, says=says, missing=part.missing, missed=says if part.missed else None
     )
+
+
+def _contents(finding: Finding) -> list[Part]:
+    """Of a try that was set aside, only what the stream lacks of its writes, or that it could not be read."""
+    hops = [hop for hop in finding.ledger.hops if hop.hop == _STREAM] if finding.ledger else []
+    absent = sum(hop.lost or 0 for hop in hops)
+    says = f"{finding.name}: {absent:,} acknowledged writes are not in the stream"
+    unread = next((f"{finding.name}: the stream could not be read: {hop.problem}" for hop in hops if hop.problem), None)
+    if not absent and unread is None:
+        return []
+    return [
+        Part(name=finding.name, value=None, says=says, missed=says if absent else None, missing=unread, certain=True)
+    ]
 
 
 def _node_lost(finding: Finding, gate: Bound) -> Part:

@@ -7,6 +7,7 @@ import contextlib
 
 from system.store.item_sql import SEND_HINT
 from system.store.primary import NotWritten, OutcomeUnknown, Primary
+from system.wire import Aggregate
 
 
 class RelayHint:
@@ -15,9 +16,11 @@ class RelayHint:
     def __init__(self, primary: Primary) -> None:
         self._primary = primary
         self._wanted = asyncio.Event()
+        self._aggregates: set[Aggregate] = set()
 
-    def send(self) -> None:
-        """Have a hint sent soon."""
+    def send(self, aggregate: Aggregate) -> None:
+        """Have a hint sent soon that there are new rows of an aggregate."""
+        self._aggregates.add(aggregate)
         self._wanted.set()
 
     async def run(self) -> None:
@@ -25,6 +28,7 @@ class RelayHint:
         while True:
             await self._wanted.wait()
             self._wanted.clear()
-            # A hint may get lost: the relay polls ten times a second in any case.
+            aggregates, self._aggregates = self._aggregates, set()
+            # A hint may get lost: the relay looks for rows without one four times a second.
             with contextlib.suppress(NotWritten, OutcomeUnknown):
-                await self._primary.fetch(SEND_HINT)
+                await self._primary.fetch(SEND_HINT, list(aggregates))

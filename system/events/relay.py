@@ -6,6 +6,10 @@ publishes those. After any failure it starts over: unconfirmed events are publis
 do no harm, since the later one's epoch fences off the earlier. A relay in a region that is not the active one stands by
 (see `system.events.promote`).
 
+What is stored is confirmed together with the next assignment, or alone if none follows soon: a transaction less for
+each batch. A lane sleeps until a hint says that its queue has rows; one connection listens for the hints of all lanes,
+and looks for rows whose hint was lost.
+
 A stream may lose confirmed events. If it lost all of them (its store was wiped and it was recreated), its creation time
 differs; the lane checks that every few seconds and after every failure, and goes back to what every consumer has
 applied. If it lost only its tail, as after a power loss of all brokers, the creation time is the same. So after a
@@ -20,7 +24,6 @@ import logging
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
 from uuid import uuid4
 
 import asyncpg
@@ -39,9 +42,11 @@ from system.store import outbox
 from system.store.item_sql import HINT_CHANNEL
 from system.store.outbox import Lease, LeaseLost, StandingBy
 from system.store.session import Session, Unavailable
-from system.wire import STREAMS, Stream, partitions_of
+from system.wire import STREAMS, Aggregate, Stream, partitions_of
 
-_POLL_EVERY_S = 0.1
+_LOOK_EVERY_S = 0.25
+"""How often the queues are looked at for rows without a hint."""
+_CONFIRM_WITHIN_S = 0.5
 _BATCH_MAX = 4_000
 _BATCH_MIN = 100
 _PUBLISH_WITHIN_S = 5.0
@@ -62,20 +67,31 @@ class Lane:
     def __init__(
         self, stream: Stream, settings: Settings, client: Client, dependencies: DependencyState, log: logging.Logger
     ) -> None:
+        self.aggregate = stream.aggregate
         self._stream = stream
         self._settings = settings
         self._client = client
         self._js = client.jetstream(timeout=_INFO_WITHIN_S)
         self._dependencies = dependencies
         self._log = log
-        self._hint = asyncio.Event()
-        self._session = Session(settings, "relay", self._listen)
+        self._queued = True
+        """Whether the queue may have rows."""
+        self._wake = asyncio.Event()
+        self._stored: dict[str, int] = {}
+        """What the stream holds and is not confirmed yet: partition -> position."""
+        self._confirm_at = 0.0
+        self._session = Session(settings, "relay")
         self._batch = _BATCH_MAX
         self._last_state: tuple[StreamState, int] | None = None
         """The stream's state at the last check, and the number of the connection; None after a failure."""
         self._again = ""
         self.holding = asyncio.Event()
         """Set once the lease has been taken."""
+
+    def hint(self) -> None:
+        """Say that the queue may have new rows."""
+        self._queued = True
+        self._wake.set()
 
     async def run(self) -> None:
         """Relay until cancelled."""
@@ -105,10 +121,12 @@ class Lane:
         self.holding.set()
         self._dependencies.back(f"lease of {self._stream.aggregate}")
         self._last_state = None
+        self._stored = {}
         while True:
             await self._check_stream(lease)
             while events := await self._session.run(lambda c: outbox.unconfirmed(c, lease, self._batch)):
                 await self._settle(lease, await self._publish(events))
+                await self._confirm(lease)
             await self._relay(lease, backoff)
 
     async def _check_stream(self, lease: Lease) -> None:
@@ -149,28 +167,46 @@ class Lane:
             self._log.error("%s %s: events are published again after %s", self._stream.name, what, after)
 
     async def _relay(self, lease: Lease, backoff: Backoff) -> None:
-        """Publish new rows until it is time to check the stream. While one batch is being published, the next one gets
-        its positions."""
+        """Publish new rows until it is time to check the stream; by then all that is stored is confirmed. While one
+        batch is being published, the next one gets its positions."""
         check_at = time.monotonic() + _CHECK_STREAM_EVERY_S
         connection = self._client.stats["reconnects"]
         publishing: asyncio.Task[Outcome] | None = None
+        self._queued = True
         try:
             while time.monotonic() < check_at and self._client.stats["reconnects"] == connection:
-                self._hint.clear()
-                events = await self._session.run(lambda c: outbox.assign(c, lease, self._stream.aggregate, self._batch))
-                self._dependencies.back("primary database")
-                self._batch = min(_BATCH_MAX, 2 * self._batch)
-                if publishing:
+                self._wake.clear()
+                events = await self._assign(lease, backoff) if self._queued else []
+                if publishing and (events or publishing.done()):
                     await self._settle(lease, await publishing)
-                publishing = asyncio.create_task(self._publish(events)) if events else None
-                backoff.reset()
-                if not publishing:
-                    await set_within(self._hint, _POLL_EVERY_S)
+                    publishing = None
+                if events:
+                    publishing = asyncio.create_task(self._publish(events))
+                    publishing.add_done_callback(lambda _: self._wake.set())
+                if self._stored and time.monotonic() >= self._confirm_at:
+                    await self._confirm(lease)
+                if not self._queued:
+                    until = min(check_at, self._confirm_at) if self._stored else check_at
+                    await set_within(self._wake, until - time.monotonic())
             if publishing:
                 await self._settle(lease, await publishing)
+            await self._confirm(lease)
         finally:
             if publishing:
                 publishing.cancel()
+
+    async def _assign(self, lease: Lease, backoff: Backoff) -> Sequence[EncodedEvent]:
+        self._queued = False
+        aggregate, limit = self._stream.aggregate, self._batch
+        events = await self._session.run(lambda c: outbox.assign(c, lease, aggregate, limit, self._stored))
+        if events:
+            self._stored = {}
+        if len(events) == limit:
+            self._queued = True
+        self._batch = min(_BATCH_MAX, 2 * self._batch)
+        self._dependencies.back("primary database")
+        backoff.reset()
+        return events
 
     async def _publish(self, events: Sequence[EncodedEvent]) -> Outcome:
         if not self._client.is_connected:
@@ -185,17 +221,19 @@ class Lane:
         return outcome
 
     async def _settle(self, lease: Lease, outcome: Outcome) -> None:
-        if outcome.stored:
-            await self._session.run(lambda connection: outbox.confirm(connection, lease, outcome.stored))
+        """Note what is stored. NotStored if that is not all; then what is stored is confirmed."""
+        if outcome.stored and not self._stored:
+            self._confirm_at = time.monotonic() + _CONFIRM_WITHIN_S
+        self._stored |= outcome.stored
         if outcome.failure is not None:
+            await self._confirm(lease)
             raise NotStored(outcome.failure)
         self._dependencies.back(f"stream of {self._stream.aggregate}")
 
-    async def _listen(self, connection: asyncpg.Connection) -> None:
-        await connection.add_listener(HINT_CHANNEL, self._on_hint)
-
-    def _on_hint(self, *_: Any) -> None:
-        self._hint.set()
+    async def _confirm(self, lease: Lease) -> None:
+        if self._stored:
+            stored, self._stored = self._stored, {}
+            await self._session.run(lambda connection: outbox.confirm(connection, lease, stored))
 
 
 def _unchanged(before: tuple[StreamState, int], now: tuple[StreamState, int]) -> bool:
@@ -205,6 +243,32 @@ def _unchanged(before: tuple[StreamState, int], now: tuple[StreamState, int]) ->
         (new.created_at, new.leader, new_connection) == (old.created_at, old.leader, old_connection)
         and new.last_sequence >= old.last_sequence
     )  # fmt: skip
+
+
+async def _watch(settings: Settings, lanes: Mapping[Aggregate, Lane], dependencies: DependencyState) -> None:
+    """Pass hints on to the lanes, and look for rows whose hint was lost, until cancelled."""
+
+    def on_hint(connection: object, pid: int, channel: str, aggregate: Aggregate) -> None:
+        if lane := lanes.get(aggregate):
+            lane.hint()
+
+    async def listen(connection: asyncpg.Connection) -> None:
+        await connection.add_listener(
+            HINT_CHANNEL, lambda *heard: lanes[heard[-1]].hint() if heard[-1] in lanes else None
+        )
+
+    session = Session(settings, "relay-hints", listen)
+    try:
+        while True:
+            try:
+                for aggregate in await session.run(lambda connection: outbox.queued(connection, lanes)):
+                    lanes[aggregate].hint()
+                dependencies.back("hints")
+            except Unavailable as error:
+                dependencies.away("hints", error)
+            await asyncio.sleep(_LOOK_EVERY_S)
+    finally:
+        session.close()
 
 
 async def _prune(settings: Settings, dependencies: DependencyState) -> None:
@@ -232,6 +296,7 @@ async def main(settings: Settings, log: logging.Logger) -> None:
         async with asyncio.TaskGroup() as group:
             for lane in lanes:
                 group.create_task(lane.run())
+            group.create_task(_watch(settings, {lane.aggregate: lane for lane in lanes}, dependencies))
             group.create_task(_prune(settings, dependencies))
             group.create_task(incident_monitor.run(settings, log, client))
             for lane in lanes:

@@ -15,9 +15,9 @@ import msgspec
 from system.wire import Aggregate, Country, Incident, Project, User
 
 HINT_CHANNEL = "covenant_outbox"
-"""The channel on which the relay listens. The hint is sent after the commit: a NOTIFY inside the transaction would
-make all writers queue for one lock while they wait for the standby."""
-SEND_HINT = f"select pg_notify('{HINT_CHANNEL}', '')"
+"""The channel on which the relay listens; a hint's text is the aggregate. The hint is sent after the commit: a NOTIFY
+inside the transaction would make all writers queue for one lock while they wait for the standby."""
+SEND_HINT = f"select pg_notify('{HINT_CHANNEL}', aggregate) from unnest($1::text[]) aggregate"
 
 _INSTANTS = ("opened_at", "closed_at")
 _KINDS: tuple[tuple[Aggregate, type[msgspec.Struct]], ...] = (

@@ -11,7 +11,7 @@ PostgreSQL makes the JSON that is published, so that the relay need not decode e
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import asyncpg
@@ -19,6 +19,8 @@ import asyncpg
 from system.domain.frames import EncodedEvent
 from system.store.connect import Record
 from system.wire import Aggregate
+
+_NOTHING: Mapping[str, int] = {}
 
 RETENTION_DAYS = 30
 """An event stays in the outbox at least as long as in the stream with the longest retention."""
@@ -38,26 +40,39 @@ _ACTIVATE = "update active_region set region = $1"
 _END_LEASES = "update relay_partition set epoch = epoch + 1"
 _HEADS = "select partition, next_position - 1 from relay_partition"
 _TAKE = "update relay_partition set epoch = epoch + 1 where partition = any($1) returning partition, epoch"
-_ANY_QUEUED = "select exists (select from outbox_queue where aggregate = $1)"
+_QUEUED = "select a from unnest($1::text[]) a where exists (select from outbox_queue where aggregate = a)"
 _HOLD = """
 select partition from relay_partition r join unnest($1::text[], $2::bigint[]) as l (partition, epoch)
 using (partition, epoch) order by partition for update of r"""
-# Separate from _HOLD, so that its snapshot includes everything that the previous holder committed.
+# One statement, since each more is a round trip and two wake-ups. It locks the lease's partitions, unless nothing is
+# queued, and goes on only with all of them. A lock that a replaced relay held is gone once the lease is taken, so the
+# snapshot includes everything that it committed; an id that is gone all the same is not in `taken`.
 _ASSIGN = f"""
 with batch as (
     select array(select id from outbox_queue where aggregate = $1 order by id limit $2) as ids
+), held as materialized (
+    select r.partition, r.next_position, l.confirmed
+    from relay_partition r join unnest($3::text[], $4::bigint[], $5::bigint[]) as l (partition, epoch, confirmed)
+    using (partition, epoch) where (select ids <> '{{}}' from batch) order by r.partition for update of r
+), lease as materialized (
+    select count(*) = cardinality($3::text[]) as held, (select ids <> '{{}}' from batch) as needed from held
 ), taken as (
-    delete from outbox_queue where aggregate = $1 and id = any((select ids from batch)::bigint[])
+    delete from outbox_queue where (select held from lease) and aggregate = $1
+        and id = any((select ids from batch)::bigint[]) returning id
 ), given as (
-    select o.*, r.next_position + row_number() over (partition by o.partition order by o.id) - 1 as position
-    from outbox o join relay_partition r using (partition) where o.id = any((select ids from batch)::bigint[])
+    select o.*, h.next_position + row_number() over (partition by o.partition order by o.id) - 1 as position
+    from outbox o join held h using (partition) where o.id = any(array(select id from taken)::bigint[])
 ), kept as (
     insert into outbox_position (outbox_id, partition, position) select id, partition, position from given
 ), advanced as (
-    update relay_partition r set next_position = n.last + 1
-    from (select partition, max(position) as last from given group by partition) n where r.partition = n.partition
+    update relay_partition r set next_position = coalesce(n.last + 1, r.next_position),
+        confirmed_position = greatest(r.confirmed_position, h.confirmed)
+    from held h left join (select partition, max(position) as last from given group by partition) n using (partition)
+    where r.partition = h.partition and (select held from lease)
+        and (n.last is not null or h.confirmed > r.confirmed_position)
 )
-select {_EVENT}, pg_current_xact_id()::xid::text from given o order by o.id"""
+select {_EVENT}, case when o.id is not null then pg_current_xact_id()::xid::text end, needed and not held as lost
+from lease left join given o on true order by o.id"""
 # Reads the outbox rows of `found` one by one, by id. Without `offset 0` the planner, which does not know the value of
 # the limit, often chooses to scan the whole outbox.
 _OUTBOX_ROW = """cross join lateral (
@@ -73,11 +88,12 @@ AFTER = f"""
 select {_EVENT} from (
     select outbox_id, position from outbox_position where partition = $1 and position > $2 order by position limit $3
 ) found {_OUTBOX_ROW} order by o.position"""
-# If a failover loses a confirmation, its events are published again, and nothing worse.
+# If a failover loses a confirmation, its events are published again, and nothing worse. So it waits for no disk.
 _CONFIRM = """
 update relay_partition r set confirmed_position = greatest(confirmed_position, c.position)
 from unnest($1::text[], $2::bigint[], $3::bigint[]) as c (partition, epoch, position)
-where r.partition = c.partition and r.epoch = c.epoch"""
+where r.partition = c.partition and r.epoch = c.epoch and (select set_config('synchronous_commit', 'off', true)) = 'off'
+"""
 
 _STREAM = "select created_at from relay_stream where aggregate = $1"
 _RECORD_STREAM = """
@@ -155,24 +171,31 @@ async def after(connection: asyncpg.Connection, partition: str, position: int, l
     return events_of(await connection.fetch(AFTER, partition, position, limit))
 
 
-async def assign(connection: asyncpg.Connection, lease: Lease, aggregate: Aggregate, limit: int) -> list[EncodedEvent]:
-    """Assign positions to the next `limit` outbox rows. Returns their events, in outbox order. LeaseLost."""
-    if not await connection.fetchval(_ANY_QUEUED, aggregate):
-        return []
-    async with connection.transaction():
-        await _hold(connection, lease)
-        return events_of(await connection.fetch(_ASSIGN, aggregate, limit))
+async def queued(connection: asyncpg.Connection, aggregates: Iterable[Aggregate]) -> list[Aggregate]:
+    """Which of the aggregates have outbox rows without a position."""
+    return [row[0] for row in await connection.fetch(_QUEUED, list(aggregates))]
+
+
+async def assign(
+    connection: asyncpg.Connection, lease: Lease, aggregate: Aggregate, limit: int, stored: Mapping[str, int] = _NOTHING
+) -> list[EncodedEvent]:
+    """Assign positions to the next `limit` outbox rows. Returns their events, in outbox order. If there are any, it
+    confirms `stored`, too, as `confirm` does. LeaseLost; then nothing was changed."""
+    confirmed = [stored.get(partition, 0) for partition in lease.epochs]
+    rows = await connection.fetch(
+        _ASSIGN, aggregate, limit, list(lease.epochs), list(lease.epochs.values()), confirmed
+    )  # fmt: skip
+    if rows[0]["lost"]:
+        raise LeaseLost("another relay took over while this one assigned positions")
+    return events_of([row[:5] for row in rows if row[0] is not None])
 
 
 async def confirm(connection: asyncpg.Connection, lease: Lease, stored: Mapping[str, int]) -> None:
     """Record that the stream holds all events up to these positions (partition -> position). LeaseLost."""
-    async with connection.transaction():
-        await connection.execute("set local synchronous_commit = off")
-        status = await connection.execute(
-            _CONFIRM, list(stored), [lease.epochs[partition] for partition in stored], list(stored.values())
-        )
-        if int(status.rpartition(" ")[2]) != len(stored):
-            raise LeaseLost(f"another relay took over: expected to confirm {len(stored)} partitions, {status}")
+    epochs = [lease.epochs[partition] for partition in stored]
+    status = await connection.execute(_CONFIRM, list(stored), epochs, list(stored.values()))
+    if int(status.rpartition(" ")[2]) != len(stored):
+        raise LeaseLost(f"another relay took over: expected to confirm {len(stored)} partitions, {status}")
 
 
 async def record_stream(

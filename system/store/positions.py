@@ -11,20 +11,25 @@ from typing import Any, NamedTuple
 
 import asyncpg
 
+from system.store.connect import Record
+
 # Rows are locked in one order, so that two instances of a consumer wait for each other instead of deadlocking.
 _STATES = """
 select p.partition, p.position, array(select s.position from consumer_skipped s
     where s.consumer = p.consumer and s.partition = p.partition)
 from consumer_position p where p.consumer = $1 and p.partition = any($2) order by p.partition for update of p"""
 _POSITIONS = "select partition, position from consumer_position where consumer = $1"
-_HEADS = "select partition, next_position - 1 from relay_partition"
+_HEADS = """
+select r.partition, r.next_position - 1, p.position from relay_partition r
+left join consumer_position p on p.partition = r.partition and p.consumer = $1"""
 _MOVE = """
+with traced as (
+    insert into consumer_applied (consumer, partition, first, last)
+    select $1, * from unnest($5::text[], $6::bigint[], $7::bigint[])
+)
 update consumer_position p set position = m.after from unnest($2::text[], $3::bigint[], $4::bigint[])
     as m (partition, before, after)
 where p.consumer = $1 and p.partition = m.partition and p.position = m.before"""
-_TRACE = """
-insert into consumer_applied (consumer, partition, first, last)
-select $1, * from unnest($2::text[], $3::bigint[], $4::bigint[])"""
 _SKIP = """
 with moved as (
     update consumer_position set position = $3
@@ -41,10 +46,15 @@ select partition, coalesce(
     (select min(o.position) - 1 from outbox_position o where o.partition = wanted.partition),
     (select r.next_position - 1 from relay_partition r where r.partition = wanted.partition))
 from unnest($2::text[]) as wanted (partition)"""
-_REPORT = """
-insert into consumer_position (consumer, partition, position, reported_at)
-select $1, *, transaction_timestamp() from unnest($2::text[], $3::bigint[])
-on conflict (consumer, partition) do update set position = excluded.position, reported_at = excluded.reported_at"""
+# If a failover loses a report, it is made again. So it waits for no disk.
+_REPORT = f"""
+with reported as (
+    insert into consumer_position (consumer, partition, position, reported_at)
+    select $1, *, transaction_timestamp() from unnest($2::text[], $3::bigint[])
+    where (select set_config('synchronous_commit', 'off', true)) = 'off'
+    on conflict (consumer, partition) do update set position = excluded.position, reported_at = excluded.reported_at
+)
+{_HEADS}"""
 
 
 class PositionMoved(Exception):
@@ -69,9 +79,9 @@ async def positions(connection: asyncpg.Connection, consumer: str) -> dict[str, 
     return {row[0]: row[1] for row in await connection.fetch(_POSITIONS, consumer)}
 
 
-async def heads(connection: asyncpg.Connection) -> dict[str, int]:
-    """Partition -> the last position that the relay has assigned."""
-    return {row[0]: row[1] for row in await connection.fetch(_HEADS)}
+async def heads(connection: asyncpg.Connection, consumer: str) -> dict[str, tuple[int, int]]:
+    """Partition -> the last position that the relay has assigned, and the consumer's position, 0 for none."""
+    return _heads(await connection.fetch(_HEADS, consumer))
 
 
 async def move(
@@ -82,9 +92,8 @@ async def move(
 ) -> None:
     """Compare and set positions, each (partition, before, after), and add the `applied` ranges, each (partition, first,
     last), to the trace. PositionMoved if a position is not `before`."""
-    status = await connection.execute(_MOVE, consumer, *columns(moves, 3))
+    status = await connection.execute(_MOVE, consumer, *columns(moves, 3), *columns(applied, 3))
     _expect(status, len(moves), f"{consumer}: expected to move {len(moves)} positions")
-    await connection.execute(_TRACE, consumer, *columns(applied, 3))
 
 
 async def skip(connection: asyncpg.Connection, consumer: str, partition: str, position: int, reason: str) -> None:
@@ -106,9 +115,15 @@ async def origins(connection: asyncpg.Connection, consumer: str, partitions: Seq
     return {row[0]: row[1] for row in await connection.fetch(_ORIGINS, consumer, list(partitions))}
 
 
-async def report(connection: asyncpg.Connection, consumer: str, positions: Mapping[str, int]) -> None:
-    """Store the positions of a consumer whose effects are in Valkey."""
-    await connection.execute(_REPORT, consumer, *columns(sorted(positions.items()), 2))
+async def report(
+    connection: asyncpg.Connection, consumer: str, positions: Mapping[str, int]
+) -> dict[str, tuple[int, int]]:
+    """Store the positions of a consumer whose effects are in Valkey. Returns what `heads` does, as it was before."""
+    return _heads(await connection.fetch(_REPORT, consumer, *columns(sorted(positions.items()), 2)))
+
+
+def _heads(rows: Sequence[Record]) -> dict[str, tuple[int, int]]:
+    return {partition: (head, position or 0) for partition, head, position in rows}
 
 
 def columns(rows: Sequence[tuple[Any, ...]], count: int) -> list[list[Any]]:

@@ -170,7 +170,7 @@ async def write(
         used, found = True, []
     if found:
         [(item, item_id, version, xid)] = found
-        services.relay_hint.send()
+        services.relay_hint.send(resource.aggregate)
         services.own_writes.wrote(client_id, int(xid))
         return _written(resource, statement.status, item, item_id, version, xid)
     if key is None:

@@ -60,25 +60,30 @@ class Reporter:
     async def report(self) -> None:
         """Report once. Unavailable if the positions cannot be read or stored."""
         known = None if self._read is None else await self._read()
-        heads, own = await self._session.run(lambda connection: self._exchange(connection, known))
+        try:
+            heads = await self._session.run(lambda connection: self._exchange(connection, known or {}))
+        except Unavailable:
+            self._reported = {}  # The next primary may lack what was reported.
+            raise
         lags: Counter[Aggregate] = Counter()
-        for partition, head in heads.items():
-            lags[_aggregate(partition)] += max(0, head - own.get(partition, 0))
+        for partition, (head, stored) in heads.items():
+            own = stored if known is None else known.get(partition, 0)
+            lags[_aggregate(partition)] += max(0, head - own)
         for aggregate, lag in lags.items():
             metrics.LAG.labels(self._consumer, stream_of(aggregate).name).set(lag)
 
     async def _exchange(
-        self, connection: asyncpg.Connection, known: Mapping[str, int] | None
-    ) -> tuple[Mapping[str, int], Mapping[str, int]]:
-        if known is None:
-            return await positions.heads(connection), await positions.positions(connection, self._consumer)
+        self, connection: asyncpg.Connection, known: Mapping[str, int]
+    ) -> Mapping[str, tuple[int, int]]:
+        """Report what has changed; what else there is to know of each partition as `positions.heads` returns it."""
         now = time.monotonic()
         old = now - self._reported_at > _UNCHANGED_EVERY_S
         changed = {name: position for name, position in known.items() if old or self._reported.get(name) != position}
-        if changed:
-            await positions.report(connection, self._consumer, changed)
-            self._reported, self._reported_at = known, now if old else self._reported_at
-        return await positions.heads(connection), known
+        if not changed:
+            return await positions.heads(connection, self._consumer)
+        heads = await positions.report(connection, self._consumer, changed)
+        self._reported, self._reported_at = known, now if old else self._reported_at
+        return heads
 
 
 def _aggregate(partition: str) -> Aggregate:

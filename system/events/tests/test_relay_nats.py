@@ -24,6 +24,7 @@ from system.events.streams import ensure_stream
 from system.process import DependencyState
 from system.settings import Settings
 from system.store.connect import connect_primary
+from system.store.item_sql import SEND_HINT
 from system.wire import PROJECTS_STREAM, ProjectEvent, events_filter, partitions_of
 
 NAME = PROJECTS_STREAM.name
@@ -32,6 +33,8 @@ DEADLINE_S = 60.0
 INSERT = """insert into projects (id, name, region, country_code, sector, status, funding_usd_millions)
     select gen_random_uuid(), 'P', 'ams', 'FRA', 'Energy', 'Active', 1.50 from generate_series(1, $1::int)"""
 NEXT = "select partition, next_position - 1, confirmed_position from relay_partition where partition like 'projects.%'"
+LISTENERS = """select count(*) from pg_stat_activity
+    where application_name = 'covenant-relay-hints' and query like '%outbox_queue%' and state = 'idle'"""
 
 decode = msgspec.json.Decoder(list[ProjectEvent]).decode
 
@@ -114,6 +117,32 @@ def test_everything_arrives_in_order_in_few_messages(servers: Settings) -> None:
             await expect(client, connection, 3_000)
         assert metrics.CONFIRMED.labels(NAME)._value.get() == before + 3_000
         assert (await client.jetstream().stream_info(NAME)).state.messages < 40
+
+    with_servers(servers, work)
+
+
+@pytest.mark.parametrize("hinted", [True, False])
+def test_a_lane_sleeps_until_a_hint_or_the_look_for_lost_ones(
+    servers: Settings, monkeypatch: pytest.MonkeyPatch, hinted: bool
+) -> None:
+    """What is stored is confirmed without further events."""
+    monkeypatch.setattr(relay, "_CHECK_STREAM_EVERY_S", 10 * DEADLINE_S)
+    monkeypatch.setattr(relay, "_LOOK_EVERY_S", 10 * DEADLINE_S if hinted else 0.05)
+
+    async def work(client: Client, connection: asyncpg.Connection) -> None:
+        async with Relay(servers, client) as running:
+            watching = asyncio.create_task(relay._watch(servers, {"projects": running.lane}, DependencyState(LOG)))
+            try:
+                while not await connection.fetchval(LISTENERS):
+                    await asyncio.sleep(0.01)
+                for count in (3, 6):
+                    await connection.execute(INSERT, 3)
+                    if hinted:
+                        await connection.execute(SEND_HINT, ["users", "projects"])
+                    await expect(client, connection, count)
+            finally:
+                watching.cancel()
+                await asyncio.wait({watching})
 
     with_servers(servers, work)
 

@@ -58,7 +58,7 @@ def test_the_application_changes_no_event_and_no_position(database: Settings, st
 @pytest.mark.parametrize(
     ("statement", "types"),
     [
-        (outbox._ASSIGN, "text, int"),
+        (outbox._ASSIGN, "text, int, text[], bigint[], bigint[]"),
         (outbox._UNCONFIRMED, "text[], int"),
         (outbox.AFTER, "text, bigint, int"),
         (NEXT, "text, bigint"),

@@ -68,6 +68,29 @@ def test_positions_are_reported_when_they_change(database: Settings) -> None:
     with_reporter(database, CONSUMER, read, work)
 
 
+def test_positions_are_reported_again_to_the_next_primary(database: Settings) -> None:
+    """It may lack what was reported: no disk is waited for."""
+
+    async def read() -> Mapping[str, int]:
+        return {"projects.0": 10}
+
+    async def work(connection: asyncpg.Connection, reporter: Reporter) -> None:
+        await reporter.report()
+        await connection.execute("delete from consumer_position where consumer = $1", CONSUMER)
+        await reporter.report()
+        assert await connection.fetch(ROWS, CONSUMER) == []
+        await connection.execute(
+            "select pg_terminate_backend(pid) from pg_stat_activity where application_name = $1",
+            f"covenant-{CONSUMER}-report",
+        )
+        with pytest.raises(Unavailable):
+            await reporter.report()
+        await reporter.report()
+        assert [row[1] for row in await connection.fetch(ROWS, CONSUMER)] == [10]
+
+    with_reporter(database, CONSUMER, read, work)
+
+
 def test_a_consumer_in_postgresql_reports_its_lag_and_no_positions(database: Settings) -> None:
     async def work(connection: asyncpg.Connection, reporter: Reporter) -> None:
         await connection.execute("update relay_partition set next_position = 6 where partition = 'projects.0'")

@@ -1,12 +1,14 @@
 """The loop of every consumer: fetch messages, apply their events, acknowledge, fill gaps, make dead letters.
 
 An effect is committed before its message is acknowledged. If anything fails in between, the message is delivered again,
-and the guard recognises its events as duplicates.
+and the guard recognises its events as duplicates. So an acknowledgement only spares the bus a repeat: several go
+together, and none waits for the server's confirmation.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
@@ -35,7 +37,8 @@ _BATCH_MAX = 500
 _FEW = 50
 """Behind a batch of so many messages others wait already, and none is waited for."""
 _DURABLE_WITHIN_S = 2.0
-_ACK_WITHIN_S = 2.0
+_ACK_TOGETHER_S = 0.2
+"""Acknowledgements wait so long for others, a fraction of ACK_WAIT_S: sent singly, each wakes both ends."""
 _HELD_AGAIN_AFTER_S = 0.3
 _GAP_PATIENCE_S = 4.0
 """Longer than ACK_WAIT_S: by then the messages of a consumer that died have been delivered again."""
@@ -61,12 +64,14 @@ class Consumer:
         self._outbox = Session(settings, f"{name}-gaps")
         self._redeliveries = metrics.REDELIVERIES.labels(name, stream.name)
         self._gaps: dict[str, tuple[int, float]] = {}
+        self._done: list[Msg] = []
+        """Messages to be acknowledged."""
         self._acks: asyncio.Task[None] | None = None
         self.consuming = asyncio.Event()
         """Set once the durable exists and messages are requested."""
 
     async def run(self) -> None:
-        """Consume until cancelled; then wait for acknowledgements in flight."""
+        """Consume until cancelled; then send the acknowledgements that wait for others."""
         backoff = Backoff()
         try:
             while True:
@@ -78,7 +83,8 @@ class Consumer:
                     await backoff.wait()
         finally:
             if self._acks is not None:
-                await self._acks
+                self._acks.cancel()
+            await self._acknowledge()
             self._outbox.close()
             await self._effect.close()
 
@@ -90,9 +96,11 @@ class Consumer:
         """Consume until the durable is lost (Refused). After a restart of its node a durable in memory starts again
         from its first sequence, which counts as lost, too."""
         delivered = 0
+        self._done = []  # A durable that was made anew takes no acknowledgements of the one before.
         messages: Sequence[Msg] = ()
         gathered_at = 0.0
-        async with Puller(self._client, self._stream.name, self._name, _BATCH_MAX) as puller:
+        together = self._effect.gather_s > 0
+        async with Puller(self._client, self._stream.name, self._name, _BATCH_MAX, together=together) as puller:
             self._dependencies.back(self._stream.name)
             self.consuming.set()
             while True:
@@ -131,12 +139,24 @@ class Consumer:
         given_back = {id(one.message): one.message for of in settled.values() for one in of.held if one.message}
         for message in given_back.values():
             await message.nak(delay=_HELD_AGAIN_AFTER_S)
-        if self._acks is not None:
-            await self._acks
-        done = [message for message in messages if id(message) not in given_back]
-        self._acks = asyncio.create_task(_acknowledge(done)) if done else None
+        self._done += [message for message in messages if id(message) not in given_back]
+        if len(self._done) >= _FEW:
+            await self._acknowledge()
+        elif self._done and (self._acks is None or self._acks.done()):
+            self._acks = asyncio.create_task(self._acknowledge_soon())
         for partition, of_partition in settled.items():
             await self._watch_gap(partition, of_partition)
+
+    async def _acknowledge_soon(self) -> None:
+        await asyncio.sleep(_ACK_TOGETHER_S)
+        await self._acknowledge()
+
+    async def _acknowledge(self) -> None:
+        """Acknowledge in order. If an acknowledgement is lost, its message is delivered again, as a duplicate."""
+        done, self._done = self._done, []
+        with contextlib.suppress(Error, OSError):
+            for message in done:
+                await message.ack()
 
     async def _watch_gap(self, partition: str, settled: Settled) -> None:
         """Note since when a partition waits for a gap; fill the gap after _GAP_PATIENCE_S."""
@@ -176,17 +196,6 @@ class Consumer:
             if settled[partition].next_position <= first:
                 return
             first = settled[partition].next_position
-
-
-async def _acknowledge(messages: Sequence[Msg]) -> None:
-    """Acknowledge messages in order; wait for the server's confirmation of the last one. If an acknowledgement is lost,
-    its message is delivered again, as a duplicate."""
-    try:
-        for message in messages[:-1]:
-            await message.ack()
-        await messages[-1].ack_sync(timeout=_ACK_WITHIN_S)
-    except (Error, OSError):
-        return
 
 
 def main_of(

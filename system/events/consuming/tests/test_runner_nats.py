@@ -122,8 +122,12 @@ def consume(settings: Settings, make: Callable[[], Memory], work: Callable[[Clie
     asyncio.run(run())
 
 
-@pytest.fixture
-def nats(nats_server: None, settings: Settings) -> Settings:
+@pytest.fixture(params=[0.0, 0.05])
+def nats(
+    nats_server: None, settings: Settings, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> Settings:
+    """For effects that wait for no others, and for those that do."""
+    monkeypatch.setattr(Memory, "gather_s", request.param)
     return settings
 
 
@@ -143,7 +147,7 @@ def test_no_message_is_acknowledged_before_its_effect_is_committed(nats: Setting
     async def work(client: Client, memory: Memory) -> None:
         memory.open.clear()
         await publish_singly(client, 1, 2, 3)
-        await eventually(lambda: _is(delivered(client), 3))
+        await eventually(lambda: _is(_some(delivered(client)), True))
         assert await acknowledged(client) == 0
         assert memory.applied == []
         memory.open.set()
@@ -151,6 +155,43 @@ def test_no_message_is_acknowledged_before_its_effect_is_committed(nats: Setting
         assert memory.applied == [1, 2, 3]
 
     consume(nats, Memory, work)
+
+
+def test_acknowledgements_that_wait_for_others_are_sent_at_the_end(
+    nats: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "_ACK_TOGETHER_S", 10 * DEADLINE_S)
+
+    async def publish_two(client: Client, memory: Memory) -> None:
+        await publish_singly(client, 1, 2)
+        await eventually(lambda: _is(_count(memory.applied), 2))
+        assert await acknowledged(client) == 0
+
+    async def look(settings: Settings) -> None:
+        client = await bus.connect(settings, "test", DependencyState(LOG), LOG)
+        await eventually(lambda: _is(acknowledged(client), 2))
+        await client.close()
+
+    consume(nats, Memory, publish_two)
+    asyncio.run(look(nats))
+
+
+def test_many_acknowledgements_wait_for_no_others(nats: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "_ACK_TOGETHER_S", 10 * DEADLINE_S)
+
+    async def work(client: Client, memory: Memory) -> None:
+        await publish_singly(client, *range(1, 51))
+        await eventually(lambda: _is(acknowledged(client), 50))
+
+    consume(nats, Memory, work)
+
+
+async def _some(count: Awaitable[int]) -> bool:
+    return await count > 0
+
+
+async def _count(applied: list[int]) -> int:
+    return len(applied)
 
 
 def test_an_effect_that_fails_is_retried_until_it_succeeds(nats: Settings) -> None:

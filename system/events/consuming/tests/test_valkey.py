@@ -125,6 +125,31 @@ def test_a_redelivered_event_is_applied_once_and_a_gap_waits(valkey: redis.Redis
     assert valkey.get("count") == "3"
 
 
+def test_positions_that_follow_are_not_read_again(valkey: redis.Redis, settings: Settings) -> None:
+    async def work(effect: ValkeyEffect) -> None:
+        for position in (1, 2, 3):
+            await effect.apply(batch(position))
+        await effect.apply(batch(3, 4))  # Begins with a repeat.
+        await effect.apply(batch(5, 7))
+
+    valkey.config_resetstat()
+    use(Counting, settings, work)
+    assert state(valkey) == ("5", "5", ["1-1", "2-2", "3-3", "4-4", "5-5"])
+    assert valkey.info("commandstats")["cmdstat_hgetall"]["calls"] == 2
+
+
+def test_a_valkey_that_is_emptied_between_two_batches_is_noticed(valkey: redis.Redis, settings: Settings) -> None:
+    async def work(effect: ValkeyEffect) -> None:
+        await effect.apply(batch(1))
+        valkey.flushall()
+        [held] = (await effect.apply(batch(2)))["projects.0"].held
+        assert held.position == 2
+        await effect.apply(batch(1, 2))
+
+    use(Counting, settings, work)
+    assert state(valkey) == ("2", "2", ["1-2"])
+
+
 def test_an_instance_with_stale_positions_changes_nothing(valkey: redis.Redis, settings: Settings) -> None:
     async def work(effect: ValkeyEffect) -> None:
         await effect.apply(batch(1))

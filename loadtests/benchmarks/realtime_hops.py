@@ -2,9 +2,9 @@
 
     .venv/bin/python -m loadtests.benchmarks.realtime_hops [--scenario mixed-nightly] [--rate 60] [--seconds 40]
 
-While a load runs on a system that is started for this, a witness inside each region looks at each hop itself: when
-PostgreSQL told of the commit, when the stream's leader stored the event, when the bus brought it into the region, when
-it was in the region's feed (Valkey), and when a watcher received it (SSE). All clocks are this machine's.
+While a load runs on a system that is started for this, a witness inside each region looks at each hop itself: when the
+relay is told of the commit, when the stream's leader stored the event, when the bus brought it into the region, when it
+was in the region's feed (Valkey), and when a watcher received it (SSE). All clocks are this machine's.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from system.wire.observer import FEED, feed_key
 
 HOPS = ("told", "stored", "delivered", "fed", "received")
 WORDS = {
-    "told": "change -> commit, as PostgreSQL tells it",
+    "told": "change -> commit, as the relay is told",
     "stored": "-> stored by the stream's leader",
     "delivered": "-> brought into the region by the bus",
     "fed": "-> in the region's feed",
@@ -54,7 +54,7 @@ WORDS = {
 }
 _AGGREGATE: Aggregate = "projects"
 _HINT_CHANNEL = "covenant_outbox"
-"""On which a commit tells the relay that there is something to publish."""
+"""On which the API tells the relay of a commit, and of which aggregate."""
 
 Key = tuple[str, int]
 """(partition, position)"""
@@ -129,9 +129,13 @@ def _us(text: str) -> int:
 
 
 async def watch_commits(target: Target) -> None:
+    def told(*hint: Any) -> None:
+        if hint[-1] == _AGGREGATE:
+            tell("told", "", 0, now_us())
+
     link = await asyncpg.connect(target.observer_dsn, target_session_attrs="read-write")
     try:
-        await link.add_listener(_HINT_CHANNEL, lambda *_: tell("told", "", 0, now_us()))
+        await link.add_listener(_HINT_CHANNEL, told)
         await asyncio.Event().wait()
     finally:
         link.terminate()

@@ -115,6 +115,7 @@ def told(run: OneRun, capfd: pytest.CaptureFixture[str]) -> str:
     return says
 
 
+@pytest.mark.full
 @pytest.mark.timeout(300)
 def test_a_machine_whose_core_others_take_is_told_before_the_load(
     run: OneRun, tmp_path: Path, capfd: pytest.CaptureFixture[str]
@@ -125,6 +126,7 @@ def test_a_machine_whose_core_others_take_is_told_before_the_load(
     assert "other programs " in says
 
 
+@pytest.mark.full
 @pytest.mark.timeout(300)
 def test_a_machine_that_is_too_small_is_told_before_the_load(run: OneRun, capfd: pytest.CaptureFixture[str]) -> None:
     # Its samples would name the busy program; without them nobody else is to blame.

@@ -47,10 +47,11 @@ def test_all_of_it_at_once_on_the_running_system(system: System, tmp_path: Path)
     assert mixed.ok == mixed.offered
     assert bus.ok == bus.offered
     lags = {op.region: op.latencies for op in mixed.operations if op.name == "recovery.lag"}
-    assert {(each.unknown, each.negative) for each in lags.values()} == {(0, 0)}
-    # Every region has seen the same ones. On a machine that stalls a few of the 400 are not written, and named.
-    [seen] = {each.samples for each in lags.values()}
-    assert 360 <= seen <= 400
+    assert {each.negative for each in lags.values()} == {0}
+    # Every region has seen the same ones. On a machine that stalls some of the 400 are not written or not answered, and
+    # named.
+    [(seen, unknown)] = {(each.samples, each.unknown) for each in lags.values()}
+    assert 200 <= seen <= 400 - unknown
     if system.target().enter:  # With distance: half of the round trip from iad is on its way.
         low_ms = {region: percentile_ms(each, 1) or 0.0 for region, each in lags.items()}
         assert low_ms["iad"] < 30 < low_ms["ams"] < 80 < low_ms["syd"], low_ms

@@ -103,7 +103,8 @@ class Prober:
         if latency_us is None:
             latency_us = (time.monotonic_ns() - intended_ns) // 1000
         region, name = place
-        self._probes.add(Probe(intended_ns, region, name, latency_us, result.outcome, result.detail))
+        late_us = (now_ns - intended_ns) // 1000
+        self._probes.add(Probe(intended_ns, region, name, latency_us, result.outcome, result.detail, late_us))
 
     async def drain(self) -> None:
         if self._pending:

@@ -316,8 +316,11 @@ class Probe(msgspec.Struct, frozen=True, array_like=True):
     operation: str
     """read, write, publish, effect."""
     latency_us: int
+    """From the intended instant on."""
     outcome: Outcome
     detail: str = ""
+    late_us: int = 0
+    """How late the prober itself sent it, which the latency includes."""
 
 
 class Proof(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,6 +7,7 @@ import re
 
 from reports.evidence import Count
 from reports.findings.findings import Finding, Findings, Window
+from reports.findings.host import percentile
 from reports.findings.intervals import bound_without_a_miss
 from reports.findings.ledger import STORE, hop_name
 from reports.model import Bound, HopResult, LedgerResult
@@ -32,7 +33,20 @@ def _absent(findings: Findings) -> list[Part]:
     return [Part(name=name, value=None, missing=f"{together[why]}: {why}") for name, why in absent]
 
 
-def _recovery_part(finding: Finding) -> Part:
+def _late_prober(finding: Finding, operation: str, share_max: float) -> str | None:
+    """Why a recovery of this operation that was slow to the probes may be the prober's own slowness; None if not."""
+    record = finding.trial.record
+    late = [probe.late_us for probe in finding.trial.probes if probe.at_ns >= (record.fault_ns or record.begin_ns)]
+    slo_us = record.slo.get(operation)
+    if not late or slo_us is None or (late_us := percentile(late, 99)) <= share_max * slo_us:
+        return None
+    return (
+        f"its probes were late themselves: p99 {late_us / 1000:.1f} ms is over {share_max:.0%} of {slo_us / 1000:g} ms"
+    )
+
+
+def _recovery_part(finding: Finding, gate: Bound, share_max: float) -> Part:
+    """`share_max`: how late probes may be, as a share of their operation's SLO, before a miss is no proof."""
     record, worst = finding.trial.record, finding.worst
     known = {(result.region, result.operation): result for result in finding.recoveries}
     blind = sorted(
@@ -45,6 +59,7 @@ def _recovery_part(finding: Finding) -> Part:
         missing = f"{finding.name}: too few probes around the fault of {', '.join(blind)}"
     result = known[worst.region, worst.operation] if worst else None
     value = None
+    invalid = [finding.distrust]
     if result is not None:
         value = result.observed_s if result.slo_stable is None else result.slo_stable
         if result.state == "censored":
@@ -54,6 +69,8 @@ def _recovery_part(finding: Finding) -> Part:
             )
         elif record.steady_after is False:
             missed = "the steady state did not hold after healing"
+        if result.state == "censored" or not gate.met_by(value):
+            invalid.append(_late_prober(finding, result.operation, share_max))
     says = f"{finding.name} {value:.2f} s" if value is not None else finding.name
     if worst is not None and value:
         says += f" ({worst.operation} from {worst.region})"
@@ -65,7 +82,7 @@ def _recovery_part(finding: Finding) -> Part:
         samples=0 if value is None else 1,
         says=says,
         missing=missing,
-        invalid=f"{finding.name}: {finding.distrust}" if finding.distrust else None,
+        invalid=f"{finding.name}: {'; '.join(filter(None, invalid))}" if any(invalid) else None,
         missed=missed and f"{finding.name}: {missed}",
         timed=True,
         window=finding.window,
@@ -74,7 +91,8 @@ def _recovery_part(finding: Finding) -> Part:
 
 def rto(findings: Findings, claim: RowClaim, gate: Bound) -> Measurement:
     """The slowest recovery of all experiments, in seconds."""
-    parts = [_recovery_part(finding) for finding in findings.experiments]
+    share_max = findings.policy.honesty.lag_share_max
+    parts = [_recovery_part(finding, gate, share_max) for finding in findings.experiments]
     values = [part.value for part in parts if part.value is not None]
     absent = _absent(findings)
     if not parts and not absent:

@@ -219,6 +219,21 @@ def test_a_recovery_that_did_not_end_has_no_upper_bound(evidence: Evidence) -> N
     assert measured(row) == "≥ 30 s"
 
 
+def test_a_recovery_that_a_late_prober_missed_is_no_proof(evidence: Evidence) -> None:
+    """A machine at half its speed: its prober sent reads 30 ms late, and 97 s after the kill they were not stable."""
+    down_for_ever(evidence)
+    assert row_of(report_of(evidence), "recovery.rto").verdict == "FAIL"
+    trial = evidence.trials[0]
+    trial.probes[:] = [msgspec.structs.replace(probe, late_us=150_000) for probe in trial.probes]
+    row = row_of(report_of(evidence), "recovery.rto")
+    assert row.verdict == "INVALID"
+    assert "its probes were late themselves: p99 150.0 ms is over 10% of" in row.why
+    # What was recovered from in time was so though the probes were late.
+    other = next(trial for trial in evidence.trials[1:])
+    other.probes[:] = [msgspec.structs.replace(probe, late_us=150_000) for probe in other.probes]
+    assert row_of(report_of(evidence), "recovery.rto").why.count("late themselves") == 1
+
+
 def test_a_row_without_a_load_is_inconclusive(evidence: Evidence) -> None:
     evidence.loads = []
     report = report_of(evidence)

@@ -3,8 +3,8 @@
     .venv/bin/python -m loadtests.benchmarks.realtime_hops [--scenario mixed-nightly] [--rate 60] [--seconds 40]
 
 While a load runs on a system that is started for this, a witness inside each region looks at each hop itself: when the
-relay is told of the commit, when the stream's leader stored the event, when the bus brought it into the region, when it
-was in the region's feed (Valkey), and when a watcher received it (SSE). All clocks are this machine's.
+relay is told of the commit, when it was in the region's feed (Valkey), and when a watcher received it (SSE). When the
+stream's leader stored it, the stream says. All clocks are this machine's.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from pathlib import Path
 from statistics import median, quantiles
 from typing import IO, Any
 
-import asyncpg
 import nats
-from nats.aio.msg import Msg
+import psycopg
+from nats.js.errors import NotFoundError
 from redis.asyncio import Redis
 
 from infra import target as targets
@@ -41,15 +41,14 @@ from loadtests.engine.open_loop import api_client
 from loadtests.locust_process import LoadError
 from loadtests.request import Request, check
 from reports.evidence import RunFolder
-from system.wire import EVENTS, POSITIONS_HEADER, STREAMS, Aggregate, events_filter, partitions_of
+from system.wire import EVENTS, POSITIONS_HEADER, STREAMS, Aggregate, partitions_of
 from system.wire.observer import FEED, feed_key
 
-HOPS = ("told", "stored", "delivered", "fed", "received")
+HOPS = ("told", "stored", "fed", "received")
 WORDS = {
     "told": "change -> commit, as the relay is told",
     "stored": "-> stored by the stream's leader",
-    "delivered": "-> brought into the region by the bus",
-    "fed": "-> in the region's feed",
+    "fed": "-> in the region's feed, by bus and consumer",
     "received": "-> received by a watcher",
 }
 _AGGREGATE: Aggregate = "projects"
@@ -68,20 +67,6 @@ def now_us() -> int:
 
 async def witness(target: Target, region: str) -> None:
     """Print a JSON line for each hop of each event, until standard input ends."""
-    client = await nats.connect(**target.nats_options(target.nats_observer))
-    [stream] = [each for each in STREAMS if each.aggregate == _AGGREGATE]
-
-    async def delivered(message: Msg) -> None:
-        first, _, last = (message.headers or {}).get(POSITIONS_HEADER, "").partition("-")
-        if first:
-            partition = f"{_AGGREGATE}.{message.subject.rpartition('.')[2]}"
-            stored_us = round(message.metadata.timestamp.timestamp() * 1e6)
-            for position in range(int(first), int(last) + 1):
-                tell("stored", partition, position, stored_us)
-                tell("delivered", partition, position, now_us())
-
-    subjects = events_filter(_AGGREGATE)
-    await client.jetstream().subscribe(subjects, stream=stream.name, cb=delivered, ordered_consumer=True)
     watching = [
         asyncio.ensure_future(watch_feed(target, region)),
         asyncio.ensure_future(watch_events(region, target)),
@@ -93,7 +78,27 @@ async def witness(target: Target, region: str) -> None:
         if each.done():
             each.result()
         each.cancel()
-    await client.close()
+
+
+async def stored(target: Target, since_us: int) -> dict[Key, int]:
+    """Event -> when the stream's leader stored it, in us since 1970, of all that were stored since then."""
+    found: dict[Key, int] = {}
+    [stream] = [each for each in STREAMS if each.aggregate == _AGGREGATE]
+    client = await nats.connect(**target.nats_options(target.nats_observer))
+    try:
+        js = client.jetstream()
+        for sequence in range((await js.stream_info(stream.name)).state.last_seq, 0, -1):
+            with suppress(NotFoundError):
+                message = await js.get_msg(stream.name, seq=sequence, direct=True)
+                first, _, last = (message.headers or {}).get(POSITIONS_HEADER, "").partition("-")
+                stored_us = _us(str((message.headers or {})["Nats-Time-Stamp"]))
+                if stored_us < since_us:
+                    break
+                for position in range(int(first), int(last) + 1) if first else ():
+                    found[f"{_AGGREGATE}.{str(message.subject).rpartition('.')[2]}", position] = stored_us
+    finally:
+        await client.close()
+    return found
 
 
 def tell(hop: str, partition: str, position: int, at_us: int) -> None:
@@ -129,16 +134,11 @@ def _us(text: str) -> int:
 
 
 async def watch_commits(target: Target) -> None:
-    def told(*hint: Any) -> None:
-        if hint[-1] == _AGGREGATE:
-            tell("told", "", 0, now_us())
-
-    link = await asyncpg.connect(target.observer_dsn, target_session_attrs="read-write")
-    try:
-        await link.add_listener(_HINT_CHANNEL, told)
-        await asyncio.Event().wait()
-    finally:
-        link.terminate()
+    async with await psycopg.AsyncConnection.connect(target.observer_dsn, autocommit=True) as link:
+        await link.execute(f"listen {_HINT_CHANNEL}")
+        async for hint in link.notifies():
+            if hint.payload == _AGGREGATE:
+                tell("told", "", 0, now_us())
 
 
 def read_lines(lines: Iterable[str]) -> Seen:
@@ -211,6 +211,7 @@ def measure(target: Target, path: Path, folder: RunFolder, options: argparse.Nam
     """The table of a load. LoadError."""
     files = {region: folder.path.parent / f"{region}.jsonl" for region in target.regions}
     witnesses = []
+    began_us = now_us()
     try:
         for region, file in files.items():
             with file.open("w") as out:
@@ -223,9 +224,14 @@ def measure(target: Target, path: Path, folder: RunFolder, options: argparse.Nam
             with suppress(subprocess.TimeoutExpired):
                 each.communicate(timeout=10)
             each.kill()
+    at_us = asyncio.run(stored(target, began_us))
+    seen = {region: read_lines(file.read_text().splitlines()) for region, file in files.items()}
+    for of_region in seen.values():
+        # Told where the primary is: elsewhere the way there would be in it.
+        of_region |= {"stored": at_us, "told": seen[target.regions[0]]["told"]}
     load = next(load for load in folder.loads() if load.scenario == options.scenario)
     told = "; ".join(f"{name}: {value}" for name, value in load.settings.items() if name.startswith("watchers"))
-    return table({region: read_lines(file.read_text().splitlines()) for region, file in files.items()}) + f"\n{told}"
+    return f"{table(seen)}\n{told}"
 
 
 if __name__ == "__main__":

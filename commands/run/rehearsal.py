@@ -10,14 +10,13 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import reports
 from commands.run.programme import REHEARSAL
+from commands.run.repeats import sampled
 from commands.run.session import Session, StepFailed
 from infra.machine.progress import say
-from infra.machine.waiting import until
 from loadtests import run as load_runner
 from loadtests.arrivals.arrival_process import even
 from loadtests.locust_process import LoadError
@@ -29,7 +28,6 @@ _MEASURED_S = 4.0
 _WARMUP_S = 1.0
 _TRIES = 2
 """One may fall into a bad moment of the machine: only if both are late, the load is expected to be."""
-_SAMPLED_WITHIN_S = 3.0
 
 
 def rehearse(run: Session, loads: Sequence[CheckedRequest]) -> None:
@@ -57,7 +55,7 @@ def _tried(run: Session, asked: CheckedRequest) -> Rehearsed:
     for number in range(1, _TRIES + 1):
         load = _made(run, short(asked))
         run.folder.write_rehearsal(load, number)
-        until(partial(_sampled, run.folder, load.end_ns), _SAMPLED_WITHIN_S)
+        sampled(run.folder, load.end_ns)
         found = next(each for each in reports.assess(run.folder).rehearsed if each.scenario == load.scenario)
         if found.outcome == "carried":
             break
@@ -70,9 +68,3 @@ def _made(run: Session, asked: CheckedRequest) -> Load:
         folder = RunFolder.create(Path(scratch))
         load_runner.run(asked, folder=folder, target_path=run.system.target_path)
         return next(each for each in folder.loads() if each.scenario == asked.scenario.name)
-
-
-def _sampled(folder: RunFolder, until_ns: int) -> bool | None:
-    """True once the machine was sampled up to that instant."""
-    samples = folder.host_samples()
-    return bool(samples and samples[-1].at_ns >= until_ns) or None

@@ -92,8 +92,8 @@ class Prober:
             self.failed.set()
 
     async def _attempt(self, place: Place, operation: ProbeOperation, intended_ns: int, now_ns: int) -> None:
-        late_s = (now_ns - intended_ns) / 1e9
-        deadline = asyncio.get_running_loop().time() + self._spec.timeout_s - late_s
+        late_us = (now_ns - intended_ns) // 1000
+        deadline = asyncio.get_running_loop().time() + self._spec.timeout_s - late_us / 1e6
         try:
             result = await operation.attempt(intended_ns, deadline)
         except Exception as error:  # noqa: BLE001
@@ -103,7 +103,6 @@ class Prober:
         if latency_us is None:
             latency_us = (time.monotonic_ns() - intended_ns) // 1000
         region, name = place
-        late_us = (now_ns - intended_ns) // 1000
         self._probes.add(Probe(intended_ns, region, name, latency_us, result.outcome, result.detail, late_us))
 
     async def drain(self) -> None:

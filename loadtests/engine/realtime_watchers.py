@@ -278,10 +278,10 @@ async def _drained(receipts: _Receipts, watchers: list[_Watcher]) -> None:
     """Until every watcher has what any has, and nothing has come for a while: what is late is late and not lost."""
     deadline = time.monotonic() + _DRAIN_S
     while (now := time.monotonic()) < deadline:
-        heads = _heads(watchers)
-        quiet = now >= max(receipts.last_s, deadline - _DRAIN_S) + _QUIET_S
-        if quiet and not any(watcher.feed.lacks(heads) for watcher in watchers):
-            return
+        if now >= max(receipts.last_s, deadline - _DRAIN_S) + _QUIET_S:
+            heads = _heads(watchers)
+            if not any(watcher.feed.lacks(heads) for watcher in watchers):
+                return
         await asyncio.sleep(_QUIET_S / 5)
 
 

@@ -16,7 +16,6 @@ from reports.evidence import HostSample, Load
 from reports.findings import host
 from reports.findings.findings import Findings, lag_p99_ms, load_distrust
 from reports.model import Rehearsed
-from reports.policy.policy import Policy
 
 _KINDS_NAMED = 3
 
@@ -44,7 +43,8 @@ def _rehearsed(tries: Sequence[Load], findings: Findings) -> Rehearsed:
     if any(load_distrust(load, bounds, policy) is None for load in tries):
         return Rehearsed(scenario=last.scenario, rows=rows, outcome="carried", says=f"this machine carries {says}")
     samples = [sample for load in tries for sample in host.within(evidence.host, load.begin_ns, load.end_ns)]
-    if others := _others(samples, policy):
+    # A CPU limit is no other: it makes the machine small.
+    if others := host.cpu_taken(samples, policy.host, host.OUTSIDE):
         says = f"this machine is disturbed, {says}, and others took of it: {others}; end them and run again"
         return Rehearsed(scenario=last.scenario, rows=rows, outcome="disturbed", says=says)
     cores = evidence.run.fingerprint.cores
@@ -55,13 +55,6 @@ def _rehearsed(tries: Sequence[Load], findings: Findings) -> Rehearsed:
 def _lag(load: Load) -> str:
     lag_ms = lag_p99_ms(load)
     return "none" if lag_ms is None else f"{lag_ms:.2f} ms"
-
-
-def _others(samples: Sequence[HostSample], policy: Policy) -> str | None:
-    """What others took of the machine, if that is enough to explain a late schedule. A CPU limit is no other: it makes
-    the machine small."""
-    unlimited = [msgspec.structs.replace(sample, throttled=0.0) for sample in samples]
-    return host.disturbance(unlimited, None, False, policy.host)
 
 
 def _own(samples: Sequence[HostSample]) -> str:

@@ -253,9 +253,7 @@ async def _watch(settings: Settings, lanes: Mapping[Aggregate, Lane], dependenci
             lane.hint()
 
     async def listen(connection: asyncpg.Connection) -> None:
-        await connection.add_listener(
-            HINT_CHANNEL, lambda *heard: lanes[heard[-1]].hint() if heard[-1] in lanes else None
-        )
+        await connection.add_listener(HINT_CHANNEL, on_hint)
 
     session = Session(settings, "relay-hints", listen)
     try:

@@ -25,7 +25,7 @@ _SILENCE_MAX_S = 2.5
 _UNANSWERED_MAX = 2
 _REFUSED_WAIT_S = 0.2
 _NS = 10**9
-_MANY = 50
+MANY = 50
 """Behind so many messages others wait already."""
 _BYTES_MAX = 2 * 1024 * 1024
 _BYTES_OF_LARGEST = 9 * 1024 * 1024
@@ -88,7 +88,7 @@ class Puller:
             if not await set_within(self._something, _HEARTBEAT_S) and self._arrived:
                 break  # The end of what the server has was lost.
         taken, self._arrived = self._arrived, []
-        if self._refused is None and (not self._together or len(taken) >= _MANY):
+        if self._refused is None and (not self._together or len(taken) >= MANY):
             await self._keep_requesting()
         return taken
 

@@ -24,7 +24,7 @@ from system.events import bus, metrics
 from system.events.consuming.dead_letters import DeadLetterOffice
 from system.events.consuming.effect import Batch, Delivery, Effect
 from system.events.consuming.persist import Persister, Settled, Unreadable
-from system.events.consuming.pull import Puller, Refused
+from system.events.consuming.pull import MANY, Puller, Refused
 from system.events.consuming.recover import read_missing, read_outbox
 from system.events.consuming.report import Reporter
 from system.events.cursors import ensure_cursor
@@ -34,8 +34,6 @@ from system.store.session import Session, Unavailable
 from system.wire import POSITIONS_HEADER, STREAMS, Stream, gap_reader, observer
 
 _BATCH_MAX = 500
-_FEW = 50
-"""Behind a batch of so many messages others wait already, and none is waited for."""
 _DURABLE_WITHIN_S = 2.0
 _ACK_TOGETHER_S = 0.2
 """Acknowledgements wait so long for others, a fraction of ACK_WAIT_S: sent singly, each wakes both ends."""
@@ -104,7 +102,7 @@ class Consumer:
             self._dependencies.back(self._stream.name)
             self.consuming.set()
             while True:
-                if len(messages) < _FEW:
+                if len(messages) < MANY:
                     await asyncio.sleep(max(0.0, gathered_at - time.monotonic()))
                 messages = await puller.take()
                 gathered_at = time.monotonic() + self._effect.gather_s
@@ -140,7 +138,7 @@ class Consumer:
         for message in given_back.values():
             await message.nak(delay=_HELD_AGAIN_AFTER_S)
         self._done += [message for message in messages if id(message) not in given_back]
-        if len(self._done) >= _FEW:
+        if len(self._done) >= MANY:
             await self._acknowledge()
         elif self._done and (self._acks is None or self._acks.done()):
             self._acks = asyncio.create_task(self._acknowledge_soon())

@@ -81,10 +81,13 @@ class Findings(msgspec.Struct, frozen=True, kw_only=True):
             if name not in done
         ]
 
-    def too_small(self, scenario: str) -> str | None:
-        """How this machine was found too small for a load before it was made; None if it was not."""
-        found = (each.says for each in self.rehearsed if (each.scenario, each.outcome) == (scenario, "too_small"))
-        return next(found, None)
+    def distrusted(self, loads: Iterable[Load], gates: Iterable[Bound]) -> str | None:
+        """Why these loads cannot be trusted for rows with these gates, and what their rehearsals had foretold; None if
+        they can."""
+        bounds = list(gates)
+        found = {load.scenario: why for load in loads if (why := load_distrust(load, bounds, self.policy))}
+        foretold = (each.says for each in self.rehearsed if each.scenario in found and each.outcome == "too_small")
+        return "; ".join([*foretold, *found.values()]) or None
 
     def skipped(self, *names: str) -> str | None:
         """Why a phase, experiment or part with one of these names was skipped; None if none was."""

@@ -68,8 +68,6 @@ def judge_part(part: Part, gate: Bound, minimum: int, disturbed: str | None) -> 
     if missed and part.certain:
         return "FAIL", measured
     if part.invalid is not None:
-        if part.too_small is not None:
-            return "INCONCLUSIVE", f"{part.too_small}; {part.invalid}"
         return "INVALID", (f"the host was disturbed: {disturbed}; " if disturbed else "") + part.invalid
     if missed and part.samples >= minimum:
         if disturbed is None:

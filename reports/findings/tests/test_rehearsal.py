@@ -7,7 +7,7 @@ import pytest
 
 from reports.evidence import HostSample, Load
 from reports.findings.loaded import Evidence
-from reports.model import Report, Verdict
+from reports.model import Report
 from reports.tests.spoilt_run import load_of, lost_write, report_of, row_of
 from reports.tests.synthetic_run import SECOND, at, latencies
 
@@ -97,23 +97,23 @@ def test_without_samples_of_the_machine_nobody_else_is_to_blame(evidence: Eviden
 
 @pytest.mark.parametrize("row", ["bus.publish_p99", "bus.delivery_p99", "harness.honesty"])
 @pytest.mark.parametrize(
-    ("tries", "foreign", "expected"),
+    ("tries", "foreign", "too_small"),
     [
-        pytest.param([], 0.0, "INVALID", id="nothing was said before"),
-        pytest.param([0.2], 0.0, "INVALID", id="it was to be on time"),
-        pytest.param([4.0, 3.0], 0.3, "INVALID", id="others took the machine"),
-        pytest.param([4.0, 3.0], 0.0, "INCONCLUSIVE", id="it was said that the machine is too small"),
+        pytest.param([], 0.0, False, id="nothing was said before"),
+        pytest.param([0.2], 0.0, False, id="it was to be on time"),
+        pytest.param([4.0, 3.0], 0.3, False, id="others took the machine"),
+        pytest.param([4.0, 3.0], 0.0, True, id="it was said that the machine is too small"),
     ],
 )
-def test_a_late_load_is_inconclusive_only_where_the_machine_was_found_too_small_before(
-    evidence: Evidence, row: str, tries: list[float], foreign: float, expected: Verdict
+def test_a_late_load_is_invalid_and_says_whether_that_was_foretold(
+    evidence: Evidence, row: str, tries: list[float], foreign: float, too_small: bool
 ) -> None:
     tried(evidence, *tries)
     busy(evidence, foreign=foreign)
     late(evidence, 5.0)
     found = row_of(report_of(evidence), row)
-    assert found.verdict == expected, found.why
-    assert ("this machine is too small" in found.why) == (expected == "INCONCLUSIVE")
+    assert found.verdict == "INVALID", found.why
+    assert ("this machine is too small" in found.why) == too_small
     assert "was late itself" in found.why
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
 from reports.evidence import Latencies, Load, merge, percentile_ms
-from reports.findings.findings import Findings, Window, load_distrust
+from reports.findings.findings import Findings, Window
 from reports.findings.intervals import percentile_interval_ms, share_interval
 from reports.model import Bound
 from reports.policy.claims import RowClaim
@@ -57,13 +57,11 @@ def _percentile(findings: Findings, found: Sequence[tuple[Load, Latencies]], gat
     if latencies.negative:
         says += f", {latencies.negative:,} below zero (lowest {latencies.min_us / 1000:.3f} ms)"
     says += "".join(f"; {load.scenario} was ended early {load.ended_early}" for load in loads if load.ended_early)
-    distrusted = {load.scenario: why for load in loads if (why := load_distrust(load, [gate], findings.policy))}
     part = Part(
         value=value,
         samples=total,
         says=says,
-        invalid="; ".join(distrusted.values()) or None,
-        too_small=_too_small(findings, distrusted),
+        invalid=findings.distrusted(loads, [gate]),
         missed="more than 1% of all operations failed or never answered" if value == math.inf else None,
         timed=True,
         window=(min(load.begin_ns for load in loads), max(load.end_ns for load in loads)),
@@ -79,12 +77,6 @@ def _percentile(findings: Findings, found: Sequence[tuple[Load, Latencies]], gat
         settings=[load.settings[key] for load in loads for key in _SETTINGS if key in load.settings],
         evidence=[load_path(load) for load in loads],
     )
-
-
-def _too_small(findings: Findings, distrusted: Iterable[str]) -> str | None:
-    """How this machine was found too small before for each of these loads; None if it was not for one of them."""
-    found = [findings.too_small(scenario) for scenario in distrusted]
-    return None if None in found else "; ".join(filter(None, found)) or None
 
 
 def lag(findings: Findings, claim: RowClaim, gate: Bound) -> Measurement:
@@ -132,7 +124,6 @@ def availability(findings: Findings, claim: RowClaim, gate: Bound) -> Measuremen
     good, total = sum(pair[0] for pair in counts), sum(pair[1] for pair in counts)
     interval = share_interval(good, total)
     value = 100 * good / total if total else None
-    distrusted = {load.scenario: why for load in loads if (why := load_distrust(load, [], findings.policy))}
     says = f"{total - good:,} of {total:,} requests outside fault windows did not succeed"
     window = (min(load.begin_ns for load in loads), max(load.end_ns for load in loads))
     return Measurement(
@@ -146,8 +137,7 @@ def availability(findings: Findings, claim: RowClaim, gate: Bound) -> Measuremen
                 value=value,
                 samples=total,
                 says=says,
-                invalid="; ".join(distrusted.values()) or None,
-                too_small=_too_small(findings, distrusted),
+                invalid=findings.distrusted(loads, []),
                 timed=True,
                 window=window,
             )
@@ -175,8 +165,7 @@ def honesty(findings: Findings, claim: RowClaim, gate: Bound) -> Measurement:
                 value=ratio,
                 samples=load.offered,
                 says=f"{load.scenario}{detail}",
-                invalid=load_distrust(load, gates, findings.policy),
-                too_small=findings.too_small(load.scenario),
+                invalid=findings.distrusted([load], gates),
                 timed=True,
                 window=(load.begin_ns, load.end_ns),
             )

@@ -27,8 +27,6 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
     """Why there is nothing to judge: then the part is INCONCLUSIVE."""
     invalid: str | None = None
     """Why the harness cannot be trusted here: then the part is INVALID."""
-    too_small: str | None = None
-    """Why that was to be expected of this machine, as was found beforehand: then what is `invalid` is INCONCLUSIVE."""
     missed: str | None = None
     """Why the gate is missed, whatever `value` is."""
     certain: bool = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from reports.findings.ceiling import ceilings, completed_per_s, least_gate
-from reports.findings.findings import Findings, load_distrust
+from reports.findings.findings import Findings
 from reports.model import Bound
 from reports.policy.claims import RowClaim
 from reports.verdict.measures.loads import load_path
@@ -42,8 +42,7 @@ def rate(findings: Findings, claim: RowClaim, gate: Bound) -> Measurement:
         samples=most.offered,
         says=says,
         missing=missing,
-        invalid=load_distrust(load, [] if gate.met_by(value) else [_GRACE], findings.policy),
-        too_small=findings.too_small(load.scenario),
+        invalid=findings.distrusted([load], [] if gate.met_by(value) else [_GRACE]),
         timed=True,
         window=(load.begin_ns, load.end_ns),
     )

@@ -27,6 +27,7 @@ from loadtests.request import CheckedRequest, Request, check
 from loadtests.search.knee import Search, with_room
 from reports import assess
 from reports.evidence import Knee, KneeEnd, KneeStep, Run, RunFolder
+from reports.evidence.closing import copy_closed, name_of
 from reports.findings import loaded
 from reports.policy.policy import Policy, load_policy
 from reports.verdict import knee as verdict
@@ -38,7 +39,7 @@ _LONGER_MAX = 4.0
 _WITH_ROOM_TRIES = 3
 _ROOM_AFTER: tuple[KneeEnd | None, ...] = ("found", "late", "above")
 """The end of a search that has seen a rate hold twice."""
-_OF_A_LOAD = ("load", "ledger", "hops")
+_OF_A_LOAD = ("load", "ledger", "hops", "expected")
 
 
 class RunOfTries(Protocol):
@@ -119,10 +120,12 @@ class KneeRun:
         if not tries:
             return
         best = held[-1] if held else min(reversed(tries), key=lambda tried: tried.rate)
+        source, evidence = self._run.folder.path / best.folder / "evidence", self._run.folder.evidence
         for part in _OF_A_LOAD:
-            source = self._run.folder.path / best.folder / "evidence" / part
-            if source.exists():
-                shutil.copytree(source, self._run.folder.evidence / part, dirs_exist_ok=True)
+            if (source / part).exists():
+                shutil.copytree(source / part, evidence / part, dirs_exist_ok=True)
+        copied = [name_of(source, path) for part in _OF_A_LOAD for path in (source / part).rglob("*")]
+        copy_closed(source, evidence, copied)
 
     def _with_room(self, rate: float) -> None:
         """Try a rate below the knee; a late or a disturbed try says nothing of the system and is repeated."""

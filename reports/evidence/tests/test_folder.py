@@ -94,7 +94,7 @@ def test_a_record_is_replaced_whole(tmp_path: Path) -> None:
     run.state = "finished"
     folder.write_run(run)
     assert folder.run().state == "finished"
-    assert list(folder.evidence.iterdir()) == [folder.evidence / "run.json"]
+    assert {path.name for path in folder.evidence.iterdir()} == {"run.json", "closed.jsonl"}
 
 
 def test_a_write_that_does_not_fit_on_the_disk_raises() -> None:

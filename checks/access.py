@@ -110,6 +110,11 @@ def actions(own: str, other: str) -> list[Action]:
     ]  # fmt: skip
 
 
+def expected() -> dict[str, int]:
+    """How many facts `record` adds to its row: one for each cell."""
+    return {ROW: len(CALLERS) * len(actions(own="", other=""))}
+
+
 def record(target: Target, folder: RunFolder) -> None:
     """Try every cell of callers x actions, and write a Count for each.
 

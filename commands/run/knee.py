@@ -17,7 +17,7 @@ from typing import Protocol
 from msgspec import structs
 
 from commands.exit_codes import EXIT_USAGE, fail
-from commands.run import steps
+from commands.run import expected, steps
 from commands.run.repeats import sampled
 from commands.run.session import StepFailed
 from infra.machine.progress import Report, say
@@ -175,7 +175,8 @@ class KneeRun:
         return problem
 
     def _complete(self, folder: RunFolder, begin_ns: int) -> None:
-        """Copy to a try's folder what was recorded for the whole run: the request, the machine, the deaths."""
+        """Copy to a try's folder what was recorded for the whole run: the request, the machine, the deaths. All of that
+        is the run's, and what it expects of it is said by the run."""
         until_ns = max(load.end_ns for load in folder.loads())
         run, whole = self._run.run, self._run.folder
         folder.write_run(structs.replace(run, state="finished", finished_at=run.started_at))
@@ -188,3 +189,4 @@ class KneeRun:
                 event for event in whole.timeline_events() if event.kind == "part_died" and event.at_ns >= begin_ns
             ]
             timeline.add(*events)
+        folder.write_expected(expected.of_run(folder, run.profile))

@@ -10,6 +10,8 @@ from pathlib import Path
 from reports.evidence.browser import BrowserSession, BrowserTest
 from reports.evidence.calibration import Calibration
 from reports.evidence.closing import close_record
+from reports.evidence.expected import Expected, hop_path
+from reports.evidence.fact_rows import FactAppender
 from reports.evidence.files import (
     Appender,
     EvidenceError,
@@ -23,6 +25,7 @@ from reports.evidence.knee import Knee
 from reports.evidence.nights import LeftOut, PlantedBug
 from reports.evidence.preflight import Preflight
 from reports.evidence.records import (
+    SCHEMA,
     Connections,
     Count,
     Experiment,
@@ -76,7 +79,14 @@ class RunFolder:
         self._write(self.evidence / "run.json", run)
 
     def run(self) -> Run:
-        return read_record(self.evidence / "run.json", Run)
+        """EvidenceError also for a run of a newer schema than this version knows."""
+        run = read_record(self.evidence / "run.json", Run)
+        if run.schema > SCHEMA:
+            raise EvidenceError(
+                f"{self.path} was recorded with schema {run.schema}, and this version knows {SCHEMA} at most: use a "
+                "newer one"
+            )
+        return run
 
     def write_preflight(self, found: Preflight) -> None:
         self._write(self.evidence / "preflight.json", found)
@@ -84,6 +94,13 @@ class RunFolder:
     def preflight(self) -> Preflight | None:
         path = self.evidence / "preflight.json"
         return read_record(path, Preflight) if path.exists() else None
+
+    def write_expected(self, expected: Expected) -> None:
+        """Write what a phase is to leave; before it begins."""
+        self._write(self.evidence / expected.path, expected)
+
+    def expected(self) -> list[Expected]:
+        return [read_record(path, Expected) for path in sorted((self.evidence / "expected").glob("*.json"))]
 
     def write_load(self, load: Load) -> None:
         self._write(self.evidence / "load" / f"{load.scenario}.json", load)
@@ -175,8 +192,7 @@ class RunFolder:
         return read_record(path, list[LeftOut]) if path.exists() else []
 
     def write_hop(self, hop: Hop) -> None:
-        region = f".{hop.region}" if hop.region else ""
-        self._write(self.evidence / "hops" / f"{hop.client}.{hop.hop}{region}.json", hop)
+        self._write(self.evidence / hop_path(hop.client, hop.hop, hop.region), hop)
 
     def hops(self) -> list[Hop]:
         return [read_record(path, Hop) for path in sorted((self.evidence / "hops").glob("*.json"))]
@@ -213,6 +229,11 @@ class RunFolder:
     def failures(self, scenario: str) -> Appender[Failure]:
         return Appender(self.evidence / "load" / f"{scenario}.failures.jsonl", self.evidence)
 
+    def failed_loads(self) -> list[str]:
+        """The loads that left a list of failures, by name."""
+        paths = (self.evidence / "load").glob("*.failures.jsonl")
+        return sorted(path.name.removesuffix(".failures.jsonl") for path in paths)
+
     def load_failures(self, scenario: str) -> list[Failure]:
         return list(read_lines(self.evidence / "load" / f"{scenario}.failures.jsonl", Failure))
 
@@ -241,8 +262,8 @@ class RunFolder:
         paths = (self.evidence / "ledger").glob("*.jsonl")
         return sorted({path.name.removesuffix(".jsonl").removesuffix(".spans") for path in paths})
 
-    def facts(self) -> Appender[Count]:
-        return Appender(self.evidence / "facts.jsonl", self.evidence)
+    def facts(self) -> FactAppender:
+        return FactAppender(self.evidence / "facts.jsonl", self.evidence)
 
     def counts(self) -> list[Count]:
         return list(read_lines(self.evidence / "facts.jsonl", Count))

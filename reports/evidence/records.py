@@ -14,7 +14,10 @@ from typing import Literal
 
 import msgspec
 
-SCHEMA = 1
+SCHEMA = 2
+"""Counts up whenever evidence changes meaning. 1: nothing was declared beforehand, and no file was closed."""
+CONTRACT_SINCE = 2
+"""The first schema whose runs say beforehand what they will leave, and close each file."""
 
 Outcome = Literal["ok", "fail", "unknown"]
 """How a client saw its operation end. A timeout is unknown, never fail: the write may have happened."""
@@ -212,6 +215,8 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     closed_loop: bool = False
     """Whether each operation waited for the one before: then no schedule says when they were meant to be sent."""
     observed: list[Observed] = []
+    engines: list[str] = []
+    """The processes whose results are in it; empty in records of schema 1, and of a locustfile of the user's own."""
 
 
 class Connections(msgspec.Struct, frozen=True, kw_only=True):
@@ -364,6 +369,9 @@ class Experiment(msgspec.Struct, kw_only=True):
     problems: list[str] = []
     proof_declared: bool = True
     """Whether a step of it looks whether the fault has bitten; one of a user's own need not have such a step."""
+    failed_steps: list[str] = []
+    """The steps of its method that failed, by Chaos Toolkit's journal: then it was not the experiment that was meant.
+    None were recorded in schema 1."""
 
 
 class Count(msgspec.Struct, frozen=True, kw_only=True):

@@ -189,7 +189,9 @@ def test_a_real_server_that_freezes_shows_as_latency_and_not_as_lag(connections:
         return witness.end()
 
     stalled_ms = event_loop.run(run())
-    load = merge_parts(read_parts(tmp_path), scenario="api-browse", warmup_s=0.0, requests=True, settings={})
+    load = merge_parts(
+        list(read_parts(tmp_path).values()), scenario="api-browse", warmup_s=0.0, requests=True, settings={}
+    )
     assert (load.sent, load.ok) == (load.offered, load.offered)
     frozen_ms = (frozen_ns[1] - frozen_ns[0]) / MS
     p99_ms, lag_ms = percentile_ms(load.operations[0].latencies, 99), percentile_ms(load.schedule_lag, 99)

@@ -38,6 +38,7 @@ def count(findings: Findings, claim: RowClaim, gate: Bound) -> Measurement:
         says=says,
         missing=None if numbers else "it was checked, but not counted",
         missed="; ".join(in_words(count) for count in broken) or None,
+        certain=bool(broken),
     )
     return Measurement(value=value, samples=len(counts), says=says, parts=[part], evidence=["evidence/facts.jsonl"])
 
@@ -57,7 +58,10 @@ def matrix(findings: Findings, claim: RowClaim, gate: Bound) -> Measurement:
         more = f" (and {len(wrong) - _NAMED_MAX} more)" if len(wrong) > _NAMED_MAX else ""
         named = "; ".join(in_words(cell) for cell in wrong[:_NAMED_MAX])
         says = f"{len(wrong)} of {len(cells)} cells wrong: {named}{more}"
-    part = Part(value=float(len(wrong)), samples=len(cells), says=says, missed=says if wrong else None)
+    # A cell that is wrong is proof, however few were tried.
+    part = Part(
+        value=float(len(wrong)), samples=len(cells), says=says, missed=says if wrong else None, certain=bool(wrong)
+    )
     return Measurement(
         value=float(len(wrong)),
         claim_value=float(len(wrong) + len(short)),

@@ -178,10 +178,10 @@ class Matrix:
             found, changed = self._try(action, self._tokens[caller])
             kept = changed is False or caller in action.allowed
             how = f"{caller}: {action.name}, expected {expected}"
-            yield Count(
-                row=ROW, value=float(found), unit="status", ok=found == expected and kept,
-                how=how if kept else f"{how} and nothing changed, but it was",
-            )  # fmt: skip
+            how += "" if found == expected else f", found {found}"
+            how += "" if kept else " and nothing changed, but it was"
+            ok = found == expected and kept
+            yield Count(row=ROW, value=0.0 if ok else 1.0, unit="wrong", how=how, ok=ok)
 
     def _try(self, action: Action, token: str | None) -> tuple[int, bool]:
         """Try an action with a token: (status, whether anything has changed)."""

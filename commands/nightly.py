@@ -93,7 +93,7 @@ def _programme(run: Session, profile: str, asked: Asked) -> Programme:
     _leave_out(run, list(programme.left_out))
     run.pace = programme.pace()
     phases = [*programme.phases(), *check_steps.judged(profile)]
-    run.folder.write_expected(expected.of_run(run.folder, profile, phases))
+    run.folder.write_expected(expected.of_run(run.folder, run.run, phases))
     return programme
 
 

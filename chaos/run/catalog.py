@@ -35,6 +35,8 @@ class BadExperiment(ValueError):
 TAKES_S = 60.0
 """What an experiment takes on two cores, where its file says nothing else: twice calm, the fault, the audit."""
 _EXTENSION = "covenant"
+HYPOTHESIS = "steady-state-hypothesis"
+"""Where a file says what holds before and after."""
 
 
 class Info(NamedTuple):
@@ -157,7 +159,7 @@ def plan(experiment: str) -> str:
     """What the experiment will do. UnknownExperiment, BadExperiment."""
     content = read(experiment)
     lines = [f"{id_of(experiment)}: {content['title']}", "", str(content["description"]).strip(), ""]
-    hypothesis = content.get("steady-state-hypothesis")
+    hypothesis = content.get(HYPOTHESIS)
     if hypothesis:
         lines.append(f"Steady state, checked before and after ({str(hypothesis['title']).lower()}):")
         lines += [f"  - {_name(probe)}" for probe in hypothesis.get("probes", [])]

@@ -22,6 +22,7 @@ from chaos.journal import JournalError
 from chaos.run import toolkit
 from chaos.run.calm import disturbance
 from chaos.run.catalog import (
+    HYPOTHESIS,
     BadExperiment,
     Info,
     UnknownExperiment,
@@ -157,7 +158,7 @@ class _Trial:
                 facts=dict(AUDIT_FACTS),
                 trial=ExpectedTrial(
                     name=name, experiment=self._experiment, places=self._places, probe_hz=self._record.probe_hz,
-                    slo=SLO_US, loses_region=loses_region(content),
+                    slo=SLO_US, loses_region=loses_region(content), steady=bool(content.get(HYPOTHESIS)),
                 ),
             )
         )  # fmt: skip
@@ -332,8 +333,7 @@ def _timeline_event(fact: Fact) -> TimelineEvent | None:
         case Fault():
             return TimelineEvent(at_ns=fact.at_ns, kind="fault", name=fact.experiment, detail=fact.target)
         case Proved(proof=proof):
-            detail = f"{proof.what}: expected {proof.expected}, found {proof.found}"
-            return TimelineEvent(at_ns=fact.at_ns, kind="proof", name=fact.experiment, detail=detail)
+            return TimelineEvent(at_ns=proof.at_ns, kind="proof", name=fact.experiment, detail=proof.in_words)
         case Undone():
             return TimelineEvent(at_ns=fact.at_ns, kind="undo", name=fact.experiment, detail=fact.what)
         case Counted(count=count):

@@ -33,23 +33,23 @@ def data(run: Session) -> None:
 
 def data_points(run: Session) -> None:
     """Count and reconcile the seed's full scale, in a database of its own, if the run judges that."""
-    _check_if_judged(run, points.ROW, DATA_POINTS, points.record, points.EXPECTED)
+    _check_if_judged(run, DATA_POINTS, points.record, points.EXPECTED)
 
 
 def copies(run: Session) -> None:
     """Ask every node of the bus what it holds itself, if the run judges that; after what may leave a copy behind."""
-    _check_if_judged(run, replication.ROW, COPIES, replication.record, replication.expected(run.system))
+    _check_if_judged(run, COPIES, replication.record, replication.expected(run.system))
 
 
 def audit_tampering(run: Session) -> None:
     """Try to change the audit trail, and change copies of it, if the run judges that; early, while the trail is short,
     but after writes."""
-    _check_if_judged(run, audit_trail.ROW, AUDIT, audit_trail.record, audit_trail.EXPECTED)
+    _check_if_judged(run, AUDIT, audit_trail.record, audit_trail.EXPECTED)
 
 
 def audit_verified(run: Session) -> None:
     """Verify the audit trail, if the run judges that; at the end, over all that was written."""
-    _check_if_judged(run, audit_trail.ROW, AUDIT_END, audit_trail.record_verified, audit_trail.VERIFIED)
+    _check_if_judged(run, AUDIT_END, audit_trail.record_verified, audit_trail.VERIFIED)
 
 
 def judged(profile: str) -> list[str]:

@@ -9,7 +9,7 @@ from commands.run.programme import BROWSER
 from infra.target import Target
 from loadtests.expected import expected_of
 from loadtests.request import CheckedRequest
-from reports.evidence import SESSION, Expected, ExpectedFile, ExpectedLoad, ExpectedRun, RunFolder
+from reports.evidence import SESSION, Expected, ExpectedFile, ExpectedLoad, ExpectedRun, Run, RunFolder
 from reports.policy.policy import load_policy
 
 _FACTS = "facts.jsonl"
@@ -18,14 +18,14 @@ _OF_SOME = ("preflight.json", "slo.yaml", "repeated-before.json", "left-out.json
 """Written before the run begins, where there is something to write."""
 
 
-def of_run(folder: RunFolder, profile: str, phases: Iterable[str] = ()) -> Expected:
+def of_run(folder: RunFolder, run: Run, phases: Iterable[str] = ()) -> Expected:
     """The run as a whole; `phases` are those that will begin and leave something, as far as they are known."""
     there = [name for name in _OF_SOME if (folder.evidence / name).exists()]
     return Expected(
         phase=SESSION,
         kind="session",
         files=[ExpectedFile(path=name) for name in (*_OF_EVERY_RUN, *there)],
-        run=ExpectedRun(profile=profile, phases=list(phases)),
+        run=ExpectedRun(record=run, phases=list(phases)),
     )
 
 

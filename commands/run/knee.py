@@ -189,4 +189,4 @@ class KneeRun:
                 event for event in whole.timeline_events() if event.kind == "part_died" and event.at_ns >= begin_ns
             ]
             timeline.add(*events)
-        folder.write_expected(expected.of_run(folder, run.profile))
+        folder.write_expected(expected.of_run(folder, run))

@@ -108,7 +108,7 @@ def session(
     if plant is None and (before := history.repeated_before(RUNS, folder.path, say)) is not None:
         folder.write_repeated_before(before)
     folder.write_preflight(preflight.of_system(system, CHECKOUT, load_claims()))
-    folder.write_expected(expected.of_run(folder, profile, phases))
+    folder.write_expected(expected.of_run(folder, run, phases))
     with steps:
         yield steps
     with step("report") as progress:

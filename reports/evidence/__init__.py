@@ -13,7 +13,7 @@ from reports.evidence.expected import (
     ExpectedTrial,
 )
 from reports.evidence.folder import RunFolder
-from reports.evidence.histogram import Recorder, counts_us, max_ms, merge, percentile_ms
+from reports.evidence.histogram import Recorder, count_below, counts_us, max_ms, merge, percentile_ms
 from reports.evidence.knee import Knee, KneeEnd, KneeStep, StepLatency, StepOutcome, StepRow
 from reports.evidence.nights import Kind, LeftOut, PlantedBug, Seen
 from reports.evidence.preflight import (
@@ -114,6 +114,7 @@ __all__ = [
     "Tries",
     "Try",
     "Write",
+    "count_below",
     "counts_us",
     "max_ms",
     "merge",

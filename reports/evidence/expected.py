@@ -7,9 +7,11 @@ there is missed, and silence is not taken for success. Nothing is judged here.
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
+
+from reports.evidence.records import Run
 
 SESSION = "session"
 """The phase that stands for the run as a whole."""
@@ -61,8 +63,10 @@ class ExpectedTrial(msgspec.Struct, frozen=True, kw_only=True):
     experiment: str
     places: list[tuple[str, str]]
     """(region, operation) of what is probed."""
-    probe_hz: float
+    probe_hz: Annotated[float, msgspec.Meta(gt=0)]
     slo: dict[str, int]
+    steady: bool = True
+    """Whether it looks if the steady state holds before and after."""
     loses_region: bool = False
     """Whether a region is lost as a whole, whose probes and effects then say nothing."""
 
@@ -70,7 +74,8 @@ class ExpectedTrial(msgspec.Struct, frozen=True, kw_only=True):
 class ExpectedRun(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of a run before it begins."""
 
-    profile: str
+    record: Run
+    """As it will be, but for how and when it ends."""
     phases: list[str] = []
     """Those that will begin, by name, unless they are skipped; empty if they are not known."""
     sampled: bool = True

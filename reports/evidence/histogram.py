@@ -8,8 +8,10 @@ and drops the rest has no fast p99.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Iterable
 from functools import lru_cache
+from itertools import accumulate
 
 from hdrh.histogram import HdrHistogram
 
@@ -93,8 +95,25 @@ def merge(parts: Iterable[Latencies]) -> Latencies:
 @lru_cache(maxsize=256)
 def counts_us(latencies: Latencies) -> tuple[tuple[int, int], ...]:
     """(latency in us, how many took so long) of each step of the histogram that has any, the fastest first."""
-    steps = _decode(latencies).get_recorded_iterator()
-    return tuple((int(step.value_iterated_to), int(step.count_at_value_iterated_to)) for step in steps)
+    histogram = _decode(latencies)
+    # The library's own iterator takes a hundred times as long.
+    counts = list(histogram.counts)
+    return tuple(
+        (int(histogram.get_value_from_index(index)), int(count)) for index, count in enumerate(counts) if count
+    )
+
+
+@lru_cache(maxsize=256)
+def _sums(latencies: Latencies) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """(the steps of the histogram, how many lie below each and below the end)"""
+    parts = counts_us(latencies)
+    return tuple(value for value, _ in parts), tuple(accumulate((count for _, count in parts), initial=0))
+
+
+def count_below(latencies: Latencies, limit_us: float) -> int:
+    """How many of those that were recorded took less."""
+    values, below = _sums(latencies)
+    return below[bisect_left(values, limit_us)]
 
 
 # A run asks for the same percentile of the same distribution for rows, notes and documents.

@@ -11,7 +11,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from reports.evidence import CONTRACT_SINCE, SESSION, Expected, ExpectedLoad, Load, TimelineEvent
+import msgspec
+
+from reports.evidence import CONTRACT_SINCE, SESSION, Expected, ExpectedLoad, Load, Run, TimelineEvent
+from reports.evidence.expected import hop_path
 from reports.evidence.fact_rows import FACT_ROWS
 from reports.findings import agreement
 from reports.findings.loaded import Evidence
@@ -21,6 +24,9 @@ _EVERY = ("*",)
 _OF_CONTENTS = ("bus.exactly_once", "recovery.rpo_loss", "ledger.contents")
 """Rows that are judged by what every try wrote, those that were set aside among them."""
 _NAMED_MAX = 3
+_EARLY = "ended early "
+_AT_ITS_END = ("state", "error", "finished_at")
+"""Fields of a run's record that are known when it has ended."""
 
 
 class Difference(NamedTuple):
@@ -85,20 +91,31 @@ def _of_run(evidence: Evidence) -> Iterator[Difference]:
         return
     if evidence.run.state != "finished":
         return  # It is no verdict anyway, and whoever writes for the run as a whole was ended, too.
-    if session.run.profile != evidence.run.profile:
-        says = f"the run was to be judged as {session.run.profile}, and is as {evidence.run.profile}"
-        yield Difference("run.json", says, _EVERY)
+    if evidence.run.finished_at is None:
+        yield Difference("run.json", "it does not say when the run ended")
+    other = [name for name, value in _known(evidence.run).items() if value != _known(session.run.record)[name]]
+    if other:
+        yield Difference("run.json", f"it is not the run that was to be made: {', '.join(other)} differ", _EVERY)
     yield from (Difference(_TIMELINE, says) for says in agreement.of_phases(evidence.timeline))
-    began = {_phase(event) for event in evidence.timeline if event.kind in ("phase_begin", "skipped")}
+    began = {_phase(event) for event in evidence.timeline if event.kind == "phase_begin"}
+    skipped = {event.name for event in evidence.timeline if event.kind == "skipped"}
+    declared = {each.phase for each in evidence.expected}
     for name in session.run.phases:
-        if name not in began:
+        if name not in began | skipped:
             yield Difference(_TIMELINE, f"{name} was to come, and never began")
+        elif name in began and name not in declared:
+            yield Difference("expected", f"{name} declared nothing before it began")
     if session.run.sampled:
         windows = [(load.begin_ns, load.end_ns) for load in evidence.loads]
         windows += [(trial.record.begin_ns, trial.record.end_ns) for trial in evidence.trials]
         now = evidence.run.started_ns
         begin_ns, end_ns = min((one for one, _ in windows), default=now), max((one for _, one in windows), default=now)
         yield from (Difference(_HOST, says) for says in agreement.of_host(evidence.host, begin_ns, end_ns))
+
+
+def _known(run: Run) -> dict[str, object]:
+    """What is known of a run before it begins."""
+    return {name: value for name, value in msgspec.structs.asdict(run).items() if name not in _AT_ITS_END}
 
 
 def _phase(event: TimelineEvent) -> str:
@@ -119,6 +136,9 @@ def _of_phases(evidence: Evidence, phases: Sequence[Expected]) -> Iterator[Diffe
         yield from _of_trial(evidence, each)
         if each.tests is not None:
             yield from (Difference(_TESTS, says, rows) for says in _of_tests(evidence, each.tests))
+            selected = evidence.browser_session.selected if evidence.browser_session else None
+            if sorted(selected or ()) != sorted(each.tests):
+                yield Difference("e2e/session.json", "other tests were run than were collected before", rows)
 
 
 def _of_files(evidence: Evidence, phases: Sequence[Expected]) -> Iterator[Difference]:
@@ -195,6 +215,9 @@ def _of_load(evidence: Evidence, expected: ExpectedLoad, phases: Sequence[Expect
     failures = evidence.failures.get(expected.name, []) if keeps_failures else None
     for says in agreement.of_load(load, failures, kept.spans if kept else []):
         yield Difference(path, says, rows)
+    told = [event.detail for event in evidence.timeline if event.detail.startswith(_EARLY)]
+    if load.ended_early and f"{_EARLY}{load.ended_early}" not in told:
+        yield Difference(path, "it was ended early, and the timeline does not say so", rows)
 
 
 def _of_hops(evidence: Evidence, expected: Expected) -> Iterator[Difference]:
@@ -211,6 +234,14 @@ def _of_hops(evidence: Evidence, expected: Expected) -> Iterator[Difference]:
             yield Difference(each.path, "its writes were not looked for there", tuple(expected.rows))
         elif hop is not None and hop.effect != each.effect:
             yield Difference(each.path, "it is not the kind of place that was to be looked at", tuple(expected.rows))
+    for client in dict.fromkeys(each.client for each in expected.hops):
+        kept = evidence.ledgers.get(client)
+        places = {(each.client, each.hop, each.region) for each in expected.hops}
+        mine = [hop for key, hop in there.items() if key in places and hop.client == client]
+        for hop, says in agreement.of_hops(mine, kept.writes if kept else []):
+            yield Difference(hop_path(hop.client, hop.hop, hop.region), says, tuple(expected.rows))
+        for path, says in agreement.of_ledger(client, kept.writes, kept.spans) if kept else ():
+            yield Difference(path, says, tuple(expected.rows))
 
 
 def _of_trial(evidence: Evidence, expected: Expected) -> Iterator[Difference]:
@@ -222,6 +253,8 @@ def _of_trial(evidence: Evidence, expected: Expected) -> Iterator[Difference]:
     if trial is None:
         yield Difference(f"chaos/{name}/experiment.json", "the experiment left no record that can be read", rows)
         return
+    if trial.record.id != expected.trial.experiment:
+        yield Difference(f"chaos/{name}/experiment.json", f"it is not of {expected.trial.experiment}", rows)
     kept = evidence.ledgers.get(name)
     for says in agreement.of_trial(trial, expected.trial, kept.writes if kept else []):
         yield Difference(f"chaos/{name}/probes.jsonl", says, rows)
@@ -250,13 +283,16 @@ def _of_facts(evidence: Evidence) -> Iterator[Difference]:
     every = [evidence, *evidence.set_aside.values()]
     for row in dict.fromkeys(count.row for each in every for count in each.counts if count.row not in FACT_ROWS):
         yield Difference(_FACTS, f"a fact for {row!r}, which takes none", (row,))
+    for count in evidence.counts:
+        if (says := agreement.of_fact(count)) is not None:
+            yield Difference(_FACTS, says, (count.row,))
     least: Counter[str] = Counter()
     for phase in evidence.expected:
         least.update(phase.facts)
     found = Counter(count.row for count in evidence.counts)
-    for row, count in sorted(least.items()):
-        if found[row] < count:
-            yield Difference(_FACTS, f"{found[row]:,} facts for {row}, at least {count:,} were to be there", (row,))
+    for row, number in sorted(least.items()):
+        if found[row] < number:
+            yield Difference(_FACTS, f"{found[row]:,} facts for {row}, at least {number:,} were to be there", (row,))
 
 
 def _undeclared(evidence: Evidence) -> Iterator[Difference]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from reports.evidence import (
     SESSION,
     Expected,
@@ -12,6 +10,7 @@ from reports.evidence import (
     ExpectedLoad,
     ExpectedRun,
     ExpectedTrial,
+    Run,
 )
 
 REGIONS = ["iad", "ams", "syd"]
@@ -32,24 +31,24 @@ def hops(client: str) -> list[ExpectedHop]:
     ]
 
 
-def session_expected(profile: str, experiments: Sequence[str]) -> Expected:
+def session_expected(run: Run) -> Expected:
     """What the session says of the run before anything begins."""
-    phases = [*CHECKS, "api-browse", "bus-ingest", *experiments, "browser"]
+    phases = [*CHECKS, "api-browse", "bus-ingest", *run.experiments, "browser"]
     return Expected(
         phase=SESSION,
         kind="session",
         files=[ExpectedFile(path=name) for name in ("run.json", "timeline.jsonl", "host.jsonl")],
-        run=ExpectedRun(profile=profile, phases=phases),
+        run=ExpectedRun(record=run, phases=phases),
     )
 
 
-def expected(profile: str, requests: int, experiments: Sequence[str], *, browser: bool) -> list[Expected]:
-    """What all phases say that they will leave: a load of so many requests, one of messages, these experiments."""
+def expected(run: Run, requests: int, probe_hz: float, *, browser: bool) -> list[Expected]:
+    """What all phases say that they will leave: a load of so many requests, one of messages, its experiments."""
     reads = ["api.read_p99.*", "availability", "harness.honesty"]
     bulk = ["bus.publish_p99", "bus.delivery_p99", "bus.throughput", "bus.exactly_once", "harness.honesty"]
     facts = {"data": {"data.countries": 1, "data.projects": 2}}
     facts |= {"access": {"security.access": 50}, "security": {"security.transit": 20}}
-    found = [session_expected(profile, experiments)]
+    found = [session_expected(run)]
     found += [
         Expected(
             phase=name, kind="check", rows=list(facts[name]), files=[ExpectedFile(path="facts.jsonl")],
@@ -83,7 +82,7 @@ def expected(profile: str, requests: int, experiments: Sequence[str], *, browser
             loads=[ExpectedLoad(name="bus-ingest", engines=["publisher-1", "subscriber"], operations=57_000)],
         )
     )
-    found += [_experiment_expected(name) for name in experiments]
+    found += [_experiment_expected(name, probe_hz) for name in run.experiments]
     if browser:
         files = [ExpectedFile(path="e2e/session.json"), ExpectedFile(path="e2e/tests.jsonl")]
         found.append(Expected(phase="browser", kind="browser", rows=["web.e2e"], files=files, tests=list(TESTS)))
@@ -94,7 +93,7 @@ def _load_files(name: str) -> list[ExpectedFile]:
     return [ExpectedFile(path=f"load/{name}.json"), ExpectedFile(path=f"load/{name}.failures.jsonl")]
 
 
-def _experiment_expected(name: str) -> Expected:
+def _experiment_expected(name: str, probe_hz: float) -> Expected:
     place = f"chaos/{name}"
     return Expected(
         phase=name,
@@ -105,5 +104,5 @@ def _experiment_expected(name: str) -> Expected:
             for path in (f"{place}/experiment.json", f"{place}/probes.jsonl", f"ledger/{name}.jsonl")
         ],
         hops=hops(name),
-        trial=ExpectedTrial(name=name, experiment=name, places=PLACES, probe_hz=20.0, slo=SLO),
+        trial=ExpectedTrial(name=name, experiment=name, places=PLACES, probe_hz=probe_hz, slo=SLO),
     )

@@ -8,11 +8,14 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
+from msgspec import structs
+
 from reports.evidence import (
     BrowserSession,
     BrowserTest,
     Count,
     Experiment,
+    Failure,
     Fingerprint,
     Hop,
     HostSample,
@@ -61,9 +64,12 @@ class Story:
     died: str | None = None
     browser: str = "passed"
     requests: int = 45_000
+    refused: int = 0
+    """Of the requests in iad: the last ones, with 503."""
     schedule_lag_ms: float = 0.3
     experiments: list[str] = field(default_factory=lambda: list(EXPERIMENTS))
     seconds: int = 45
+    probe_hz: float = 20.0
 
 
 def at(seconds: float) -> int:
@@ -128,8 +134,11 @@ def _second(begin_s: float, index: int, values_ms: list[float], times: int = 1) 
     )
 
 
-def _lag(story: Story) -> Recorder:
-    return latencies([0.05] * 900 + [story.schedule_lag_ms] * 100)
+def _lag(story: Story, operations: int) -> Recorder:
+    """One in ten is so late."""
+    recorder = latencies([0.05], times=operations - operations // 10)
+    recorder.record_us(round(story.schedule_lag_ms * 1000), operations // 10)
+    return recorder
 
 
 def _api_browse(story: Story, dice: random.Random) -> Load:
@@ -138,11 +147,13 @@ def _api_browse(story: Story, dice: random.Random) -> Load:
         region: [value + story.slow_ms.get(region, 0.0) for value in _spread(dice, each, 4.0 + index)]
         for index, region in enumerate(REGIONS)
     }
+    by_region["iad"] = by_region["iad"][: each - story.refused]
     bounds = [index * each // story.seconds for index in range(story.seconds + 1)]
     seconds = [
         _second(20, index, [value for values in by_region.values() for value in values[first:end]])
         for index, (first, end) in enumerate(pairwise(bounds))
     ]
+    seconds[-1] = structs.replace(seconds[-1], failed=story.refused)
     return Load(
         scenario="api-browse",
         begin_ns=at(20),
@@ -151,12 +162,12 @@ def _api_browse(story: Story, dice: random.Random) -> Load:
         offered_per_s=story.requests / story.seconds,
         offered=each * len(REGIONS),
         sent=each * len(REGIONS),
-        ok=each * len(REGIONS),
-        failed=0,
+        ok=each * len(REGIONS) - story.refused,
+        failed=story.refused,
         unknown=0,
-        schedule_lag=_lag(story).close(),
+        schedule_lag=_lag(story, each * len(REGIONS)).close(),
         operations=[
-            Operation(name="api.read_p99", region=region, latencies=latencies(values).close())
+            Operation(name="api.read_p99", region=region, latencies=latencies(values, each - len(values)).close())
             for region, values in by_region.items()
         ],
         seconds=seconds,
@@ -180,7 +191,7 @@ def _bus_ingest(story: Story, dice: random.Random) -> Load:
         ok=60_000,
         failed=0,
         unknown=0,
-        schedule_lag=_lag(story).close(),
+        schedule_lag=_lag(story, 60_000).close(),
         operations=[
             Operation(
                 name=name,
@@ -207,9 +218,9 @@ def _probes(name: str, story: Story, dice: random.Random, begin_s: float, fault_
     outage_s = story.outage_s.get(name, 1.2)
     probes: list[Probe] = []
     for region, operation in PLACES:
-        count = round((end_s - begin_s) * 20)
+        count = round((end_s - begin_s) * story.probe_hz)
         for index in range(count):
-            seconds = begin_s + index / 20
+            seconds = begin_s + index / story.probe_hz
             down = operation in hit and fault_s <= seconds < fault_s + outage_s
             unknown = down and seconds < fault_s + 0.4
             probes.append(
@@ -225,37 +236,42 @@ def _probes(name: str, story: Story, dice: random.Random, begin_s: float, fault_
     return probes
 
 
+TARGETS = {
+    "pg-primary-kill": "postgres-iad-a, primary",
+    "bus-leader-kill": "nats-iad-b, leader of COVENANT_PROJECTS",
+}
+_FOUND = {"pg-primary-kill": "iad-b leads on timeline 2", "bus-leader-kill": "nats-iad-a leads, term 5"}
+
+
+def _proof(name: str, story: Story, fault_s: float) -> Proof:
+    return Proof(
+        at_ns=at(fault_s + 0.3),
+        what="another leads, or the process is gone",
+        expected="a change",
+        found=_FOUND.get(name, "pid 4242 is gone") if story.proven else "the same leader as before",
+        proven=story.proven,
+    )
+
+
 def _write_chaos(folder: RunFolder, name: str, number: int, story: Story, dice: random.Random) -> None:
     begin_s = 110 + 45 * number
     fault_s, end_s = begin_s + 10, begin_s + 40
-    targets = {
-        "pg-primary-kill": "postgres-iad-a, primary",
-        "bus-leader-kill": "nats-iad-b, leader of COVENANT_PROJECTS",
-    }
-    found = {"pg-primary-kill": "iad-b leads on timeline 2", "bus-leader-kill": "nats-iad-a leads, term 5"}
     folder.write_experiment(
         Experiment(
             id=name,
-            title=f"What happens when the {targets.get(name, 'analytics consumer')} dies",
-            target=targets.get(name, "analytics"),
+            title=f"What happens when the {TARGETS.get(name, 'analytics consumer')} dies",
+            target=TARGETS.get(name, "analytics"),
             begin_ns=at(begin_s),
             end_ns=at(end_s),
             steady_before=True,
             fault_ns=at(fault_s),
-            proofs=[
-                Proof(
-                    at_ns=at(fault_s + 0.3),
-                    what="another leads, or the process is gone",
-                    expected="a change",
-                    found=found.get(name, "pid 4242 is gone") if story.proven else "the same leader as before",
-                    proven=story.proven,
-                )
-            ],
+            proofs=[_proof(name, story, fault_s)],
             undo_ns=at(fault_s + 12),
             redundancy_ns=at(fault_s + 17.5),
             healed=story.healed,
             steady_after=story.healed,
             slo=SLO,
+            probe_hz=story.probe_hz,
             chaos_status="completed",
         )
     )
@@ -275,7 +291,7 @@ def _write_ledger(folder: RunFolder, name: str, story: Story, probes: list[Probe
             if probe.outcome != "unknown":
                 ledger.add(Write(write, probe.at_ns, probe.outcome, probe.region))
     ids = [write for write, probe in named if probe.outcome == "ok"]
-    lost = set(ids[200 - story.lost : 200]) if name == "pg-primary-kill" else set()
+    lost = set(ids[100 - story.lost : 100]) if name == "pg-primary-kill" else set()
     doubled = set(ids[300 : 300 + story.doubled]) if name == "analytics-kill" else set()
     labels = {
         write: f"event {write[:8]}, projects.{index % 4} position {index // 4 + 1}" for index, write in enumerate(ids)
@@ -284,7 +300,14 @@ def _write_ledger(folder: RunFolder, name: str, story: Story, probes: list[Probe
     for each in hops(name):
         times = {write: 2 if each.hop == "analytics" and write in doubled else 1 for write in there}
         folder.write_hop(
-            Hop(client=name, hop=each.hop, region=each.region, effect=each.effect, found=times, labels=labels)
+            Hop(
+                client=name,
+                hop=each.hop,
+                region=each.region,
+                effect=each.effect,
+                found=times,
+                labels=labels if each.hop == "outbox" else {},
+            )
         )
 
 
@@ -300,8 +323,10 @@ def _write_timeline(folder: RunFolder, story: Story) -> None:
             timeline.add(TimelineEvent(at_ns=at(end), kind="phase_end", name=name))
         for number, name in enumerate(story.experiments):
             fault_s = 120 + 45 * number
-            timeline.add(TimelineEvent(at_ns=at(fault_s), kind="fault", name=name))
-            timeline.add(TimelineEvent(at_ns=at(fault_s + 0.3), kind="proof", name=name))
+            target, proof = TARGETS.get(name, "analytics"), _proof(name, story, fault_s)
+            timeline.add(TimelineEvent(at_ns=at(fault_s), kind="fault", name=name, detail=target))
+            timeline.add(TimelineEvent(at_ns=proof.at_ns, kind="proof", name=name, detail=proof.in_words))
+            timeline.add(TimelineEvent(at_ns=at(fault_s + 12), kind="undo", name=name, detail="restarted"))
             timeline.add(TimelineEvent(at_ns=at(fault_s + 17.5), kind="healed", name=name))
         if story.died:
             timeline.add(TimelineEvent(at_ns=at(83), kind="part_died", name=story.died, detail="exit code -9"))
@@ -333,14 +358,19 @@ def write_run(path: Path, story: Story | None = None) -> RunFolder:
     dice = random.Random(7)
     folder = RunFolder.create(path)
     folder.write_run(run_record(story))
-    for each in expected(story.profile, story.requests, story.experiments, browser=story.browser != "skipped"):
+    for each in expected(run_record(story), story.requests, story.probe_hz, browser=story.browser != "skipped"):
         folder.write_expected(each)
     _write_timeline(folder, story)
     _write_host(folder, story, dice)
     folder.write_load(_api_browse(story, dice))
     folder.write_load(_bus_ingest(story, dice))
-    for name in ("api-browse", "bus-ingest"):
-        folder.failures(name).close()
+    folder.failures("bus-ingest").close()
+    with folder.failures("api-browse") as failures:
+        if story.refused:
+            at_ns = at(20 + story.seconds) - 1
+            failures.add(
+                Failure(at_ns=at_ns, region="iad", operation="list", outcome="fail", detail="503", count=story.refused)
+            )
     with folder.spans("bus-ingest") as spans:
         for first in range(0, 60_000, 1000):
             for outcome in (None, "ok"):
@@ -351,12 +381,12 @@ def write_run(path: Path, story: Story | None = None) -> RunFolder:
     with folder.facts() as facts:
         facts.add(Count(row="data.countries", value=195, unit="countries", how="count of countries"))
         facts.add(Count(row="data.projects", value=300, unit="projects", how="count of seeded projects"))
-        facts.add(Count(row="data.projects", value=1, unit="", how="totals reconcile", ok=True))
+        facts.add(Count(row="data.projects", value=0, unit="groups", how="totals reconcile", ok=True))
         for number in range(20):
             facts.add(Count(row="security.transit", value=0, unit="wrong", how=f"listener {number}", ok=True))
         for role in ("nobody", "reader", "steward", "operator", "admin"):
             for action in range(10):
-                facts.add(Count(row="security.access", value=403, unit="", how=f"{role}, action {action}", ok=True))
+                facts.add(Count(row="security.access", value=0, unit="wrong", how=f"{role}, action {action}", ok=True))
     if story.browser != "skipped":
         passed, other = TESTS
         with folder.browser() as tests:

@@ -18,15 +18,16 @@ from loadtests.request import Request, check
 from loadtests.tests.test_request import TOGETHER
 from reports.evidence import RunFolder
 from reports.evidence.fact_rows import FACT_ROWS
+from reports.tests.synthetic_run import Story, run_record
 
 
 def test_a_run_names_what_was_written_before_it_began(tmp_path: Path) -> None:
     folder = RunFolder.create(tmp_path)
     folder.write_own_slo("apiVersion: openslo/v1")
-    found = expected.of_run(folder, "smoke", ["data"])
+    found = expected.of_run(folder, run_record(Story()), ["data"])
     assert [file.path for file in found.files] == ["run.json", "timeline.jsonl", "host.jsonl", "slo.yaml"]
     assert found.run is not None
-    assert (found.run.profile, found.run.phases) == ("smoke", ["data"])
+    assert (found.run.record.profile, found.run.phases) == ("smoke", ["data"])
     assert found.path == "expected/session.json"
 
 

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import msgspec
@@ -30,6 +31,7 @@ from reports.evidence import (
     Recorder,
     Run,
     RunFolder,
+    Second,
     TimelineEvent,
 )
 from reports.model import Report as Assessed
@@ -53,7 +55,7 @@ class _Run:
             started_ns=0, regions=REGIONS, fingerprint=fingerprint,
         )  # fmt: skip
         self.folder.write_run(self.run)
-        self.folder.write_expected(of_run(self.folder, self.run.profile))
+        self.folder.write_expected(of_run(self.folder, self.run))
         self.phases: list[str] = []
 
     @contextmanager
@@ -108,11 +110,17 @@ class _System:
         reads, lag = Recorder(), Recorder()
         reads.record_us(20_000 if rate <= self.knee else 200_000, offered // len(REGIONS))
         lag.record_us(100_000 if self.late_from <= rate <= self.late_to else 100, offered)
+        took_ms = 20.0 if rate <= self.knee else 200.0
+        ends = [round(offered * second / duration_s) for second in range(round(duration_s) + 1)]
+        seconds = [
+            Second(at_ns=begin_ns + n * SECOND, ok=end - first, failed=0, p50_ms=took_ms, p99_ms=took_ms)
+            for n, (first, end) in enumerate(pairwise(ends))
+        ]
         folder.write_load(
             Load(
                 scenario=asked.scenario.name, begin_ns=begin_ns, end_ns=end_ns, warmup_s=0.0, offered_per_s=rate,
-                offered=offered, sent=offered, ok=offered, failed=0, unknown=0, schedule_lag=lag.close(), seconds=[],
-                operations=[
+                offered=offered, sent=offered, ok=offered, failed=0, unknown=0, schedule_lag=lag.close(),
+                seconds=seconds, operations=[
                     Operation(name="api.read_p99", region=region, latencies=reads.close()) for region in REGIONS
                 ],
             )
@@ -120,8 +128,10 @@ class _System:
         with self.run.folder.host() as samples:
             for at_ns in range(begin_ns, end_ns + SECOND, SECOND) if self.sampled else ():
                 interval_s = (at_ns - self.sampled_ns) / SECOND
-                idle = {"steal": 0, "foreign": 0, "timer_lag_ms": 0.1, "fsync_ms": 0.1}
-                samples.add(HostSample(at_ns=at_ns, interval_s=interval_s, busy=0.5, **idle))
+                sample = HostSample(
+                    at_ns=at_ns, interval_s=interval_s, busy=0.5, steal=0, foreign=0, timer_lag_ms=0.1, fsync_ms=0.1
+                )
+                samples.add(sample)
                 self.sampled_ns = at_ns
         with self.run.folder.timeline() as timeline:
             timeline.add(TimelineEvent(at_ns=end_ns, kind="note", name="api-browse"))

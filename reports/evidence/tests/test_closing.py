@@ -68,7 +68,7 @@ def test_a_writer_that_was_killed_has_closed_nothing(folder: RunFolder) -> None:
 
 def test_a_writer_that_raised_has_closed_nothing(folder: RunFolder) -> None:
     with pytest.raises(ZeroDivisionError), folder.facts() as facts:
-        facts.add(Count(row="data.projects", value=1, unit="", how=""), *[1 // 0])
+        facts.add(Count(row="data.projects", value=1 / 0, unit="", how=""))
     assert kept(folder.evidence)["facts.jsonl"].writers == 0
 
 

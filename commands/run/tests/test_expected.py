@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from checks import access, data, points
 from checks.security import audit_trail
+from commands.nightly import stock
 from commands.run import check_steps, expected
 from commands.run.profiles import PROFILES
 from commands.run.programme import CHECKS, SECRETS, Asked, Place, tonight
 from commands.run.session import Session
 from commands.run.tests.test_session import Pretended, session
 from infra import target as targets
+from infra.machine import interrupts
 from loadtests.request import Request, check
 from loadtests.tests.test_request import TOGETHER
 from reports.evidence import RunFolder
@@ -55,9 +58,12 @@ def test_every_round_of_an_experiment_has_a_file_of_its_own(tmp_path: Path) -> N
 
 
 def test_a_check_is_declared_before_it_is_made(tmp_path: Path) -> None:
-    with session(RunFolder.create(tmp_path / "run"), Pretended()) as run:
+    seen: list[list[str]] = []
+    with (
+        interrupts.handled(lambda number, frame: None),
+        session(RunFolder.create(tmp_path / "run"), Pretended()) as run,
+    ):
         run.start()
-        seen: list[list[str]] = []
         check_steps._check_if_judged(
             _judging(run), check_steps.COPIES,
             lambda system, folder: seen.append([each.phase for each in folder.expected()]), {"bus.replication": 20},
@@ -71,10 +77,6 @@ def _judging(run: Session) -> Session:
 
 
 def test_a_night_knows_its_phases() -> None:
-    from datetime import UTC, datetime
-
-    from commands.nightly import stock
-
     night = tonight(PROFILES["smoke"], stock(), Place("core", apart=True), datetime.now(UTC).date(), Asked())
     phases = night.phases()
     assert phases[: len(CHECKS)] == list(CHECKS)

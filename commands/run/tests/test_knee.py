@@ -106,7 +106,7 @@ class _System:
             return
         begin_ns, end_ns = self.clock_ns, self.clock_ns + round(duration_s * SECOND)
         self.clock_ns = end_ns + SECOND
-        offered = round(rate * duration_s)
+        offered = round(rate * duration_s) // len(REGIONS) * len(REGIONS)
         reads, lag = Recorder(), Recorder()
         reads.record_us(20_000 if rate <= self.knee else 200_000, offered // len(REGIONS))
         lag.record_us(100_000 if self.late_from <= rate <= self.late_to else 100, offered)

@@ -28,6 +28,7 @@ from loadtests.search.knee import Search, with_room
 from reports import assess
 from reports.evidence import Knee, KneeEnd, KneeStep, Run, RunFolder
 from reports.evidence.closing import copy_closed, name_of
+from reports.evidence.expected import session_path
 from reports.findings import loaded
 from reports.policy.policy import Policy, load_policy
 from reports.verdict import knee as verdict
@@ -120,12 +121,16 @@ class KneeRun:
         if not tries:
             return
         best = held[-1] if held else min(reversed(tries), key=lambda tried: tried.rate)
-        source, evidence = self._run.folder.path / best.folder / "evidence", self._run.folder.evidence
-        for part in _OF_A_LOAD:
-            if (source / part).exists():
-                shutil.copytree(source / part, evidence / part, dirs_exist_ok=True)
-        copied = [name_of(source, path) for part in _OF_A_LOAD for path in (source / part).rglob("*")]
-        copy_closed(source, evidence, copied)
+        tried, mine = RunFolder(self._run.folder.path / best.folder), self._run.folder
+        paths = [path for part in _OF_A_LOAD for path in (tried.evidence / part).rglob("*") if path.is_file()]
+        copied = [name for path in paths if (name := name_of(tried.evidence, path)) != session_path()]
+        for name in copied:
+            (mine.evidence / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(tried.evidence / name, mine.evidence / name)
+        copy_closed(tried.evidence, mine.evidence, copied)
+        if counts := tried.counts():
+            with mine.facts() as facts:
+                facts.add(*counts)
 
     def _with_room(self, rate: float) -> None:
         """Try a rate below the knee; a late or a disturbed try says nothing of the system and is repeated."""

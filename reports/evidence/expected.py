@@ -103,7 +103,16 @@ class Expected(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def path(self) -> str:
         """Of its own file, relative to `evidence/`."""
-        return f"expected/{re.sub(r'[^a-z0-9.]+', '-', self.phase.lower()).strip('-')}.json"
+        return _path(self.phase)
+
+
+def _path(phase: str) -> str:
+    return f"expected/{re.sub(r'[^a-z0-9.]+', '-', phase.lower()).strip('-')}.json"
+
+
+def session_path() -> str:
+    """The file of what the session says of the run, relative to `evidence/`."""
+    return _path(SESSION)
 
 
 def failures_path(load: str) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Lock
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
@@ -59,6 +60,7 @@ class Appender(Generic[T]):
         self._path, self._evidence = path, evidence
         self._file = path.open("ab", buffering=0)
         self._written = LineSum()
+        self._lock = Lock()  # A session's watcher adds to the timeline from a thread of its own.
 
     def add(self, *records: T) -> None:
         """Append the records with one write, so that lines of several processes do not mix. OSError on a full disk."""
@@ -66,14 +68,15 @@ class Appender(Generic[T]):
             return
         encoded = [_encoded(record) + b"\n" for record in records]
         lines = b"".join(encoded)
-        written = self._file.write(lines)
-        if written != len(lines):
-            raise OSError(errno.ENOSPC, f"only {written} of {len(lines)} bytes fitted", str(self._file.name))
-        if self._evidence is not None:
-            offset = self._file.tell() - len(lines)  # The file is open for appending: it stands behind what it wrote.
-            for line in encoded:
-                self._written.add(line, offset)
-                offset += len(line)
+        with self._lock:
+            written = self._file.write(lines)
+            if written != len(lines):
+                raise OSError(errno.ENOSPC, f"only {written} of {len(lines)} bytes fitted", str(self._file.name))
+            if self._evidence is not None:
+                offset = self._file.tell() - len(lines)  # Open for appending, it stands behind what it wrote.
+                for line in encoded:
+                    self._written.add(line, offset)
+                    offset += len(line)
 
     def close(self) -> None:
         """Close the file in order: it has all that was to be in it."""

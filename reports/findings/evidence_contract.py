@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from reports.evidence import CONTRACT_SINCE, SESSION, Expected, ExpectedLoad, Load, Run, TimelineEvent
-from reports.evidence.expected import hop_path
+from reports.evidence import CONTRACT_SINCE, Expected, ExpectedLoad, Load, Run, TimelineEvent
+from reports.evidence.expected import hop_path, session_path
 from reports.evidence.fact_rows import FACT_ROWS
 from reports.findings import agreement
 from reports.findings.loaded import Evidence
@@ -87,7 +87,7 @@ def _rows_of(load: Load, phases: Iterable[Expected]) -> tuple[str, ...]:
 def _of_run(evidence: Evidence) -> Iterator[Difference]:
     session = next((each for each in evidence.expected if each.kind == "session"), None)
     if session is None or session.run is None:
-        yield Difference(f"expected/{SESSION}.json", "nothing was declared before the run", _EVERY)
+        yield Difference(session_path(), "nothing was declared before the run", _EVERY)
         return
     if evidence.run.state != "finished":
         return  # It is no verdict anyway, and whoever writes for the run as a whole was ended, too.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,13 @@ def test_lines_of_several_writers_may_mix(tmp_path: Path) -> None:
     assert problem(folder, LEDGER) == "of 12 lines only 6 were closed in order"
     other.close()
     assert kept(folder.evidence)[LEDGER] == Kept(lines=12, writers=2)
+
+
+def test_threads_may_share_a_writer(tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path)
+    with folder.writes("c") as ledger, ThreadPoolExecutor(4) as threads:
+        list(threads.map(lambda number: ledger.add(write(number)), range(2000)))
+    assert kept(folder.evidence)[LEDGER] == Kept(lines=2000, writers=1)
 
 
 def test_a_file_is_closed_once(folder: RunFolder) -> None:

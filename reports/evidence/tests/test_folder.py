@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
-from reports.evidence import Experiment, Hop, Probe, Run, RunFolder, Span, TimelineEvent, Write
+from reports.evidence import SCHEMA, Experiment, Hop, Probe, Run, RunFolder, Span, TimelineEvent, Write
 from reports.evidence.folder import Appender, EvidenceError
 from reports.findings.loaded import load
-from reports.tests.synthetic_run import Story, at, fingerprint, write_run
+from reports.tests.synthetic_run import Story, at, fingerprint, run_record, write_run
 
 
 def test_a_whole_run_comes_back(tmp_path: Path) -> None:
@@ -82,6 +83,16 @@ def test_damage_in_one_file_leaves_the_others_readable(tmp_path: Path) -> None:
 def test_without_a_run_record_nothing_can_be_said(tmp_path: Path) -> None:
     with pytest.raises(EvidenceError, match=r"run\.json is missing"):
         load(RunFolder.create(tmp_path / "run"))
+
+
+def test_a_run_of_a_newer_schema_is_refused_in_one_line(tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path / "run")
+    folder.write_run(structs.replace(run_record(Story()), schema=SCHEMA + 1))
+    with pytest.raises(
+        EvidenceError, match=f"with schema {SCHEMA + 1}, and this version knows {SCHEMA} at most"
+    ) as said:
+        load(folder)
+    assert "\n" not in str(said.value)
 
 
 def test_a_record_is_replaced_whole(tmp_path: Path) -> None:

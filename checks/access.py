@@ -110,6 +110,11 @@ def actions(own: str, other: str) -> list[Action]:
     ]  # fmt: skip
 
 
+def expected() -> dict[str, int]:
+    """How many facts `record` adds to its row: one for each cell."""
+    return {ROW: len(CALLERS) * len(actions(own="", other=""))}
+
+
 def record(target: Target, folder: RunFolder) -> None:
     """Try every cell of callers x actions, and write a Count for each.
 
@@ -173,10 +178,10 @@ class Matrix:
             found, changed = self._try(action, self._tokens[caller])
             kept = changed is False or caller in action.allowed
             how = f"{caller}: {action.name}, expected {expected}"
-            yield Count(
-                row=ROW, value=float(found), unit="status", ok=found == expected and kept,
-                how=how if kept else f"{how} and nothing changed, but it was",
-            )  # fmt: skip
+            how += "" if found == expected else f", found {found}"
+            how += "" if kept else " and nothing changed, but it was"
+            ok = found == expected and kept
+            yield Count(row=ROW, value=0.0 if ok else 1.0, unit="wrong", how=how, ok=ok)
 
     def _try(self, action: Action, token: str | None) -> tuple[int, bool]:
         """Try an action with a token: (status, whether anything has changed)."""

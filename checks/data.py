@@ -12,6 +12,8 @@ from ledger.observe.rollups import HOW, UNEQUAL_GROUPS
 from reports.evidence import Count, RunFolder
 from system.wire import observer
 
+EXPECTED = {"data.countries": 2, "data.projects": 2}
+"""Row -> how many facts `record` adds."""
 _ANSWER_WITHIN_MS = 10_000
 
 _COUNTRIES = f"SELECT count(*) FROM {observer.COUNTRIES}"

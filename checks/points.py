@@ -17,6 +17,8 @@ from reports.evidence import Count, RunFolder
 from system.wire import observer
 
 ROW = "data.points"
+EXPECTED = {ROW: 5}
+"""How many facts `record` adds."""
 COUNTRIES, PROJECTS_EACH, REGIONS = 195, 50, 6
 """Every country has so many projects in every region."""
 POINTS = COUNTRIES * PROJECTS_EACH * REGIONS

@@ -63,6 +63,11 @@ def record(system: Fabric, folder: RunFolder, within_s: float = _AGREE_WITHIN_S)
         facts.add(*(fact for stream in found for fact in facts_of(stream)))
 
 
+def expected(system: Fabric) -> dict[str, int]:
+    """How many facts `record` adds to its row."""
+    return {ROW: len(wire.STREAMS) * (2 + len(bus_layout.bus(system.place)))}
+
+
 def settled(look: Callable[[], list[StreamCopies]], within_s: float) -> list[StreamCopies]:
     """Each stream as it was when all its copies were equal, or as it is at the deadline."""
     whole: dict[str, StreamCopies] = {}

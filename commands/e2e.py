@@ -6,6 +6,7 @@ import click
 
 from commands.exit_codes import EXIT_USAGE, fail
 from commands.run import steps
+from commands.run.programme import BROWSER
 from e2e import runner
 from e2e.browser import ENGINES
 
@@ -30,6 +31,6 @@ def e2e(engines: tuple[str, ...], no_install: bool, pytest_arguments: tuple[str,
     if wrong := runner.wrong_usage(pytest_arguments):
         fail(EXIT_USAGE, wrong)
     found = steps.find_browsers(not no_install, engines)
-    with steps.session("e2e") as run:
+    with steps.session("e2e", phases=[BROWSER]) as run:
         run.start()
         steps.browse(run, found, pytest_arguments)

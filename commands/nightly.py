@@ -12,7 +12,7 @@ from chaos.run import catalog
 from commands.e2e import no_install
 from commands.exit_codes import EXIT_USAGE, fail
 from commands.parameters import DURATION, SLO_HELP
-from commands.run import history, rehearsal, steps
+from commands.run import check_steps, expected, history, rehearsal, steps
 from commands.run.profiles import PROFILES
 from commands.run.programme import Asked, Place, Programme, Stock, in_round, planted, tonight
 from commands.run.session import Session
@@ -92,6 +92,8 @@ def _programme(run: Session, profile: str, asked: Asked) -> Programme:
     run.folder.write_run(run.run)
     _leave_out(run, list(programme.left_out))
     run.pace = programme.pace()
+    phases = [*programme.phases(), *check_steps.judged(profile)]
+    run.folder.write_expected(expected.of_run(run.folder, run.run, phases))
     return programme
 
 
@@ -104,23 +106,23 @@ def _leave_out(run: Session, left: list[LeftOut]) -> None:
 def _follow(run: Session, programme: Programme, found: list[browsers.Browser] | str) -> None:
     """Everything in order. What a phase breaks does not keep the next one from its turn."""
     run.start()
-    steps.data(run)
-    steps.data_points(run)
-    steps.access(run)
-    steps.security(run)
-    steps.audit_tampering(run)
+    check_steps.data(run)
+    check_steps.data_points(run)
+    check_steps.access(run)
+    check_steps.security(run)
+    check_steps.audit_tampering(run)
     rehearsal.rehearse(run, [load.request for load in programme.loads if load.rehearsed])
     for load in programme.loads:
         steps.load(run, load.request, calibrated=load.calibrated)
     for number in range(1, programme.rounds + 1):
         for experiment in programme.experiments:
             _experiment(run, programme, experiment.name, experiment.seconds, number)
-    steps.copies(run)
+    check_steps.copies(run)
     if programme.browser is not None:
         limit = None if programme.budgets is None else programme.budgets.browser_s
         steps.browse(run, found, programme.browser, suites=programme.suites, within_s=limit)
-    steps.audit_verified(run)
-    steps.find_secrets(run)
+    check_steps.audit_verified(run)
+    check_steps.find_secrets(run)
     if programme.bugs:
         run.end_system()
     for bug in programme.bugs:

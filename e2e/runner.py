@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -67,6 +68,27 @@ def run(
             return _ended(folder, None, f"the suites did not end within {within_s:g} s")
     last = log.read_text(errors="replace").strip().splitlines()[-1:] or [""]
     return _ended(folder, code, last[0])
+
+
+def collect(
+    browsers: Sequence[Browser], arguments: Sequence[str], *, root: Path = _SUITES, chosen: Sequence[str] = ()
+) -> list[str] | None:
+    """The ids of the tests that `run` would run, by another pytest that runs none of them; None if it cannot tell."""
+    with tempfile.TemporaryDirectory(prefix="covenant-collected-") as scratch:
+        folder = RunFolder.create(Path(scratch))
+        command = [
+            *_pytest(_paths(root, chosen)), "--collect-only", "-p", "e2e.recording",
+            *(f"--browser={browser.engine}" for browser in browsers), *arguments,
+        ]  # fmt: skip
+        try:
+            subprocess.run(
+                command, env={**os.environ, FOLDER: scratch}, cwd=_CHECKOUT, stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=_COLLECTED_WITHIN_S, check=False,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            return None
+        session = folder.browser_session()
+        return session.selected if session else None
 
 
 def wrong_usage(arguments: Sequence[str]) -> str | None:

@@ -123,7 +123,7 @@ def _environment(run_id: str, more: Mapping[str, str]) -> dict[str, str]:
 
 def _record(spec: LocustfileSpec, work: Path, target: Target) -> Load | None:
     """What was measured; None if no request was made."""
-    parts = read_parts(work)
+    parts = list(read_parts(work).values())
     if not any(part.sent for part in parts):
         return None
     settings = {

@@ -13,6 +13,7 @@ import msgspec
 
 from loadtests.arrivals.arrival_process import ArrivalProcess, even
 from loadtests.recording.early import Gate
+from reports.evidence import ExpectedHop
 
 PLAN = "COVENANT_LOAD_PLAN"
 """The environment variable that names the file of a `Plan` for the Locust process."""
@@ -96,6 +97,16 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True):
     spec: msgspec.Struct
     region: str
     """Where it runs."""
+    part: str
+    """Where it leaves what it measured: `Plan.part` of its name."""
+    offers: float = 0.0
+    """Operations that it is to offer in the measured window; 0 if it offers none, or their number is not known."""
+    keeps: list[str] = []
+    """Lists and records of evidence that it writes, relative to `evidence/`."""
+    finds: list[ExpectedHop] = []
+    """Where it looks for what was written."""
+    sure: bool = True
+    """Whether it will be part of the load; False if what the machine has to spare decides that."""
 
 
 @dataclass(frozen=True, kw_only=True)

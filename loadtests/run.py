@@ -103,7 +103,8 @@ def _record(
     planned: Plan, target: Target, folder: RunFolder, name: str, work: Path, early: str, *, requests: bool
 ) -> bool:
     """Merge the parts in `work` into the record `name`; False if no generator left anything."""
-    parts = read_parts(work)
+    named = read_parts(work)
+    parts = list(named.values())
     if not any(part.offered_per_s for part in parts):
         return False
     problems = [problem for part in parts for problem in part.problems]
@@ -119,5 +120,5 @@ def _record(
         more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
         settings["notes"] = "; ".join(problems[:3]) + more
     load = merge_parts(parts, scenario=name, warmup_s=planned.warmup_s, requests=requests, settings=settings)
-    folder.write_load(msgspec.structs.replace(load, ended_early=early))
+    folder.write_load(msgspec.structs.replace(load, ended_early=early, engines=list(named)))
     return True

@@ -186,6 +186,6 @@ def headline(report: Report) -> str:
     elif searched:
         reason = searched
     else:
-        damaged = [note for note in report.notes if note.startswith("damaged")]
+        damaged = [note for note in report.notes if note.startswith(("damaged", "evidence is not", "recorded with"))]
         reason = shortened(next(iter([*damaged, *report.failed_phases]), "no row is judged"))
     return f"NO VERDICT ({report.verdict}): {reason}{passing}{planted}"

@@ -19,6 +19,7 @@ from chaos.handover import Counted, Fact, Facts, Fault, Proved
 from chaos.journal import Journal
 from infra.fabric.protocol import Capability, Fabric
 from reports.evidence import Count, Proof
+from reports.evidence.fact_rows import NoFactRow, check_row
 
 
 class Activity:
@@ -76,7 +77,12 @@ class Activity:
         self._facts.add(fact)
 
     def count(self, row: str, value: float, unit: str, how: str, *, ok: bool) -> None:
-        """Note what was counted while the fault lasted, for the row that it is about."""
+        """Note what was counted while the fault lasted, for the row that it is about: if it does not hold, that row
+        fails, and the experiment goes on. ActivityFailed for a row that takes no facts."""
+        try:
+            check_row(row)
+        except NoFactRow as error:
+            raise ActivityFailed(str(error)) from None
         count = Count(row=row, value=value, unit=unit, how=f"{self.experiment}: {how}", ok=ok)
         self._facts.add(Counted(experiment=self.experiment, at_ns=time.monotonic_ns(), count=count))
 

@@ -19,6 +19,7 @@ FOLDER = Path(__file__).parents[1] / "experiments"
 _ENDINGS = (".json", ".yaml", ".yml")
 """Those that Chaos Toolkit takes."""
 _FAULTS = "chaos.faults."
+_REGION_FAULTS = "chaos.faults.region."
 _NO_FAULTS = ("chaos.faults.steady_state", "chaos.faults.recovery")
 """Modules of ours that neither inject a fault nor prove one."""
 
@@ -34,6 +35,8 @@ class BadExperiment(ValueError):
 TAKES_S = 60.0
 """What an experiment takes on two cores, where its file says nothing else: twice calm, the fault, the audit."""
 _EXTENSION = "covenant"
+HYPOTHESIS = "steady-state-hypothesis"
+"""Where a file says what holds before and after."""
 
 
 class Info(NamedTuple):
@@ -70,8 +73,8 @@ def problems() -> list[str]:
 
 
 def _info(name: str, content: dict[str, Any]) -> Info:
-    """What its file says, and in the extension `covenant` (Chaos Toolkit's place for what it does not know itself)."""
-    found: dict[str, Any] = next((each for each in content.get("extensions", []) if each.get("name") == _EXTENSION), {})
+    """What its file says."""
+    found = _own(content)
     return Info(
         name, str(content["title"]), float(found.get("takes_s", TAKES_S)), found.get("size"),
         bool(found.get("distance", False)),
@@ -131,6 +134,22 @@ def declares_proof(content: Mapping[str, Any]) -> bool:
     return _has_fault(content, "probe")
 
 
+def loses_region(content: Mapping[str, Any]) -> bool:
+    """Whether a step of the method takes a region as a whole."""
+    return any(_module(step).startswith(_REGION_FAULTS) for step in content["method"])
+
+
+def rows_of(content: Mapping[str, Any]) -> list[str]:
+    """The rows that the file names as those that it is evidence for, besides what every experiment is."""
+    return [str(row) for row in _own(content).get("rows", [])]
+
+
+def _own(content: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The extension `covenant` (Chaos Toolkit's place for what it does not know itself)."""
+    found = [each for each in content.get("extensions") or [] if each.get("name") == _EXTENSION]
+    return dict(found[0]) if found else {}
+
+
 def _has_fault(content: Mapping[str, Any], kind: str) -> bool:
     ours = [step for step in content["method"] if _module(step).startswith(_FAULTS) and _module(step) not in _NO_FAULTS]
     return any(step.get("type") == kind for step in ours)
@@ -140,7 +159,7 @@ def plan(experiment: str) -> str:
     """What the experiment will do. UnknownExperiment, BadExperiment."""
     content = read(experiment)
     lines = [f"{id_of(experiment)}: {content['title']}", "", str(content["description"]).strip(), ""]
-    hypothesis = content.get("steady-state-hypothesis")
+    hypothesis = content.get(HYPOTHESIS)
     if hypothesis:
         lines.append(f"Steady state, checked before and after ({str(hypothesis['title']).lower()}):")
         lines += [f"  - {_name(probe)}" for probe in hypothesis.get("probes", [])]

@@ -11,6 +11,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +21,8 @@ from infra.machine import processes, surroundings
 
 _SETTINGS = Path(__file__).with_name("settings.yaml")
 _END_WITHIN_S = 8.0
+_CUT_SHORT = ("interrupted", "aborted")
+"""What Chaos Toolkit calls a method that did not come to its end."""
 
 
 class Verdict(NamedTuple):
@@ -31,6 +34,9 @@ class Verdict(NamedTuple):
     steady_after: bool | None
     problems: list[str]
     """Activities that failed, in words: Chaos Toolkit calls a run with them completed all the same."""
+    failed_steps: list[str]
+    """Those of them that are steps of the method, and why the method did not come to its end. A step that undoes, or
+    that looks at the steady state, is none."""
 
 
 def validate(experiment: str) -> None:
@@ -84,9 +90,8 @@ class Toolkit:
             journal = json.loads(self._journal.read_text())
         except (FileNotFoundError, json.JSONDecodeError):
             code = self._process.returncode
-            return Verdict(
-                "", None, None, [f"chaos run ended with exit code {code} and left no journal: see {self._log.name}"]
-            )
+            why = f"chaos run ended with exit code {code} and left no journal: see {self._log.name}"
+            return Verdict("", None, None, [why], [why])
         return verdict_of(journal)
 
 
@@ -108,6 +113,8 @@ def verdict_of(journal: dict[str, Any]) -> Verdict:
         steady_before=_met(states["before"]),
         steady_after=_met(states["after"]),
         problems=[problem for activity in activities if (problem := _problem(activity))],
+        failed_steps=[problem for activity in journal["run"] if (problem := _problem(activity))]
+        + ([f"the method was {journal['status']}"] if journal["status"] in _CUT_SHORT else []),
     )
 
 
@@ -119,12 +126,21 @@ def _met(state: dict[str, Any] | None) -> bool | None:
     return bool(state["steady_state_met"]) if state else None
 
 
+def _is_our_probe(declared: Mapping[str, Any]) -> bool:
+    """One that proves that the fault bit, counts for a row, or waits for something: it does, or raises. To Chaos
+    Toolkit its answer means nothing without a tolerance."""
+    ours = str(declared.get("provider", {}).get("module", "")).startswith("chaos.faults.")
+    return ours and declared.get("type") == "probe" and "tolerance" not in declared
+
+
 def _problem(activity: dict[str, Any]) -> str | None:
     """Why an activity failed; None if it did not. One that was interrupted has no status."""
     declared = activity["activity"]
     if activity.get("status") == "failed":
         exception = activity.get("exception") or ["no reason given"]
         return f"{declared['name']}: {exception[-1].strip()}"
+    if _is_our_probe(declared) and activity.get("output") is False:
+        return f"{declared['name']}: it answered no"
     # Chaos Toolkit calls a process that ended with an error a success, unless a tolerance says what is expected.
     if declared.get("provider", {}).get("type") == "process" and "tolerance" not in declared:
         output = activity.get("output") or {}

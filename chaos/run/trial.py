@@ -21,7 +21,19 @@ from chaos.healing import HealError, heal, open_faults
 from chaos.journal import JournalError
 from chaos.run import toolkit
 from chaos.run.calm import disturbance
-from chaos.run.catalog import BadExperiment, Info, UnknownExperiment, declares_proof, experiments, id_of, plan, read
+from chaos.run.catalog import (
+    HYPOTHESIS,
+    BadExperiment,
+    Info,
+    UnknownExperiment,
+    declares_proof,
+    experiments,
+    id_of,
+    loses_region,
+    plan,
+    read,
+    rows_of,
+)
 from infra.fabric.protocol import Fabric
 from infra.machine import processes
 from infra.machine.progress import Report
@@ -30,7 +42,10 @@ from ledger.audit import audit, last_event_seq
 from ledger.drain import drain
 from ledger.observe import bus
 from loadtests.engine.prober import BUS, ProberSpec
-from reports.evidence import Experiment, RunFolder, TimelineEvent
+from loadtests.expected import AUDIT_FACTS, audited_hops
+from reports.evidence import Count, Expected, ExpectedFile, ExpectedTrial, Experiment, RunFolder, TimelineEvent
+from reports.evidence.expected import writes_path
+from reports.evidence.fact_rows import NoFactRow
 
 __all__ = ["SLO_US", "BadExperiment", "ExperimentError", "Info", "UnknownExperiment", "experiments", "plan", "run"]
 
@@ -46,6 +61,8 @@ SLO_US = {
 }
 """Operation -> the latency in us within which a probe of it counts as served, while faults are judged."""
 
+_ROWS = ("recovery.rto", "recovery.rpo_loss", "recovery.redundancy", "bus.exactly_once", "ledger.contents")
+"""What every experiment is evidence for; its file names what it is evidence for besides."""
 _RATE_HZ = 20.0
 _PLACES_AT_FULL_RATE = 8
 """Three regions. Of six, each is probed a quarter as often, and the experiment says so: an event of theirs has twice
@@ -70,9 +87,11 @@ class ExperimentError(Exception):
 
 
 def run(
-    experiment: str, *, folder: RunFolder, system: Fabric, progress: Report, repeat: int = 1, dry: bool = False
-) -> None:
+    experiment: str, *, folder: RunFolder, system: Fabric, progress: Report, repeat: int = 1, dry: bool = False,
+    phase: str | None = None,
+) -> None:  # fmt: skip
     """Run an experiment, by its id or its file, on a running system; `repeat` counts from 1 which repeat this is.
+    `phase` is what its run calls it; None: as its folder.
 
     Leaves experiment.json, probes, the ledger, the hops and Chaos Toolkit's journal in the run folder, also when
     it fails or is interrupted. With `dry` it checks the experiment and prints its plan, and does nothing else.
@@ -85,6 +104,7 @@ def run(
         return
     trial = _Trial(experiment, folder, system, progress, repeat)
     try:
+        trial.declare(phase)
         trial.go()
     except (bus.BusError, JournalError) as error:
         raise ExperimentError(f"{experiment}: {error}") from error
@@ -121,6 +141,27 @@ class _Trial:
             slo=SLO_US,
             probe_hz=_RATE_HZ if len(self._places) <= _PLACES_AT_FULL_RATE else _RATE_HZ / 4,
         )
+
+    def declare(self, phase: str | None) -> None:
+        """Write down what it will leave, before anything is probed."""
+        name, regions = self._place.name, self._target.regions
+        place = f"chaos/{name}"
+        files = [f"{place}/experiment.json", f"{place}/probes.jsonl", writes_path(name)]
+        content = read(self._source)
+        self._folder.write_expected(
+            Expected(
+                phase=phase or name,
+                kind="experiment",
+                rows=[*_ROWS, *rows_of(content)],
+                files=[ExpectedFile(path=path) for path in files],
+                hops=audited_hops(name, regions),
+                facts=dict(AUDIT_FACTS),
+                trial=ExpectedTrial(
+                    name=name, experiment=self._experiment, places=self._places, probe_hz=self._record.probe_hz,
+                    slo=SLO_US, loses_region=loses_region(content), steady=bool(content.get(HYPOTHESIS)),
+                ),
+            )
+        )  # fmt: skip
 
     def go(self) -> None:
         home = self._system.site.path
@@ -169,12 +210,20 @@ class _Trial:
                 case Proved():
                     self._record.proofs.append(fact.proof)
                 case Counted():
-                    with self._folder.facts() as file:
-                        file.add(fact.count)
+                    self._count(fact.count)
                 case Undone():
                     self._record.undo_ns = fact.at_ns
         self._record.end_ns = time.monotonic_ns()
         self._folder.write_experiment(self._record, self._repeat)
+
+    def _count(self, count: Count) -> None:
+        """Keep what a probe counted. For a row that takes no facts it would be counted for nothing: then the step is
+        one that failed."""
+        try:
+            with self._folder.facts() as file:
+                file.add(count)
+        except NoFactRow as error:
+            self._record.failed_steps = [*self._record.failed_steps, f"{count.how}: {error}"]
 
     def _spec(self) -> ProberSpec:
         return ProberSpec(
@@ -207,6 +256,7 @@ class _Trial:
             self._record.chaos_status = verdict.status
             self._record.steady_before, self._record.steady_after = verdict.steady_before, verdict.steady_after
             self._record.problems += verdict.problems
+            self._record.failed_steps = verdict.failed_steps
 
     def _tell(self) -> None:
         """Progress by what has happened so far."""
@@ -283,8 +333,7 @@ def _timeline_event(fact: Fact) -> TimelineEvent | None:
         case Fault():
             return TimelineEvent(at_ns=fact.at_ns, kind="fault", name=fact.experiment, detail=fact.target)
         case Proved(proof=proof):
-            detail = f"{proof.what}: expected {proof.expected}, found {proof.found}"
-            return TimelineEvent(at_ns=fact.at_ns, kind="proof", name=fact.experiment, detail=detail)
+            return TimelineEvent(at_ns=proof.at_ns, kind="proof", name=fact.experiment, detail=proof.in_words)
         case Undone():
             return TimelineEvent(at_ns=fact.at_ns, kind="undo", name=fact.experiment, detail=fact.what)
         case Counted(count=count):

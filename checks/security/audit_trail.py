@@ -92,6 +92,12 @@ TAMPERINGS = (
 )
 
 
+_CONTROLS = 2
+EXPECTED = {ROW: 1 + len(_REFUSED) * len(_CHANGES) + len(TAMPERINGS) + _CONTROLS}
+VERIFIED = {ROW: 1}
+"""How many facts `record` and `record_verified` add."""
+
+
 def record(system: Fabric, folder: RunFolder) -> None:
     """Try all of it, and write a Count for each. NotChecked if the trail could not be exported or copied."""
     try:

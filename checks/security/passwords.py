@@ -24,6 +24,12 @@ _WITHIN_S = 5.0
 _ROLES = ("postgres", "replication", "covenant_owner", "covenant_app", "covenant_observer")
 
 
+def attempts(system: Fabric) -> int:
+    """How many things `wrong_passwords` tries."""
+    target = system.target()
+    return len(_ROLES) + len(target.valkey) + len(system.place.nodes("s3")) + len(target.api)
+
+
 def wrong_passwords(system: Fabric) -> Iterator[tuple[str, bool]]:
     """(what was tried, whether it refused the password) for each. A part that does not answer has not refused it."""
     for role in _ROLES:

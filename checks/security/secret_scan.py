@@ -13,6 +13,8 @@ from infra.fabric.protocol import Fabric
 from infra.machine import processes
 from infra.site.site import Site
 
+PLACES = ("logs of the parts", "command lines", "the run's evidence", "files that others may read")
+"""The kinds of place that are searched."""
 _LONG_ENOUGH = 16
 """Shorter secrets could be found by chance; none of ours is shorter."""
 _FILE_MAX_BYTES = 8 * 1024 * 1024
@@ -25,12 +27,13 @@ def scan(system: Fabric, run_folder: Path) -> dict[str, list[str]]:
     named = secrets_by_name(system.site)
     home = system.site.path
     logs = [*home.glob("*.log"), *home.glob("*/log"), *home.glob("*/*.log")]
-    return {
-        "logs of the parts": in_files(named, logs),
-        "command lines": in_command_lines(named),
-        "the run's evidence": in_files(named, _files(run_folder)),
-        "files that others may read": in_files(named, readable_by_others(home)),
-    }
+    found = (
+        in_files(named, logs),
+        in_command_lines(named),
+        in_files(named, _files(run_folder)),
+        in_files(named, readable_by_others(home)),
+    )
+    return dict(zip(PLACES, found, strict=True))
 
 
 def secrets_by_name(site: Site) -> dict[str, bytes]:

@@ -17,7 +17,7 @@ from typing import Protocol
 from msgspec import structs
 
 from commands.exit_codes import EXIT_USAGE, fail
-from commands.run import steps
+from commands.run import expected, steps
 from commands.run.repeats import sampled
 from commands.run.session import StepFailed
 from infra.machine.progress import Report, say
@@ -27,6 +27,8 @@ from loadtests.request import CheckedRequest, Request, check
 from loadtests.search.knee import Search, with_room
 from reports import assess
 from reports.evidence import Knee, KneeEnd, KneeStep, Run, RunFolder
+from reports.evidence.closing import copy_closed, name_of
+from reports.evidence.expected import session_path
 from reports.findings import loaded
 from reports.policy.policy import Policy, load_policy
 from reports.verdict import knee as verdict
@@ -38,7 +40,7 @@ _LONGER_MAX = 4.0
 _WITH_ROOM_TRIES = 3
 _ROOM_AFTER: tuple[KneeEnd | None, ...] = ("found", "late", "above")
 """The end of a search that has seen a rate hold twice."""
-_OF_A_LOAD = ("load", "ledger", "hops")
+_OF_A_LOAD = ("load", "ledger", "hops", "expected")
 
 
 class RunOfTries(Protocol):
@@ -119,10 +121,16 @@ class KneeRun:
         if not tries:
             return
         best = held[-1] if held else min(reversed(tries), key=lambda tried: tried.rate)
-        for part in _OF_A_LOAD:
-            source = self._run.folder.path / best.folder / "evidence" / part
-            if source.exists():
-                shutil.copytree(source, self._run.folder.evidence / part, dirs_exist_ok=True)
+        tried, mine = RunFolder(self._run.folder.path / best.folder), self._run.folder
+        paths = [path for part in _OF_A_LOAD for path in (tried.evidence / part).rglob("*") if path.is_file()]
+        copied = [name for path in paths if (name := name_of(tried.evidence, path)) != session_path()]
+        for name in copied:
+            (mine.evidence / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(tried.evidence / name, mine.evidence / name)
+        copy_closed(tried.evidence, mine.evidence, copied)
+        if counts := tried.counts():
+            with mine.facts() as facts:
+                facts.add(*counts)
 
     def _with_room(self, rate: float) -> None:
         """Try a rate below the knee; a late or a disturbed try says nothing of the system and is repeated."""
@@ -172,7 +180,8 @@ class KneeRun:
         return problem
 
     def _complete(self, folder: RunFolder, begin_ns: int) -> None:
-        """Copy to a try's folder what was recorded for the whole run: the request, the machine, the deaths."""
+        """Copy to a try's folder what was recorded for the whole run: the request, the machine, the deaths. All of that
+        is the run's, and what it expects of it is said by the run."""
         until_ns = max(load.end_ns for load in folder.loads())
         run, whole = self._run.run, self._run.folder
         folder.write_run(structs.replace(run, state="finished", finished_at=run.started_at))
@@ -185,3 +194,4 @@ class KneeRun:
                 event for event in whole.timeline_events() if event.kind == "part_died" and event.at_ns >= begin_ns
             ]
             timeline.add(*events)
+        folder.write_expected(expected.of_run(folder, run))

@@ -23,6 +23,7 @@ SUITE_TAKES_S = 60.0
 """The usual length of a browser suite."""
 _SYSTEM_S, _CHECK_S, _SUITES_S = 60.0, 10.0, 30.0
 CHECKS = ("data", "access", "security")
+SECRETS, BROWSER = "secrets", "browser"
 REHEARSAL = "rehearsal"
 """The phase in which loads are tried before they are made."""
 REHEARSAL_S = 10.0
@@ -81,6 +82,13 @@ class Programme(NamedTuple):
     repeats_s: float
     """Without budgets, the time that repeats may take."""
 
+    def phases(self) -> list[str]:
+        """The phases of a run of this programme that leave something, unless they are skipped."""
+        found = [*CHECKS, *(load.request.scenario.name for load in self.loads)]
+        found += [in_round(each.name, number) for number in range(1, self.rounds + 1) for each in self.experiments]
+        found += [BROWSER] if self.browser is not None else []
+        return [*found, SECRETS, *(planted(each.name) for each in self.bugs)]
+
     def pace(self) -> Pace:
         """The pace of a run of this programme, whose phases have the names that the run gives them."""
         legs = [Leg("system", "start", _SYSTEM_S), *(Leg(name, "start", _CHECK_S) for name in CHECKS)]
@@ -93,8 +101,8 @@ class Programme(NamedTuple):
             for each in self.experiments
         ]
         if self.browser is not None:
-            legs.append(Leg("browser", "browser", max(_SUITES_S, SUITE_TAKES_S * len(self.suites))))
-        legs.append(Leg("secrets", "start", _CHECK_S))
+            legs.append(Leg(BROWSER, "browser", max(_SUITES_S, SUITE_TAKES_S * len(self.suites))))
+        legs.append(Leg(SECRETS, "start", _CHECK_S))
         legs += [Leg(planted(each.name), "bugs", each.seconds) for each in self.bugs]
         if self.budgets is None:
             return Pace(legs, reserve_s=self.repeats_s)

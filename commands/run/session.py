@@ -86,29 +86,33 @@ class Session:
     @contextmanager
     def phase(self, name: str) -> Iterator[Report]:
         """One step. What breaks in it is noted, and the run goes on; only a full disk and a signal end the run."""
-        with self._phase(name) as progress:
+        with self._phase(name) as (progress, ended):
             try:
                 yield progress
             except StepFailed as error:
-                self._failed(name, str(error))
+                ended.append(self._failed(name, str(error)))
             except Aborted:
                 raise
             except Exception as error:
                 if isinstance(error, OSError) and error.errno == errno.ENOSPC:
                     raise
-                self._failed(name, f"the harness failed: {type(error).__name__}: {error} ({self._keep_trace(error)})")
+                why = f"the harness failed: {type(error).__name__}: {error} ({self._keep_trace(error)})"
+                ended.append(self._failed(name, why))
 
     @contextmanager
-    def _phase(self, name: str) -> Iterator[Report]:
-        """One step, from whose end on the run has what it gave."""
+    def _phase(self, name: str) -> Iterator[tuple[Report, list[str]]]:
+        """One step, from whose end on the run has what it gave: its progress, and a list for how it ended, if not
+        well."""
+        ended: list[str] = []
         self.note("phase_begin", name)
         self.pace.begin(name)
         try:
             with step(name) as progress:
-                yield self._with_pace(progress)
+                yield self._with_pace(progress), ended
         finally:
             self.pace.end(name)
-            self.note("phase_end", name)
+            # Said twice, so that one line that is lost does not make it a good end.
+            self.note("phase_end", name, "; ".join(ended))
 
     def _with_pace(self, progress: Report) -> Report:
         pace = self.pace
@@ -117,9 +121,10 @@ class Session:
         progress(0.0, f"begins; {pace.words()}")
         return lambda fraction, text: progress(fraction, f"{text}; {pace.words()}")
 
-    def _failed(self, name: str, why: str) -> None:
+    def _failed(self, name: str, why: str) -> str:
         say(f"{name}: failed: {why}")
         self.note("error", name, why)
+        return f"failed: {why}"
 
     def _keep_trace(self, error: Exception) -> str:
         """Append to the traces of this run; the file's name."""
@@ -139,7 +144,7 @@ class Session:
     def start(self) -> None:
         """Start the system if it is ours, and the watch over it. StartError ends the run."""
         if self._owned:
-            with self._phase("system") as progress:
+            with self._phase("system") as (progress, _):
                 self.system.start(progress)
         log = (self.folder.evidence / "host.log").open("wb")
         with log:

@@ -10,7 +10,7 @@ import secrets
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,14 +25,9 @@ from chaos.healing import HealError, heal
 from chaos.journal import JournalError
 from chaos.run import catalog, toolkit
 from chaos.run import trial as chaos_runner
-from checks import NotChecked, points, replication
-from checks import access as access_facts
-from checks import data as data_facts
-from checks.security import audit_trail
-from checks.security import facts as security_facts
 from commands.declarations import loads
 from commands.exit_codes import EXIT_UNTRUSTED, EXIT_USAGE, fail
-from commands.run import history, programme
+from commands.run import expected, history, programme
 from commands.run.planted import run_planted
 from commands.run.profiles import PROFILES
 from commands.run.repeats import Phase, in_tries
@@ -75,9 +70,10 @@ def session(
     experiments: tuple[str, ...] = (),
     plant: str | None = None,
     slo: str | None = None,
+    phases: Sequence[str] = (),
 ) -> Iterator[Session]:
-    """A run of a profile on the running system, or on one of its own; ends the process with its verdict, or before
-    anything is started if it could not be judged."""
+    """A run of a profile on the running system, or on one of its own; `phases` are those that will begin, where that is
+    known. Ends the process with its verdict, or before anything is started if it could not be judged."""
     if problems := loads.problems_of(profile):
         fail(EXIT_UNTRUSTED, problems[0])
     now = datetime.now(UTC)
@@ -112,6 +108,7 @@ def session(
     if plant is None and (before := history.repeated_before(RUNS, folder.path, say)) is not None:
         folder.write_repeated_before(before)
     folder.write_preflight(preflight.of_system(system, CHECKOUT, load_claims()))
+    folder.write_expected(expected.of_run(folder, run, phases))
     with steps:
         yield steps
     with step("report") as progress:
@@ -133,66 +130,6 @@ def _heal(system: System) -> None:
 
 
 # Its steps.
-
-
-def data(run: Session) -> None:
-    """Count and reconcile what the database holds."""
-    with _checking(run, "data"):
-        data_facts.record(run.system.target(), run.folder)
-
-
-def data_points(run: Session) -> None:
-    """Count and reconcile the seed's full scale, in a database of its own, if the run judges that."""
-    _check_if_judged(run, points.ROW, "data points", points.record)
-
-
-def copies(run: Session) -> None:
-    """Ask every node of the bus what it holds itself, if the run judges that; after what may leave a copy behind."""
-    _check_if_judged(run, replication.ROW, "copies", replication.record)
-
-
-def audit_tampering(run: Session) -> None:
-    """Try to change the audit trail, and change copies of it, if the run judges that; early, while the trail is short,
-    but after writes."""
-    _check_if_judged(run, audit_trail.ROW, "audit trail", audit_trail.record)
-
-
-def audit_verified(run: Session) -> None:
-    """Verify the audit trail, if the run judges that; at the end, over all that was written."""
-    _check_if_judged(run, audit_trail.ROW, "audit trail at the end", audit_trail.record_verified)
-
-
-def _check_if_judged(run: Session, row: str, name: str, record: Callable[[System, RunFolder], None]) -> None:
-    if load_policy().judges(run.run.profile, row, measured=True):
-        with _checking(run, name):
-            record(run.system, run.folder)
-
-
-def access(run: Session) -> None:
-    """Try who may do what."""
-    with _checking(run, "access"):
-        access_facts.record(run.system.target(), run.folder)
-
-
-def security(run: Session) -> None:
-    """Try what protects the system: the wire, the disks, the passwords."""
-    with _checking(run, "security"):
-        security_facts.record(run.system, run.folder)
-
-
-def find_secrets(run: Session) -> None:
-    """Look for secrets where none may stand; at the end, when the logs have everything."""
-    with _checking(run, "secrets"):
-        security_facts.record_secrets(run.system, run.folder)
-
-
-@contextmanager
-def _checking(run: Session, name: str) -> Iterator[None]:
-    with run.phase(name):
-        try:
-            yield
-        except NotChecked as error:
-            raise StepFailed(str(error)) from error
 
 
 def load(run: Session, asked: CheckedRequest, *, calibrated: bool = True) -> None:
@@ -227,6 +164,7 @@ def _calibrate(run: Session, scenario: Scenario, when: Literal["before", "after"
 
 def make_load(run: Session, asked: CheckedRequest, folder: RunFolder, progress: Report) -> None:
     """Make a load whose evidence goes to `folder`. StepFailed if it could not be made."""
+    folder.write_expected(expected.of_load(asked, folder, run.system.target(), run.system.target_path))
     gates = latency_gates(run.folder) if asked.abort_on_fail else []
     if asked.abort_on_fail and not gates:
         say(f"--abort-on-fail: {run.run.profile} judges no latency, so that nothing ends it early")
@@ -268,20 +206,23 @@ def _audited(run: Session, scenario: Scenario, folder: RunFolder) -> Iterator[No
 def chaos(run: Session, experiment: str, repeat: int = 1) -> None:
     """Run an experiment; `repeat` counts from 1 which repeat this is."""
     known = catalog.id_of(experiment)
-    name = run.folder.experiment_dir(known, repeat).name
+    name, phase = run.folder.experiment_dir(known, repeat).name, programme.in_round(known, repeat)
 
     def make(progress: Report) -> None:
         try:
-            chaos_runner.run(experiment, folder=run.folder, system=run.system, progress=progress, repeat=repeat)
+            chaos_runner.run(
+                experiment, folder=run.folder, system=run.system, progress=progress, repeat=repeat, phase=phase
+            )
         except chaos_runner.ExperimentError as error:
             raise StepFailed(str(error)) from error
 
-    in_tries(run, Phase(title=programme.in_round(known, repeat), name=name, kind="experiment", records=[name]), make)
+    in_tries(run, Phase(title=phase, name=name, kind="experiment", records=[name]), make)
 
 
 def plant(run: Session, bug: str) -> None:
     """Run a planted bug on a system of its own; ours has to be stopped before (`Session.end_system`)."""
     with run.phase(programme.planted(bug)) as progress:
+        run.folder.write_expected(expected.of_planted(programme.planted(bug), bug))
         run_planted(plants.PLANTS[bug], run.folder, progress)
 
 
@@ -300,15 +241,17 @@ def browse(
     """Run the browser suites, by default all and within their own deadline; a browser that is missing is said in one
     line."""
     if isinstance(found, str):
-        run.skip("browser", found)
+        run.skip(programme.BROWSER, found)
         return
     limit_s = e2e_runner.WITHIN_S if within_s is None else within_s
 
     def make(progress: Report) -> None:
+        progress(0.0, "collecting the suites")
+        run.folder.write_expected(expected.of_browser(e2e_runner.collect(found, arguments, chosen=suites)))
         progress(0.1, "running the suites")
         e2e_runner.run(found, run.folder, run.system.target_path, arguments, chosen=suites, within_s=limit_s)
 
-    in_tries(run, Phase(title="browser", name="browser", kind="browser"), make)
+    in_tries(run, Phase(title=programme.BROWSER, name=programme.BROWSER, kind="browser"), make)
 
 
 # Whole runs, for the commands that are one.
@@ -332,7 +275,8 @@ def run_load(request: Request, *, plant: str | None, out: Path | None, slo: str 
         asked = check(request)
     except UsageError as error:
         fail(EXIT_USAGE, str(error))
-    with session(f"load.{request.scenario}", seed=request.seed, out=out, plant=plant, slo=slo) as run:
+    name = request.scenario
+    with session(f"load.{name}", seed=request.seed, out=out, plant=plant, slo=slo, phases=[name]) as run:
         run.start()
         load(run, asked)
 
@@ -345,16 +289,17 @@ def run_locustfile(
         asked = own_locustfile.check(file, users=users, duration_s=duration_s)
     except UsageError as error:
         fail(EXIT_USAGE, str(error))
-    with session(f"load.{own_locustfile.NAME}", out=out, plant=plant, slo=slo) as run:
+    name = own_locustfile.NAME
+    with session(f"load.{name}", out=out, plant=plant, slo=slo, phases=[name]) as run:
         run.start()
 
         def make(progress: Report) -> None:
+            run.folder.write_expected(expected.of_locustfile(name))
             try:
                 own_locustfile.run(asked, folder=run.folder, target_path=run.system.target_path, progress=progress)
             except LoadError as error:
                 raise StepFailed(str(error)) from error
 
-        name = own_locustfile.NAME
         in_tries(run, Phase(title=name, name=name, kind="load", records=[name]), make)
 
 
@@ -375,7 +320,8 @@ def check_experiments(names: Sequence[str]) -> tuple[str, ...]:
 def run_chaos(experiments: tuple[str, ...], *, repeat: int, out: Path | None, plant: str | None) -> None:
     """Run experiments, one after the other and `repeat` times, and report; ends the process with the verdict."""
     ids = check_experiments(experiments)
-    with session("chaos", out=out, experiments=ids, plant=plant) as run:
+    phases = [programme.in_round(name, number) for number in range(1, repeat + 1) for name in ids]
+    with session("chaos", out=out, experiments=ids, plant=plant, phases=phases) as run:
         run.start()
         for number in range(1, repeat + 1):
             for experiment in experiments:

@@ -6,10 +6,9 @@ from infra.machine import sampler
 from reports.evidence import HostSample, Load, Recorder
 from reports.findings.loaded import Evidence
 from reports.model import Row
-from reports.policy.claims import load_claims
 from reports.policy.policy import load_policy
+from reports.tests.spoilt_run import report_of
 from reports.tests.synthetic_run import Story, run_record
-from reports.verdict.verdict import judge
 
 SECOND = 1_000_000_000
 SAMPLE_S = 1.02
@@ -31,7 +30,7 @@ def _held(length_s: float) -> Row:
         for number in range(round(length_s / SAMPLE_S))
     ]  # fmt: skip
     evidence = Evidence(run=run_record(Story(profile="soak")), loads=[load], host=host)
-    report = judge(evidence, load_claims(), load_policy())
+    report = report_of(evidence)
     return next(row for row in report.slos if row.id == "soak.memory")
 
 

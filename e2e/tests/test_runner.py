@@ -94,6 +94,14 @@ def test_the_detail_names_each_phase_that_failed_or_why_it_was_skipped(outcomes:
     assert "known: 45" in outcomes["is_not_run"].detail
 
 
+def test_what_will_be_run_is_known_beforehand(tmp_path: Path) -> None:
+    folder = run(tmp_path, "def test_one(): pass\ndef test_two(): pass\n", "-k", "one")
+    collected = runner.collect([BROWSER], ["-k", "one"], root=tmp_path / "suites")
+    assert collected == [test.id for test in folder.browser_tests()]
+    (tmp_path / "suites" / "test_it.py").write_text("import no_such_module\n")
+    assert runner.collect([BROWSER], [], root=tmp_path / "suites") is None
+
+
 def test_a_file_that_cannot_be_imported_is_no_pass(tmp_path: Path) -> None:
     (tmp_path / "suites").mkdir()
     (tmp_path / "suites" / "test_whole.py").write_text("def test_passes(): pass\n")

@@ -58,7 +58,7 @@ def _start(connections: int, seconds: float, scratch: Path, target: Path) -> sub
 
 
 def _result(connections: int, scratch: Path) -> Result:
-    parts = read_parts(scratch / str(connections))
+    parts = list(read_parts(scratch / str(connections)).values())
     load = merge_parts(parts, scenario="api-browse", warmup_s=0.0, requests=True, settings={})
     p99_ms, lag_ms = percentile_ms(load.operations[0].latencies, 99), percentile_ms(load.schedule_lag, 99)
     assert p99_ms is not None, "requests were made"

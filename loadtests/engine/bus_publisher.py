@@ -33,6 +33,7 @@ from loadtests.recording.early import Planned
 from loadtests.recording.flights import Run
 from loadtests.recording.tally import Tally
 from reports.evidence import Outcome, RunFolder, Span
+from reports.evidence.expected import failures_path, spans_path
 from reports.evidence.folder import Appender, write_record
 from reports.evidence.range_set import RangeSet
 
@@ -98,7 +99,11 @@ def planned(
         payload_bytes=payload_bytes,
         window=window,
     )
-    return Engine(name=name, module="loadtests.engine.bus_publisher", spec=spec, region=plan.regions[0])
+    return Engine(
+        name=name, module="loadtests.engine.bus_publisher", spec=spec, region=plan.regions[0], part=spec.part,
+        offers=plan.arrival.mean_rate * plan.duration_s / plan.users,
+        keeps=[failures_path(plan.scenario), spans_path(plan.scenario)],
+    )  # fmt: skip
 
 
 class Publisher(AckedPublisher):

@@ -29,7 +29,7 @@ from loadtests.plan import Engine, Plan
 from loadtests.recording.latency_counts import LatencyCounts
 from loadtests.recording.live import LiveStats, Stat
 from loadtests.recording.tally import Part
-from reports.evidence import Hop, Operation, RunFolder
+from reports.evidence import ExpectedHop, Hop, Operation, RunFolder
 from reports.evidence.folder import write_record
 from reports.evidence.range_set import TooManyRanges
 
@@ -79,7 +79,10 @@ def planned(
         late=late,
         untimed=untimed,
     )
-    return Engine(name="subscriber", module=module, spec=spec, region=plan.regions[0])
+    return Engine(
+        name="subscriber", module=module, spec=spec, region=plan.regions[0], part=spec.part,
+        finds=[ExpectedHop(plan.scenario, "stream")],
+    )  # fmt: skip
 
 
 class Subscriber:

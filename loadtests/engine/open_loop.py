@@ -28,6 +28,7 @@ from loadtests.plan import MAX_USERS, Engine, Plan
 from loadtests.recording.early import Planned
 from loadtests.recording.tally import Tally
 from reports.evidence import Outcome, RunFolder
+from reports.evidence.expected import failures_path, writes_path
 from reports.evidence.folder import write_record
 
 
@@ -51,8 +52,9 @@ class RequestsSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Whose APIs it asks."""
 
 
-def planned(plan: Plan, user: int, name: str, module: str) -> Engine:
-    """The engine that makes user `user`'s share of a plan's requests by `module`, from inside its region."""
+def planned(plan: Plan, user: int, name: str, module: str, *, ledger: bool = False) -> Engine:
+    """The engine that makes user `user`'s share of a plan's requests by `module`, from inside its region; `ledger`:
+    whether it keeps one of what it writes."""
     spec = RequestsSpec(
         scenario=plan.scenario,
         folder=plan.folder,
@@ -65,7 +67,11 @@ def planned(plan: Plan, user: int, name: str, module: str) -> Engine:
         seed=plan.seed * MAX_USERS + user,
         regions=plan.share(user),
     )
-    return Engine(name=name, module=module, spec=spec, region=plan.share(user)[0])
+    return Engine(
+        name=name, module=module, spec=spec, region=plan.share(user)[0], part=spec.part,
+        offers=plan.arrival.mean_rate * plan.duration_s / plan.users,
+        keeps=[failures_path(plan.scenario), *([writes_path(plan.scenario)] if ledger else [])],
+    )  # fmt: skip
 
 
 class Kind:

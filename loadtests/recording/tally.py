@@ -197,9 +197,15 @@ class Tally:
         )
 
 
-def read_parts(folder: Path) -> list[Part]:
-    """The parts that the engines left in `folder`."""
-    return [msgspec.json.decode(path.read_bytes(), type=Part) for path in sorted(folder.glob("*.part.json"))]
+_PART = ".part.json"
+
+
+def read_parts(folder: Path) -> dict[str, Part]:
+    """Engine -> the part that it left in `folder`."""
+    return {
+        path.name.removesuffix(_PART): msgspec.json.decode(path.read_bytes(), type=Part)
+        for path in sorted(folder.glob(f"*{_PART}"))
+    }
 
 
 def merge_parts(

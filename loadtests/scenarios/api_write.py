@@ -7,7 +7,7 @@ from loadtests.plan import Engine, Plan, Scenario
 
 
 def _generator(plan: Plan, user: int) -> Engine:
-    return open_loop.planned(plan, user, f"writer-{user}", "loadtests.engine.api_write")
+    return open_loop.planned(plan, user, f"writer-{user}", "loadtests.engine.api_write", ledger=True)
 
 
 SCENARIO = Scenario(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from loadtests.engine.effect_watch import EffectWatchSpec
 from loadtests.engine.outbox_feed import FeedSpec
+from loadtests.expected import applied_hops
 from loadtests.plan import Engine, Plan, Scenario
+from reports.evidence.expected import failures_path, spans_path
 
 
 def _generator(plan: Plan, user: int) -> Engine:
@@ -19,7 +21,10 @@ def _generator(plan: Plan, user: int) -> Engine:
         warmup_s=plan.warmup_s,
         duration_s=plan.duration_s,
     )
-    return Engine(name=name, module="loadtests.engine.outbox_feed", spec=spec, region=plan.regions[0])
+    return Engine(
+        name=name, module="loadtests.engine.outbox_feed", spec=spec, region=plan.regions[0], part=spec.part,
+        offers=spec.rate * plan.duration_s, keeps=[failures_path(plan.scenario), spans_path(plan.scenario)],
+    )  # fmt: skip
 
 
 def _observers(plan: Plan) -> list[Engine]:
@@ -33,7 +38,12 @@ def _observers(plan: Plan) -> list[Engine]:
         warmup_s=plan.warmup_s,
         duration_s=plan.duration_s,
     )
-    return [Engine(name="effects", module="loadtests.engine.effect_watch", spec=spec, region=plan.regions[0])]
+    return [
+        Engine(
+            name="effects", module="loadtests.engine.effect_watch", spec=spec, region=plan.regions[0], part=spec.part,
+            finds=applied_hops(plan.scenario, plan.regions),
+        )
+    ]  # fmt: skip
 
 
 SCENARIO = Scenario(

@@ -5,7 +5,9 @@ as long as that, and a minute."""
 from __future__ import annotations
 
 from loadtests.engine.catch_up import CatchUpSpec
+from loadtests.expected import applied_hops
 from loadtests.plan import Engine, Plan, Scenario
+from reports.evidence.expected import spans_path
 
 GRACE_S = 60.0
 """Working off an outage may take as long as the outage was, and this; what takes longer is not waited for."""
@@ -21,7 +23,10 @@ def _generator(plan: Plan, user: int) -> Engine:
         events=round(plan.rate * plan.duration_s),
         within_s=plan.duration_s + GRACE_S,
     )
-    return Engine(name="catch-up", module="loadtests.engine.catch_up", spec=spec, region=plan.regions[0])
+    return Engine(
+        name="catch-up", module="loadtests.engine.catch_up", spec=spec, region=plan.regions[0], part=spec.part,
+        offers=spec.events, keeps=[spans_path(plan.scenario)], finds=applied_hops(plan.scenario, plan.regions),
+    )  # fmt: skip
 
 
 SCENARIO = Scenario(

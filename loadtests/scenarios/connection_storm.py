@@ -58,7 +58,10 @@ def _holder(
         offset_s=one / per_s,
     )
     # Where the bus is: a way into the region would be one more thing that has to hold them.
-    return Engine(name=name, module="loadtests.engine.connection_holder", spec=spec, region=plan.regions[0])
+    return Engine(
+        name=name, module="loadtests.engine.connection_holder", spec=spec, region=plan.regions[0], part=spec.part,
+        keeps=[f"load/connections/{plan.scenario}.{name}.json"], sure=one == 0,
+    )  # fmt: skip
 
 
 SCENARIO = Scenario(

@@ -52,6 +52,7 @@ def observers(plan: Plan) -> list[Engine]:
                 target=plan.target, part=plan.part("heartbeats"), warmup_s=plan.warmup_s, duration_s=plan.duration_s
             ),
             region=plan.regions[0],
+            part=plan.part("heartbeats"),
         ),
     ]
 

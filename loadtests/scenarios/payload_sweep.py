@@ -7,6 +7,7 @@ from loadtests.engine import bus_subscriber, load_stream
 from loadtests.engine.payload_sweep import PayloadSweepSpec
 from loadtests.plan import Engine, Plan, Scenario
 from loadtests.recording import sized
+from reports.evidence.expected import failures_path, spans_path
 
 _BYTES_PER_S = 16.0 * sized.MIB
 """Of the large sizes: twenty messages of 8 MiB in ten seconds, and at most half of what the disks of three brokers on
@@ -29,7 +30,10 @@ def _generator(plan: Plan, user: int) -> Engine:
         warmup_s=plan.warmup_s,
         duration_s=plan.duration_s,
     )
-    return Engine(name=name, module="loadtests.engine.payload_sweep", spec=spec, region=plan.regions[0])
+    return Engine(
+        name=name, module="loadtests.engine.payload_sweep", spec=spec, region=plan.regions[0], part=spec.part,
+        keeps=[failures_path(plan.scenario), spans_path(plan.scenario)],
+    )  # fmt: skip
 
 
 SCENARIO = Scenario(

@@ -25,6 +25,7 @@ def watchers(plan: Plan, count: int) -> list[Engine]:
                 duration_s=plan.duration_s,
             ),
             region=region,
+            part=plan.part(f"watchers-{region}"),
         )
         for region in plan.regions
     ]

@@ -17,7 +17,9 @@ def _observers(plan: Plan) -> list[Engine]:
         warmup_s=plan.warmup_s,
         seeds=[plan.seed * MAX_USERS + user for user in range(plan.users)],
     )
-    return [Engine(name="stored", module="loadtests.engine.stored_watch", spec=spec, region=plan.regions[0])]
+    return [
+        Engine(name="stored", module="loadtests.engine.stored_watch", spec=spec, region=plan.regions[0], part=spec.part)
+    ]
 
 
 SCENARIO = Scenario(

@@ -24,7 +24,7 @@ def _observers(plan: Plan) -> list[Engine]:
         warmup_s=plan.warmup_s,
         duration_s=plan.duration_s,
     )
-    return [Engine(name="scaler", module="loadtests.engine.scaler", spec=spec, region=plan.regions[0])]
+    return [Engine(name="scaler", module="loadtests.engine.scaler", spec=spec, region=plan.regions[0], part=spec.part)]
 
 
 SCENARIO = Scenario(

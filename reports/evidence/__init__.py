@@ -2,8 +2,18 @@
 
 from reports.evidence.browser import BrowserSession, BrowserTest
 from reports.evidence.calibration import Calibration, spread
+from reports.evidence.closing import Kept
+from reports.evidence.expected import (
+    SESSION,
+    Expected,
+    ExpectedFile,
+    ExpectedHop,
+    ExpectedLoad,
+    ExpectedRun,
+    ExpectedTrial,
+)
 from reports.evidence.folder import RunFolder
-from reports.evidence.histogram import Recorder, max_ms, merge, percentile_ms
+from reports.evidence.histogram import Recorder, count_below, counts_us, max_ms, merge, percentile_ms
 from reports.evidence.knee import Knee, KneeEnd, KneeStep, StepLatency, StepOutcome, StepRow
 from reports.evidence.nights import Kind, LeftOut, PlantedBug, Seen
 from reports.evidence.preflight import (
@@ -18,6 +28,7 @@ from reports.evidence.preflight import (
     StreamCover,
 )
 from reports.evidence.records import (
+    CONTRACT_SINCE,
     FOREIGN,
     SCHEMA,
     Connections,
@@ -44,13 +55,21 @@ from reports.evidence.records import (
 from reports.evidence.tries import PhaseKind, RepeatedBefore, Tries, Try
 
 __all__ = [
+    "CONTRACT_SINCE",
     "FOREIGN",
     "SCHEMA",
+    "SESSION",
     "BrowserSession",
     "BrowserTest",
     "Calibration",
     "Connections",
     "Count",
+    "Expected",
+    "ExpectedFile",
+    "ExpectedHop",
+    "ExpectedLoad",
+    "ExpectedRun",
+    "ExpectedTrial",
     "Experiment",
     "Failure",
     "FaultBound",
@@ -58,6 +77,7 @@ __all__ = [
     "Fingerprint",
     "Hop",
     "HostSample",
+    "Kept",
     "Kind",
     "Knee",
     "KneeEnd",
@@ -94,6 +114,8 @@ __all__ = [
     "Tries",
     "Try",
     "Write",
+    "count_below",
+    "counts_us",
     "max_ms",
     "merge",
     "percentile_ms",

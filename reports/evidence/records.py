@@ -10,11 +10,14 @@ the time of day.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
-SCHEMA = 1
+SCHEMA = 2
+"""Counts up whenever evidence changes meaning. 1: nothing was declared beforehand, and no file was closed."""
+CONTRACT_SINCE = 2
+"""The first schema whose runs say beforehand what they will leave, and close each file."""
 
 Outcome = Literal["ok", "fail", "unknown"]
 """How a client saw its operation end. A timeout is unknown, never fail: the write may have happened."""
@@ -38,6 +41,9 @@ class Fingerprint(msgspec.Struct, frozen=True, kw_only=True):
     are what the limits leave."""
 
 
+_INSTANT = msgspec.Meta(pattern=r"^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(\+\d\d:\d\d|Z)?)?$")
+
+
 class Run(msgspec.Struct, kw_only=True):
     """What was run. Written when the run begins, rewritten when it ends (`evidence/run.json`)."""
 
@@ -48,11 +54,11 @@ class Run(msgspec.Struct, kw_only=True):
     command: str
     seed: int
     release: str | None = None
-    started_at: str
+    started_at: Annotated[str, _INSTANT]
     """ISO 8601, UTC."""
     started_ns: int
     """The same instant on CLOCK_MONOTONIC."""
-    finished_at: str | None = None
+    finished_at: Annotated[str, _INSTANT] | None = None
     state: Literal["running", "finished", "interrupted", "not_started", "broken"] = "running"
     """`not_started`: the system would not start; `broken`: the run could not go on. `error` says why."""
     error: str | None = None
@@ -109,7 +115,7 @@ class HostSample(msgspec.Struct, frozen=True, kw_only=True):
     """Open files by kind of process; the same samples have it."""
     throttled: float = 0.0
     """Fraction of all cores that stood still for the run's control group, since its CPU limit was used up."""
-    allowed: float = 1.0
+    allowed: Annotated[float, msgspec.Meta(gt=0)] = 1.0
     """Fraction of all cores that the limit allows."""
     foreign_by: dict[str, float] = {}
     """CPU fraction by name of a foreign program; only the largest, of 1% and more."""
@@ -212,6 +218,8 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     closed_loop: bool = False
     """Whether each operation waited for the one before: then no schedule says when they were meant to be sent."""
     observed: list[Observed] = []
+    engines: list[str] = []
+    """The processes whose results are in it; empty in records of schema 1, and of a locustfile of the user's own."""
 
 
 class Connections(msgspec.Struct, frozen=True, kw_only=True):
@@ -282,6 +290,10 @@ class Span(msgspec.Struct, frozen=True, array_like=True):
     outcome: Outcome | None
     at_ns: int
 
+    def __post_init__(self) -> None:
+        if self.first > self.last:
+            raise ValueError(f"expected first <= last in a span, found {self.first} and {self.last}")
+
 
 class Hop(msgspec.Struct, frozen=True, kw_only=True):
     """Which of a ledger's writes were found at one hop after healing (`evidence/hops/<client>.<hop>.json`).
@@ -332,6 +344,10 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
     found: str
     proven: bool
 
+    @property
+    def in_words(self) -> str:
+        return f"{self.what}: expected {self.expected}, found {self.found}"
+
 
 class Experiment(msgspec.Struct, kw_only=True):
     """One repeat of an experiment (`evidence/chaos/<experiment>/experiment.json`). Its clocks and counts are computed
@@ -357,13 +373,16 @@ class Experiment(msgspec.Struct, kw_only=True):
     steady_after: bool | None = None
     slo: dict[str, int] = {}
     """Operation -> the latency in us up to which a probe of it meets its SLO."""
-    probe_hz: float = 20.0
+    probe_hz: Annotated[float, msgspec.Meta(gt=0)] = 20.0
     """Probes a second of each operation in each region; no recovery clock is finer than their distance."""
     chaos_status: str = ""
     """What Chaos Toolkit's own journal says: completed, failed, interrupted, aborted."""
     problems: list[str] = []
     proof_declared: bool = True
     """Whether a step of it looks whether the fault has bitten; one of a user's own need not have such a step."""
+    failed_steps: list[str] = []
+    """The steps of its method that failed, by Chaos Toolkit's journal: then it was not the experiment that was meant.
+    None were recorded in schema 1."""
 
 
 class Count(msgspec.Struct, frozen=True, kw_only=True):

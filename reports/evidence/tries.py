@@ -12,7 +12,9 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-PARTS = ("load", "calibration", "chaos", "ledger", "hops", "e2e")
+from reports.evidence.closing import move_closed, move_lines, read_closed
+
+PARTS = ("load", "calibration", "chaos", "ledger", "hops", "e2e", "expected")
 """Folders below `evidence/` whose files belong to one phase each."""
 FACTS = "facts.jsonl"
 
@@ -60,11 +62,13 @@ class Mark(NamedTuple):
     files: frozenset[Path]
     facts: int
     """Lines of `facts.jsonl`."""
+    closed: int = 0
+    """Lines of the list of what was closed."""
 
 
 def mark(evidence: Path) -> Mark:
     """What is in the folder now."""
-    return Mark(frozenset(_files(evidence)), len(_facts(evidence)))
+    return Mark(frozenset(_files(evidence)), len(_facts(evidence)), len(read_closed(evidence)))
 
 
 def _files(evidence: Path) -> list[Path]:
@@ -78,14 +82,17 @@ def _facts(evidence: Path) -> list[bytes]:
 
 def set_aside(evidence: Path, since: Mark, into: Path) -> None:
     """Move what was written since the mark to the folder `into`, a file at a time; what was there before stays."""
-    for path in _files(evidence):
-        if path not in since.files:
-            place = into / path.relative_to(evidence)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            path.rename(place)
-    lines = _facts(evidence)
     into.mkdir(parents=True, exist_ok=True)
+    moved = [path.relative_to(evidence) for path in _files(evidence) if path not in since.files]
+    for path in moved:
+        place = into / path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        (evidence / path).rename(place)
+    lines = _facts(evidence)
     if len(lines) > since.facts:
+        before = sum(map(len, lines[: since.facts]))
         (into / FACTS).write_bytes(b"".join(lines[since.facts :]))
         with (evidence / FACTS).open("r+b") as file:
-            file.truncate(sum(map(len, lines[: since.facts])))
+            file.truncate(before)
+        move_lines(evidence, into, FACTS, lines[since.facts :], before, since.closed)
+    move_closed(evidence, into, {path.as_posix() for path in moved})

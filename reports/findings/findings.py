@@ -11,10 +11,13 @@ import msgspec
 
 from reports.evidence import Count, Experiment, Load, percentile_ms
 from reports.findings import ledger, recovery
+from reports.findings.evidence_contract import Difference
 from reports.findings.loaded import ClientLedger, Evidence, Trial
 from reports.model import Bound, Clocks, LedgerResult, LoadResult, Recovery, Rehearsed, Repeat, Worst
 from reports.policy.claims import RowClaim
-from reports.policy.policy import Policy
+from reports.policy.policy import Policy, matches
+
+_DIFFERENCES_MAX = 3
 
 Window = tuple[int, int]
 """First and last instant, nanoseconds of the run's monotonic clock."""
@@ -64,8 +67,15 @@ class Findings(msgspec.Struct, frozen=True, kw_only=True):
     experiments: list[Finding]
     ledgers: dict[str, LedgerResult]
     rehearsed: list[Rehearsed] = []
+    differences: list[Difference] = []
     set_aside: list[Finding] = []
     ledgers_aside: dict[str, LedgerResult] = {}
+
+    def lacking(self, row: str) -> list[str]:
+        """What of the evidence for a row is not as it was to be, in words; only the first few."""
+        found = [str(each) for each in self.differences if matches(row, each.rows)]
+        more = [f"and {len(found) - _DIFFERENCES_MAX} more"] if len(found) > _DIFFERENCES_MAX else []
+        return found[:_DIFFERENCES_MAX] + more
 
     def counts_of_every_try(self, row: str) -> list[Count]:
         """The facts of a row, those of tries that were set aside among them."""
@@ -121,6 +131,8 @@ def _distrust(record: Experiment) -> str | None:
         if not record.proof_declared:
             detail = " (proof: none declared)"
         reasons.append(f"the fault was not proven to have bitten{detail}")
+    if record.failed_steps:
+        reasons.append(f"a step of the experiment failed: {'; '.join(record.failed_steps[:_DIFFERENCES_MAX])}")
     if record.steady_before is False:
         reasons.append("the steady state did not hold before the fault")
     if record.healed is not True:
@@ -222,6 +234,7 @@ def judged_rows(evidence: Evidence, claims: Iterable[RowClaim], policy: Policy) 
         for claim in claims
         if policy.judges(run.profile, claim.row, measured=claim.row in counted)
         and policy.unbuilt_why(claim.row) is None
+        and claim.since <= run.schema
         and (claim.region is None or claim.region in run.regions)
     )
 
@@ -231,7 +244,10 @@ def _numbered(evidence: Evidence) -> list[tuple[int, Evidence]]:
     return [(int(name.rpartition(".")[2]), each) for name, each in sorted(evidence.set_aside.items())]
 
 
-def find(evidence: Evidence, policy: Policy, gates: dict[str, Bound], judged: frozenset[str]) -> Findings:
+def find(
+    evidence: Evidence, policy: Policy, gates: dict[str, Bound], judged: frozenset[str],
+    differences: list[Difference],
+) -> Findings:  # fmt: skip
     """All findings of a run."""
     ledgers = _ledgers(evidence)
     set_aside: list[Finding] = []
@@ -248,6 +264,7 @@ def find(evidence: Evidence, policy: Policy, gates: dict[str, Bound], judged: fr
         judged=judged,
         experiments=[_finding(trial, ledgers) for trial in evidence.trials],
         ledgers=ledgers,
+        differences=differences,
         set_aside=set_aside,
         ledgers_aside=ledgers_aside,
     )

@@ -18,9 +18,12 @@ from reports.evidence import (
     Calibration,
     Connections,
     Count,
+    Expected,
     Experiment,
+    Failure,
     Hop,
     HostSample,
+    Kept,
     Knee,
     LeftOut,
     Load,
@@ -34,6 +37,7 @@ from reports.evidence import (
     TimelineEvent,
     Tries,
     Write,
+    closing,
 )
 from reports.evidence.folder import EvidenceError
 
@@ -85,6 +89,25 @@ class Evidence(msgspec.Struct, kw_only=True):
     """Paths below `evidence/`, relative to the run folder."""
     problems: list[str] = []
     """Evidence that could not be read."""
+    expected: list[Expected] = []
+    """What each phase was to leave, by its own word beforehand."""
+    kept: dict[str, Kept] = {}
+    """Path relative to `evidence/` -> how each file is kept."""
+    failures: dict[str, list[Failure]] = {}
+    """Load -> what did not succeed."""
+
+    def set_aside_windows(self) -> list[tuple[int, int]]:
+        """The windows of all tries that were set aside."""
+        return [(each.begin_ns, each.end_ns) for tries in self.tries for each in tries.tries if each.set_aside]
+
+    def errors(self) -> list[TimelineEvent]:
+        """What broke though the run went on. What broke in a try that was set aside was done again."""
+        aside = self.set_aside_windows()
+        return [
+            event
+            for event in self.timeline
+            if event.kind == "error" and not any(begin <= event.at_ns <= end for begin, end in aside)
+        ]
 
 
 def load(folder: RunFolder) -> Evidence:
@@ -142,5 +165,8 @@ def load(folder: RunFolder) -> Evidence:
         set_aside=set_aside,
         repeated_before=repeated_before,
         files=read(lambda: list(folder.files(""))),
+        expected=read(folder.expected),
+        kept=closing.kept(folder.evidence),
+        failures={name: read(partial(folder.load_failures, name)) for name in folder.failed_loads()},
         problems=problems,
     )

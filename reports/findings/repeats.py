@@ -15,6 +15,7 @@ from msgspec import structs
 
 from reports.evidence import FOREIGN, HostSample, Load, Tries, percentile_ms
 from reports.findings import host
+from reports.findings.evidence_contract import paths
 from reports.findings.findings import judged_rows, load_distrust
 from reports.findings.loaded import Evidence, Trial
 from reports.findings.possible import floors, gate
@@ -146,11 +147,6 @@ def is_repeated(tries: Tries) -> bool:
     return any(attempt.set_aside for attempt in tries.tries)
 
 
-def set_aside_windows(evidence: Evidence) -> list[tuple[int, int]]:
-    """The windows of all tries that were set aside."""
-    return [(each.begin_ns, each.end_ns) for tries in evidence.tries for each in tries.tries if each.set_aside]
-
-
 def of_first_tries(evidence: Evidence) -> Evidence:
     """The evidence as it would be had every phase been tried once."""
     first = structs.replace(evidence, tries=[], set_aside={}, counts=list(evidence.counts))
@@ -180,9 +176,16 @@ def _put_back(first: Evidence, tries: Tries, was: Evidence | None) -> None:
     first.trials = [each for each in first.trials if each.name not in mine] + (was.trials if was else [])
     first.hops = [each for each in first.hops if each.client not in mine] + (was.hops if was else [])
     first.ledgers = {name: each for name, each in first.ledgers.items() if name not in mine}
+    phases = {tries.phase}
+    gone = paths([each for each in first.expected if each.phase in phases])
+    first.expected = [each for each in first.expected if each.phase not in phases] + (was.expected if was else [])
+    first.kept = {name: each for name, each in first.kept.items() if name not in gone}
+    first.failures = {name: each for name, each in first.failures.items() if name not in mine}
     if tries.kind == "browser":
         first.browser, first.browser_session = [], None
     if was is not None:
+        first.failures |= was.failures
+        first.kept |= {name: each for name, each in was.kept.items() if name in paths(was.expected)}
         first.connections += was.connections
         first.calibrations += was.calibrations
         first.ledgers |= was.ledgers

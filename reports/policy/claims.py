@@ -35,6 +35,8 @@ class RowClaim(msgspec.Struct, frozen=True, kw_only=True):
     family: str = ""
     """The row's id without its region; the same as `row` if it has none."""
     region: str | None = None
+    since: int = 1
+    """The first schema of evidence that can hold it."""
 
 
 class _Objective(msgspec.Struct, forbid_unknown_fields=True):
@@ -48,6 +50,7 @@ class _Source(msgspec.Struct, forbid_unknown_fields=True):
     unit: str
     per: Literal["region"] | None = None
     claimed: bool = True
+    since: int = 1
 
 
 def _bound(objectives: list[_Objective], unit: str) -> Bound:
@@ -71,6 +74,7 @@ def _row(document: Any) -> list[RowClaim]:
         bound=bound,
         claimed=source.claimed,
         family=source.row,
+        since=source.since,
     )
     if source.per is None:
         return [claim]

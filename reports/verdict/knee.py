@@ -38,7 +38,7 @@ def step(scenario: str, rate: float, folder: str, evidence: Evidence, report: Re
         begin_ns=begin_ns,
         end_ns=end_ns,
         outcome=outcome,
-        why=words.shortened(_why(to_blame), _WHY_MAX),
+        why=words.shortened(_why(to_blame) or _lacking(report), _WHY_MAX),
         offered_per_s=load.offered_per_s,
         achieved_per_s=load.ok / seconds if seconds > 0 else 0.0,
         rows=[_row(row) for row in judged],
@@ -46,6 +46,11 @@ def step(scenario: str, rate: float, folder: str, evidence: Evidence, report: Re
         busy=sum(sample.busy for sample in samples) / len(samples) if samples else None,
         by_kind=_by_kind(samples),
     )
+
+
+def _lacking(report: Report) -> str:
+    """What all rows lack together; empty if every gate held."""
+    return "" if report.verdict == "PASS" else next(iter(report.notes), "")
 
 
 def _why(rows: list[Row]) -> str:

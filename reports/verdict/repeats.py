@@ -4,20 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from reports.evidence import TimelineEvent, Tries
+from reports.evidence import Tries
 from reports.findings.loaded import Evidence
-from reports.findings.repeats import WARN_RUNS, WARN_SHARE, is_repeated, of_first_tries, set_aside_windows
+from reports.findings.repeats import WARN_RUNS, WARN_SHARE, is_repeated, of_first_tries
 from reports.model import FirstTries, PhaseTries, Report, Row, TryResult, Verdict
-
-
-def errors(evidence: Evidence) -> list[TimelineEvent]:
-    """What broke though the run went on. What broke in a try that was set aside was done again."""
-    aside = set_aside_windows(evidence)
-    return [
-        event
-        for event in evidence.timeline
-        if event.kind == "error" and not any(begin <= event.at_ns <= end for begin, end in aside)
-    ]
 
 
 def first_tries(

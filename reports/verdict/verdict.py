@@ -8,14 +8,15 @@ among the parts of a row and among the rows of a run.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import date, datetime
 
 import msgspec
 
-from reports.evidence import Run, merge, percentile_ms
-from reports.findings import browser, ceiling, host, nights, possible, rehearsal
+from reports.evidence import SCHEMA, Run, merge, percentile_ms
+from reports.findings import browser, ceiling, evidence_contract, host, nights, possible, rehearsal
 from reports.findings.ceiling import Calibrated
+from reports.findings.evidence_contract import Difference
 from reports.findings.findings import Finding, Findings, fault_proven, find, judged_rows, load_result, repeat
 from reports.findings.loaded import Evidence
 from reports.findings.nights import Alarm
@@ -38,6 +39,8 @@ from reports.verdict.measures import MEASURES, Measurement, Part, measuring_s
 
 _TO_MS = {"ms": 1.0, "s": 1000.0}
 _NOTES_MAX = 20
+
+Compare = Callable[[Evidence], list[Difference]]
 
 
 class _Judged(msgspec.Struct, frozen=True):
@@ -101,6 +104,8 @@ def _why_not_judged(findings: Findings, claim: RowClaim) -> str:
     unbuilt = findings.policy.unbuilt_why(claim.row)
     if unbuilt is not None:
         return unbuilt
+    if claim.since > run.schema:
+        return f"recorded before schema {claim.since}"
     if claim.region is not None and claim.region not in run.regions:
         return f"{claim.region} is not part of size {run.size}"
     return f"profile {run.profile} does not judge it"
@@ -152,6 +157,8 @@ def _judge_row(
     if claim.row in findings.judged and not (measurement.unasked and _chosen(run)):
         if below := possible.below_floor(findings.evidence, claim.row, floor, measurement.value):
             whys.setdefault("INVALID", []).append(below)
+        if lacking := findings.lacking(claim.row):
+            whys.setdefault("INCONCLUSIVE", []).extend(lacking)
         verdict = worst_verdict(whys)
         reasons = [measurement.says] if verdict == "PASS" else whys[verdict]
         if verdict == "INCONCLUSIVE" and (unfinished := _unfinished(run)):
@@ -220,6 +227,8 @@ def _experiment(name: str, findings: Findings, rows: list[_Judged]) -> Experimen
     every = counted + [finding for finding in findings.set_aside if finding.trial.record.id == name]
     names = {finding.name for finding in every} | {name}
     verdict = worst_verdict(verdict for judged in rows for part, verdict in judged.parts if part.name in names)
+    if any(f"/{each}/" in difference.path for each in names for difference in findings.differences):
+        verdict = worst_verdict([verdict, "INCONCLUSIVE"])
     slowest = _slowest(counted) if counted else None
     budgets = [result.budget_s for finding in counted for result in finding.recoveries]
     nothing = Clocks(detected=None, first_success=None, slo_stable=None, redundancy=None)
@@ -253,6 +262,8 @@ def _planted(alarms: list[Alarm]) -> Planted:
 def _notes(findings: Findings, repeated: list[str]) -> list[str]:
     run, events = findings.evidence.run, findings.evidence.timeline
     notes = [unfinished] if (unfinished := _unfinished(run)) else []
+    if run.schema < SCHEMA:
+        notes.append(f"recorded with schema {run.schema}, and judged again by the rules of schema {SCHEMA}: no GO")
     notes += repeated
     if run.planted:
         notes.append(f"the system carried a planted bug: {run.planted}")
@@ -271,6 +282,7 @@ def _notes(findings: Findings, repeated: list[str]) -> list[str]:
                 "sent; no row of latency is judged by them"
             )
     notes += [f"damaged evidence: {problem}" for problem in findings.evidence.problems]
+    notes += [f"evidence is not as it was to be: {difference}" for difference in findings.differences]
     for finding in findings.experiments:
         notes += [f"{finding.name}: {problem}" for problem in finding.trial.record.problems]
     notes = list(dict.fromkeys(notes))
@@ -303,15 +315,18 @@ def _gate(
     return lowered, why or lifted
 
 
-def judge(evidence: Evidence, claims: list[RowClaim], policy: Policy) -> Report:
-    """The report of a run. PolicyError if the run's profile is unknown."""
+def judge(
+    evidence: Evidence, claims: list[RowClaim], policy: Policy, compare: Compare = evidence_contract.differences
+) -> Report:
+    """The report of a run; `compare` says what of the evidence is not as it was to be. PolicyError if the run's profile
+    is unknown."""
     run = evidence.run
     floors = possible.floors(evidence, claims)
     calibrated = ceiling.ceilings(evidence, policy)
     gated = {claim.row: _gate(policy, claim, floors.get(claim.row), calibrated.get(claim.row)) for claim in claims}
     lifted = {row: why for row, (_, why) in gated.items() if why is not None}
     judged = judged_rows(evidence, claims, policy)
-    findings = find(evidence, policy, {row: bound for row, (bound, _) in gated.items()}, judged)
+    findings = find(evidence, policy, {row: bound for row, (bound, _) in gated.items()}, judged, compare(evidence))
     findings = rehearsal.with_rehearsals(findings)
     results = [
         _judge_row(findings, claim, floors.get(claim.row), lifted.get(claim.row), calibrated.get(claim.row))
@@ -323,13 +338,13 @@ def judge(evidence: Evidence, claims: list[RowClaim], policy: Policy) -> Report:
     knees = knee.results(evidence)
     alarms = nights.alarms(evidence.planted)
     verdict = worst_verdict([verdict, *(each.verdict for each in knees)])
-    # A search for a knee tries again after a load that could not be made; nothing else does.
-    failed = [] if knees else [f"{event.name}: {event.detail}" for event in repeats.errors(evidence)]
-    if not judged or run.state != "finished" or evidence.problems or failed:
+    failed = evidence_contract.failed_phases(evidence)
+    lacking = evidence.problems or failed or findings.differences
+    if not judged or run.state != "finished" or lacking or run.schema < SCHEMA:
         verdict = worst_verdict([verdict, "INCONCLUSIVE"])
     elif verdict == "NOT_JUDGED":
         verdict = "PASS"  # every judged row is waived
-    first = repeats.first_tries(evidence, verdict, rows, lambda tried: judge(tried, claims, policy))
+    first = repeats.first_tries(evidence, verdict, rows, lambda tried: judge(tried, claims, policy, compare))
     return Report(
         run_id=run.run_id,
         verdict=verdict,

@@ -5,7 +5,6 @@ Each is a cell of the row `bus.gateways`.
 
 from __future__ import annotations
 
-from chaoslib.exceptions import ActivityFailed
 from chaoslib.types import Configuration
 
 from chaos.faults.activity import Activity
@@ -19,14 +18,13 @@ _ROW = "bus.gateways"
 
 
 def message_crosses(within_s: int, when: str, configuration: Configuration) -> bool:
-    """Whether a message gets from either region's gateway to the other's client; `when` says at which moment."""
+    """Count how long a message takes from either region's gateway to the other's client; `when` says at which
+    moment."""
     activity = Activity(configuration)
     for sender, receiver in _ways(activity):
         took_s = gateway.crosses(activity.system.place, sender, receiver, within_s)
         how = f"a message from {sender.name} to {receiver.name}, {when}"
         activity.count(_ROW, within_s if took_s is None else round(took_s, 3), "s", how, ok=took_s is not None)
-        if took_s is None:
-            raise ActivityFailed(f"{how}: expected it within {within_s} s, none arrived")
     return True
 
 

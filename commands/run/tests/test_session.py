@@ -127,6 +127,8 @@ def test_a_phase_that_breaks_is_noted_with_its_trace_and_the_others_go_on(folder
             with run.phase(name):
                 break_down(ValueError(f"a bug of the {name}"))
     assert folder.run().state == "finished"
+    ends = [event.detail for event in folder.timeline_events() if event.kind == "phase_end"]
+    assert [detail.startswith("failed: the harness failed: ValueError") for detail in ends[-2:]] == [True, True]
     errors = [(event.name, event.detail) for event in folder.timeline_events() if event.kind == "error"]
     assert errors == [
         (name, f"the harness failed: ValueError: a bug of the {name} (traceback.txt)") for name in ("first", "second")

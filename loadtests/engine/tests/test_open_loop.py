@@ -25,9 +25,7 @@ from loadtests.recording.live import Stat
 from loadtests.recording.tally import Tally, merge_parts, read_parts
 from reports.evidence import Fingerprint, Load, Outcome, Run, percentile_ms
 from reports.findings.loaded import Evidence
-from reports.policy.claims import load_claims
-from reports.policy.policy import load_policy
-from reports.verdict.verdict import judge
+from reports.tests.spoilt_run import report_of
 from system import event_loop
 
 ROW = "api.read_p99"
@@ -45,7 +43,7 @@ def _verdict(load: Load) -> tuple[str, float | str | None]:
         run_id="frozen", profile="load.api-browse", command="", seed=1, started_at="2026-01-01T00:00:00+00:00",
         started_ns=0, state="finished", regions=["iad"], fingerprint=fingerprint,
     )  # fmt: skip
-    report = judge(Evidence(run=run, loads=[load]), load_claims(), load_policy())
+    report = report_of(Evidence(run=run, loads=[load]))
     row = next(row for row in report.slos if row.id == f"{ROW}.iad")
     return row.verdict, row.measured
 
@@ -189,7 +187,9 @@ def test_a_real_server_that_freezes_shows_as_latency_and_not_as_lag(connections:
         return witness.end()
 
     stalled_ms = event_loop.run(run())
-    load = merge_parts(read_parts(tmp_path), scenario="api-browse", warmup_s=0.0, requests=True, settings={})
+    load = merge_parts(
+        list(read_parts(tmp_path).values()), scenario="api-browse", warmup_s=0.0, requests=True, settings={}
+    )
     assert (load.sent, load.ok) == (load.offered, load.offered)
     frozen_ms = (frozen_ns[1] - frozen_ns[0]) / MS
     p99_ms, lag_ms = percentile_ms(load.operations[0].latencies, 99), percentile_ms(load.schedule_lag, 99)

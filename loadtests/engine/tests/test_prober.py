@@ -22,7 +22,10 @@ from infra.target import Target
 from loadtests.clients.sign_in import ApiClient
 from loadtests.engine.prober import ProberSpec
 from loadtests.tests.load_servers import DEADLINE_S, LOAD, Api, NatsServer, wait_until
-from reports.evidence import Probe, RunFolder
+from reports.evidence import ExpectedTrial, Experiment, Probe, RunFolder
+from reports.evidence.closing import kept
+from reports.findings.agreement import of_trial
+from reports.findings.loaded import Trial
 from system.wire import PROJECTS, PROJECTS_STREAM, TOKENS
 
 PATIENT_S = 20.0
@@ -52,9 +55,24 @@ def _probing(
         assert "uvloop" not in Path(f"/proc/{prober.pid}/maps").read_text(), "its connections time out over TLS"
         prober.send_signal(signal.SIGTERM)
         assert prober.wait(DEADLINE_S) == 0
+        _check_contract(folder)
     finally:
         prober.kill()
         prober.wait()
+
+
+def _check_contract(folder: RunFolder) -> None:
+    """Its probes are those of its schedule, its ledger has each write with the same end, and it has closed both."""
+    record = Experiment(id="x", title="", target="", begin_ns=0, end_ns=2**62, chaos_status="completed")
+    trial = Trial(name="x", record=record, probes=folder.probe_history("x"))
+    expected = ExpectedTrial(
+        name="x", experiment="x", places=sorted(_by_place(folder)), probe_hz=20.0, slo={}, steady=False
+    )
+    assert list(of_trial(trial, expected, folder.write_history("x"))) == []
+    closed = kept(folder.evidence)
+    assert {name: (each.writers, each.problem) for name, each in closed.items()} == {
+        "chaos/x/probes.jsonl": (1, None), "ledger/x.jsonl": (1, None),
+    }  # fmt: skip
 
 
 def _by_place(folder: RunFolder) -> dict[tuple[str, str], list[Probe]]:

@@ -9,6 +9,7 @@ import pytest
 from infra.fabric.process.system import System
 from loadtests import run as runner
 from loadtests.request import Request, check
+from loadtests.tests.test_contract import declared, lacking
 from reports.evidence import Load, RunFolder
 from reports.findings import ledger
 from reports.model import LedgerResult
@@ -22,7 +23,9 @@ def offered(
 ) -> Load:  # fmt: skip
     """Run it; its record."""
     asked = check(Request(scenario=scenario, rate=rate, duration_s=seconds, warmup_s=warmup_s))
+    declared(asked, folder, system.target_path)
     runner.run(asked, folder=folder, target_path=system.target_path)
+    assert lacking(folder, audited=asked.scenario.audited) == []
     [load] = [load for load in folder.loads() if load.scenario == scenario]
     return load
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
-from reports.evidence import Experiment, Hop, Probe, Run, RunFolder, Span, TimelineEvent, Write
+from reports.evidence import SCHEMA, Experiment, Hop, Probe, Run, RunFolder, Span, TimelineEvent, Write
 from reports.evidence.folder import Appender, EvidenceError
 from reports.findings.loaded import load
-from reports.tests.synthetic_run import Story, at, fingerprint, write_run
+from reports.tests.synthetic_run import Story, at, fingerprint, run_record, write_run
 
 
 def test_a_whole_run_comes_back(tmp_path: Path) -> None:
@@ -20,7 +21,7 @@ def test_a_whole_run_comes_back(tmp_path: Path) -> None:
     assert [load.scenario for load in evidence.loads] == ["api-browse", "bus-ingest"]
     assert [trial.name for trial in evidence.trials] == ["pg-primary-kill", "bus-leader-kill", "analytics-kill"]
     assert len(evidence.ledgers["bus-ingest"].spans) == 120
-    assert len(evidence.ledgers["pg-primary-kill"].writes) == 1197
+    assert len(evidence.ledgers["pg-primary-kill"].writes) == 2 * 2400 - 24, "24 were never answered"
     assert {count.row for count in evidence.counts} == {
         "data.countries",
         "data.projects",
@@ -84,6 +85,16 @@ def test_without_a_run_record_nothing_can_be_said(tmp_path: Path) -> None:
         load(RunFolder.create(tmp_path / "run"))
 
 
+def test_a_run_of_a_newer_schema_is_refused_in_one_line(tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path / "run")
+    folder.write_run(structs.replace(run_record(Story()), schema=SCHEMA + 1))
+    with pytest.raises(
+        EvidenceError, match=f"with schema {SCHEMA + 1}, and this version knows {SCHEMA} at most"
+    ) as said:
+        load(folder)
+    assert "\n" not in str(said.value)
+
+
 def test_a_record_is_replaced_whole(tmp_path: Path) -> None:
     folder = RunFolder.create(tmp_path / "run")
     run = Run(
@@ -94,7 +105,7 @@ def test_a_record_is_replaced_whole(tmp_path: Path) -> None:
     run.state = "finished"
     folder.write_run(run)
     assert folder.run().state == "finished"
-    assert list(folder.evidence.iterdir()) == [folder.evidence / "run.json"]
+    assert {path.name for path in folder.evidence.iterdir()} == {"run.json", "closed.jsonl"}
 
 
 def test_a_write_that_does_not_fit_on_the_disk_raises() -> None:

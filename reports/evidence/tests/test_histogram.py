@@ -7,7 +7,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reports.evidence import Latencies, Recorder, merge, percentile_ms
+from reports.evidence import Latencies, Recorder, count_below, counts_us, merge, percentile_ms
 
 _PRECISION = 0.002
 """Three significant digits: a bucket is at most 0.1% wide, and the library answers its upper end."""
@@ -70,6 +70,15 @@ def test_operations_that_failed_rank_above_all_others(
         assert found_ms == math.inf
     else:
         assert math.isclose(found_ms * 1000, sorted(values_us)[rank - 1], rel_tol=_PRECISION, abs_tol=1.5)
+
+
+@given(latencies_us, st.integers(0, 4_000_000))
+def test_what_lies_below_a_value_is_counted(values_us: list[int], limit_us: int) -> None:
+    latencies = record(values_us)
+    assert sum(count for _, count in counts_us(latencies)) == len(values_us)
+    found = count_below(latencies, limit_us)
+    low, high = limit_us * (1 - _PRECISION) - 1.5, limit_us * (1 + _PRECISION) + 1.5
+    assert sum(value < low for value in values_us) <= found <= sum(value <= high for value in values_us)
 
 
 def test_without_operations_there_is_no_percentile() -> None:

@@ -14,14 +14,11 @@ from reports import words
 from reports.evidence import Calibration, HostSample, Rate
 from reports.findings import ceiling
 from reports.findings.loaded import Evidence, load
-from reports.model import Report, Row
-from reports.policy.claims import load_claims
-from reports.policy.policy import load_policy
+from reports.model import Row
+from reports.tests.spoilt_run import CLAIMS, POLICY, report_of
 from reports.tests.synthetic_run import SECOND, Story, at, latencies, write_run
-from reports.verdict.verdict import exit_code, judge
+from reports.verdict.verdict import exit_code
 
-CLAIMS = load_claims()
-POLICY = load_policy(claims=CLAIMS)
 ROW = "bus.throughput"
 
 
@@ -59,10 +56,6 @@ def calibration(
         scenario="bus-ingest", when=when, row=ROW, begin_ns=0, end_ns=4 * SECOND, acked=sum(slices), failed=0,
         busy=list(busy), servers=servers, generator=0.1, slices=slices,
     )  # fmt: skip
-
-
-def report_of(evidence: Evidence) -> Report:
-    return judge(evidence, CLAIMS, POLICY)
 
 
 def row_of(evidence: Evidence) -> Row:
@@ -109,7 +102,7 @@ def test_a_ceiling_is_shown_beside_a_rate_that_is_not_judged(evidence: Evidence)
 def test_a_profile_that_judges_it_has_to_offer_it(evidence: Evidence) -> None:
     policy = msgspec.structs.replace(POLICY, profiles={"everything": [ROW]})
     evidence.run.profile = "everything"
-    report = judge(evidence, CLAIMS, policy)
+    report = report_of(evidence, policy)
     assert (report.verdict, next(row.verdict for row in report.slos if row.id == ROW)) == (
         "INCONCLUSIVE",
         "INCONCLUSIVE",

@@ -18,8 +18,8 @@ from reports.model import Report, Row
 from reports.policy.claims import load_claims
 from reports.policy.policy import PolicyError, load_policy, parse_policy
 from reports.render.html import to_html
+from reports.tests.spoilt_run import report_of
 from reports.tests.synthetic_run import Story, latencies, write_run
-from reports.verdict.verdict import judge
 
 CLAIMS = load_claims()
 POLICY = load_policy(claims=CLAIMS)
@@ -101,7 +101,7 @@ def publishes_take(evidence: Evidence, milliseconds: float) -> None:
 
 def test_an_impossible_claim_is_gated_at_the_floor_and_the_allowance(evidence: Evidence) -> None:
     publishes_take(evidence, 90)
-    row = row_of(judge(evidence, CLAIMS, POLICY), "bus.publish_p99")
+    row = row_of(report_of(evidence), "bus.publish_p99")
     assert (row.floor, row.verdict, row.claim.verdict, row.claim.value) == (68, "PASS", "FAIL", 50)
     assert row.gate is not None
     assert row.gate.value == 68 + POLICY.allowances["bus.publish_p99"].plus
@@ -110,57 +110,57 @@ def test_an_impossible_claim_is_gated_at_the_floor_and_the_allowance(evidence: E
 
 def test_over_floor_and_allowance_it_fails(evidence: Evidence) -> None:
     publishes_take(evidence, 130)
-    assert row_of(judge(evidence, CLAIMS, POLICY), "bus.publish_p99").verdict == "FAIL"
+    assert row_of(report_of(evidence), "bus.publish_p99").verdict == "FAIL"
 
 
 def test_a_floor_of_distance_is_none_where_the_regions_are_not_apart(evidence: Evidence) -> None:
     evidence.run.distance = "none"
     publishes_take(evidence, 90)
-    row = row_of(judge(evidence, CLAIMS, POLICY), "bus.publish_p99")
+    row = row_of(report_of(evidence), "bus.publish_p99")
     assert (row.floor, row.verdict) == (None, "FAIL")
 
 
 def test_what_is_faster_than_the_way_is_not_believed(evidence: Evidence) -> None:
     publishes_take(evidence, 60)
-    row = row_of(judge(evidence, CLAIMS, POLICY), "bus.publish_p99")
+    row = row_of(report_of(evidence), "bus.publish_p99")
     assert row.verdict == "INVALID"
     assert "ms is below the floor of 68 ms (an acknowledgement takes at least" in row.why
     publishes_take(evidence, 67)  # A link that is emulated is not exact.
-    assert row_of(judge(evidence, CLAIMS, POLICY), "bus.publish_p99").verdict == "PASS"
+    assert row_of(report_of(evidence), "bus.publish_p99").verdict == "PASS"
 
 
 def test_what_this_machine_lacks_lowers_no_gate(evidence: Evidence) -> None:
-    report = judge(evidence, CLAIMS, POLICY)
+    report = report_of(evidence)
     row = row_of(report, "bus.connections")
     assert row.gate is not None
     assert (row.gate.value, row.floor) == (65_000, None)
 
 
 def test_the_floor_of_the_rto_is_that_of_the_faults_that_were_injected(evidence: Evidence) -> None:
-    assert row_of(judge(evidence, CLAIMS, POLICY), "recovery.rto").floor == 3.5
+    assert row_of(report_of(evidence), "recovery.rto").floor == 3.5
     evidence.trials = [trial for trial in evidence.trials if trial.record.id == "bus-leader-kill"]
-    assert row_of(judge(evidence, CLAIMS, POLICY), "recovery.rto").floor == 1.5
+    assert row_of(report_of(evidence), "recovery.rto").floor == 1.5
     evidence.trials = []
-    assert row_of(judge(evidence, CLAIMS, POLICY), "recovery.rto").floor is None
+    assert row_of(report_of(evidence), "recovery.rto").floor is None
 
 
 def test_without_a_preflight_the_report_is_as_before(evidence: Evidence) -> None:
     evidence.preflight = None
-    report = judge(evidence, CLAIMS, POLICY)
+    report = report_of(evidence)
     assert report.lifted == {}
     assert all(row.floor is None for row in report.slos)
     assert "What is possible" not in to_html(report, evidence)
 
 
 def test_the_page_says_what_is_possible(evidence: Evidence) -> None:
-    page = to_html(judge(evidence, CLAIMS, POLICY), evidence)
+    page = to_html(report_of(evidence), evidence)
     assert "<h2>What is possible</h2>" in page
     assert "an acknowledgement takes at least 68 ms with a stream stretched over iad, ams, syd" in page
     assert "<b>Impossible</b>, whatever is measured" in page
     assert "ttl &lt;b&gt;too short&lt;/b&gt;" in page
     assert "floors of distance do not apply" not in page
     evidence.run.distance = "none"
-    assert "floors of distance do not apply" in to_html(judge(evidence, CLAIMS, POLICY), evidence)
+    assert "floors of distance do not apply" in to_html(report_of(evidence), evidence)
 
 
 def test_a_damaged_preflight_does_not_take_the_rest_with_it(tmp_path: Path) -> None:

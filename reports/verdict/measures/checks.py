@@ -11,6 +11,7 @@ from reports.policy.claims import RowClaim
 from reports.verdict.measures.parts import Measurement, Part, nothing
 
 _NAMED_MAX = 3
+_BELOW = "below"
 _SESSION = ["evidence/e2e/session.json", "evidence/e2e/pytest.log"]
 
 
@@ -38,18 +39,20 @@ def count(findings: Findings, claim: RowClaim, gate: Bound) -> Measurement:
         says=says,
         missing=None if numbers else "it was checked, but not counted",
         missed="; ".join(in_words(count) for count in broken) or None,
+        certain=bool(broken),
     )
     return Measurement(value=value, samples=len(counts), says=says, parts=[part], evidence=["evidence/facts.jsonl"])
 
 
 def matrix(findings: Findings, claim: RowClaim, gate: Bound) -> Measurement:
-    """A matrix of checks; the value is how many of its cells do not hold. A cell whose `ok` is None is short of the
-    claim, but the gate allows it."""
+    """A matrix of checks; the value is how many of its cells do not hold. A cell whose `ok` is None, in a unit of
+    `below ...`, is short of the claim, but the gate allows it."""
     cells = [count for count in findings.evidence.counts if count.row == claim.row]
     if not cells:
         return nothing("no cell was tried")
     wrong = [cell for cell in cells if cell.ok is False]
-    short = [cell for cell in cells if cell.ok is None]
+    short = [cell for cell in cells if cell.ok is None and cell.unit.startswith(_BELOW)]
+    unclear = [cell for cell in cells if cell.ok is None and cell not in short]
     says = f"{len(cells)} cells tried, each as expected"
     if short:
         says += f", {len(short)} of them short of the claim: {'; '.join(in_words(cell) for cell in short[:_NAMED_MAX])}"
@@ -57,7 +60,11 @@ def matrix(findings: Findings, claim: RowClaim, gate: Bound) -> Measurement:
         more = f" (and {len(wrong) - _NAMED_MAX} more)" if len(wrong) > _NAMED_MAX else ""
         named = "; ".join(in_words(cell) for cell in wrong[:_NAMED_MAX])
         says = f"{len(wrong)} of {len(cells)} cells wrong: {named}{more}"
-    part = Part(value=float(len(wrong)), samples=len(cells), says=says, missed=says if wrong else None)
+    # A cell that is wrong is proof, however few were tried.
+    part = Part(
+        value=float(len(wrong)), samples=len(cells), says=says, missed=says if wrong else None, certain=bool(wrong),
+        missing=f"{len(unclear)} cells do not say whether they hold: {in_words(unclear[0])}" if unclear else None,
+    )  # fmt: skip
     return Measurement(
         value=float(len(wrong)),
         claim_value=float(len(wrong) + len(short)),

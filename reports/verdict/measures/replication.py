@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from reports.findings.findings import Finding, Findings
 from reports.model import Bound
 from reports.policy.claims import RowClaim
@@ -36,9 +38,8 @@ def replication(findings: Findings, claim: RowClaim, gate: Bound) -> Measurement
 
 def _copies(part: Part, says: str) -> Part:
     """The part of the copies, which names what is wrong and not all that holds."""
-    return Part(
-        value=part.value, samples=part.samples, says=says, missing=part.missing, missed=says if part.missed else None
-    )
+    missed = says if part.missed else None
+    return msgspec.structs.replace(part, says=says, missed=missed)
 
 
 def _contents(finding: Finding) -> list[Part]:

@@ -7,13 +7,11 @@ import pytest
 from reports.evidence import LeftOut, PlantedBug
 from reports.findings.loaded import Evidence
 from reports.model import Report, Row
-from reports.policy.claims import load_claims
-from reports.policy.policy import load_policy
 from reports.render.html import to_html
 from reports.render.markdown import to_markdown
 from reports.render.text import to_text
+from reports.tests.spoilt_run import report_of
 from reports.tests.synthetic_run import Story, run_record
-from reports.verdict.verdict import judge
 
 
 def _bug(name: str, rows: dict[str, str], red: tuple[str, ...] = ("bus.exactly_once",)) -> PlantedBug:
@@ -32,7 +30,7 @@ HARMLESS = _bug("no-id", {"recovery.rpo_loss": "PASS"}, red=())
 
 def _report(*bugs: PlantedBug, left: tuple[LeftOut, ...] = ()) -> Report:
     run = run_record(Story(profile="nightly"))
-    return judge(Evidence(run=run, planted=list(bugs), left_out=list(left)), load_claims(), load_policy())
+    return report_of(Evidence(run=run, planted=list(bugs), left_out=list(left)))
 
 
 def _row(report: Report) -> Row:

@@ -17,7 +17,7 @@ def test_a_browser_test_that_failed_fails_the_gate_but_not_the_claim(evidence: E
 
 
 def test_browser_tests_that_were_skipped_are_inconclusive_with_the_reason(evidence: Evidence) -> None:
-    evidence.browser = []
+    evidence.browser, evidence.browser_session = [], None
     evidence.timeline.append(TimelineEvent(at_ns=1, kind="skipped", name="browser", detail="no browser was found"))
     row = row_of(report_of(evidence), "web.e2e")
     assert (row.verdict, row.why) == ("INCONCLUSIVE", "skipped: no browser was found")
@@ -30,7 +30,7 @@ def test_browser_tests_that_were_skipped_are_inconclusive_with_the_reason(eviden
 
 def test_a_browser_test_that_failed_as_expected_is_no_pass_and_no_skip(evidence: Evidence) -> None:
     known = BrowserTest(id="b", outcome="skipped", duration_s=0, detail="known: 42", expected_to_fail=True)
-    evidence.browser = [BrowserTest(id="a", outcome="passed", duration_s=1), known]
+    evidence.browser, evidence.browser_session = [BrowserTest(id="a", outcome="passed", duration_s=1), known], None
     report = report_of(evidence)
     row = row_of(report, "web.e2e")
     assert (row.verdict, row.measured) == ("INCONCLUSIVE", 100)
@@ -40,6 +40,7 @@ def test_a_browser_test_that_failed_as_expected_is_no_pass_and_no_skip(evidence:
 
 def test_a_browser_test_that_passed_although_it_was_expected_to_fail_is_named(evidence: Evidence) -> None:
     evidence.browser = [BrowserTest(id="a", outcome="passed", duration_s=1, expected_to_fail=True)]
+    evidence.browser_session = None
     report = report_of(evidence)
     row = row_of(report, "web.e2e")
     assert row.verdict == "PASS"

@@ -10,10 +10,8 @@ from msgspec import structs
 from reports.evidence import Connections, Recorder
 from reports.findings.loaded import Evidence
 from reports.model import Row
-from reports.policy.claims import load_claims
-from reports.policy.policy import load_policy
+from reports.tests.spoilt_run import report_of
 from reports.tests.synthetic_run import Story, run_record
-from reports.verdict.verdict import judge
 
 LIMIT = "20,000 open files in each of 3 brokers (ulimit -Hn)"
 
@@ -31,7 +29,7 @@ def _held(name: str = "holder-1", **changes: Any) -> Connections:
 
 def _row(*records: Connections) -> Row:
     run = run_record(Story(profile="load.connection-storm"))
-    report = judge(Evidence(run=run, connections=list(records)), load_claims(), load_policy())
+    report = report_of(Evidence(run=run, connections=list(records)))
     return next(row for row in report.slos if row.id == "bus.connections")
 
 

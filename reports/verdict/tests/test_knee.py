@@ -23,14 +23,10 @@ from reports.evidence import (
 )
 from reports.findings.loaded import Evidence
 from reports.model import Document, Report, Verdict
-from reports.policy.claims import load_claims
-from reports.policy.policy import load_policy
 from reports.render.text import to_text
+from reports.tests.spoilt_run import POLICY, report_of
 from reports.tests.synthetic_run import SECOND, START, Story, latencies, run_record, write_run
 from reports.verdict import knee
-from reports.verdict.verdict import judge
-
-POLICY = load_policy()
 
 
 def _evidence(
@@ -57,7 +53,7 @@ def _evidence(
 
 
 def _judged(evidence: Evidence) -> Report:
-    return judge(evidence, load_claims(), POLICY)
+    return report_of(evidence)
 
 
 def _step(evidence: Evidence) -> KneeStep:
@@ -187,7 +183,7 @@ def test_the_documents_show_the_search(tmp_path: Path) -> None:
     assert "every gate held" in picture
     assert "a gate was missed" in picture
     assert "lies from 600 to 650 requests/s" in (folder.path / "summary.md").read_text("utf-8")
-    assert msgspec.json.decode((folder.path / "report.json").read_bytes(), type=Document).schema == 1
+    assert msgspec.json.decode((folder.path / "report.json").read_bytes(), type=Document).schema == 2
     assert RunFolder(tmp_path).knees() == [_knee("found")]
 
 

@@ -10,13 +10,8 @@ import pytest
 from reports.evidence import Rate
 from reports.findings.loaded import Evidence, load
 from reports.model import Row
-from reports.policy.claims import load_claims
-from reports.policy.policy import load_policy
+from reports.tests.spoilt_run import report_of
 from reports.tests.synthetic_run import Story, at, write_run
-from reports.verdict.verdict import judge
-
-CLAIMS = load_claims()
-POLICY = load_policy(claims=CLAIMS)
 
 
 @pytest.fixture
@@ -39,7 +34,7 @@ def offered(evidence: Evidence, per_s: int, applied: int, relayed: int, seconds:
             begin_ns=at(40), end_ns=at(40 + seconds), rates=rates,
         )
     ]  # fmt: skip
-    return {row.id: row for row in judge(evidence, CLAIMS, POLICY).slos}
+    return {row.id: row for row in report_of(evidence).slos}
 
 
 def test_what_the_api_admits_is_applied_and_the_claim_was_not_put_to_the_test(evidence: Evidence) -> None:

@@ -8,8 +8,7 @@ import pytest
 from reports.evidence import Count, Hop
 from reports.findings.loaded import Evidence
 from reports.model import Row
-from reports.tests.spoilt_run import CLAIMS, POLICY, row_of
-from reports.verdict.verdict import judge
+from reports.tests.spoilt_run import POLICY, report_of, row_of
 
 ROW = "bus.replication"
 STREAMS = ("COUNTRIES", "PROJECTS", "USERS", "INCIDENTS")
@@ -27,7 +26,7 @@ def replicated(evidence: Evidence, copies: int = 3, *, ok: bool = True) -> None:
 
 def judged(evidence: Evidence) -> Row:
     policy = msgspec.structs.replace(POLICY, profiles={"smoke": [ROW]})
-    return row_of(judge(evidence, CLAIMS, policy), ROW)
+    return row_of(report_of(evidence, policy), ROW)
 
 
 def test_equal_copies_and_a_lost_node_that_cost_nothing_pass(evidence: Evidence) -> None:

@@ -14,11 +14,9 @@ from reports.evidence import HostSample, Latencies, Load, Recorder, Second
 from reports.findings.intervals import shift_interval, slope_interval
 from reports.findings.loaded import Evidence
 from reports.model import Row
-from reports.policy.claims import load_claims
-from reports.policy.policy import load_policy
+from reports.tests.spoilt_run import report_of
 from reports.tests.synthetic_run import Story, run_record
 from reports.verdict.measures.soak import BLOCKS, growth
-from reports.verdict.verdict import judge
 
 SECOND = 1_000_000_000
 HOUR = 3600
@@ -65,7 +63,7 @@ def _row(
         loads=[_load(hours, p50_ms)],
         host=_samples(hours, memory or {"nats": lambda hours: 90.0}, files or {"nats": lambda hours: 60.0}),
     )
-    report = judge(evidence, load_claims(), load_policy())
+    report = report_of(evidence)
     return next(row for row in report.slos if row.id == name)
 
 
@@ -134,7 +132,7 @@ def test_drift_is_the_last_hour_against_the_first() -> None:
 
 def test_without_samples_it_is_inconclusive() -> None:
     evidence = Evidence(run=run_record(Story(profile="load.soak")), loads=[_load(4, lambda hours: 5.0)])
-    report = judge(evidence, load_claims(), load_policy())
+    report = report_of(evidence)
     row = next(row for row in report.slos if row.id == "soak.memory")
     assert (row.verdict, row.why) == ("INCONCLUSIVE", "nobody looked at what the components hold")
 

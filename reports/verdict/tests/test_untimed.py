@@ -5,10 +5,8 @@ from __future__ import annotations
 from reports.evidence import Load, Operation, Recorder
 from reports.findings.loaded import Evidence
 from reports.model import Report, Row
-from reports.policy.claims import load_claims
-from reports.policy.policy import load_policy
+from reports.tests.spoilt_run import report_of
 from reports.tests.synthetic_run import Story, run_record
-from reports.verdict.verdict import judge
 
 SECOND = 1_000_000_000
 WHY = "its generator shares its cores"
@@ -29,7 +27,7 @@ def _load(scenario: str, ms: float, lag_ms: float, untimed: dict[str, str] | Non
 
 
 def _report(*loads: Load, profile: str = "nightly") -> Report:
-    return judge(Evidence(run=run_record(Story(profile=profile)), loads=list(loads)), load_claims(), load_policy())
+    return report_of(Evidence(run=run_record(Story(profile=profile)), loads=list(loads)))
 
 
 def _row(report: Report, name: str = "bus.delivery_p99") -> Row:

@@ -11,9 +11,9 @@ from reports.evidence import TimelineEvent
 from reports.findings.loaded import Evidence
 from reports.model import Verdict
 from reports.policy.policy import Waiver
-from reports.tests.spoilt_run import CLAIMS, POLICY, doubled_effect, lost_write, report_of, row_of, slow_reads
+from reports.tests.spoilt_run import POLICY, doubled_effect, lost_write, report_of, row_of, slow_reads
 from reports.tests.synthetic_run import SECOND, Story, at, run_record
-from reports.verdict.verdict import exit_code, judge, worst_verdict
+from reports.verdict.verdict import exit_code, worst_verdict
 from reports.words import headline
 
 
@@ -93,7 +93,7 @@ def test_a_planted_bug_is_in_the_headline(evidence: Evidence) -> None:
 def test_a_waiver_lets_a_row_not_stop_the_release_and_is_shown(evidence: Evidence) -> None:
     slow_reads(evidence)
     waiver = Waiver(row="api.read_p99.syd", owner="ana", reason="new disk on Monday", expires=date(2026, 11, 30))
-    report = judge(evidence, CLAIMS, msgspec.structs.replace(POLICY, waivers=[waiver]))
+    report = report_of(evidence, msgspec.structs.replace(POLICY, waivers=[waiver]))
     assert (report.verdict, exit_code(report)) == ("PASS", 0)
     assert row_of(report, "api.read_p99.syd").verdict == "FAIL"
     assert report.waived == {"api.read_p99.syd": "waived by ana until 2026-11-30: new disk on Monday"}
@@ -103,7 +103,7 @@ def test_a_waiver_lets_a_row_not_stop_the_release_and_is_shown(evidence: Evidenc
 def test_a_waiver_that_expired_counts_for_nothing(evidence: Evidence) -> None:
     slow_reads(evidence)
     waiver = Waiver(row="api.read_p99.syd", owner="ana", reason="new disk", expires=date(2026, 11, 23))
-    report = judge(evidence, CLAIMS, msgspec.structs.replace(POLICY, waivers=[waiver]))
+    report = report_of(evidence, msgspec.structs.replace(POLICY, waivers=[waiver]))
     assert (report.verdict, report.waived) == ("FAIL", {})
 
 

@@ -1,0 +1,146 @@
+"""Judges pages of lists: in order, without doubles, complete, ending.
+
+A page of a list by id covers the ids behind the page before, up to its last one or, on the last page, the end: what
+was there throughout and belongs to the list must be on it. In a list by another field an item may move while a client
+walks, so only a walk as a whole can be incomplete, and only without items that nobody changed meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ledger.sessions.anomalies import ENDLESS, INCOMPLETE, NON_MONOTONIC, OUT_OF_ORDER, OWN_WRITE, Kind
+from ledger.sessions.history import Key, Page
+from ledger.sessions.reads import Reads
+from ledger.sessions.state import SessionState, State
+from ledger.sessions.versions import DELETED, IncarnationState, ItemState
+
+Place = tuple[Key, str]
+"""Where an item stands in a list: its sort value, its id."""
+
+
+class Walk:
+    """The pages of a walk so far. A session has one at a time."""
+
+    __slots__ = ("began_ns", "last", "name", "number", "shown")
+
+    def __init__(self, name: str, began_ns: int) -> None:
+        self.name = name
+        self.began_ns = began_ns
+        self.number = 0
+        self.last: Place | None = None
+        self.shown: set[str] = set()
+        """Its ids, if it isn't sorted by id."""
+
+
+class Pages:
+    def __init__(self, state: State, reads: Reads) -> None:
+        self._state = state
+        self._reads = reads
+        self._walks: dict[str, Walk] = {}
+        """By session."""
+        self.pages = 0
+        self.shown = 0
+        self.ended = 0
+
+    def page(self, record: Page) -> None:
+        """ValueError for a source without a bound."""
+        state = self._state
+        bound_ns = state.bound(record.source)
+        session = state.session(record.session)
+        self.pages += 1
+        self.shown += len(record.items)
+        for shown in record.items:
+            item = state.items.get(shown.id) or state.item(shown.id)
+            self._reads.present(record, bound_ns, session, item, shown.incarnation, shown.version, shown.digest)
+        walk = self._walk(record)
+        after = None if walk is None else walk.last
+        ordered, last = self._in_order(record, after)
+        if not record.items and not record.last:
+            expected = "items on every page but the last"
+            state.tally.report(ENDLESS, record, record.collection, None, None, expected, "none, and a next page")
+        if walk is None:
+            return
+        walk.last = last
+        if record.sort not in ("id", "-id"):
+            walk.shown.update(shown.id for shown in record.items)
+            if record.last and ordered:
+                for key in list(state.lists.ids(record.collection).page(None, None)):
+                    if key not in walk.shown:
+                        self._missing(record, bound_ns, session, key, walk.began_ns)
+        elif ordered and (record.items or record.last):
+            on_it = {shown.id for shown in record.items}
+            for key in self._range(record, after):
+                if key not in on_it:
+                    self._missing(record, bound_ns, session, key, record.invoked_ns)
+        if record.last:
+            self.ended += 1
+            del self._walks[record.session]
+
+    def _walk(self, record: Page) -> Walk | None:
+        """The walk that a page belongs to; None if the pages before it are not known."""
+        walk = self._walks.get(record.session)
+        if record.number == 1:
+            walk = self._walks[record.session] = Walk(record.walk, record.invoked_ns)
+        elif walk is None or walk.name != record.walk or walk.number != record.number - 1:
+            return None
+        walk.number = record.number
+        return walk
+
+    def _range(self, record: Page, after: Place | None) -> list[str]:
+        """The ids known to belong on a page of a list by id."""
+        behind = None if after is None else after[1]
+        last = None if record.last else record.items[-1].id
+        return list(self._state.lists.ids(record.collection).page(behind, last, record.sort == "-id"))
+
+    def _in_order(self, record: Page, last: Place | None) -> tuple[bool, Place | None]:
+        """Whether all items follow on one another, and the place of the last one."""
+        descending = record.sort.startswith("-")
+        ordered = True
+        for shown in record.items:
+            place: Place = (shown.id if shown.key is None else shown.key, shown.id)
+            if last is not None and not _follows(last, place, descending):
+                ordered = False
+                expected = f"{'descending' if descending else 'ascending'} by {record.sort.removeprefix('-')}"
+                found = "it twice" if place == last else f"it behind {last[1]} at {last[0]!r}"
+                self._state.tally.report(
+                    OUT_OF_ORDER, record, shown.id, shown.incarnation, shown.version, expected, found
+                )
+            last = place
+        return ordered, last
+
+    def _missing(self, record: Page, bound_ns: int, session: SessionState, key: str, began_ns: int) -> None:
+        """This item isn't where it belongs: wrong if it was there throughout."""
+        state = self._state
+        item = state.items[key]
+        if item.last is not None and item.last.dead_by < began_ns - bound_ns:
+            state.lists.ids(record.collection).discard(key)
+            return
+        for kind, one, version in self._expected(record, bound_ns, session, item, began_ns):
+            if record.collection not in one.lists or one.may_have_left(record.collection, record.completed_ns):
+                continue
+            if record.sort not in ("id", "-id") and (one.since_ns >= began_ns - bound_ns or item.unknown):
+                continue
+            if not state.absent(kind, record, item, one, bound_ns == 0, version):
+                return
+
+    def _expected(
+        self, record: Page, bound_ns: int, session: SessionState, item: ItemState, began_ns: int
+    ) -> Iterator[tuple[Kind, IncarnationState, int]]:
+        """The incarnations that the item must have shown, and why."""
+        own, seen = session.own.get(item), session.seen.get(item)
+        if record.fresh and own is not None and own[2] < began_ns and own[1] != DELETED:
+            yield OWN_WRITE, own[0], own[1]
+        if seen is not None and seen[2] < began_ns and seen[1] != DELETED:
+            yield NON_MONOTONIC, seen[0], seen[1]
+        newest = item.newest(began_ns - bound_ns)
+        if newest is not None:
+            yield INCOMPLETE, newest, newest.established(began_ns - bound_ns)
+
+
+def _follows(before: Place, place: Place, descending: bool) -> bool:
+    """Whether a place comes strictly behind another."""
+    first, second = (place, before) if descending else (before, place)
+    if isinstance(first[0], str) is not isinstance(second[0], str):
+        return False
+    return first < second  # type: ignore[operator]

@@ -1,0 +1,120 @@
+"""What the rules of reads, writes and pages share while a history goes by."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from ledger.sessions.anomalies import WRONG_CONTENTS, Kind, Tally
+from ledger.sessions.history import Digest, Initial, Page, Read, Write
+from ledger.sessions.lists import Lists
+from ledger.sessions.versions import Absence, IncarnationState, ItemState
+
+Floor = tuple[IncarnationState, int, int]
+"""An incarnation, a version (or DELETED) and since when a session must not see less."""
+WAITING_MAX = 1_000
+"""Of one incarnation so many absences and refusals wait to be explained; what is more is not looked at."""
+MISMATCHES_MAX = 10_000
+"""So many wrong contents are held against all writes at the end; what is more is called wrong contents at once."""
+
+
+class SessionState:
+    """What one session has seen, and what it wrote and was acknowledged, by item."""
+
+    __slots__ = ("own", "seen")
+
+    def __init__(self) -> None:
+        self.seen: dict[ItemState, Floor] = {}
+        self.own: dict[ItemState, Floor] = {}
+
+
+class Mismatch(NamedTuple):
+    """Contents other than those that the version's acknowledged write says."""
+
+    record: Read | Page
+    item: ItemState
+    incarnation: IncarnationState
+    version: int
+    expected: Digest
+    found: Digest
+
+
+class State:
+    def __init__(
+        self, sources: Mapping[str, int], initial: Iterable[Initial], complete: bool, keep_ns: int, tally: Tally
+    ) -> None:
+        self.bounds = dict(sources)
+        self.complete = complete
+        self.keep_ns = keep_ns
+        self.tally = tally
+        self.items: dict[str, ItemState] = {}
+        self.lists = Lists(self.items)
+        self.sessions: dict[str, SessionState] = {}
+        self.mismatches: list[Mismatch] = []
+        self.contents = 0
+        self.own_reads: Counter[str] = Counter()
+        for one in initial:
+            self._add_initial(one)
+
+    def _add_initial(self, initial: Initial) -> None:
+        item = self.item(initial.id)
+        if initial.incarnation is None:
+            item.existed = "unknown"
+            return
+        item.existed = "known"
+        one = item.get(initial.incarnation)
+        one.created, one.first, one.lists, one.born_by = True, initial.version, initial.lists, -1
+        item.establish(one, -1)
+        one.settle(initial.version, initial.digest, -1, self.keep_ns)
+
+    def item(self, key: str) -> ItemState:
+        found = self.items.get(key)
+        if found is None:
+            found = self.items[key] = ItemState(key)
+        return found
+
+    def session(self, name: str) -> SessionState:
+        found = self.sessions.get(name)
+        if found is None:
+            found = self.sessions[name] = SessionState()
+        return found
+
+    def bound(self, source: str) -> int:
+        """ValueError for a source that has no bound."""
+        try:
+            return self.bounds[source]
+        except KeyError:
+            raise ValueError(f"expected a source of {', '.join(self.bounds)}, found {source!r}") from None
+
+    def compare(
+        self, record: Read | Page, item: ItemState, one: IncarnationState, version: int, expected: Digest, found: Digest
+    ) -> None:
+        """Contents were seen of which an acknowledged write says what they are."""
+        self.contents += 1
+        if found == expected:
+            return
+        if len(self.mismatches) < MISMATCHES_MAX:
+            self.mismatches.append(Mismatch(record, item, one, version, expected, found))
+        else:
+            self.tally.report(
+                WRONG_CONTENTS, record, item.key, one.incarnation, version, f"digest {expected}", f"digest {found}"
+            )
+
+    def absent(
+        self, kind: Kind, record: Read | Page | Write, item: ItemState, one: IncarnationState, strong: bool, version: int
+    ) -> bool:
+        """An answer shows that this incarnation, established before, is not there. True if a delete explains it;
+        otherwise the answer waits for one that is still under way."""
+        if item.may_be_gone(one, record.completed_ns):
+            return True
+        waiting = one.waiting().absences
+        if len(waiting) < WAITING_MAX:
+            waiting.append(Absence(kind, record, strong, version))
+        return False
+
+    def refuse(self, write: Write, one: IncarnationState) -> None:
+        """A conflict that nothing known explains waits, too."""
+        waiting = one.waiting().refused
+        if len(waiting) < WAITING_MAX:
+            waiting.append(write)

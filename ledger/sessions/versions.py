@@ -1,0 +1,410 @@
+"""What is known of each item: its incarnations, their versions, and since when each is established.
+
+A version is established once it was acknowledged, or once a source without staleness showed it and a write is known
+that explains it: from then on every answer has to be at least as new. What can only be judged when a write that is
+still under way has ended waits in `Deferred`. Pure state; the judging is in `reads`, `writes` and `verdict`.
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left
+from collections.abc import Iterator
+
+from ledger.sessions.anomalies import Kind
+from ledger.sessions.history import Digest, Incarnation, Page, Read, Write
+
+NEVER = 2**63 - 1
+DELETED = 2**62
+"""Stands for a version after all others of its incarnation."""
+UNSEEN: Digest = "\0unseen"
+"""Stands for the digest of a version that no write is known for. Compared by identity."""
+_PRUNE_AT = 64
+_ANY: Digest = "\0any"
+Base = tuple[Incarnation | None, int | None]
+"""The incarnation and version that a write was conditioned on, None where it wasn't; (None, 0): a create."""
+Tries = dict[Base, dict[Digest | None, int]]
+"""By base and digest the earliest instant that such a write was invoked; _ANY has that of all digests."""
+
+
+class Absence:
+    """An answer without an incarnation that was established: right only if a write that ended it had been invoked."""
+
+    __slots__ = ("collection", "completed_ns", "kind", "movable", "record", "strong", "version")
+
+    def __init__(self, kind: Kind, record: Read | Page | Write, strong: bool, version: int) -> None:
+        self.kind = kind
+        self.record = record
+        self.completed_ns = record.completed_ns
+        self.strong = strong
+        self.version = version
+        self.collection = record.collection if isinstance(record, Page) else None
+        self.movable = isinstance(record, Page) and record.sort not in ("id", "-id")
+
+
+class Observation:
+    """A version that was seen before any write of it was acknowledged."""
+
+    __slots__ = ("contradiction", "digest", "record")
+
+    def __init__(self, digest: Digest | None, record: Read | Page) -> None:
+        self.digest = digest
+        self.record = record
+        self.contradiction: Read | Page | None = None
+        """A later answer that shows less, wrong if this version turns out to be real."""
+
+
+class Missed:
+    """A version that a source without staleness does not show any more."""
+
+    __slots__ = ("record", "times", "version")
+
+    def __init__(self, version: int, record: Read | Page) -> None:
+        self.version = version
+        self.record = record
+        self.times = 1
+
+
+class Deferred:
+    """What of an incarnation waits for a write to end, or for the end of the history. Few incarnations have any."""
+
+    __slots__ = (
+        "absences", "deleted_base", "gaps", "last_shown_ns", "missed", "pending", "reappeared", "refused", "skipped",
+        "strong_ns", "strong_version",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.pending: dict[int, Observation] = {}
+        """By version."""
+        self.strong_version = 0
+        """The greatest of `pending` that a source without staleness showed, and when it had."""
+        self.strong_ns = NEVER
+        self.absences: list[Absence] = []
+        self.reappeared: Read | Page | None = None
+        """The first answer that shows the incarnation again after it was absent from a source without staleness."""
+        self.last_shown_ns = -1
+        self.missed: Missed | None = None
+        self.refused: list[Write] = []
+        """Conflicts that nothing known explains."""
+        self.skipped: list[Write] = []
+        """Acknowledged versions that do not follow on the base of their condition."""
+        self.gaps: list[tuple[int, int]] = []
+        """(first, last) of versions that were passed over without an acknowledged write."""
+        self.deleted_base: int | None = None
+        """The base of the acknowledged delete."""
+
+    def idle(self) -> bool:
+        return not (self.pending or self.absences or self.refused or self.skipped or self.gaps) and (
+            self.missed is None and self.reappeared is None and self.deleted_base is None
+        )
+
+
+class Older:
+    """The versions of an incarnation before its newest."""
+
+    __slots__ = ("checked", "digests", "lowest", "prune_at", "times", "versions")
+
+    def __init__(self, first: int) -> None:
+        self.times = array("q")
+        """When the version beside it was established; both rise."""
+        self.versions = array("q")
+        self.digests: dict[int, Digest | None] = {}
+        self.lowest = 0
+        """Below it versions are pruned: an answer that shows one is stale, its contents are not compared."""
+        self.checked = first - 1
+        """Up to here gaps were looked for."""
+        self.prune_at = _PRUNE_AT
+
+
+class IncarnationState:
+    """One life of an item."""
+
+    __slots__ = (
+        "born_after", "born_by", "created", "dead_by", "dead_from", "deferred", "digest", "first", "incarnation",
+        "known_by", "left", "lists", "older", "seen", "session", "since_ns", "version",
+    )  # fmt: skip
+
+    def __init__(self, incarnation: Incarnation) -> None:
+        self.incarnation = incarnation
+        self.created = False
+        """Its create was acknowledged, or it was there from the beginning."""
+        self.first = 1
+        """The version it was created with, or had at the beginning."""
+        self.session = ""
+        """Who created it."""
+        self.born_after = -1
+        """Its creation lies between these two instants."""
+        self.born_by = NEVER
+        self.known_by = NEVER
+        """When its existence was established."""
+        self.dead_from = NEVER
+        """The earliest instant a write that may have deleted it was invoked."""
+        self.dead_by = NEVER
+        """When its end was established."""
+        self.version = 0
+        """The newest that is established, since when, and with which contents."""
+        self.since_ns = NEVER
+        self.digest: Digest | None = UNSEEN
+        self.seen = 0
+        """The greatest version in any answer."""
+        self.older: Older | None = None
+        self.lists: tuple[str, ...] = ()
+        """Which show it, from its creation on."""
+        self.left: dict[str, int] | None = None
+        """The lists that it may have left, and the earliest instant that such a write was invoked."""
+        self.deferred: Deferred | None = None
+
+    def established(self, before_ns: int) -> int:
+        """The newest version established before an instant, 0 if none was."""
+        if self.since_ns < before_ns:
+            return self.version
+        older = self.older
+        if older is None:
+            return 0
+        at = bisect_left(older.times, before_ns)
+        return older.versions[at - 1] if at else 0
+
+    def established_by(self, version: int) -> int:
+        """When this version or a later one was established; NEVER if it isn't, or if that was forgotten."""
+        older = self.older
+        if older is not None and version <= (older.versions[-1] if older.versions else 0):
+            return NEVER if version < older.lowest else older.times[bisect_left(older.versions, version)]
+        return self.since_ns if version <= self.version else NEVER
+
+    def digest_of(self, version: int) -> Digest | None:
+        """What its acknowledged write says, None if that isn't known, UNSEEN without an acknowledged write."""
+        if version == self.version:
+            return self.digest
+        return UNSEEN if self.older is None else self.older.digests.get(version, UNSEEN)
+
+    def settle(self, version: int, digest: Digest | None, at_ns: int, keep_ns: int) -> None:
+        """A version was acknowledged (or, with UNSEEN, established by being seen)."""
+        if version > self.version:
+            if self.version:
+                self._supersede(at_ns - keep_ns)
+            self.version, self.since_ns, self.digest = version, at_ns, digest
+        elif digest is UNSEEN:
+            return
+        elif version == self.version:
+            self.digest = digest
+        else:
+            older = self._older()
+            if version <= older.checked:
+                self._fill(version)
+            older.digests[version] = digest
+
+    def _older(self) -> Older:
+        if self.older is None:
+            self.older = Older(self.first)
+        return self.older
+
+    def _supersede(self, horizon_ns: int) -> None:
+        older = self._older()
+        older.times.append(self.since_ns)
+        older.versions.append(self.version)
+        if self.digest is not UNSEEN:
+            older.digests[self.version] = self.digest
+        if len(older.times) >= older.prune_at:
+            self._prune(older, horizon_ns)
+
+    def _prune(self, older: Older, horizon_ns: int) -> None:
+        """Forget what was superseded before the horizon, but for the newest such version."""
+        cut = bisect_left(older.times, horizon_ns) - 1
+        if cut > 0:
+            lowest = older.versions[cut]
+            dropped = sorted(version for version in older.digests if version < lowest)
+            gaps = list(jumps([*dropped, lowest], older.checked))
+            if gaps:
+                self.waiting().gaps += gaps
+            for version in dropped:
+                del older.digests[version]
+            del older.times[:cut], older.versions[:cut]
+            older.lowest, older.checked = lowest, max(older.checked, lowest - 1)
+        older.prune_at = max(_PRUNE_AT, 2 * len(older.times))
+
+    def _fill(self, version: int) -> None:
+        """A write below what was pruned was acknowledged late."""
+        if self.deferred is None:
+            return
+        gaps: list[tuple[int, int]] = []
+        for first, last in self.deferred.gaps:
+            if first <= version <= last:
+                gaps += [(low, high) for low, high in ((first, version - 1), (version + 1, last)) if low <= high]
+            else:
+                gaps.append((first, last))
+        self.deferred.gaps = gaps
+
+    def waiting(self) -> Deferred:
+        if self.deferred is None:
+            self.deferred = Deferred()
+        return self.deferred
+
+    def all_gaps(self) -> list[tuple[int, int]]:
+        """(first, last) of versions below the newest acknowledged one without an acknowledged write."""
+        older = self.older
+        acknowledged = [] if self.digest is UNSEEN else [self.version]
+        if older is not None:
+            acknowledged += older.digests
+        checked = self.first - 1 if older is None else older.checked
+        pruned = [] if self.deferred is None else self.deferred.gaps
+        return [*pruned, *jumps(sorted(acknowledged), checked)]
+
+    def may_have_left(self, collection: str, before_ns: int) -> bool:
+        return self.left is not None and self.left.get(collection, NEVER) < before_ns
+
+
+def jumps(ascending: list[int], behind: int) -> Iterator[tuple[int, int]]:
+    """(first, last) of what lies between `behind` and these numbers, and between one and the next."""
+    for number in ascending:
+        if number > behind + 1:
+            yield behind + 1, number - 1
+        behind = max(behind, number)
+
+
+def surely_older(one: IncarnationState, other: IncarnationState) -> bool:
+    return one.born_by < other.born_after
+
+
+class ItemState:
+    """All incarnations of an id, and the writes to it that were not acknowledged."""
+
+    __slots__ = (
+        "before", "existed", "failed", "key", "last", "others", "present_by", "swept_by", "swept_from", "tried_from",
+        "unknown", "wild_ns",
+    )  # fmt: skip
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        self.last: IncarnationState | None = None
+        """The newest whose existence is established."""
+        self.before: list[IncarnationState] | None = None
+        """Those before it, in the order in which they were established."""
+        self.others: dict[Incarnation, IncarnationState] | None = None
+        """All but `last`."""
+        self.existed = ""
+        """`known` or `unknown`: it was there before the history, in this state."""
+        self.tried_from = NEVER
+        """When a create that succeeded or may have was first invoked."""
+        self.present_by = NEVER
+        """When it was first seen or changed."""
+        self.wild_ns = NEVER
+        """When a delete of whatever incarnation, outcome unknown, was first invoked."""
+        self.swept_from = NEVER
+        """When such deletes that were acknowledged were first invoked, and last completed."""
+        self.swept_by = -1
+        self.unknown: Tries | None = None
+        """The creates and updates of unknown outcome, and those that failed."""
+        self.failed: Tries | None = None
+
+    def find(self, incarnation: Incarnation) -> IncarnationState | None:
+        last = self.last
+        if last is not None and last.incarnation == incarnation:
+            return last
+        return None if self.others is None else self.others.get(incarnation)
+
+    def get(self, incarnation: Incarnation) -> IncarnationState:
+        """This incarnation, of which nothing need be known."""
+        found = self.find(incarnation)
+        if found is None:
+            found = IncarnationState(incarnation)
+            if self.others is None:
+                self.others = {}
+            self.others[incarnation] = found
+        return found
+
+    def establish(self, one: IncarnationState, at_ns: int) -> None:
+        """The existence of an incarnation is certain from now on."""
+        if one.known_by != NEVER:
+            return
+        one.known_by = at_ns
+        one.born_by = min(one.born_by, at_ns)
+        last = self.last
+        assert self.others is not None, "it was found or made by `get`"
+        if last is not None:
+            if self.before is None:
+                self.before = []
+            if one.dead_by != NEVER:  # Its end came before what establishes that it ever was.
+                self.before.append(one)
+                return
+            self.before.append(last)
+            self.others[last.incarnation] = last
+        del self.others[one.incarnation]
+        self.others = self.others or None
+        self.last = one
+
+    def newest(self, before_ns: int) -> IncarnationState | None:
+        """The newest incarnation established before an instant."""
+        last = self.last
+        if last is None or last.known_by < before_ns:
+            return last
+        for one in reversed(self.before or ()):
+            if one.known_by < before_ns:
+                return one
+        return None
+
+    def may_be_gone(self, one: IncarnationState, before_ns: int) -> bool:
+        if one.dead_from < before_ns or self.wild_ns < before_ns:
+            return True
+        return self.swept_from < before_ns and one.born_after < self.swept_by
+
+    def all(self) -> Iterator[IncarnationState]:
+        if self.last is not None:
+            yield self.last
+        yield from (self.others or {}).values()
+
+    def is_open(self, complete: bool) -> bool:
+        """Whether others may have written it before or besides this history."""
+        if self.existed:
+            return self.existed == "unknown"
+        return not complete and (self.tried_from == NEVER or self.present_by < self.tried_from)
+
+    def explained(self, incarnation: Incarnation, version: int, digest: Digest | None, before_ns: int) -> bool:
+        """Whether a write of unknown outcome may have made this version with these contents by then. One write may
+        explain several versions: that can hide an anomaly, and never makes one up."""
+        wanted = (_ANY,) if digest is None else (digest, None)
+        return _made(self.unknown, incarnation, version, wanted, before_ns)
+
+    def explained_by_any(self, incarnation: Incarnation, before_ns: int) -> bool:
+        """Whether an update without a condition, of unknown outcome, was invoked by then."""
+        tries = self.unknown
+        if tries is None:
+            return False
+        return any(tries.get(base, {}).get(_ANY, NEVER) < before_ns for base in ((incarnation, None), (None, None)))
+
+    def failed_with(self, incarnation: Incarnation, version: int, digest: Digest, before_ns: int) -> bool:
+        """Whether a write that failed would have made this version with these contents."""
+        return _made(self.failed, incarnation, version, (digest,), before_ns)
+
+    def tried_with(self, incarnation: Incarnation, version: int, digest: Digest, before_ns: int) -> bool:
+        """Whether a write that failed, or whose outcome is unknown, would have."""
+        return self.failed_with(incarnation, version, digest, before_ns) or (
+            _made(self.unknown, incarnation, version, (digest,), before_ns)
+        )
+
+    def note(self, write: Write) -> None:
+        """A write that was not acknowledged."""
+        if write.outcome == "unknown":
+            self.unknown = tries = {} if self.unknown is None else self.unknown
+        else:
+            self.failed = tries = {} if self.failed is None else self.failed
+        base: Base = (None, 0) if write.kind == "create" else (write.incarnation, write.base)
+        by_digest = tries.setdefault(base, {})
+        for digest in (write.digest, _ANY):
+            by_digest[digest] = min(by_digest.get(digest, NEVER), write.invoked_ns)
+
+
+def _bases(incarnation: Incarnation, version: int) -> tuple[Base, ...]:
+    return (incarnation, version - 1), (None, version - 1), (incarnation, None), (None, None)
+
+
+def _made(
+    tries: Tries | None, incarnation: Incarnation, version: int, digests: tuple[Digest | None, ...], before_ns: int
+) -> bool:
+    if tries is None:
+        return False
+    return any(
+        by_digest.get(digest, NEVER) < before_ns
+        for base in _bases(incarnation, version)
+        if (by_digest := tries.get(base)) is not None
+        for digest in digests
+    )

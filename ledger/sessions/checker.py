@@ -26,9 +26,11 @@ class SessionChecker:
     nor created here is garbage. Without it, an item is only closed to others if it was created before it was seen.
 
     Time is linear in the number of records and items on pages (a bisection among an item's kept versions where an
-    answer is old). Memory, in CPython 3.11: about 0.5 KiB an incarnation, 150 bytes and its digest a version that was
-    superseded within `keep_ns`, 200 bytes for each item that a session has read, and as much for each it wrote. Older
-    versions are pruned, so that an operation which took longer than `keep_ns` may go unjudged; it is never misjudged.
+    answer is old). Memory, in CPython 3.11: about 0.5 KiB an incarnation; 150 bytes and its digest a version that was
+    superseded within `keep_ns`; 200 bytes for each item that a session wrote within `keep_ns` and the greatest bound, or
+    read within that bound of its last change. What is older is forgotten: an operation that took longer than `keep_ns`
+    may go unjudged, it is never misjudged; and a session that goes back to what is stale for everybody is reported as a
+    stale read.
     """
 
     def __init__(

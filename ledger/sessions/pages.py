@@ -22,12 +22,16 @@ Place = tuple[Key, str]
 class Walk:
     """The pages of a walk so far. A session has one at a time."""
 
-    __slots__ = ("began_ns", "last", "name", "number", "shown")
+    __slots__ = ("began_ns", "bound_ns", "fresh", "last", "name", "number", "shown")
 
     def __init__(self, name: str, began_ns: int) -> None:
         self.name = name
         self.began_ns = began_ns
         self.number = 0
+        self.bound_ns = 0
+        """The greatest of its pages' sources."""
+        self.fresh = True
+        """All its pages are."""
         self.last: Place | None = None
         self.shown: set[str] = set()
         """Its ids, if it isn't sorted by id."""
@@ -53,7 +57,7 @@ class Pages:
         for shown in record.items:
             item = state.items.get(shown.id) or state.item(shown.id)
             self._reads.present(record, bound_ns, session, item, shown.incarnation, shown.version, shown.digest)
-        walk = self._walk(record)
+        walk = self._walk(record, bound_ns)
         after = None if walk is None else walk.last
         ordered, last = self._in_order(record, after)
         if not record.items and not record.last:
@@ -67,17 +71,17 @@ class Pages:
             if record.last and ordered:
                 for key in list(state.lists.ids(record.collection).page(None, None)):
                     if key not in walk.shown:
-                        self._missing(record, bound_ns, session, key, walk.began_ns)
+                        self._missing(record, walk.bound_ns, walk.fresh, session, key, walk.began_ns)
         elif ordered and (record.items or record.last):
             on_it = {shown.id for shown in record.items}
             for key in self._range(record, after):
                 if key not in on_it:
-                    self._missing(record, bound_ns, session, key, record.invoked_ns)
+                    self._missing(record, bound_ns, record.fresh, session, key, record.invoked_ns)
         if record.last:
             self.ended += 1
             del self._walks[record.session]
 
-    def _walk(self, record: Page) -> Walk | None:
+    def _walk(self, record: Page, bound_ns: int) -> Walk | None:
         """The walk that a page belongs to; None if the pages before it are not known."""
         walk = self._walks.get(record.session)
         if record.number == 1:
@@ -85,6 +89,8 @@ class Pages:
         elif walk is None or walk.name != record.walk or walk.number != record.number - 1:
             return None
         walk.number = record.number
+        walk.bound_ns = max(walk.bound_ns, bound_ns)
+        walk.fresh = walk.fresh and record.fresh
         return walk
 
     def _range(self, record: Page, after: Place | None) -> list[str]:
@@ -109,15 +115,17 @@ class Pages:
             last = place
         return ordered, last
 
-    def _missing(self, record: Page, bound_ns: int, session: SessionState, key: str, began_ns: int) -> None:
+    def _missing(
+        self, record: Page, bound_ns: int, fresh: bool, session: SessionState, key: str, began_ns: int
+    ) -> None:
         """This item isn't where it belongs: wrong if it was there throughout."""
         state = self._state
         item = state.items[key]
         if item.last is not None and item.last.dead_by < began_ns - bound_ns:
             state.lists.ids(record.collection).discard(key)
             return
-        for kind, one, version in self._expected(record, bound_ns, session, item, began_ns):
-            if record.collection not in one.lists or one.may_have_left(record.collection, record.completed_ns):
+        for kind, one, version in self._expected(bound_ns, fresh, session, item, began_ns):
+            if record.collection not in one.lists or item.may_have_left(one, record.collection, record.completed_ns):
                 continue
             if record.sort not in ("id", "-id") and (one.since_ns >= began_ns - bound_ns or item.unknown):
                 continue
@@ -125,11 +133,11 @@ class Pages:
                 return
 
     def _expected(
-        self, record: Page, bound_ns: int, session: SessionState, item: ItemState, began_ns: int
+        self, bound_ns: int, fresh: bool, session: SessionState, item: ItemState, began_ns: int
     ) -> Iterator[tuple[Kind, IncarnationState, int]]:
         """The incarnations that the item must have shown, and why."""
         own, seen = session.own.get(item), session.seen.get(item)
-        if record.fresh and own is not None and own[2] < began_ns and own[1] != DELETED:
+        if fresh and own is not None and own[2] < began_ns and own[1] != DELETED:
             yield OWN_WRITE, own[0], own[1]
         if seen is not None and seen[2] < began_ns and seen[1] != DELETED:
             yield NON_MONOTONIC, seen[0], seen[1]

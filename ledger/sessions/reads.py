@@ -30,6 +30,7 @@ class Reads:
     def __init__(self, state: State) -> None:
         self._state = state
         self._tally = state.tally
+        self._bound_max_ns = state.bound_max_ns
 
     def read(self, record: Read) -> None:
         """ValueError for a source without a bound."""
@@ -76,8 +77,12 @@ class Reads:
             record, bound_ns, item, one, version
         ):
             return
-        if floor is None or floor[0] is not one or version > floor[1]:
+        if floor is not None and floor[0] is one and version <= floor[1]:
+            return
+        # What every later answer has to show anyway need not be remembered.
+        if version != one.version or one.since_ns >= invoked_ns - self._bound_max_ns or one is not item.last:
             session.seen[item] = (one, version, record.completed_ns)
+            self._state.sweep(session, record.completed_ns)
 
     def _find(self, record: Read | Page, item: ItemState, incarnation: Incarnation) -> IncarnationState:
         one = item.get(incarnation)
@@ -89,7 +94,7 @@ class Reads:
         self, record: Read | Page, bound_ns: int, item: ItemState, one: IncarnationState, version: int, digest: Digest | None
     ) -> None:
         """No write of this version was acknowledged until now."""
-        if one.older is not None and version < one.older.lowest:
+        if version < one.first or (one.older is not None and version < one.older.lowest):
             return
         waiting = one.waiting()
         seen = waiting.pending.get(version)
@@ -170,7 +175,7 @@ class Reads:
             expected = f"at least {named(one, least)}, the bound is {bound_ns / 1e9:g} s"
             self._report(STALE_READ, record, item, one, version, expected, named(one, version))
             if not bound_ns:
-                self._missed(record, one, least)
+                self._missed(record, one, least, version)
             return False
         newest = item.newest(began_ns)
         if newest is not None and newest is not one and not self._state.absent(
@@ -181,13 +186,15 @@ class Reads:
             self._tally.legal[STALE_WITHIN_BOUND] += 1
         return True
 
-    def _missed(self, record: Read | Page, one: IncarnationState, version: int) -> None:
+    def _missed(self, record: Read | Page, one: IncarnationState, least: int, shown: int) -> None:
         waiting = one.waiting()
-        if waiting.missed is None:
-            waiting.missed = Missed(version, record)
+        missed = waiting.missed
+        if missed is None:
+            waiting.missed = Missed(least, shown, record)
         else:
-            waiting.missed.version = max(waiting.missed.version, version)
-            waiting.missed.times += 1
+            missed.version = max(missed.version, least)
+            missed.shown = max(missed.shown, shown)
+            missed.times += 1
 
     def _absent(self, record: Read, bound_ns: int, session: SessionState, item: ItemState) -> None:
         """An answer says that there is no such item."""

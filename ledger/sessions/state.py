@@ -9,24 +9,37 @@ from typing import NamedTuple
 from ledger.sessions.anomalies import WRONG_CONTENTS, Kind, Tally
 from ledger.sessions.history import Digest, Initial, Page, Read, Write
 from ledger.sessions.lists import Lists
-from ledger.sessions.versions import Absence, IncarnationState, ItemState
+from ledger.sessions.versions import DELETED, Absence, IncarnationState, ItemState
 
 Floor = tuple[IncarnationState, int, int]
 """An incarnation, a version (or DELETED) and since when a session must not see less."""
 WAITING_MAX = 1_000
 """Of one incarnation so many absences and refusals wait to be explained; what is more is not looked at."""
+_SWEEP_AT = 256
 MISMATCHES_MAX = 10_000
 """So many wrong contents are held against all writes at the end; what is more is called wrong contents at once."""
 
 
 class SessionState:
-    """What one session has seen, and what it wrote and was acknowledged, by item."""
+    """What one session has seen, and what it wrote and was acknowledged, by item.
 
-    __slots__ = ("own", "seen")
+    Only while it says more than the rule for all: what was established one bound ago every answer has to show.
+    """
+
+    __slots__ = ("own", "seen", "sweep_at")
 
     def __init__(self) -> None:
         self.seen: dict[ItemState, Floor] = {}
         self.own: dict[ItemState, Floor] = {}
+        self.sweep_at = _SWEEP_AT
+
+    def sweep(self, horizon_ns: int) -> None:
+        """Forget what was established before the horizon."""
+        for floors in (self.seen, self.own):
+            for item, (one, version, _) in [*floors.items()]:
+                if one.dead_by < horizon_ns if version == DELETED else one.established(horizon_ns) >= version:
+                    del floors[item]
+        self.sweep_at = max(_SWEEP_AT, 2 * (len(self.seen) + len(self.own)))
 
 
 class Mismatch(NamedTuple):
@@ -38,6 +51,8 @@ class Mismatch(NamedTuple):
     version: int
     expected: Digest
     found: Digest
+    early: bool
+    """It was seen before the acknowledged write was invoked."""
 
 
 class State:
@@ -45,6 +60,7 @@ class State:
         self, sources: Mapping[str, int], initial: Iterable[Initial], complete: bool, keep_ns: int, tally: Tally
     ) -> None:
         self.bounds = dict(sources)
+        self.bound_max_ns = max(self.bounds.values(), default=0)
         self.complete = complete
         self.keep_ns = keep_ns
         self.tally = tally
@@ -80,6 +96,10 @@ class State:
             found = self.sessions[name] = SessionState()
         return found
 
+    def sweep(self, session: SessionState, now_ns: int) -> None:
+        if len(session.seen) + len(session.own) > session.sweep_at:
+            session.sweep(now_ns - self.bound_max_ns - self.keep_ns)
+
     def bound(self, source: str) -> int:
         """ValueError for a source that has no bound."""
         try:
@@ -88,14 +108,15 @@ class State:
             raise ValueError(f"expected a source of {', '.join(self.bounds)}, found {source!r}") from None
 
     def compare(
-        self, record: Read | Page, item: ItemState, one: IncarnationState, version: int, expected: Digest, found: Digest
-    ) -> None:
+        self, record: Read | Page, item: ItemState, one: IncarnationState, version: int, expected: Digest, found: Digest,
+        early: bool = False,
+    ) -> None:  # fmt: skip
         """Contents were seen of which an acknowledged write says what they are."""
         self.contents += 1
         if found == expected:
             return
         if len(self.mismatches) < MISMATCHES_MAX:
-            self.mismatches.append(Mismatch(record, item, one, version, expected, found))
+            self.mismatches.append(Mismatch(record, item, one, version, expected, found, early))
         else:
             self.tally.report(
                 WRONG_CONTENTS, record, item.key, one.incarnation, version, f"digest {expected}", f"digest {found}"

@@ -27,9 +27,13 @@ class Verdict:
         for mismatch in self._state.mismatches:
             item, one, version = mismatch.item, mismatch.incarnation, mismatch.version
             by_ns = mismatch.record.completed_ns
-            never_was = item.tried_with(one.incarnation, version, mismatch.found, by_ns)
+            kind: Kind = WRONG_CONTENTS
+            if item.tried_with(one.incarnation, version, mismatch.found, by_ns):
+                kind = DIRTY_READ
+            elif mismatch.early:
+                kind = GARBAGE_READ
             self._tally.report(
-                DIRTY_READ if never_was else WRONG_CONTENTS, mismatch.record, item.key, one.incarnation, version,
+                kind, mismatch.record, item.key, one.incarnation, version,
                 f"digest {mismatch.expected}", f"digest {mismatch.found}",
             )  # fmt: skip
         for item in self._state.items.values():
@@ -92,12 +96,13 @@ class Verdict:
     def _missed(self, item: ItemState, one: IncarnationState, waiting: Deferred) -> None:
         """An acknowledged version that was not shown any more, until the end."""
         missed = waiting.missed
-        if missed is None or item.may_be_gone(one, NEVER) or one.digest_of(missed.version) is UNSEEN:
+        if missed is None or item.may_be_gone(one, NEVER):
             return
-        if missed.times > 1 or one.seen < missed.version:
-            found = f"older versions, in {missed.times} answers until the end"
+        gone = [version for version in one.acknowledged() if missed.shown < version <= missed.version]
+        if gone and (missed.times > 1 or one.seen < gone[-1]):
+            found = f"at most {named(one, missed.shown)}, in {missed.times} answers until the end"
             self._tally.report(
-                LOST_UPDATE, missed.record, item.key, one.incarnation, missed.version, named(one, missed.version), found
+                LOST_UPDATE, missed.record, item.key, one.incarnation, gone[-1], named(one, gone[-1]), found
             )
 
     def _refused(self, item: ItemState, one: IncarnationState, waiting: Deferred) -> None:

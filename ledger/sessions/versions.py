@@ -57,10 +57,12 @@ class Observation:
 class Missed:
     """A version that a source without staleness does not show any more."""
 
-    __slots__ = ("record", "times", "version")
+    __slots__ = ("record", "shown", "times", "version")
 
-    def __init__(self, version: int, record: Read | Page) -> None:
+    def __init__(self, version: int, shown: int, record: Read | Page) -> None:
         self.version = version
+        self.shown = shown
+        """The greatest that it shows instead."""
         self.record = record
         self.times = 1
 
@@ -116,22 +118,45 @@ class Older:
         self.prune_at = _PRUNE_AT
 
 
-class IncarnationState:
+class Moves:
+    """Which lists an item may have left."""
+
+    __slots__ = ("_from_ns", "_kept")
+
+    def __init__(self) -> None:
+        self._kept: tuple[str, ...] | None = None
+        """The lists that all changes so far leave it in; None if there were none that say so."""
+        self._from_ns = NEVER
+
+    def note(self, write: Write) -> None:
+        """An update, acknowledged or of unknown outcome."""
+        if write.lists is None:
+            return
+        self._from_ns = min(self._from_ns, write.invoked_ns)
+        if self._kept is None:
+            self._kept = write.lists
+        elif self._kept != write.lists:
+            self._kept = tuple(collection for collection in self._kept if collection in write.lists)
+
+    def may_have_left(self, collection: str, before_ns: int) -> bool:
+        return self._from_ns < before_ns and self._kept is not None and collection not in self._kept
+
+
+class IncarnationState(Moves):
     """One life of an item."""
 
     __slots__ = (
         "born_after", "born_by", "created", "dead_by", "dead_from", "deferred", "digest", "first", "incarnation",
-        "known_by", "left", "lists", "older", "seen", "session", "since_ns", "version",
+        "known_by", "lists", "older", "seen", "since_ns", "version",
     )  # fmt: skip
 
     def __init__(self, incarnation: Incarnation) -> None:
+        super().__init__()
         self.incarnation = incarnation
         self.created = False
         """Its create was acknowledged, or it was there from the beginning."""
         self.first = 1
         """The version it was created with, or had at the beginning."""
-        self.session = ""
-        """Who created it."""
         self.born_after = -1
         """Its creation lies between these two instants."""
         self.born_by = NEVER
@@ -150,8 +175,6 @@ class IncarnationState:
         self.older: Older | None = None
         self.lists: tuple[str, ...] = ()
         """Which show it, from its creation on."""
-        self.left: dict[str, int] | None = None
-        """The lists that it may have left, and the earliest instant that such a write was invoked."""
         self.deferred: Deferred | None = None
 
     def established(self, before_ns: int) -> int:
@@ -239,18 +262,16 @@ class IncarnationState:
             self.deferred = Deferred()
         return self.deferred
 
+    def acknowledged(self) -> list[int]:
+        """The versions, in order, that were, except what is pruned."""
+        newest = [] if self.digest is UNSEEN else [self.version]
+        return newest if self.older is None else sorted([*self.older.digests, *newest])
+
     def all_gaps(self) -> list[tuple[int, int]]:
         """(first, last) of versions below the newest acknowledged one without an acknowledged write."""
-        older = self.older
-        acknowledged = [] if self.digest is UNSEEN else [self.version]
-        if older is not None:
-            acknowledged += older.digests
-        checked = self.first - 1 if older is None else older.checked
+        checked = self.first - 1 if self.older is None else self.older.checked
         pruned = [] if self.deferred is None else self.deferred.gaps
-        return [*pruned, *jumps(sorted(acknowledged), checked)]
-
-    def may_have_left(self, collection: str, before_ns: int) -> bool:
-        return self.left is not None and self.left.get(collection, NEVER) < before_ns
+        return [*pruned, *jumps(self.acknowledged(), checked)]
 
 
 def jumps(ascending: list[int], behind: int) -> Iterator[tuple[int, int]]:
@@ -269,8 +290,8 @@ class ItemState:
     """All incarnations of an id, and the writes to it that were not acknowledged."""
 
     __slots__ = (
-        "before", "existed", "failed", "key", "last", "others", "present_by", "swept_by", "swept_from", "tried_from",
-        "unknown", "wild_ns",
+        "before", "existed", "failed", "key", "last", "moves", "others", "present_by", "swept_by", "swept_from",
+        "tried_from", "unknown", "wild_ns",
     )  # fmt: skip
 
     def __init__(self, key: str) -> None:
@@ -295,6 +316,8 @@ class ItemState:
         self.unknown: Tries | None = None
         """The creates and updates of unknown outcome, and those that failed."""
         self.failed: Tries | None = None
+        self.moves: Moves | None = None
+        """Of updates of whatever incarnation, of unknown outcome."""
 
     def find(self, incarnation: Incarnation) -> IncarnationState | None:
         last = self.last
@@ -346,6 +369,11 @@ class ItemState:
         if one.dead_from < before_ns or self.wild_ns < before_ns:
             return True
         return self.swept_from < before_ns and one.born_after < self.swept_by
+
+    def may_have_left(self, one: IncarnationState, collection: str, before_ns: int) -> bool:
+        return one.may_have_left(collection, before_ns) or (
+            self.moves is not None and self.moves.may_have_left(collection, before_ns)
+        )
 
     def all(self) -> Iterator[IncarnationState]:
         if self.last is not None:

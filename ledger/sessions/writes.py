@@ -15,7 +15,7 @@ from ledger.sessions.anomalies import (
 from ledger.sessions.history import Read, Write
 from ledger.sessions.reads import named
 from ledger.sessions.state import State
-from ledger.sessions.versions import DELETED, NEVER, UNSEEN, Deferred, IncarnationState, ItemState, Observation
+from ledger.sessions.versions import DELETED, NEVER, UNSEEN, Deferred, IncarnationState, ItemState, Moves, Observation
 
 
 class Writes:
@@ -60,11 +60,13 @@ class Writes:
         if waiting is not None:
             self._explain(record, item, one, waiting, version)
         one.settle(version, digest, record.completed_ns, state.keep_ns)
-        self._moves(record, one)
-        own = state.session(record.session).own
-        before = own.get(item)
+        if record.kind == "update":
+            one.note(record)
+        session = state.session(record.session)
+        before = session.own.get(item)
         if before is None or before[0] is not one or version > before[1]:
-            own[item] = (one, version, record.completed_ns)
+            session.own[item] = (one, version, record.completed_ns)
+            state.sweep(session, record.completed_ns)
 
     def _follows(self, record: Write, item: ItemState, one: IncarnationState, version: int) -> None:
         """The version is the next one after its base, and newer than all that its client could know."""
@@ -90,7 +92,6 @@ class Writes:
 
     def _created(self, record: Write, item: ItemState, one: IncarnationState) -> None:
         one.created = True
-        one.session = record.session
         one.born_after = record.invoked_ns
         one.lists = record.lists or ()
         self._state.lists.added(item, one.lists)
@@ -125,11 +126,12 @@ class Writes:
         self, record: Write, item: ItemState, one: IncarnationState, version: int, seen: Observation
     ) -> None:
         answer = seen.record
-        if record.invoked_ns > answer.completed_ns:
+        early = record.invoked_ns > answer.completed_ns
+        if record.digest is not None and seen.digest is not None:
+            self._state.compare(answer, item, one, version, record.digest, seen.digest, early)
+        if early and (record.digest is None or seen.digest in (None, record.digest)):
             expected = "nothing that is only written later"
             self._tally.report(GARBAGE_READ, answer, item.key, one.incarnation, version, expected, named(one, version))
-        elif record.digest is not None and seen.digest is not None:
-            self._state.compare(answer, item, one, version, record.digest, seen.digest)
         self.happened(item, one, version, seen)
 
     def happened(self, item: ItemState, one: IncarnationState, version: int, seen: Observation) -> None:
@@ -142,16 +144,6 @@ class Writes:
         else:
             expected = f"at least {named(one, version)}"
             self._tally.report(STALE_READ, less, item.key, one.incarnation, version, expected, "an older version")
-
-    def _moves(self, record: Write, one: IncarnationState) -> None:
-        """Note which lists the item may leave by this write."""
-        if record.lists is None or record.lists == one.lists:
-            return
-        for collection in one.lists:
-            if collection not in record.lists:
-                if one.left is None:
-                    one.left = {}
-                one.left[collection] = min(one.left.get(collection, NEVER), record.invoked_ns)
 
     def _moved(self, record: Write, waiting: Deferred) -> None:
         """Drop the absences from pages that this write explains: by it the item left the list, or changed places."""
@@ -208,10 +200,15 @@ class Writes:
         item.note(record)
         if record.kind == "create":
             item.tried_from = min(item.tried_from, record.invoked_ns)
-        concerned = list(item.all()) if record.incarnation is None else [item.get(record.incarnation)]
-        for one in concerned:
+        if record.incarnation is None:
+            concerned = list(item.all())
             if record.kind == "update":
-                self._moves(record, one)
+                item.moves = item.moves or Moves()
+                item.moves.note(record)
+        else:
+            concerned = [item.get(record.incarnation)]
+            concerned[0].note(record)
+        for one in concerned:
             waiting = one.deferred
             if waiting is not None:
                 self._may_have_happened(record, item, one, waiting)

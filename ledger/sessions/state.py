@@ -15,7 +15,7 @@ Floor = tuple[IncarnationState, int, int]
 """An incarnation, a version (or DELETED) and since when a session must not see less."""
 WAITING_MAX = 1_000
 """Of one incarnation so many absences and refusals wait to be explained; what is more is not looked at."""
-_SWEEP_AT = 256
+SWEEP_AT = 256
 MISMATCHES_MAX = 10_000
 """So many wrong contents are held against all writes at the end; what is more is called wrong contents at once."""
 
@@ -31,7 +31,7 @@ class SessionState:
     def __init__(self) -> None:
         self.seen: dict[ItemState, Floor] = {}
         self.own: dict[ItemState, Floor] = {}
-        self.sweep_at = _SWEEP_AT
+        self.sweep_at = SWEEP_AT
 
     def sweep(self, horizon_ns: int) -> None:
         """Forget what was established before the horizon."""
@@ -39,7 +39,7 @@ class SessionState:
             for item, (one, version, _) in [*floors.items()]:
                 if one.dead_by < horizon_ns if version == DELETED else one.established(horizon_ns) >= version:
                     del floors[item]
-        self.sweep_at = max(_SWEEP_AT, 2 * (len(self.seen) + len(self.own)))
+        self.sweep_at = max(SWEEP_AT, 2 * (len(self.seen) + len(self.own)))
 
 
 class Mismatch(NamedTuple):

@@ -11,6 +11,7 @@ from ledger.sessions.anomalies import (
     WRONG_CONTENTS,
     Kind,
 )
+from ledger.sessions.history import Read
 from ledger.sessions.reads import named
 from ledger.sessions.state import State
 from ledger.sessions.versions import NEVER, UNSEEN, Deferred, IncarnationState, ItemState, Observation
@@ -84,8 +85,8 @@ class Verdict:
             )  # fmt: skip
         missed = [
             absence for absence in waiting.absences
-            if absence.strong and absence.collection is None and absence.kind != LOST_UPDATE
-            and absence.completed_ns > waiting.last_shown_ns
+            if absence.strong and absence.completed_ns > waiting.last_shown_ns
+            and isinstance(absence.record, Read) and absence.record.incarnation is None
         ]  # fmt: skip
         if missed and one.created and (len(missed) > 1 or not one.seen):
             found = f"nothing, in {len(missed)} answers until the end"

@@ -226,6 +226,9 @@ class Writes:
             one.incarnation, waiting.strong_version, seen.digest, seen.record.completed_ns
         ):
             one.settle(waiting.strong_version, UNSEEN, record.completed_ns, self._state.keep_ns)
+            self.happened(item, one, waiting.strong_version, seen)
+            seen.contradiction = None
+            waiting.strong_version = 0
         if record.kind == "update":
             waiting.refused = [
                 refused for refused in waiting.refused

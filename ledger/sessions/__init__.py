@@ -12,5 +12,6 @@ BEYOND = ("write skew (A5B)", "anti-dependency cycles (G2-item, G2)", "read skew
 """Anomalies between items: each single item is in order, so that nothing here sees them."""
 
 __all__ = [
-    "BEYOND", "Anomaly", "Findings", "Initial", "Kind", "Page", "Read", "Record", "SessionChecker", "Shown", "Write", "check",
+    "BEYOND", "Anomaly", "Findings", "Initial", "Kind", "Page", "Read", "Record", "SessionChecker", "Shown", "Write",
+    "check",
 ]  # fmt: skip

@@ -16,8 +16,8 @@ Kind = Literal[
 ]  # fmt: skip
 
 LOST_UPDATE: Final = "lost update"
-"""An acknowledged write was overwritten unseen (Adya's P4: two acknowledged writes on one base), or is gone, as Jepsen's
-reports use the word."""
+"""An acknowledged write was overwritten unseen (P4: two acknowledged writes on one base), or is gone until the end, as
+Jepsen's reports use the word."""
 DIRTY_READ: Final = "dirty read"
 """Contents of a write that failed, or that was seen and then never happened (Adya's aborted read, G1a)."""
 GARBAGE_READ: Final = "garbage read"
@@ -124,12 +124,11 @@ class Tally:
         self.totals[kind] += 1
         if self.totals[kind] > self._examples:
             return
-        self._anomalies.append(
-            Anomaly(
-                kind=kind, id=key, incarnation=incarnation, version=version, session=session, at_ns=at_ns,
-                expected=expected, found=found, source=source, region=region,
-            )  # fmt: skip
-        )
+        anomaly = Anomaly(
+            kind=kind, id=key, incarnation=incarnation, version=version, session=session, at_ns=at_ns,
+            expected=expected, found=found, source=source, region=region,
+        )  # fmt: skip
+        self._anomalies.append(anomaly)
 
     @property
     def anomalies(self) -> list[Anomaly]:

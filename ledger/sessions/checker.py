@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from ledger.sessions.anomalies import Findings, Tally
-from ledger.sessions.history import Initial, Page, Read, Record, Write
+from ledger.sessions.history import Initial, Read, Record, Write
 from ledger.sessions.pages import Pages
 from ledger.sessions.reads import Reads
 from ledger.sessions.state import State
@@ -27,10 +27,10 @@ class SessionChecker:
 
     Time is linear in the number of records and items on pages (a bisection among an item's kept versions where an
     answer is old). Memory, in CPython 3.11: about 0.5 KiB an incarnation; 150 bytes and its digest a version that was
-    superseded within `keep_ns`; 200 bytes for each item that a session wrote within `keep_ns` and the greatest bound, or
-    read within that bound of its last change. What is older is forgotten: an operation that took longer than `keep_ns`
-    may go unjudged, it is never misjudged; and a session that goes back to what is stale for everybody is reported as a
-    stale read.
+    superseded within `keep_ns`; 200 bytes for each item that a session wrote within `keep_ns` and the greatest bound,
+    or read within that bound of its last change; 300 bytes a write that wasn't acknowledged. What is older is
+    forgotten: an operation that took longer than `keep_ns` may go unjudged, it is never misjudged; and a session that
+    goes back to what is stale for everybody is reported as a stale read.
     """
 
     def __init__(

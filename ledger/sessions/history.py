@@ -1,9 +1,10 @@
 """What the clients of an API did and saw: the records that `ledger.sessions` judges.
 
 All instants are ns of one clock. `invoked_ns` is when the first byte of a request could have left, `completed_ns` when
-its answer was there or given up. A write that was tried several times under one idempotency key is one record, from its
-first try to the end of its last; one that a 412 answered after a retry is `unknown`, since the first try may have
-happened. A session is what one client does one after the other; what overlaps within a session is ordered by nothing.
+its answer was there or given up. A write that was tried several times under one idempotency key is one record, from
+its first try to the end of its last; one that a 412 answered after a retry is `unknown`, since the first try may have
+happened. One that has no end is `unknown` at the end of the history. A session is what one client does one after the
+other; what overlaps within a session is ordered by nothing.
 
 Each record is encoded as a list; fields are only appended.
 """
@@ -34,6 +35,8 @@ class Initial(msgspec.Struct, frozen=True, kw_only=True, gc=False, array_like=Tr
     digest: Digest | None = None
     lists: tuple[str, ...] = ()
     """The lists that show it: see Write.lists."""
+    since_ns: int = -1
+    """When that was established, before the history begins: replicas may still be behind it."""
 
 
 class Write(msgspec.Struct, frozen=True, kw_only=True, gc=False, array_like=True, tag="write"):

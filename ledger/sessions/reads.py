@@ -11,19 +11,10 @@ from ledger.sessions.anomalies import (
     WRONG_CONTENTS,
     Kind,
 )
+from ledger.sessions.deferred import NEVER, Deferred, Missed, Observation
 from ledger.sessions.history import Digest, Incarnation, Page, Read
 from ledger.sessions.state import SessionState, State
-from ledger.sessions.versions import (
-    DELETED,
-    NEVER,
-    UNSEEN,
-    Deferred,
-    IncarnationState,
-    ItemState,
-    Missed,
-    Observation,
-    surely_older,
-)
+from ledger.sessions.versions import DELETED, UNSEEN, IncarnationState, ItemState, surely_older
 
 
 class Reads:
@@ -91,7 +82,13 @@ class Reads:
         return one
 
     def _unproven(
-        self, record: Read | Page, bound_ns: int, item: ItemState, one: IncarnationState, version: int, digest: Digest | None
+        self,
+        record: Read | Page,
+        bound_ns: int,
+        item: ItemState,
+        one: IncarnationState,
+        version: int,
+        digest: Digest | None,
     ) -> None:
         """No write of this version was acknowledged until now."""
         if version < one.first or (one.older is not None and version < one.older.lowest):
@@ -120,9 +117,10 @@ class Reads:
     def _succeed(self, record: Read | Page, item: ItemState, one: IncarnationState) -> None:
         """A source without staleness shows an incarnation of a create of unknown outcome: those before it are gone."""
         for before in (*(item.before or ()), item.last):
-            if before is not None and before.known_by < record.invoked_ns:
-                if item.may_be_gone(before, record.completed_ns):
-                    before.dead_by = min(before.dead_by, record.completed_ns)
+            if before is None or before.known_by >= record.invoked_ns:
+                continue
+            if item.may_be_gone(before, record.completed_ns):
+                before.dead_by = min(before.dead_by, record.completed_ns)
         item.establish(one, record.completed_ns)
 
     def _shown_again(self, record: Read | Page, bound_ns: int, waiting: Deferred, version: int) -> None:
@@ -205,16 +203,22 @@ class Reads:
             if own[1] != DELETED and not state.absent(OWN_WRITE, record, item, own[0], strong, own[1]):
                 return
         floor = session.seen.get(item)
+        gone: IncarnationState | None = None
         if floor is not None and floor[2] < invoked_ns and floor[1] != DELETED:
             if not state.absent(NON_MONOTONIC, record, item, floor[0], strong, floor[1]):
                 return
-            session.seen[item] = (floor[0], DELETED, record.completed_ns)
+            gone = floor[0]
         newest = item.newest(invoked_ns - bound_ns)
         if newest is not None:
             if not state.absent(STALE_READ, record, item, newest, strong, newest.established(invoked_ns - bound_ns)):
                 return
             if strong:
                 newest.dead_by = min(newest.dead_by, record.completed_ns)
+            if gone is None and floor is None:
+                gone = newest
+        if gone is not None and gone.dead_by >= invoked_ns - self._bound_max_ns:
+            session.seen[item] = (gone, DELETED, record.completed_ns)
+            state.sweep(session, record.completed_ns)
         self._contradict(record, bound_ns, item)
         if bound_ns:
             newest = item.newest(invoked_ns)
@@ -231,7 +235,14 @@ class Reads:
                     seen.contradiction = record
 
     def _report(
-        self, kind: Kind, record: Read | Page, item: ItemState, one: IncarnationState, version: int, expected: str, found: str
+        self,
+        kind: Kind,
+        record: Read | Page,
+        item: ItemState,
+        one: IncarnationState,
+        version: int,
+        expected: str,
+        found: str,
     ) -> None:
         self._tally.report(kind, record, item.key, one.incarnation, version, expected, found)
 

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from ledger.sessions.anomalies import WRONG_CONTENTS, Kind, Tally
+from ledger.sessions.deferred import Absence
 from ledger.sessions.history import Digest, Initial, Page, Read, Write
 from ledger.sessions.lists import Lists
-from ledger.sessions.versions import DELETED, Absence, IncarnationState, ItemState
+from ledger.sessions.versions import DELETED, IncarnationState, ItemState
 
 Floor = tuple[IncarnationState, int, int]
 """An incarnation, a version (or DELETED) and since when a session must not see less."""
@@ -81,8 +82,8 @@ class State:
         item.existed = "known"
         one = item.get(initial.incarnation)
         one.created, one.first, one.lists, one.born_by = True, initial.version, initial.lists, -1
-        item.establish(one, -1)
-        one.settle(initial.version, initial.digest, -1, self.keep_ns)
+        item.establish(one, initial.since_ns)
+        one.settle(initial.version, initial.digest, initial.since_ns, self.keep_ns)
 
     def item(self, key: str) -> ItemState:
         found = self.items.get(key)
@@ -108,8 +109,8 @@ class State:
             raise ValueError(f"expected a source of {', '.join(self.bounds)}, found {source!r}") from None
 
     def compare(
-        self, record: Read | Page, item: ItemState, one: IncarnationState, version: int, expected: Digest, found: Digest,
-        early: bool = False,
+        self, record: Read | Page, item: ItemState, one: IncarnationState, version: int, expected: Digest,
+        found: Digest, early: bool = False,
     ) -> None:  # fmt: skip
         """Contents were seen of which an acknowledged write says what they are."""
         self.contents += 1
@@ -123,7 +124,13 @@ class State:
             )
 
     def absent(
-        self, kind: Kind, record: Read | Page | Write, item: ItemState, one: IncarnationState, strong: bool, version: int
+        self,
+        kind: Kind,
+        record: Read | Page | Write,
+        item: ItemState,
+        one: IncarnationState,
+        strong: bool,
+        version: int,
     ) -> bool:
         """An answer shows that this incarnation, established before, is not there. True if a delete explains it;
         otherwise the answer waits for one that is still under way."""

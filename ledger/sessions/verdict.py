@@ -11,10 +11,11 @@ from ledger.sessions.anomalies import (
     WRONG_CONTENTS,
     Kind,
 )
+from ledger.sessions.deferred import NEVER, Deferred, Observation
 from ledger.sessions.history import Read
 from ledger.sessions.reads import named
 from ledger.sessions.state import State
-from ledger.sessions.versions import NEVER, UNSEEN, Deferred, IncarnationState, ItemState, Observation
+from ledger.sessions.versions import UNSEEN, IncarnationState, ItemState
 from ledger.sessions.writes import Writes
 
 

@@ -11,10 +11,9 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Iterator
 
-from ledger.sessions.anomalies import Kind
-from ledger.sessions.history import Digest, Incarnation, Page, Read, Write
+from ledger.sessions.deferred import NEVER, Deferred
+from ledger.sessions.history import Digest, Incarnation, Write
 
-NEVER = 2**63 - 1
 DELETED = 2**62
 """Stands for a version after all others of its incarnation."""
 UNSEEN: Digest = "\0unseen"
@@ -25,80 +24,6 @@ Base = tuple[Incarnation | None, int | None]
 """The incarnation and version that a write was conditioned on, None where it wasn't; (None, 0): a create."""
 Tries = dict[Base, dict[Digest | None, int]]
 """By base and digest the earliest instant that such a write was invoked; _ANY has that of all digests."""
-
-
-class Absence:
-    """An answer without an incarnation that was established: right only if a write that ended it had been invoked."""
-
-    __slots__ = ("collection", "completed_ns", "kind", "movable", "record", "strong", "version")
-
-    def __init__(self, kind: Kind, record: Read | Page | Write, strong: bool, version: int) -> None:
-        self.kind = kind
-        self.record = record
-        self.completed_ns = record.completed_ns
-        self.strong = strong
-        self.version = version
-        self.collection = record.collection if isinstance(record, Page) else None
-        self.movable = isinstance(record, Page) and record.sort not in ("id", "-id")
-
-
-class Observation:
-    """A version that was seen before any write of it was acknowledged."""
-
-    __slots__ = ("contradiction", "digest", "record")
-
-    def __init__(self, digest: Digest | None, record: Read | Page) -> None:
-        self.digest = digest
-        self.record = record
-        self.contradiction: Read | Page | None = None
-        """A later answer that shows less, wrong if this version turns out to be real."""
-
-
-class Missed:
-    """A version that a source without staleness does not show any more."""
-
-    __slots__ = ("record", "shown", "times", "version")
-
-    def __init__(self, version: int, shown: int, record: Read | Page) -> None:
-        self.version = version
-        self.shown = shown
-        """The greatest that it shows instead."""
-        self.record = record
-        self.times = 1
-
-
-class Deferred:
-    """What of an incarnation waits for a write to end, or for the end of the history. Few incarnations have any."""
-
-    __slots__ = (
-        "absences", "deleted_base", "gaps", "last_shown_ns", "missed", "pending", "reappeared", "refused", "skipped",
-        "strong_ns", "strong_version",
-    )  # fmt: skip
-
-    def __init__(self) -> None:
-        self.pending: dict[int, Observation] = {}
-        """By version."""
-        self.strong_version = 0
-        """The greatest of `pending` that a source without staleness showed, and when it had."""
-        self.strong_ns = NEVER
-        self.absences: list[Absence] = []
-        self.reappeared: Read | Page | None = None
-        """The first answer that shows the incarnation again after it was absent from a source without staleness."""
-        self.last_shown_ns = -1
-        self.missed: Missed | None = None
-        self.refused: list[Write] = []
-        """Conflicts that nothing known explains."""
-        self.skipped: list[Write] = []
-        """Acknowledged versions that do not follow on the base of their condition."""
-        self.gaps: list[tuple[int, int]] = []
-        """(first, last) of versions that were passed over without an acknowledged write."""
-        self.deleted_base: int | None = None
-        """The base of the acknowledged delete."""
-
-    def idle(self) -> bool:
-        return not (self.pending or self.absences or self.refused or self.skipped or self.gaps) and (
-            self.missed is None and self.reappeared is None and self.deleted_base is None
-        )
 
 
 class Older:
@@ -146,8 +71,8 @@ class IncarnationState(Moves):
     """One life of an item."""
 
     __slots__ = (
-        "born_after", "born_by", "created", "dead_by", "dead_from", "deferred", "digest", "first", "incarnation",
-        "known_by", "lists", "older", "seen", "since_ns", "version",
+        "born_after", "born_by", "created", "dead_by", "dead_from", "deferred", "deleted_base", "digest", "first",
+        "incarnation", "known_by", "lists", "older", "seen", "since_ns", "version",
     )  # fmt: skip
 
     def __init__(self, incarnation: Incarnation) -> None:
@@ -166,6 +91,8 @@ class IncarnationState(Moves):
         """The earliest instant a write that may have deleted it was invoked."""
         self.dead_by = NEVER
         """When its end was established."""
+        self.deleted_base: int | None = None
+        """The base of its acknowledged delete, DELETED if that had none; None without such a delete."""
         self.version = 0
         """The newest that is established, since when, and with which contents."""
         self.since_ns = NEVER

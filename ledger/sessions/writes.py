@@ -12,10 +12,11 @@ from ledger.sessions.anomalies import (
     UNKNOWN,
     Kind,
 )
+from ledger.sessions.deferred import NEVER, Deferred, Observation
 from ledger.sessions.history import Read, Write
 from ledger.sessions.reads import named
 from ledger.sessions.state import State
-from ledger.sessions.versions import DELETED, NEVER, UNSEEN, Deferred, IncarnationState, ItemState, Moves, Observation
+from ledger.sessions.versions import DELETED, UNSEEN, IncarnationState, ItemState, Moves
 
 
 class Writes:
@@ -71,15 +72,14 @@ class Writes:
     def _follows(self, record: Write, item: ItemState, one: IncarnationState, version: int) -> None:
         """The version is the next one after its base, and newer than all that its client could know."""
         base = 0 if record.kind == "create" else record.base
-        waiting = one.deferred
         if base is not None and version > base + 1:
             one.waiting().skipped.append(record)
             return
         if base is not None and version <= base:
             self._lost(record, item, one, version, named(one, base + 1), named(one, version))
             return
-        if waiting is not None and waiting.deleted_base is not None and version > waiting.deleted_base:
-            expected = f"no change after its delete on {named(one, waiting.deleted_base)}"
+        if one.deleted_base is not None and version > one.deleted_base:
+            expected = f"no change after its delete on {named(one, one.deleted_base)}"
             self._lost(record, item, one, version, expected, named(one, version))
             return
         least = one.established(record.invoked_ns)
@@ -105,9 +105,7 @@ class Writes:
             before.dead_by = min(before.dead_by, record.completed_ns)
         item.establish(one, record.completed_ns)
 
-    def _explain(
-        self, record: Write, item: ItemState, one: IncarnationState, waiting: Deferred, version: int
-    ) -> None:
+    def _explain(self, record: Write, item: ItemState, one: IncarnationState, waiting: Deferred, version: int) -> None:
         """What waited for this write."""
         seen = waiting.pending.pop(version, None)
         if seen is not None:
@@ -122,9 +120,7 @@ class Writes:
         if waiting.idle():
             one.deferred = None
 
-    def _was_seen(
-        self, record: Write, item: ItemState, one: IncarnationState, version: int, seen: Observation
-    ) -> None:
+    def _was_seen(self, record: Write, item: ItemState, one: IncarnationState, version: int, seen: Observation) -> None:
         answer = seen.record
         early = record.invoked_ns > answer.completed_ns
         if record.digest is not None and seen.digest is not None:
@@ -140,20 +136,18 @@ class Writes:
         if less is None:
             return
         if isinstance(less, Read) and less.incarnation is None:
-            self._state.absent(STALE_READ, less, item, one, True, version)
+            self._state.absent(STALE_READ, less, item, one, self._state.bound(less.source) == 0, version)
         else:
             expected = f"at least {named(one, version)}"
             self._tally.report(STALE_READ, less, item.key, one.incarnation, version, expected, "an older version")
 
     def _moved(self, record: Write, waiting: Deferred) -> None:
         """Drop the absences from pages that this write explains: by it the item left the list, or changed places."""
+        lists = record.lists
         waiting.absences = [
             absence for absence in waiting.absences
             if absence.completed_ns <= record.invoked_ns
-            or not (
-                absence.movable
-                or (record.lists is not None and absence.collection is not None and absence.collection not in record.lists)
-            )
+            or not (absence.movable or (lists is not None and absence.collection not in (None, *lists)))
         ]  # fmt: skip
 
     def _deleted(self, record: Write, item: ItemState) -> None:
@@ -175,16 +169,17 @@ class Writes:
             self._end(record, item, [one])
             one.dead_by = min(one.dead_by, record.completed_ns)
         if one is not None:
-            self._state.session(record.session).own[item] = (one, DELETED, record.completed_ns)
+            session = self._state.session(record.session)
+            session.own[item] = (one, DELETED, record.completed_ns)
+            self._state.sweep(session, record.completed_ns)
 
     def _deleted_this(self, record: Write, item: ItemState, one: IncarnationState) -> None:
-        waiting = one.waiting()
-        if waiting.deleted_base is not None:
+        if one.deleted_base is not None:
             self._lost(record, item, one, DELETED, "no other delete acknowledged", named(one, DELETED))
         elif record.base is not None and one.version > record.base:
             expected = f"{named(one, record.base)} not overwritten"
             self._lost(record, item, one, one.version, expected, named(one, one.version))
-        waiting.deleted_base = DELETED if record.base is None else record.base
+        one.deleted_base = DELETED if record.base is None else record.base
 
     def _unknown(self, record: Write, item: ItemState) -> None:
         self._tally.legal[UNKNOWN] += 1
@@ -198,16 +193,16 @@ class Writes:
                 self._end(record, item, [one])
             return
         item.note(record)
+        concerned = list(item.all())
         if record.kind == "create":
             item.tried_from = min(item.tried_from, record.invoked_ns)
-        if record.incarnation is None:
-            concerned = list(item.all())
-            if record.kind == "update":
-                item.moves = item.moves or Moves()
-                item.moves.note(record)
+        elif record.incarnation is None:
+            item.moves = item.moves or Moves()
+            item.moves.note(record)
         else:
-            concerned = [item.get(record.incarnation)]
-            concerned[0].note(record)
+            one = item.get(record.incarnation)
+            one.note(record)
+            concerned = [one]
         for one in concerned:
             waiting = one.deferred
             if waiting is not None:

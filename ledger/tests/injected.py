@@ -103,6 +103,7 @@ def garbage_read(history: History, dice: random.Random) -> list[Record] | None:
 
 def dirty_read(history: History, dice: random.Random) -> list[Record] | None:
     """An update fails, and yet somebody sees what it said."""
+
     def places() -> Iterator[list[Record]]:
         for write in acknowledged(history):
             if write.id not in ours(history) or write.version is None:
@@ -147,6 +148,7 @@ def own_write_not_seen(history: History, dice: random.Random) -> list[Record] | 
 
 def write_reordered(history: History, dice: random.Random) -> list[Record] | None:
     """Two updates, one after the other, are acknowledged the other way round."""
+
     def places() -> Iterator[list[Record]]:
         for first in acknowledged(history):
             for then in acknowledged(history):
@@ -184,6 +186,7 @@ def lost_update(history: History, dice: random.Random) -> list[Record] | None:
 
 def update_gone(history: History, dice: random.Random) -> list[Record] | None:
     """The last acknowledged update of an item is gone: all who ask the primary at the end see the version before."""
+
     def places() -> Iterator[list[Record]]:
         for write in acknowledged(history):
             if write.id not in ours(history) or write.version in (None, 1) or ends(history, write.id, FOREVER):
@@ -208,6 +211,7 @@ def create_gone(history: History, dice: random.Random) -> list[Record] | None:
 
 def refused_without_reason(history: History, dice: random.Random) -> list[Record] | None:
     """A conflict on a version that nobody changed."""
+
     def places() -> Iterator[list[Record]]:
         for write in acknowledged(history):
             later = any(
@@ -238,6 +242,7 @@ def doubled_write(history: History, dice: random.Random) -> list[Record] | None:
 
 def page_incomplete(history: History, dice: random.Random) -> list[Record] | None:
     """A page of a list by id drops an item that was there all the time."""
+
     def places() -> Iterator[list[Record]]:
         for page in history.records:
             if not isinstance(page, Page) or page.collection != "all" or page.sort == "value":
@@ -271,6 +276,7 @@ def numbered(history: History, page: Page) -> bool:
 
 def page_out_of_order(history: History, dice: random.Random) -> list[Record] | None:
     """Two items of a page change places, or one is shown twice."""
+
     def places() -> Iterator[list[Record]]:
         for page in history.records:
             if isinstance(page, Page) and len(page.items) > 1:

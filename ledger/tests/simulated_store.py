@@ -2,8 +2,8 @@
 
 A linearizable primary, replicas and caches that lag, but within their bounds, clients that never go back, because they
 ask the primary where a replica knows less than they do. Everything else that may legally happen does: writes that end
-unknown and happen before, after or never, conflicts, failures, deletes and creates anew under the same id, a commit that
-replicas show before the primary does (as PostgreSQL's may), items that others write, pages while items move.
+unknown and happen before, after or never, conflicts, failures, deletes and creates anew under the same id, a commit
+that replicas show before the primary does (as PostgreSQL's may), items that others write, pages while items move.
 One unit of time is one ns; everything follows from the seed.
 """
 
@@ -14,13 +14,15 @@ import random
 from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from ledger.sessions import Initial, Page, Read, Record, Shown, Write
+from reports.evidence import Outcome
 
 REPLICA_NS, CACHE_NS = 60, 120
 SOURCES = {"primary": 0, "replica": REPLICA_NS, "cache": CACHE_NS}
 REGIONS = ("iad", "ams", "syd")
+Kind = Literal["create", "update", "delete"]
 
 
 class Version(NamedTuple):
@@ -179,7 +181,11 @@ class Store:
         key = self._dice.choice(self._foreign)
         current = self._state(key, self._primary(key))
         if current is not None and self._commits[key][-1].shown_at <= self.now:
-            state = None if self._dice.random() < 0.1 else current._replace(version=current.version + 1, value=self._value())
+            state = (
+                None
+                if self._dice.random() < 0.1
+                else current._replace(version=current.version + 1, value=self._value())
+            )
             self._commits[key].append(Commit(self.now, self.now, state))
         if self._left > 0:
             self._at(self.now + self._dice.randint(20, 200), self._foreign_write)
@@ -190,7 +196,9 @@ class Store:
         """Who answers, and how many commits of each item it shows; None: the primary has to wait."""
         least = {key: max(client.seen.get(key, 0), client.own.get(key, 0) if fresh else 0) for key in keys}
         source = self._dice.choice(("primary", "replica", "cache"))
-        where, bound = {"primary": ("", 0), "replica": (client.region, REPLICA_NS), "cache": ("cache", CACHE_NS)}[source]
+        where, bound = {"primary": ("", 0), "replica": (client.region, REPLICA_NS), "cache": ("cache", CACHE_NS)}[
+            source
+        ]
         if source != "primary":
             lag = self._dice.choice((0, self._dice.randint(0, bound), bound))
             self._applied[where] = max(self._applied[where], self.now - lag)
@@ -264,13 +272,13 @@ class Store:
                     for _, key, state in rows:
                         client.seen[key] = max(client.seen.get(key, 0), counts[key])
                         client.known[key] = state
-                    self._records.append(
-                        Page(
-                            session=client.name, walk=name, number=number, collection=collection, source=source,
-                            region=client.region, invoked_ns=invoked, completed_ns=self.now, last=not more, sort=sort,
-                            fresh=fresh, items=tuple(self._shown(sort, key, state) for _, key, state in rows),
-                        )  # fmt: skip
-                    )
+                    shown = tuple(self._shown(sort, key, state) for _, key, state in rows)
+                    record = Page(
+                        session=client.name, walk=name, number=number, collection=collection, source=source,
+                        region=client.region, invoked_ns=invoked, completed_ns=self.now, items=shown, last=not more,
+                        sort=sort, fresh=fresh,
+                    )  # fmt: skip
+                    self._records.append(record)
                     if more and self._dice.random() < 0.9:
                         self._at(self.now + self._dice.randint(0, 10), lambda: page(number + 1, rows[-1][0]))
                     else:
@@ -293,7 +301,8 @@ class Store:
     def _write(self, client: _Client) -> None:
         key, invoked, value = self._dice.choice(self._ids), self.now, self._value()
         known = client.known.get(key)
-        kind = self._dice.choice(("create", "update", "update", "update", "delete"))
+        kinds: tuple[Kind, ...] = ("create", "update", "update", "update", "delete")
+        kind = self._dice.choice(kinds)
         if kind == "create" and key in self._unlisted:
             kind = "update"
         if kind == "create" or known is None or self._dice.random() < 0.2:
@@ -314,7 +323,7 @@ class Store:
                     client.own[key] = max(client.own.get(key, 0), count)
                     if state is not None and kind != "delete":
                         client.known[key] = state
-                outcome = "ok" if count else "fail"
+                outcome: Outcome = "ok" if count else "fail"
                 self._ended(client, key, kind, known, value, invoked, outcome, state, conflict)
 
             self._at(shown_at + self._dice.randint(0, 20), complete)
@@ -325,7 +334,7 @@ class Store:
             self._at(effect, lambda: self._commit(key, kind, known, value, committed))
 
     def _commit(
-        self, key: str, kind: str, known: Version | None, value: int,
+        self, key: str, kind: Kind, known: Version | None, value: int,
         then: Callable[[bool, Version | None, int, int], None],
     ) -> None:  # fmt: skip
         """Happens now, if it may; calls `then` with (conflict, state, which commit of the item or 0, shown at)."""
@@ -349,7 +358,7 @@ class Store:
         then(False, current if kind == "delete" else state, len(commits), shown_at)
 
     def _ended(
-        self, client: _Client, key: str, kind: str, known: Version | None, value: int, invoked: int, outcome: str,
+        self, client: _Client, key: str, kind: Kind, known: Version | None, value: int, invoked: int, outcome: Outcome,
         state: Version | None, conflict: bool = False,
     ) -> None:  # fmt: skip
         incarnation, version = known and known.incarnation, None
@@ -359,15 +368,12 @@ class Store:
             elif self._dice.random() < 0.5:
                 incarnation = state.incarnation
         said = Version("", 0, value)
-        self._done(
-            client,
-            Write(
-                session=client.name, id=key, kind=kind, outcome=outcome, invoked_ns=invoked,  # type: ignore[arg-type]
-                completed_ns=self.now, incarnation=incarnation, base=known and known.version, version=version,
-                digest=None if kind == "delete" else said.digest,
-                lists=None if kind == "delete" else said.lists, conflict=conflict,
-            ),  # fmt: skip
-        )
+        record = Write(
+            session=client.name, id=key, kind=kind, outcome=outcome, invoked_ns=invoked, completed_ns=self.now,
+            incarnation=incarnation, base=known and known.version, version=version, conflict=conflict,
+            digest=None if kind == "delete" else said.digest, lists=None if kind == "delete" else said.lists,
+        )  # fmt: skip
+        self._done(client, record)
 
 
 def history(seed: int, operations: int = 60) -> History:

@@ -166,6 +166,13 @@ def test_older_than_the_bound() -> None:
     assert kinds(write, read("bob", 21, 22, 1), read("bob", 23, 24, 2), initial=(HERE,)) == {"stale read": 1}
 
 
+def test_what_was_there_before_may_be_news_for_a_replica() -> None:
+    just_before = Initial(id="a", incarnation=1, version=4, since_ns=10)
+    for shown in (read("bob", 20, 21, 3, source="replica"), absent("bob", 20, 21, source="replica")):
+        assert not kinds(shown, initial=(just_before,))
+    assert kinds(read("bob", 21, 22, 3, source="replica"), initial=(just_before,)) == {"stale read": 1}
+
+
 def test_an_item_that_a_replica_still_lacks_or_still_has() -> None:
     made = create("ann", 10, 20)
     assert judged(made, absent("bob", 30, 31, source="replica")).legal == {"stale read within the bound": 1}
@@ -196,11 +203,11 @@ def test_a_session_goes_back_to_before_the_create_or_the_delete() -> None:
     made = create("ann", 10, 20)
     seen, nothing = read("bob", 21, 22, 1), absent("bob", 23, 24, source="replica")
     assert kinds(made, seen, nothing) == {"non-monotonic read": 1}
-    gone = delete("ann", 10, 20)
-    back = [absent("bob", 21, 22, source="replica"), read("bob", 23, 24, 1, source="replica")]
-    first = read("bob", 8, 9, 1)
-    assert kinds(gone, first, *back, initial=(HERE,)) == {"non-monotonic read": 1}
-    assert not kinds(gone, *back, initial=(HERE,)), "from the replica it may first have been unknown"
+    back = [absent("bob", 41, 42, source="replica"), read("bob", 43, 44, 1, source="replica")]
+    assert kinds(made, delete("ann", 30, 40), *back) == {"non-monotonic read": 1}
+    just_made = create("ann", 20, 31)
+    assert kinds(just_made, delete("ann", 32, 40), read("bob", 32, 33, 1), *back) == {"non-monotonic read": 1}
+    assert not kinds(just_made, delete("ann", 32, 40), *back), "at first the replica may not have known it"
 
 
 def test_a_session_goes_back_to_the_incarnation_before() -> None:

@@ -12,7 +12,9 @@ from ledger.tests.histories import HERE, SOURCES, absent, create, delete, judged
 def test_records_come_in_the_order_of_their_completion() -> None:
     checker = SessionChecker(SOURCES)
     checker.add(read("bob", 10, 20, 1))
-    with pytest.raises(ValueError, match="order of their completion, each after its invocation; found one of session ann"):
+    with pytest.raises(
+        ValueError, match="order of their completion, each after its invocation; found one of session ann"
+    ):
         checker.add(create("ann", 10, 19))
     with pytest.raises(ValueError, match="from 31 to 30"):
         checker.add(create("ann", 31, 30))
@@ -42,7 +44,10 @@ def test_more_wrong_contents_than_wait_for_the_end_are_counted_all(monkeypatch: 
 
 def test_no_more_absences_wait_than_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(state, "WAITING_MAX", 5)
-    assert kinds(*(absent("bob", at, at) for at in range(10, 40)), initial=(HERE,)) == {"stale read": 5, "lost update": 1}
+    assert kinds(*(absent("bob", at, at) for at in range(10, 40)), initial=(HERE,)) == {
+        "stale read": 5,
+        "lost update": 1,
+    }
 
 
 def test_what_was_looked_at_is_counted() -> None:
@@ -71,7 +76,9 @@ def test_an_item_that_others_write_too_is_held_against_what_is_known() -> None:
 
 def test_without_a_complete_list_only_what_was_made_before_it_was_seen_is_closed() -> None:
     assert not kinds(read("bob", 10, 11, 1, "X"), complete=False)
-    assert not kinds(read("bob", 1, 2, 3, "X"), delete("bob", 3, 4), create("ann", 10, 20, incarnation=2), complete=False)
+    assert not kinds(
+        read("bob", 1, 2, 3, "X"), delete("bob", 3, 4), create("ann", 10, 20, incarnation=2), complete=False
+    )
     assert kinds(create("ann", 10, 20), read("bob", 30, 31, 2, "X"), complete=False) == {"garbage read": 1}
 
 

@@ -27,10 +27,10 @@ def test_a_whole_walk_is_complete_and_counted() -> None:
         pytest.param([page("bob", 10, 11, "a", "c")], id="in the middle"),
         pytest.param([page("bob", 10, 11, "a", "b")], id="the last item"),
         pytest.param([page("bob", 10, 11, "b", "c")], id="the first item"),
-        pytest.param([page("bob", 10, 11, "a", last=False), page("bob", 12, 13, "c", number=2)], id="between two pages"),
+        pytest.param([page("bob", 10, 11, "a", last=False), page("bob", 12, 13, "c", number=2)], id="between pages"),
         pytest.param([page("bob", 10, 11, "c", "a", sort="-id")], id="descending"),
         pytest.param([page("bob", 10, 11, "c", last=False, sort="-id"), page("bob", 12, 13, "a", number=2, sort="-id")],
-                     id="between two descending pages"),
+                     id="between descending pages"),
     ],
 )  # fmt: skip
 def test_an_item_is_left_out(pages: list) -> None:  # type: ignore[type-arg]
@@ -100,7 +100,9 @@ def test_a_filter_shows_what_always_matches_it() -> None:
         for began, ended in ((10, 20), (15, 30)):
             change = update("eve", began, ended, base=1, outcome=outcome, **leaves)
             assert not kinds(made, change, none, initial=THREE)
-    assert not kinds(made, update("eve", 10, 40, None, outcome="unknown", incarnation=None, **leaves), none, initial=THREE)
+    assert not kinds(
+        made, update("eve", 10, 40, None, outcome="unknown", incarnation=None, **leaves), none, initial=THREE
+    )
     stays = update("eve", 10, 20, base=1, id="d", lists=("red", "all"))
     assert kinds(made, stays, none, initial=THREE) == {"page incomplete": 1}
     assert kinds(made, update("eve", 23, 24, base=1, **leaves), none, initial=THREE) == {"page incomplete": 1}

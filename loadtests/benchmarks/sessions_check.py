@@ -140,7 +140,8 @@ def main() -> None:
     took_s += time.perf_counter() - began
     peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"{count:,} operations, {findings.shown:,} items on pages, {findings.contents:,} contents compared")
-    print(f"{count / took_s:,.0f} operations/s: {took_s:.1f} s, {took_s / count * 1e6:.2f} us each; {peak_mib:,.0f} MiB at most")
+    each_us = took_s / count * 1e6
+    print(f"{count / took_s:,.0f} operations/s: {took_s:.1f} s, {each_us:.2f} us each; {peak_mib:,.0f} MiB at most")
     if not findings.sound:
         sys.exit(f"expected a correct history to be called so, found {findings.totals}: {findings.anomalies[:3]}")
     if took_s > _SECONDS_MAX * count / 10_000_000 or peak_mib > _MIB_MAX:

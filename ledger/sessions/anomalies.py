@@ -92,6 +92,8 @@ class Findings(msgspec.Struct, frozen=True, kw_only=True):
     """Items on pages."""
     items: int
     sessions: int
+    unjudged: int
+    """Answers that lack an item, and conflicts, that were too many at a time: where there are any, so are anomalies."""
 
     @property
     def sound(self) -> bool:

@@ -68,6 +68,7 @@ class SessionChecker:
     def forget(self, session: str) -> None:
         """The session has ended: what it saw and wrote needs to be remembered no longer."""
         self._state.sessions.pop(session, None)
+        self._pages.forget(session)
 
     def finish(self) -> Findings:
         """The judgement; nothing can be added afterwards."""
@@ -77,7 +78,7 @@ class SessionChecker:
             anomalies=self._tally.anomalies, totals=dict(self._tally.totals), legal=dict(self._tally.legal),
             writes=dict(self._counts), reads=self._by_source, contents=state.contents, own_reads=dict(state.own_reads),
             pages=pages.pages, walks=pages.ended, shown=pages.shown, items=len(state.items),
-            sessions=len(state.sessions),
+            sessions=len(state.sessions), unjudged=state.unjudged,
         )  # fmt: skip
 
 

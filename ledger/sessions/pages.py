@@ -19,6 +19,10 @@ Place = tuple[Key, str]
 """Where an item stands in a list: its sort value, its id."""
 
 
+_MISSING_MAX = 100
+"""So many items that a page lacks are noted."""
+
+
 class Walk:
     """The pages of a walk so far. A session has one at a time."""
 
@@ -69,14 +73,12 @@ class Pages:
         if record.sort not in ("id", "-id"):
             walk.shown.update(shown.id for shown in record.items)
             if record.last and ordered:
-                for key in list(state.lists.ids(record.collection).page(None, None)):
-                    if key not in walk.shown:
-                        self._missing(record, walk.bound_ns, walk.fresh, session, key, walk.began_ns)
+                lacks = [key for key in state.lists.ids(record.collection).page(None, None) if key not in walk.shown]
+                self._incomplete(record, walk.bound_ns, walk.fresh, session, lacks, walk.began_ns)
         elif ordered and (record.items or record.last):
             on_it = {shown.id for shown in record.items}
-            for key in self._range(record, after):
-                if key not in on_it:
-                    self._missing(record, bound_ns, record.fresh, session, key, record.invoked_ns)
+            lacks = [key for key in self._range(record, after) if key not in on_it]
+            self._incomplete(record, bound_ns, record.fresh, session, lacks, record.invoked_ns)
         if record.last:
             self.ended += 1
             del self._walks[record.session]
@@ -93,11 +95,11 @@ class Pages:
         walk.fresh = walk.fresh and record.fresh
         return walk
 
-    def _range(self, record: Page, after: Place | None) -> list[str]:
+    def _range(self, record: Page, after: Place | None) -> Iterator[str]:
         """The ids known to belong on a page of a list by id."""
         behind = None if after is None else after[1]
         last = None if record.last else record.items[-1].id
-        return list(self._state.lists.ids(record.collection).page(behind, last, record.sort == "-id"))
+        return self._state.lists.ids(record.collection).page(behind, last, record.sort == "-id")
 
     def _in_order(self, record: Page, last: Place | None) -> tuple[bool, Place | None]:
         """Whether all items follow on one another, and the place of the last one."""
@@ -115,22 +117,33 @@ class Pages:
             last = place
         return ordered, last
 
-    def _missing(
-        self, record: Page, bound_ns: int, fresh: bool, session: SessionState, key: str, began_ns: int
+    def forget(self, session: str) -> None:
+        self._walks.pop(session, None)
+
+    def _incomplete(
+        self, record: Page, bound_ns: int, fresh: bool, session: SessionState, lacks: list[str], began_ns: int
     ) -> None:
-        """This item isn't where it belongs: wrong if it was there throughout."""
+        wrong = 0
+        for key in lacks:
+            wrong += not self._right(record, bound_ns, fresh, session, key, began_ns)
+            if wrong == _MISSING_MAX:
+                return
+
+    def _right(self, record: Page, bound_ns: int, fresh: bool, session: SessionState, key: str, began_ns: int) -> bool:
+        """Whether this item may be lacking: not if it was there throughout."""
         state = self._state
         item = state.items[key]
         if item.last is not None and item.last.dead_by < began_ns - bound_ns:
             state.lists.ids(record.collection).discard(key)
-            return
+            return True
         for kind, one, version in self._expected(bound_ns, fresh, session, item, began_ns):
             if record.collection not in one.lists or item.may_have_left(one, record.collection, record.completed_ns):
                 continue
             if record.sort not in ("id", "-id") and (one.since_ns >= began_ns - bound_ns or item.unknown):
                 continue
             if not state.absent(kind, record, item, one, bound_ns == 0, version):
-                return
+                return False
+        return True
 
     def _expected(
         self, bound_ns: int, fresh: bool, session: SessionState, item: ItemState, began_ns: int

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from ledger.sessions.anomalies import WRONG_CONTENTS, Kind, Tally
-from ledger.sessions.deferred import Absence
+from ledger.sessions.deferred import NEVER, Absence, Deferred
 from ledger.sessions.history import Digest, Initial, Page, Read, Write
 from ledger.sessions.lists import Lists
 from ledger.sessions.versions import DELETED, IncarnationState, ItemState
 
 Floor = tuple[IncarnationState, int, int]
 """An incarnation, a version (or DELETED) and since when a session must not see less."""
-WAITING_MAX = 1_000
-"""Of one incarnation so many absences and refusals wait to be explained; what is more is not looked at."""
+WAITING_MAX = 100_000
+"""So many absences and refusals wait to be explained at a time; what is more is counted as not judged."""
 SWEEP_AT = 256
 MISMATCHES_MAX = 10_000
 """So many wrong contents are held against all writes at the end; what is more is called wrong contents at once."""
@@ -70,6 +70,8 @@ class State:
         self.sessions: dict[str, SessionState] = {}
         self.mismatches: list[Mismatch] = []
         self.contents = 0
+        self.waiting = 0
+        self.unjudged = 0
         self.own_reads: Counter[str] = Counter()
         for one in initial:
             self._add_initial(one)
@@ -136,13 +138,34 @@ class State:
         otherwise the answer waits for one that is still under way."""
         if item.may_be_gone(one, record.completed_ns):
             return True
-        waiting = one.waiting().absences
-        if len(waiting) < WAITING_MAX:
-            waiting.append(Absence(kind, record, strong, version))
+        if one.known_by != NEVER and item.is_open(self.complete):
+            return True  # Others may have deleted it.
+        if self._may_wait():
+            one.waiting().absences.append(Absence(kind, record, strong, version))
         return False
 
     def refuse(self, write: Write, one: IncarnationState) -> None:
         """A conflict that nothing known explains waits, too."""
-        waiting = one.waiting().refused
-        if len(waiting) < WAITING_MAX:
-            waiting.append(write)
+        if self._may_wait():
+            one.waiting().refused.append(write)
+
+    def _may_wait(self) -> bool:
+        if self.waiting >= WAITING_MAX:
+            self.unjudged += 1
+            return False
+        self.waiting += 1
+        return True
+
+    def explain(
+        self, waiting: Deferred, absences: Callable[[Absence], bool] | None, refused: Callable[[Write], bool] | None
+    ) -> list[Absence]:
+        """Drop what is explained; the absences that were."""
+        dropped: list[Absence] = []
+        if absences is not None and waiting.absences:
+            dropped = [one for one in waiting.absences if absences(one)]
+            waiting.absences = [one for one in waiting.absences if not absences(one)]
+        before = len(waiting.refused)
+        if refused is not None and before:
+            waiting.refused = [one for one in waiting.refused if not refused(one)]
+        self.waiting -= len(dropped) + before - len(waiting.refused)
+        return dropped

@@ -12,7 +12,7 @@ from ledger.sessions.anomalies import (
     UNKNOWN,
     Kind,
 )
-from ledger.sessions.deferred import NEVER, Deferred, Observation
+from ledger.sessions.deferred import NEVER, Absence, Deferred, Observation
 from ledger.sessions.history import Read, Write
 from ledger.sessions.reads import named
 from ledger.sessions.state import State
@@ -112,11 +112,13 @@ class Writes:
             self._was_seen(record, item, one, version, seen)
         if version == waiting.strong_version:
             waiting.strong_version, waiting.strong_ns = 0, NEVER
-        waiting.refused = [
-            refused for refused in waiting.refused
-            if refused.base is None or version <= refused.base or refused.completed_ns <= record.invoked_ns
-        ]  # fmt: skip
-        self._moved(record, waiting)
+        self._state.explain(
+            waiting,
+            lambda absence: _moved(record, absence),
+            lambda refused: (
+                refused.base is not None and version > refused.base and refused.completed_ns > record.invoked_ns
+            ),
+        )
         if waiting.idle():
             one.deferred = None
 
@@ -140,15 +142,6 @@ class Writes:
         else:
             expected = f"at least {named(one, version)}"
             self._tally.report(STALE_READ, less, item.key, one.incarnation, version, expected, "an older version")
-
-    def _moved(self, record: Write, waiting: Deferred) -> None:
-        """Drop the absences from pages that this write explains: by it the item left the list, or changed places."""
-        lists = record.lists
-        waiting.absences = [
-            absence for absence in waiting.absences
-            if absence.completed_ns <= record.invoked_ns
-            or not (absence.movable or (lists is not None and absence.collection not in (None, *lists)))
-        ]  # fmt: skip
 
     def _deleted(self, record: Write, item: ItemState) -> None:
         item.present_by = min(item.present_by, record.completed_ns)
@@ -225,11 +218,11 @@ class Writes:
             seen.contradiction = None
             waiting.strong_version = 0
         if record.kind == "update":
-            waiting.refused = [
-                refused for refused in waiting.refused
-                if record.base not in (None, refused.base) or refused.completed_ns <= record.invoked_ns
-            ]  # fmt: skip
-            self._moved(record, waiting)
+            self._state.explain(
+                waiting,
+                lambda absence: _moved(record, absence),
+                lambda refused: record.base in (None, refused.base) and refused.completed_ns > record.invoked_ns,
+            )
 
     def _end(self, record: Write, item: ItemState, concerned: list[IncarnationState]) -> None:
         """A delete, or what may have been one, explains answers without these incarnations."""
@@ -237,8 +230,11 @@ class Writes:
             waiting = one.deferred
             if waiting is None:
                 continue
-            explained = [absence for absence in waiting.absences if absence.completed_ns > record.invoked_ns]
-            waiting.absences = [absence for absence in waiting.absences if absence.completed_ns <= record.invoked_ns]
+            explained = self._state.explain(
+                waiting,
+                lambda absence: absence.completed_ns > record.invoked_ns,
+                lambda refused: refused.completed_ns > record.invoked_ns,
+            )
             gone_by = min((absence.completed_ns for absence in explained if absence.strong), default=NEVER)
             one.dead_by = min(one.dead_by, gone_by)
             again = waiting.reappeared
@@ -248,9 +244,6 @@ class Writes:
                     RESURRECTED, again, item.key, one.incarnation, None, "gone, as another answer had shown", found
                 )
             waiting.reappeared = None
-            waiting.refused = [
-                refused for refused in waiting.refused if refused.completed_ns <= record.invoked_ns
-            ]  # fmt: skip
 
     def _failed(self, record: Write, item: ItemState) -> None:
         if record.kind != "delete":
@@ -278,3 +271,10 @@ class Writes:
         self, kind: Kind, record: Write, item: ItemState, one: IncarnationState, version: int, expected: str, found: str
     ) -> None:
         self._tally.report(kind, record, item.key, one.incarnation, version, expected, found)
+
+
+def _moved(record: Write, absence: Absence) -> bool:
+    """Whether a write explains that a page lacks an item: by it the item left the list, or changed its place."""
+    if absence.completed_ns <= record.invoked_ns:
+        return False
+    return absence.movable or (record.lists is not None and absence.collection not in (None, *record.lists))

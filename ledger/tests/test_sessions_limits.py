@@ -44,10 +44,13 @@ def test_more_wrong_contents_than_wait_for_the_end_are_counted_all(monkeypatch: 
 
 def test_no_more_absences_wait_than_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(state, "WAITING_MAX", 5)
-    assert kinds(*(absent("bob", at, at) for at in range(10, 40)), initial=(HERE,)) == {
-        "stale read": 5,
-        "lost update": 1,
-    }
+    found = judged(*(absent("bob", at, at) for at in range(10, 40)), initial=(HERE,))
+    assert (found.totals, found.unjudged) == ({"stale read": 5, "lost update": 1}, 25)
+    explained = [(absent("bob", at, at + 4), delete("ann", at + 1, at + 5, incarnation=at // 10)) for at in (10, 20)]
+    story = [one for pair in explained for one in pair]
+    anew = create("ann", 16, 17, incarnation=2)
+    monkeypatch.setattr(state, "WAITING_MAX", 1)
+    assert judged(*story, anew, initial=(HERE,)).unjudged == 0
 
 
 def test_what_was_looked_at_is_counted() -> None:
@@ -69,6 +72,8 @@ def test_an_item_that_others_write_too_is_held_against_what_is_known() -> None:
     assert kinds(read("bob", 10, 11, 4), read("bob", 12, 13, 3, source="replica"), initial=theirs) == {
         "non-monotonic read": 1
     }
+    gone = [read("bob", 10, 11, 4), absent("eve", 14, 15)]
+    assert kinds(*gone, read("bob", 16, 17, 4), initial=theirs) == {"write resurrected": 1}
     assert kinds(update("ann", 10, 20, base=4), read("bob", 31, 32, 4), initial=theirs) == {
         "stale read": 1, "lost update": 1,
     }  # fmt: skip

@@ -98,7 +98,7 @@ class Verdict:
     def _missed(self, item: ItemState, one: IncarnationState, waiting: Deferred) -> None:
         """An acknowledged version that was not shown any more, until the end."""
         missed = waiting.missed
-        if missed is None or item.may_be_gone(one, NEVER):
+        if missed is None or item.may_be_gone(one, NEVER - 1):
             return
         gone = [version for version in one.acknowledged() if missed.shown < version <= missed.version]
         if gone and (missed.times > 1 or one.seen < gone[-1]):

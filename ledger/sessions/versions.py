@@ -63,8 +63,8 @@ class Moves:
         elif self._kept != write.lists:
             self._kept = tuple(collection for collection in self._kept if collection in write.lists)
 
-    def may_have_left(self, collection: str, before_ns: int) -> bool:
-        return self._from_ns < before_ns and self._kept is not None and collection not in self._kept
+    def may_have_left(self, collection: str, by_ns: int) -> bool:
+        return self._from_ns <= by_ns and self._kept is not None and collection not in self._kept
 
 
 class IncarnationState(Moves):
@@ -292,14 +292,14 @@ class ItemState:
                 return one
         return None
 
-    def may_be_gone(self, one: IncarnationState, before_ns: int) -> bool:
-        if one.dead_from < before_ns or self.wild_ns < before_ns:
+    def may_be_gone(self, one: IncarnationState, by_ns: int) -> bool:
+        if one.dead_from <= by_ns or self.wild_ns <= by_ns:
             return True
-        return self.swept_from < before_ns and one.born_after < self.swept_by
+        return self.swept_from <= by_ns and one.born_after <= self.swept_by
 
-    def may_have_left(self, one: IncarnationState, collection: str, before_ns: int) -> bool:
-        return one.may_have_left(collection, before_ns) or (
-            self.moves is not None and self.moves.may_have_left(collection, before_ns)
+    def may_have_left(self, one: IncarnationState, collection: str, by_ns: int) -> bool:
+        return one.may_have_left(collection, by_ns) or (
+            self.moves is not None and self.moves.may_have_left(collection, by_ns)
         )
 
     def all(self) -> Iterator[IncarnationState]:
@@ -311,29 +311,26 @@ class ItemState:
         """Whether others may have written it before or besides this history."""
         if self.existed:
             return self.existed == "unknown"
-        return not complete and (self.tried_from == NEVER or self.present_by < self.tried_from)
+        return not complete and (self.tried_from == NEVER or self.present_by <= self.tried_from)
 
-    def explained(self, incarnation: Incarnation, version: int, digest: Digest | None, before_ns: int) -> bool:
+    def explained(self, incarnation: Incarnation, version: int, digest: Digest | None, by_ns: int) -> bool:
         """Whether a write of unknown outcome may have made this version with these contents by then. One write may
         explain several versions: that can hide an anomaly, and never makes one up."""
         wanted = (_ANY,) if digest is None else (digest, None)
-        return _made(self.unknown, incarnation, version, wanted, before_ns)
+        return _made(self.unknown, _bases(incarnation, version), wanted, by_ns)
 
-    def explained_by_any(self, incarnation: Incarnation, before_ns: int) -> bool:
+    def explained_by_any(self, incarnation: Incarnation, by_ns: int) -> bool:
         """Whether an update without a condition, of unknown outcome, was invoked by then."""
-        tries = self.unknown
-        if tries is None:
-            return False
-        return any(tries.get(base, {}).get(_ANY, NEVER) < before_ns for base in ((incarnation, None), (None, None)))
+        return _made(self.unknown, ((incarnation, None), (None, None)), (_ANY,), by_ns)
 
-    def failed_with(self, incarnation: Incarnation, version: int, digest: Digest, before_ns: int) -> bool:
+    def failed_with(self, incarnation: Incarnation, version: int, digest: Digest, by_ns: int) -> bool:
         """Whether a write that failed would have made this version with these contents."""
-        return _made(self.failed, incarnation, version, (digest,), before_ns)
+        return _made(self.failed, _bases(incarnation, version), (digest,), by_ns)
 
-    def tried_with(self, incarnation: Incarnation, version: int, digest: Digest, before_ns: int) -> bool:
+    def tried_with(self, incarnation: Incarnation, version: int, digest: Digest, by_ns: int) -> bool:
         """Whether a write that failed, or whose outcome is unknown, would have."""
-        return self.failed_with(incarnation, version, digest, before_ns) or (
-            _made(self.unknown, incarnation, version, (digest,), before_ns)
+        return self.failed_with(incarnation, version, digest, by_ns) or (
+            _made(self.unknown, _bases(incarnation, version), (digest,), by_ns)
         )
 
     def note(self, write: Write) -> None:
@@ -352,14 +349,12 @@ def _bases(incarnation: Incarnation, version: int) -> tuple[Base, ...]:
     return (incarnation, version - 1), (None, version - 1), (incarnation, None), (None, None)
 
 
-def _made(
-    tries: Tries | None, incarnation: Incarnation, version: int, digests: tuple[Digest | None, ...], before_ns: int
-) -> bool:
+def _made(tries: Tries | None, bases: tuple[Base, ...], digests: tuple[Digest | None, ...], by_ns: int) -> bool:
     if tries is None:
         return False
     return any(
-        by_digest.get(digest, NEVER) < before_ns
-        for base in _bases(incarnation, version)
+        digest in by_digest and by_digest[digest] <= by_ns
+        for base in bases
         if (by_digest := tries.get(base)) is not None
         for digest in digests
     )

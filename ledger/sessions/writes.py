@@ -116,7 +116,7 @@ class Writes:
             waiting,
             lambda absence: _moved(record, absence),
             lambda refused: (
-                refused.base is not None and version > refused.base and refused.completed_ns > record.invoked_ns
+                refused.base is not None and version > refused.base and refused.completed_ns >= record.invoked_ns
             ),
         )
         if waiting.idle():
@@ -221,7 +221,7 @@ class Writes:
             self._state.explain(
                 waiting,
                 lambda absence: _moved(record, absence),
-                lambda refused: record.base in (None, refused.base) and refused.completed_ns > record.invoked_ns,
+                lambda refused: record.base in (None, refused.base) and refused.completed_ns >= record.invoked_ns,
             )
 
     def _end(self, record: Write, item: ItemState, concerned: list[IncarnationState]) -> None:
@@ -232,8 +232,8 @@ class Writes:
                 continue
             explained = self._state.explain(
                 waiting,
-                lambda absence: absence.completed_ns > record.invoked_ns,
-                lambda refused: refused.completed_ns > record.invoked_ns,
+                lambda absence: absence.completed_ns >= record.invoked_ns,
+                lambda refused: refused.completed_ns >= record.invoked_ns,
             )
             gone_by = min((absence.completed_ns for absence in explained if absence.strong), default=NEVER)
             one.dead_by = min(one.dead_by, gone_by)
@@ -275,6 +275,6 @@ class Writes:
 
 def _moved(record: Write, absence: Absence) -> bool:
     """Whether a write explains that a page lacks an item: by it the item left the list, or changed its place."""
-    if absence.completed_ns <= record.invoked_ns:
+    if absence.completed_ns < record.invoked_ns:
         return False
     return absence.movable or (record.lists is not None and absence.collection not in (None, *record.lists))

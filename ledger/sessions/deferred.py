@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ledger.sessions.anomalies import Kind
-from ledger.sessions.history import Digest, Page, Read, Write
+from ledger.sessions.history import BY_ID, Digest, Page, Read, Write
 
 NEVER = 2**63 - 1
 
@@ -21,7 +21,7 @@ class Absence:
         """A source without staleness says that there is no such item, not only that a list doesn't show it."""
         self.version = version
         self.collection = record.collection if isinstance(record, Page) else None
-        self.movable = isinstance(record, Page) and record.sort not in ("id", "-id")
+        self.movable = isinstance(record, Page) and record.sort not in BY_ID
 
 
 class Observation:

@@ -23,6 +23,8 @@ Digest = str
 """Of an item's canonical form. Equal for equal contents."""
 Key = int | float | str
 """What a list is sorted by."""
+BY_ID = ("id", "-id")
+"""The sorts in which no item ever changes its place."""
 
 
 class Initial(msgspec.Struct, frozen=True, kw_only=True, gc=False, array_like=True, tag="initial"):
@@ -90,7 +92,7 @@ class Shown(msgspec.Struct, frozen=True, kw_only=True, gc=False, array_like=True
     version: int
     digest: Digest | None = None
     key: Key | None = None
-    """What the list is sorted by, if not by id."""
+    """What the list is sorted by, if not by id. None: the order is not checked, as for a collation that isn't ours."""
 
 
 class Page(msgspec.Struct, frozen=True, kw_only=True, gc=False, array_like=True, tag="page"):

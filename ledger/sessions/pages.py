@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ledger.sessions.anomalies import ENDLESS, INCOMPLETE, NON_MONOTONIC, OUT_OF_ORDER, OWN_WRITE, Kind
-from ledger.sessions.history import Key, Page
+from ledger.sessions.history import BY_ID, Incarnation, Key, Page
 from ledger.sessions.reads import Reads
 from ledger.sessions.state import SessionState, State
 from ledger.sessions.versions import DELETED, IncarnationState, ItemState
@@ -37,8 +37,8 @@ class Walk:
         self.fresh = True
         """All its pages are."""
         self.last: Place | None = None
-        self.shown: set[str] = set()
-        """Its ids, if it isn't sorted by id."""
+        self.shown: dict[str, tuple[Incarnation, int]] = {}
+        """Its items, if it isn't sorted by id."""
 
 
 class Pages:
@@ -70,8 +70,8 @@ class Pages:
         if walk is None:
             return
         walk.last = last
-        if record.sort not in ("id", "-id"):
-            walk.shown.update(shown.id for shown in record.items)
+        if record.sort not in BY_ID:
+            self._doubles(record, walk.shown)
             if record.last and ordered:
                 lacks = [key for key in state.lists.ids(record.collection).page(None, None) if key not in walk.shown]
                 self._incomplete(record, walk.bound_ns, walk.fresh, session, lacks, walk.began_ns)
@@ -106,6 +106,8 @@ class Pages:
         descending = record.sort.startswith("-")
         ordered = True
         for shown in record.items:
+            if shown.key is None and record.sort not in BY_ID:
+                continue
             place: Place = (shown.id if shown.key is None else shown.key, shown.id)
             if last is not None and not _follows(last, place, descending):
                 ordered = False
@@ -116,6 +118,14 @@ class Pages:
                 )
             last = place
         return ordered, last
+
+    def _doubles(self, record: Page, walk: dict[str, tuple[Incarnation, int]]) -> None:
+        """Add a page's items to its walk. Where the order isn't checked, an unchanged item is met once only."""
+        for shown in record.items:
+            what = (shown.incarnation, shown.version)
+            if shown.key is None and walk.get(shown.id) == what:
+                self._state.tally.report(OUT_OF_ORDER, record, shown.id, *what, "every item once", "it twice")
+            walk[shown.id] = what
 
     def forget(self, session: str) -> None:
         self._walks.pop(session, None)
@@ -139,7 +149,7 @@ class Pages:
         for kind, one, version in self._expected(bound_ns, fresh, session, item, began_ns):
             if record.collection not in one.lists or item.may_have_left(one, record.collection, record.completed_ns):
                 continue
-            if record.sort not in ("id", "-id") and (one.since_ns >= began_ns - bound_ns or item.unknown):
+            if record.sort not in BY_ID and (one.since_ns >= began_ns - bound_ns or item.unknown):
                 continue
             if not state.absent(kind, record, item, one, bound_ns == 0, version):
                 return False

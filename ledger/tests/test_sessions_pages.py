@@ -121,6 +121,14 @@ def test_a_list_by_another_field() -> None:
     assert kinds(first, behind, initial=THREE) == {"page out of order": 1}
 
 
+def test_a_list_in_an_order_that_is_not_ours() -> None:
+    by_name_here = {"sort": "name"}
+    assert not kinds(page("bob", 10, 11, *"cab", **by_name_here), initial=THREE)
+    assert kinds(page("bob", 10, 11, *"cba"[:2], **by_name_here), initial=THREE) == {"page incomplete": 1}
+    first = page("bob", 10, 11, *"ca", last=False, **by_name_here)
+    assert kinds(first, page("bob", 12, 13, *"ab", number=2, **by_name_here), initial=THREE) == {"page out of order": 1}
+
+
 def test_an_item_that_moves_in_the_list_may_be_missed_or_met_twice() -> None:
     sorted_by = {"sort": "name"}
     first = page("bob", 10, 20, by_name("a", "Ada"), by_name("c", "Cy"), last=False, **sorted_by)

@@ -174,4 +174,4 @@ def _follows(before: Place, place: Place, descending: bool) -> bool:
     first, second = (place, before) if descending else (before, place)
     if isinstance(first[0], str) is not isinstance(second[0], str):
         return False
-    return first < second  # type: ignore[operator]
+    return first < second

@@ -12,14 +12,14 @@ HERE = Initial(id="a", incarnation=1, version=1, digest="A", lists=("all",))
 """`a` was there before, in incarnation 1 and version 1."""
 
 
-def create(who: str, began: int, ended: int, **further: Any) -> Write:
+def create(who: str, began: int, ended: int, **further: Any) -> Record:
     given = {"outcome": "ok", "id": "a", "digest": "A", "lists": ("all",), **further}
     if given["outcome"] == "ok":
         given = {"incarnation": 1, "version": 1, **given}
     return Write(session=who, kind="create", invoked_ns=began, completed_ns=ended, **given)
 
 
-def update(who: str, began: int, ended: int, base: int | None, digest: str | None = "B", **further: Any) -> Write:
+def update(who: str, began: int, ended: int, base: int | None, digest: str | None = "B", **further: Any) -> Record:
     """Makes the version after its base, if nothing else is said."""
     given = {"outcome": "ok", "id": "a", "incarnation": 1, **further}
     if given["outcome"] == "ok" and base is not None:
@@ -29,21 +29,21 @@ def update(who: str, began: int, ended: int, base: int | None, digest: str | Non
     )  # fmt: skip
 
 
-def delete(who: str, began: int, ended: int, base: int | None = None, **further: Any) -> Write:
+def delete(who: str, began: int, ended: int, base: int | None = None, **further: Any) -> Record:
     given = {"outcome": "ok", "id": "a", "incarnation": 1, **further}
     return Write(session=who, kind="delete", invoked_ns=began, completed_ns=ended, base=base, **given)
 
 
-def read(who: str, began: int, ended: int, version: int, digest: str | None = None, **further: Any) -> Read:
+def read(who: str, began: int, ended: int, version: int, digest: str | None = None, **further: Any) -> Record:
     given = {"source": "primary", "region": "iad", "id": "a", "incarnation": 1, **further}
     return Read(session=who, invoked_ns=began, completed_ns=ended, version=version, digest=digest, **given)
 
 
-def absent(who: str, began: int, ended: int, **further: Any) -> Read:
+def absent(who: str, began: int, ended: int, **further: Any) -> Record:
     return read(who, began, ended, 0, incarnation=None, **further)
 
 
-def page(who: str, began: int, ended: int, *items: str | Shown, number: int = 1, **further: Any) -> Page:
+def page(who: str, began: int, ended: int, *items: str | Shown, number: int = 1, **further: Any) -> Record:
     """Items are ids, in incarnation and version 1, or said as they are."""
     given = {
         "walk": "w", "collection": "all", "source": "primary", "region": "iad", "last": True, **further,

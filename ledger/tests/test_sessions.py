@@ -3,6 +3,8 @@ that comes close and is right."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from ledger.sessions import Initial
 from ledger.tests.histories import HERE, absent, create, delete, judged, kinds, read, update
 
@@ -224,13 +226,15 @@ def test_a_session_goes_back_to_before_the_create_or_the_delete() -> None:
 
 def test_a_session_goes_back_to_the_incarnation_before() -> None:
     story = [create("ann", 10, 20), delete("ann", 21, 22), create("ann", 23, 24, incarnation=2)]
-    old, new = {"source": "replica"}, {"incarnation": 2}
+    old: dict[str, Any] = {"source": "replica"}
+    new: dict[str, Any] = {"incarnation": 2}
     assert kinds(*story, read("bob", 25, 26, 1, **new), read("bob", 27, 28, 1, **old)) == {"non-monotonic read": 1}
     assert not kinds(*story, read("bob", 25, 26, 1, **old), read("bob", 27, 28, 1, **new)), "a new version 1"
 
 
 def test_own_writes_are_seen_by_reads_that_must() -> None:
-    write, must = update("ann", 10, 20, base=1), {"source": "replica", "fresh": True}
+    write = update("ann", 10, 20, base=1)
+    must: dict[str, Any] = {"source": "replica", "fresh": True}
     assert kinds(write, read("ann", 21, 22, 1, **must), initial=(HERE,)) == {"own write not seen": 1}
     assert not kinds(write, read("ann", 21, 22, 1, source="replica"), initial=(HERE,))
     assert not kinds(write, read("ann", 19, 22, 1, **must), initial=(HERE,))

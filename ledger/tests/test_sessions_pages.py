@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger.sessions import Initial, Shown
+from ledger.sessions import Initial, Record, Shown
 from ledger.sessions.lists import SortedIds
 from ledger.tests.histories import create, delete, judged, kinds, page, read, update
 
@@ -33,7 +35,7 @@ def test_a_whole_walk_is_complete_and_counted() -> None:
                      id="between descending pages"),
     ],
 )  # fmt: skip
-def test_an_item_is_left_out(pages: list) -> None:  # type: ignore[type-arg]
+def test_an_item_is_left_out(pages: list[Record]) -> None:
     assert kinds(*pages, initial=THREE) == {"page incomplete": 1}
 
 
@@ -58,7 +60,7 @@ def test_what_is_made_or_deleted_meanwhile_may_be_on_it_or_not() -> None:
 
 def test_a_replica_may_lag_but_not_for_ones_own_writes() -> None:
     made = create("ann", 10, 20, id="d")
-    lagging = {"source": "replica"}
+    lagging: dict[str, Any] = {"source": "replica"}
     assert not kinds(made, page("bob", 30, 31, *"abc", **lagging), initial=THREE)
     assert kinds(made, page("bob", 31, 32, *"abc", **lagging), initial=THREE) == {"page incomplete": 1}
     own = page("ann", 21, 22, *"abc", fresh=True, **lagging)
@@ -92,10 +94,11 @@ def test_a_page_without_items_that_names_a_next_one() -> None:
 
 def test_a_filter_shows_what_always_matches_it() -> None:
     made = create("ann", 1, 2, id="d", lists=("all", "red"))
-    red, none = {"collection": "red"}, page("bob", 21, 22, collection="red")
+    red: dict[str, Any] = {"collection": "red"}
+    none = page("bob", 21, 22, **red)
     assert kinds(made, none, initial=THREE) == {"page incomplete": 1}
     assert not kinds(made, page("bob", 21, 22, "d", **red), initial=THREE)
-    leaves = {"id": "d", "lists": ("all",)}
+    leaves: dict[str, Any] = {"id": "d", "lists": ("all",)}
     for outcome in ("ok", "unknown"):
         for began, ended in ((10, 20), (15, 30)):
             change = update("eve", began, ended, base=1, outcome=outcome, **leaves)
@@ -113,7 +116,7 @@ def by_name(key: str, name: str, version: int = 1) -> Shown:
 
 
 def test_a_list_by_another_field() -> None:
-    sorted_by = {"sort": "name"}
+    sorted_by: dict[str, Any] = {"sort": "name"}
     first = page("bob", 10, 11, by_name("c", "Ada"), by_name("a", "Bo"), last=False, **sorted_by)
     assert not kinds(first, page("bob", 12, 13, by_name("b", "Bo"), number=2, **sorted_by), initial=THREE)
     assert kinds(first, page("bob", 12, 13, number=2, **sorted_by), initial=THREE) == {"page incomplete": 1}
@@ -122,7 +125,7 @@ def test_a_list_by_another_field() -> None:
 
 
 def test_a_list_in_an_order_that_is_not_ours() -> None:
-    by_name_here = {"sort": "name"}
+    by_name_here: dict[str, Any] = {"sort": "name"}
     assert not kinds(page("bob", 10, 11, *"cab", **by_name_here), initial=THREE)
     assert kinds(page("bob", 10, 11, *"cba"[:2], **by_name_here), initial=THREE) == {"page incomplete": 1}
     first = page("bob", 10, 11, *"ca", last=False, **by_name_here)
@@ -130,7 +133,7 @@ def test_a_list_in_an_order_that_is_not_ours() -> None:
 
 
 def test_an_item_that_moves_in_the_list_may_be_missed_or_met_twice() -> None:
-    sorted_by = {"sort": "name"}
+    sorted_by: dict[str, Any] = {"sort": "name"}
     first = page("bob", 10, 20, by_name("a", "Ada"), by_name("c", "Cy"), last=False, **sorted_by)
     second = page("bob", 30, 40, number=2, **sorted_by)
     for change in (

@@ -6,11 +6,13 @@ between items is listed at the end: versions of single items do not show it.
 
 from __future__ import annotations
 
+from typing import Any
+
 from ledger.sessions import BEYOND, Initial
 from ledger.tests.histories import absent, create, judged, kinds, page, read, update
 
 ACCOUNT = Initial(id="a", incarnation=1, version=1, digest="A", lists=("all",))
-LAGS = {"source": "replica"}
+LAGS: dict[str, Any] = {"source": "replica"}
 
 
 def test_nats_2_12_1_lost_acknowledged_writes() -> None:

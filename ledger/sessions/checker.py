@@ -44,7 +44,6 @@ class SessionChecker:
         self._pages = Pages(self._state, self._reads)
         self._now_ns = -1
         self._counts: Counter[str] = Counter()
-        self._by_source: dict[str, int] = dict.fromkeys(sources, 0)
 
     def add(self, record: Record) -> None:
         """ValueError for a record that completed before the one before it or before it was invoked, for a source
@@ -58,7 +57,6 @@ class SessionChecker:
         kind = type(record)
         if kind is Read:
             self._reads.read(record)  # type: ignore[arg-type]
-            self._by_source[record.source] += 1  # type: ignore[union-attr]
         elif kind is Write:
             self._writes.write(record)  # type: ignore[arg-type]
             self._counts[record.outcome] += 1  # type: ignore[union-attr]
@@ -76,7 +74,8 @@ class SessionChecker:
         state, pages = self._state, self._pages
         return Findings(
             anomalies=self._tally.anomalies, totals=dict(self._tally.totals), legal=dict(self._tally.legal),
-            writes=dict(self._counts), reads=self._by_source, contents=state.contents, own_reads=dict(state.own_reads),
+            writes=dict(self._counts), reads={name: source.reads for name, source in state.sources.items()},
+            contents=state.contents + self._reads.contents, own_reads=dict(state.own_reads),
             pages=pages.pages, walks=pages.ended, shown=pages.shown, items=len(state.items),
             sessions=len(state.sessions), unjudged=state.unjudged,
         )  # fmt: skip

@@ -54,7 +54,7 @@ class Pages:
     def page(self, record: Page) -> None:
         """ValueError for a source without a bound."""
         state = self._state
-        bound_ns = state.bound(record.source)
+        bound_ns = state.source(record.source).bound_ns
         session = state.session(record.session)
         self.pages += 1
         self.shown += len(record.items)
@@ -109,7 +109,7 @@ class Pages:
             if shown.key is None and record.sort not in BY_ID:
                 continue
             place: Place = (shown.id if shown.key is None else shown.key, shown.id)
-            if last is not None and not _follows(last, place, descending):
+            if last is not None and not (place < last if descending else last < place):
                 ordered = False
                 expected = f"{'descending' if descending else 'ascending'} by {record.sort.removeprefix('-')}"
                 found = "it twice" if place == last else f"it behind {last[1]} at {last[0]!r}"
@@ -167,11 +167,3 @@ class Pages:
         newest = item.newest(began_ns - bound_ns)
         if newest is not None:
             yield INCOMPLETE, newest, newest.established(began_ns - bound_ns)
-
-
-def _follows(before: Place, place: Place, descending: bool) -> bool:
-    """Whether a place comes strictly behind another."""
-    first, second = (place, before) if descending else (before, place)
-    if isinstance(first[0], str) is not isinstance(second[0], str):
-        return False
-    return first < second

@@ -43,6 +43,16 @@ class SessionState:
         self.sweep_at = max(SWEEP_AT, 2 * (len(self.seen) + len(self.own)))
 
 
+class Source:
+    """Who answers: by how much it may be stale, and how many reads it answered."""
+
+    __slots__ = ("bound_ns", "reads")
+
+    def __init__(self, bound_ns: int) -> None:
+        self.bound_ns = bound_ns
+        self.reads = 0
+
+
 class Mismatch(NamedTuple):
     """Contents other than those that the version's acknowledged write says."""
 
@@ -60,8 +70,8 @@ class State:
     def __init__(
         self, sources: Mapping[str, int], initial: Iterable[Initial], complete: bool, keep_ns: int, tally: Tally
     ) -> None:
-        self.bounds = dict(sources)
-        self.bound_max_ns = max(self.bounds.values(), default=0)
+        self.sources = {name: Source(bound_ns) for name, bound_ns in sources.items()}
+        self.bound_max_ns = max(sources.values(), default=0)
         self.complete = complete
         self.keep_ns = keep_ns
         self.tally = tally
@@ -103,12 +113,12 @@ class State:
         if len(session.seen) + len(session.own) > session.sweep_at:
             session.sweep(now_ns - self.bound_max_ns - self.keep_ns)
 
-    def bound(self, source: str) -> int:
+    def source(self, name: str) -> Source:
         """ValueError for a source that has no bound."""
         try:
-            return self.bounds[source]
+            return self.sources[name]
         except KeyError:
-            raise ValueError(f"expected a source of {', '.join(self.bounds)}, found {source!r}") from None
+            raise ValueError(f"expected a source of {', '.join(self.sources)}, found {name!r}") from None
 
     def compare(
         self, record: Read | Page, item: ItemState, one: IncarnationState, version: int, expected: Digest,

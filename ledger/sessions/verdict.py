@@ -15,7 +15,8 @@ from ledger.sessions.deferred import NEVER, Deferred, Observation
 from ledger.sessions.history import Read
 from ledger.sessions.reads import named
 from ledger.sessions.state import State
-from ledger.sessions.versions import UNSEEN, IncarnationState, ItemState
+from ledger.sessions.superseded import UNSEEN
+from ledger.sessions.versions import IncarnationState, ItemState
 from ledger.sessions.writes import Writes
 
 

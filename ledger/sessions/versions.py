@@ -7,40 +7,19 @@ still under way has ended waits in `Deferred`. Pure state; the judging is in `re
 
 from __future__ import annotations
 
-from array import array
-from bisect import bisect_left
 from collections.abc import Iterator
 
 from ledger.sessions.deferred import NEVER, Deferred
 from ledger.sessions.history import Digest, Incarnation, Write
+from ledger.sessions.superseded import UNSEEN, Gap, Superseded, without
 
 DELETED = 2**62
 """Stands for a version after all others of its incarnation."""
-UNSEEN: Digest = "\0unseen"
-"""Stands for the digest of a version that no write is known for. Compared by identity."""
-_PRUNE_AT = 64
 _ANY: Digest = "\0any"
 Base = tuple[Incarnation | None, int | None]
 """The incarnation and version that a write was conditioned on, None where it wasn't; (None, 0): a create."""
 Tries = dict[Base, dict[Digest | None, int]]
 """By base and digest the earliest instant that such a write was invoked; _ANY has that of all digests."""
-
-
-class Older:
-    """The versions of an incarnation before its newest."""
-
-    __slots__ = ("checked", "digests", "lowest", "prune_at", "times", "versions")
-
-    def __init__(self, first: int) -> None:
-        self.times = array("q")
-        """When the version beside it was established; both rise."""
-        self.versions = array("q")
-        self.digests: dict[int, Digest | None] = {}
-        self.lowest = 0
-        """Below it versions are pruned: an answer that shows one is stale, its contents are not compared."""
-        self.checked = first - 1
-        """Up to here gaps were looked for."""
-        self.prune_at = _PRUNE_AT
 
 
 class Moves:
@@ -99,7 +78,7 @@ class IncarnationState(Moves):
         self.digest: Digest | None = UNSEEN
         self.seen = 0
         """The greatest version in any answer."""
-        self.older: Older | None = None
+        self.older: Superseded | None = None
         self.lists: tuple[str, ...] = ()
         """Which show it, from its creation on."""
         self.deferred: Deferred | None = None
@@ -108,81 +87,46 @@ class IncarnationState(Moves):
         """The newest version established before an instant, 0 if none was."""
         if self.since_ns < before_ns:
             return self.version
-        older = self.older
-        if older is None:
-            return 0
-        at = bisect_left(older.times, before_ns)
-        return older.versions[at - 1] if at else 0
+        return 0 if self.older is None else self.older.established(before_ns)
 
     def established_by(self, version: int) -> int:
         """When this version or a later one was established; NEVER if it isn't, or if that was forgotten."""
-        older = self.older
-        if older is not None and version <= (older.versions[-1] if older.versions else 0):
-            return NEVER if version < older.lowest else older.times[bisect_left(older.versions, version)]
+        at_ns = None if self.older is None else self.older.established_by(version)
+        if at_ns is not None:
+            return at_ns
         return self.since_ns if version <= self.version else NEVER
 
     def digest_of(self, version: int) -> Digest | None:
         """What its acknowledged write says, None if that isn't known, UNSEEN without an acknowledged write."""
         if version == self.version:
             return self.digest
-        return UNSEEN if self.older is None else self.older.digests.get(version, UNSEEN)
+        return UNSEEN if self.older is None else self.older.digest_of(version)
 
     def settle(self, version: int, digest: Digest | None, at_ns: int, keep_ns: int) -> None:
         """A version was acknowledged (or, with UNSEEN, established by being seen)."""
         if version > self.version:
             if self.version:
-                self._supersede(at_ns - keep_ns)
+                if self.older is None:
+                    self.older = Superseded(self.first)
+                gaps = self.older.add((self.since_ns, self.version, self.digest), at_ns - keep_ns)
+                if gaps:
+                    self.waiting().gaps += gaps
             self.version, self.since_ns, self.digest = version, at_ns, digest
-        elif digest is UNSEEN:
-            return
         elif version == self.version:
-            self.digest = digest
-        else:
-            older = self._older()
-            if version <= older.checked:
-                self._fill(version)
-            older.digests[version] = digest
+            if digest is not UNSEEN:
+                self.digest = digest
+        elif digest is not UNSEEN:
+            if self.older is None:
+                self.older = Superseded(self.first)
+            if self.older.acknowledge(version, digest) and self.deferred is not None:
+                self.deferred.gaps = without(self.deferred.gaps, version)
 
-    def _older(self) -> Older:
-        if self.older is None:
-            self.older = Older(self.first)
-        return self.older
-
-    def _supersede(self, horizon_ns: int) -> None:
-        older = self._older()
-        older.times.append(self.since_ns)
-        older.versions.append(self.version)
-        if self.digest is not UNSEEN:
-            older.digests[self.version] = self.digest
-        if len(older.times) >= older.prune_at:
-            self._prune(older, horizon_ns)
-
-    def _prune(self, older: Older, horizon_ns: int) -> None:
-        """Forget what was superseded before the horizon, but for the newest such version."""
-        cut = bisect_left(older.times, horizon_ns) - 1
-        if cut > 0:
-            lowest = older.versions[cut]
-            dropped = sorted(version for version in older.digests if version < lowest)
-            gaps = list(jumps([*dropped, lowest], older.checked))
-            if gaps:
-                self.waiting().gaps += gaps
-            for version in dropped:
-                del older.digests[version]
-            del older.times[:cut], older.versions[:cut]
-            older.lowest, older.checked = lowest, max(older.checked, lowest - 1)
-        older.prune_at = max(_PRUNE_AT, 2 * len(older.times))
-
-    def _fill(self, version: int) -> None:
-        """A write below what was pruned was acknowledged late."""
-        if self.deferred is None:
-            return
-        gaps: list[tuple[int, int]] = []
-        for first, last in self.deferred.gaps:
-            if first <= version <= last:
-                gaps += [(low, high) for low, high in ((first, version - 1), (version + 1, last)) if low <= high]
-            else:
-                gaps.append((first, last))
-        self.deferred.gaps = gaps
+    def show(self, item: ItemState, at_ns: int) -> None:
+        """It was seen or changed; instants only rise."""
+        if self.born_by == NEVER:
+            self.born_by = at_ns
+        if item.present_by == NEVER:
+            item.present_by = at_ns
 
     def waiting(self) -> Deferred:
         if self.deferred is None:
@@ -192,21 +136,12 @@ class IncarnationState(Moves):
     def acknowledged(self) -> list[int]:
         """The versions, in order, that were, except what is pruned."""
         newest = [] if self.digest is UNSEEN else [self.version]
-        return newest if self.older is None else sorted([*self.older.digests, *newest])
+        return newest if self.older is None else sorted([*self.older.acknowledged(), *newest])
 
-    def all_gaps(self) -> list[tuple[int, int]]:
+    def all_gaps(self) -> list[Gap]:
         """(first, last) of versions below the newest acknowledged one without an acknowledged write."""
-        checked = self.first - 1 if self.older is None else self.older.checked
         pruned = [] if self.deferred is None else self.deferred.gaps
-        return [*pruned, *jumps(self.acknowledged(), checked)]
-
-
-def jumps(ascending: list[int], behind: int) -> Iterator[tuple[int, int]]:
-    """(first, last) of what lies between `behind` and these numbers, and between one and the next."""
-    for number in ascending:
-        if number > behind + 1:
-            yield behind + 1, number - 1
-        behind = max(behind, number)
+        return [*pruned, *(self.older or Superseded(self.first)).gaps(self.acknowledged())]
 
 
 def surely_older(one: IncarnationState, other: IncarnationState) -> bool:

@@ -15,8 +15,9 @@ from ledger.sessions.anomalies import (
 from ledger.sessions.deferred import NEVER, Absence, Deferred, Observation
 from ledger.sessions.history import Read, Write
 from ledger.sessions.reads import named
-from ledger.sessions.state import State
-from ledger.sessions.versions import DELETED, UNSEEN, IncarnationState, ItemState, Moves
+from ledger.sessions.state import SessionState, State
+from ledger.sessions.superseded import UNSEEN
+from ledger.sessions.versions import DELETED, IncarnationState, ItemState, Moves
 
 
 class Writes:
@@ -26,7 +27,7 @@ class Writes:
 
     def write(self, record: Write) -> None:
         """ValueError for an acknowledged create or update without incarnation or version."""
-        item = self._state.item(record.id)
+        item = self._state.items.get(record.id) or self._state.item(record.id)
         if record.outcome == "ok":
             if record.kind == "delete":
                 self._deleted(record, item)
@@ -41,19 +42,21 @@ class Writes:
         """A create or an update."""
         if record.incarnation is None or record.version is None:
             raise ValueError(f"expected an acknowledged {record.kind} of {record.id} with incarnation and version")
-        state, version = self._state, record.version
-        one = item.get(record.incarnation)
-        one.born_by = min(one.born_by, record.completed_ns)
-        digest = record.digest
+        state, version, digest = self._state, record.version, record.digest
+        session = state.sessions.get(record.session) or state.session(record.session)
+        one = item.last
+        if one is None or one.incarnation != record.incarnation:
+            one = item.get(record.incarnation)
         if one.digest_of(version) is not UNSEEN:
             self._lost(record, item, one, version, "no other write acknowledged with it", named(one, version))
             digest = None  # Either contents may be there now.
         else:
-            self._follows(record, item, one, version)
+            self._follows(record, session, item, one, version)
         if record.kind == "create":
             self._created(record, item, one)
         else:
-            item.present_by = min(item.present_by, record.completed_ns)
+            one.show(item, record.completed_ns)
+            one.note(record)
             item.establish(one, record.completed_ns)
         if one.dead_by < record.invoked_ns:
             self._report(RESURRECTED, record, item, one, version, "gone before it was invoked", named(one, version))
@@ -61,15 +64,14 @@ class Writes:
         if waiting is not None:
             self._explain(record, item, one, waiting, version)
         one.settle(version, digest, record.completed_ns, state.keep_ns)
-        if record.kind == "update":
-            one.note(record)
-        session = state.session(record.session)
         before = session.own.get(item)
         if before is None or before[0] is not one or version > before[1]:
             session.own[item] = (one, version, record.completed_ns)
             state.sweep(session, record.completed_ns)
 
-    def _follows(self, record: Write, item: ItemState, one: IncarnationState, version: int) -> None:
+    def _follows(
+        self, record: Write, session: SessionState, item: ItemState, one: IncarnationState, version: int
+    ) -> None:
         """The version is the next one after its base, and newer than all that its client could know."""
         base = 0 if record.kind == "create" else record.base
         if base is not None and version > base + 1:
@@ -83,7 +85,7 @@ class Writes:
             self._lost(record, item, one, version, expected, named(one, version))
             return
         least = one.established(record.invoked_ns)
-        seen = self._state.session(record.session).seen.get(item)
+        seen = session.seen.get(item)
         if seen is not None and seen[0] is one and seen[2] < record.invoked_ns and seen[1] != DELETED:
             least = max(least, seen[1])
         if version <= least:
@@ -138,13 +140,14 @@ class Writes:
         if less is None:
             return
         if isinstance(less, Read) and less.incarnation is None:
-            self._state.absent(STALE_READ, less, item, one, self._state.bound(less.source) == 0, version)
+            self._state.absent(STALE_READ, less, item, one, self._state.source(less.source).bound_ns == 0, version)
         else:
             expected = f"at least {named(one, version)}"
             self._tally.report(STALE_READ, less, item.key, one.incarnation, version, expected, "an older version")
 
     def _deleted(self, record: Write, item: ItemState) -> None:
-        item.present_by = min(item.present_by, record.completed_ns)
+        if item.present_by == NEVER:
+            item.present_by = record.completed_ns
         if record.incarnation is None:
             # Whichever incarnation it deleted, those established before it was invoked are gone.
             one = item.newest(record.invoked_ns)
@@ -156,7 +159,7 @@ class Writes:
                     before.dead_by = min(before.dead_by, record.completed_ns)
         else:
             one = item.get(record.incarnation)
-            one.born_by = min(one.born_by, record.completed_ns)
+            one.show(item, record.completed_ns)
             self._deleted_this(record, item, one)
             one.dead_from = min(one.dead_from, record.invoked_ns)
             self._end(record, item, [one])

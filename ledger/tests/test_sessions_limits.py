@@ -99,7 +99,7 @@ def kept(checker: SessionChecker) -> int:
     one = checker._state.items["a"].last
     assert one is not None
     assert one.older is not None
-    return len(one.older.digests)
+    return len(one.older)
 
 
 def test_versions_are_kept_for_a_while_only() -> None:

@@ -82,13 +82,17 @@ class Reads:
         if record.fresh and not self._shows_own(record, session, item, one, version):
             return
         floor = session.seen.get(item)
-        if floor is not None and floor[2] < invoked_ns and (floor[0] is not one or version < floor[1]):
-            if not self._reaches(NON_MONOTONIC, record, item, one, version, floor, bound_ns == 0):
-                return
+        if (
+            floor is not None
+            and floor[2] < invoked_ns
+            and (floor[0] is not one or version < floor[1])
+            and not self._reaches(NON_MONOTONIC, record, item, one, version, floor, bound_ns == 0)
+        ):
+            return
         # The newest of all is right, unless it is gone.
-        if version < one.version or one is not item.last or one.dead_by < invoked_ns:
-            if not self._recent(record, bound_ns, item, one, version):
-                return
+        newest = version >= one.version and one is item.last and one.dead_by >= invoked_ns
+        if not newest and not self._recent(record, bound_ns, item, one, version):
+            return
         if floor is not None and floor[0] is one and version <= floor[1]:
             return
         # What every later answer has to show anyway need not be remembered.

@@ -56,7 +56,7 @@ class Writes:
             self._created(record, item, one)
         else:
             one.show(item, record.completed_ns)
-            one.note(record)
+            _note(record, one)
             item.establish(one, record.completed_ns)
         if one.dead_by < record.invoked_ns:
             self._report(RESURRECTED, record, item, one, version, "gone before it was invoked", named(one, version))
@@ -193,11 +193,10 @@ class Writes:
         if record.kind == "create":
             item.tried_from = min(item.tried_from, record.invoked_ns)
         elif record.incarnation is None:
-            item.moves = item.moves or Moves()
-            item.moves.note(record)
+            _note(record, item)
         else:
             one = item.get(record.incarnation)
-            one.note(record)
+            _note(record, one)
             concerned = [one]
         for one in concerned:
             waiting = one.deferred
@@ -281,3 +280,10 @@ def _moved(record: Write, absence: Absence) -> bool:
     if absence.completed_ns < record.invoked_ns:
         return False
     return absence.movable or (record.lists is not None and absence.collection not in (None, *record.lists))
+
+
+def _note(record: Write, what: IncarnationState | ItemState) -> None:
+    """By this update the item may leave lists."""
+    if record.lists is not None:
+        what.moves = what.moves or Moves()
+        what.moves.note(record)

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 
 from ledger.sessions import Initial, Page, Read, Record, SessionChecker, Shown, Write
 
-_PIECE = 50_000
+_PIECE = 2_000
 _LAG_NS = 80_000_000
 _SOURCES = {"primary": 0, "replica": 200_000_000}
 _TAKES_NS = 3_000_000

@@ -4,7 +4,8 @@ All instants are ns of one clock. `invoked_ns` is when the first byte of a reque
 its answer was there or given up. A write that was tried several times under one idempotency key is one record, from
 its first try to the end of its last; one that a 412 answered after a retry is `unknown`, since the first try may have
 happened. One that has no end is `unknown` at the end of the history. A session is what one client does one after the
-other; what overlaps within a session is ordered by nothing.
+other; what overlaps within a session is ordered by nothing. A client that is promised an order by each source only is
+a session for each.
 
 Each record is encoded as a list; fields are only appended.
 """

@@ -6,7 +6,6 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from operator import itemgetter
 
-from ledger.sessions.deferred import NEVER
 from ledger.sessions.history import Digest
 
 UNSEEN: Digest = "\0unseen"
@@ -59,9 +58,7 @@ class Superseded:
         return self._steps[at - 1][1] if at else 0
 
     def established_by(self, version: int) -> int | None:
-        """When this version or a later one of these was established; NEVER if that was forgotten, None if it wasn't."""
-        if version < self.lowest:
-            return NEVER
+        """When this version or a later one of these was established, at the latest; None if none was."""
         at = bisect_left(self._steps, version, key=_VERSION)
         return self._steps[at][0] if at < len(self._steps) else None
 

@@ -94,7 +94,7 @@ class IncarnationState(_Newest):
         return 0 if self.older is None else self.older.established(before_ns)
 
     def established_by(self, version: int) -> int:
-        """When this version or a later one was established; NEVER if it isn't, or if that was forgotten."""
+        """When this version or a later one was established, at the latest; NEVER if it isn't."""
         at_ns = None if self.older is None else self.older.established_by(version)
         if at_ns is not None:
             return at_ns

@@ -60,6 +60,9 @@ def test_unknown_outcomes_are_counted_and_those_that_took_effect() -> None:
 
 def test_two_acknowledged_updates_on_one_base() -> None:
     assert kinds(update("ann", 10, 20, base=1), update("bob", 12, 22, base=1), initial=(HERE,)) == {"lost update": 1}
+    either = [read("eve", 30, 31, 2, "B"), read("eve", 32, 33, 2, "C")]
+    both = [update("ann", 10, 20, base=1), update("bob", 12, 22, base=1, digest="C")]
+    assert kinds(*both, *either, initial=(HERE,)) == {"lost update": 1}, "either may be there now"
     # Acknowledged out of order, but one after the other.
     assert not kinds(update("ann", 10, 30, base=1), update("bob", 12, 22, base=2), initial=(HERE,))
 
@@ -76,6 +79,7 @@ def test_an_acknowledged_version_that_goes_back() -> None:
     assert kinds(
         update("ann", 10, 20, base=1), update("ann", 30, 40, base=2), back, initial=(HERE,)
     ) == {"lost update": 1}  # fmt: skip
+    assert kinds(update("ann", 10, 20, base=4, version=4), initial=(Initial(id="a"),)) == {"lost update": 1}
 
 
 def test_an_update_and_a_delete_on_one_base() -> None:
@@ -92,6 +96,9 @@ def test_an_update_that_is_gone_until_the_end() -> None:
     assert gone.totals == {"stale read": 2, "lost update": 1}
     [lost] = [anomaly for anomaly in gone.anomalies if anomaly.kind == "lost update"]
     assert (lost.id, lost.incarnation, lost.version, lost.session, lost.at_ns) == ("a", 1, 2, "bob", 31)
+    # It was there for a long time: one answer without it is stale.
+    seen = [read("bob", 40, 41, 2, "B"), read("bob", 42, 43, 1)]
+    assert kinds(update("ann", 10, 20, base=1), *seen, initial=(HERE,)) == {"stale read": 1}
     # It shows again: those in between were stale.
     assert kinds(
         update("ann", 10, 20, base=1), read("bob", 30, 31, 1), read("eve", 40, 41, 1), read("eve", 50, 51, 2),
@@ -153,7 +160,9 @@ def test_what_nobody_wrote() -> None:
 
 
 def test_what_is_only_written_afterwards() -> None:
-    assert kinds(read("bob", 10, 11, 2, "B"), update("ann", 12, 20, base=1), initial=(HERE,)) == {"garbage read": 1}
+    later = update("ann", 12, 20, base=1)
+    for digest in ("B", "X", None):
+        assert kinds(read("bob", 10, 11, 2, digest), later, initial=(HERE,)) == {"garbage read": 1}
 
 
 def test_the_right_version_with_other_contents() -> None:
@@ -230,6 +239,22 @@ def test_a_session_goes_back_to_the_incarnation_before() -> None:
     new: dict[str, Any] = {"incarnation": 2}
     assert kinds(*story, read("bob", 25, 26, 1, **new), read("bob", 27, 28, 1, **old)) == {"non-monotonic read": 1}
     assert not kinds(*story, read("bob", 25, 26, 1, **old), read("bob", 27, 28, 1, **new)), "a new version 1"
+    perhaps = delete("eve", 25, 40, incarnation=2, outcome="unknown")
+    back = [read("bob", 25, 26, 1, **new), read("bob", 27, 28, 1, **old)]
+    assert kinds(*story, perhaps, *back) == {"non-monotonic read": 1}
+
+
+def test_a_session_comes_to_another_incarnation_only_when_the_one_before_is_gone() -> None:
+    made, unknown = create("ann", 10, 20), create("eve", 15, 40, outcome="unknown", digest=None)
+    both = [read("bob", 21, 22, 1), read("bob", 23, 24, 1, incarnation=2, source="replica")]
+    assert kinds(made, unknown, *both) == {"non-monotonic read": 1}
+    assert not kinds(made, unknown, delete("joe", 22, 50, outcome="unknown"), *both)
+
+
+def test_a_session_that_saw_the_end_goes_back_however_old_what_it_sees() -> None:
+    unknown = delete("ann", 10, 20, outcome="unknown")
+    nothing, back = absent("bob", 41, 42, source="replica"), read("bob", 43, 44, 1, "A", source="replica")
+    assert kinds(unknown, nothing, back, initial=(HERE,)) == {"non-monotonic read": 1}
 
 
 def test_own_writes_are_seen_by_reads_that_must() -> None:
@@ -238,7 +263,8 @@ def test_own_writes_are_seen_by_reads_that_must() -> None:
     assert kinds(write, read("ann", 21, 22, 1, **must), initial=(HERE,)) == {"own write not seen": 1}
     assert not kinds(write, read("ann", 21, 22, 1, source="replica"), initial=(HERE,))
     assert not kinds(write, read("ann", 19, 22, 1, **must), initial=(HERE,))
-    assert judged(write, read("ann", 21, 22, 2, **must), initial=(HERE,)).own_reads == {"iad": 1}
+    for began in (21, 81):
+        assert judged(write, read("ann", began, 90, 2, "B", **must), initial=(HERE,)).own_reads == {"iad": 1}
     assert kinds(create("ann", 10, 20), absent("ann", 21, 22, **must)) == {"own write not seen": 1}
     assert kinds(delete("ann", 10, 20), read("ann", 21, 22, 1, **must), initial=(HERE,)) == {"own write not seen": 1}
     anew = [delete("ann", 10, 20), create("ann", 21, 22, incarnation=2)]
@@ -257,7 +283,7 @@ def test_a_write_before_what_was_acknowledged_or_read() -> None:
 def test_what_is_deleted_does_not_come_back() -> None:
     gone = delete("ann", 10, 20)
     assert kinds(gone, read("bob", 31, 32, 1, source="replica"), initial=(HERE,)) == {"write resurrected": 1}
-    assert kinds(gone, read("bob", 21, 22, 1), initial=(HERE,)) == {"write resurrected": 1}
+    assert kinds(gone, read("bob", 21, 22, 1, "A"), initial=(HERE,)) == {"write resurrected": 1}
     assert kinds(gone, update("bob", 21, 22, base=1, digest=None), initial=(HERE,)).keys() >= {"write resurrected"}
 
 
@@ -265,6 +291,8 @@ def test_a_delete_of_unknown_outcome_that_was_seen_does_not_come_undone() -> Non
     unknown = delete("ann", 10, 20, outcome="unknown")
     assert kinds(unknown, absent("bob", 30, 31), read("eve", 40, 41, 1), initial=(HERE,)) == {"write resurrected": 1}
     assert not kinds(unknown, read("eve", 28, 29, 1), absent("bob", 30, 31), initial=(HERE,))
+    anew = create("bob", 30, 31, incarnation=2)
+    assert kinds(unknown, anew, read("eve", 40, 41, 1), initial=(HERE,)) == {"write resurrected": 1}
     while_under_way = [absent("bob", 12, 13), read("eve", 14, 15, 1)]
     assert kinds(unknown, *while_under_way, initial=(HERE,)) == {"write resurrected": 1}
 
@@ -278,10 +306,14 @@ def test_one_change_that_moves_the_version_by_two() -> None:
     assert kinds(update("ann", 10, 20, base=None, version=3), initial=(HERE,)) == {"doubled write": 1}
     twice = [update("ann", 10, 20, base=1), read("bob", 30, 31, 3, "B")]
     assert kinds(*twice, initial=(HERE,)) == {"doubled write": 1}
+    assert kinds(*twice, update("bob", 40, 50, base=None, version=4, digest="C"), initial=(HERE,)) == {
+        "doubled write": 1
+    }
 
 
 def test_a_version_in_between_may_be_of_an_unknown_write() -> None:
     unknown = update("ann", 10, 20, base=None, digest="X", outcome="unknown")
     assert not kinds(unknown, update("bob", 30, 40, base=None, version=3), initial=(HERE,))
+    assert not kinds(unknown, update("bob", 30, 40, base=None, version=10**15), initial=(HERE,))
     too_late = update("ann", 50, 60, base=None, digest="X", outcome="unknown")
     assert kinds(too_late, update("bob", 30, 40, base=None, version=3), initial=(HERE,)) == {"doubled write": 1}

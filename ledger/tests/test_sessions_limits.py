@@ -39,7 +39,11 @@ def test_all_are_counted_and_some_kept() -> None:
 
 def test_more_wrong_contents_than_wait_for_the_end_are_counted_all(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(state, "MISMATCHES_MAX", 5)
-    assert kinds(*(read("bob", at, at, 1, "X") for at in range(10, 40)), initial=(HERE,)) == {"wrong contents": 30}
+    checker = SessionChecker(SOURCES, [HERE])
+    for at in range(10, 40):
+        checker.add(read("bob", at, at, 1, "X"))
+    assert len(checker._state.mismatches) == 5
+    assert checker.finish().totals == {"wrong contents": 30}
 
 
 def test_no_more_absences_wait_than_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,6 +146,16 @@ def test_sessions_remember_what_is_newer_than_the_bounds() -> None:
     assert len(checker._state.sessions["bob"].own) <= state.SWEEP_AT + 111
     checker.forget("bob")
     assert not checker._state.sessions
+    assert checker.finish().sound
+
+
+def test_pages_do_not_look_at_what_is_gone_again_and_again() -> None:
+    there = [Initial(id=key, incarnation=1, version=1, lists=("all",)) for key in "abc"]
+    checker = SessionChecker(SOURCES, there)
+    checker.add(page("bob", 10, 11, *"abc"))
+    checker.add(delete("ann", 12, 13, id="b"))
+    checker.add(page("bob", 14, 15, *"ac"))
+    assert list(checker._state.lists.ids("all").page(None, None)) == ["a", "c"]
     assert checker.finish().sound
 
 

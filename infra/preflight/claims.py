@@ -258,6 +258,10 @@ _WORKED_OUT: dict[str, Callable[[Known, Claim], Possibility]] = {
 }
 _POSSIBLE = {
     "bus.exactly_once": "gapless positions move in the effect's own transaction; a push notification is at least once",
+    "ledger.contents": "what is stored is what was sent, and each event carries it whole",
+    "api.consistency": "a write's answer names it, and a read that names it waits for it or asks the primary",
+    "recovery.redundancy": "what a supervisor starts again catches up from the others",
+    "system.parts": "every part has a supervisor and a limit",
     "bus.limits": "limits are settings; 8 MB is below what a broker takes (64 MB)",
     "push.delivery": "at least once, with retries until it expires",
     "sync.convergence": "every edit is kept until the server has decided",

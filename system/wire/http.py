@@ -62,10 +62,13 @@ class Country(msgspec.Struct, frozen=True, kw_only=True):
     gdp_approximate: bool
     contribution_usd_millions: Decimal
     version: int
+    incarnation: int = 0
 
 
 class Project(msgspec.Struct, frozen=True, kw_only=True):
-    """`version` counts its changes from 1 and is the ETag (`"<version>"`)."""
+    """`version` counts its changes from 1. `incarnation` is another random number, at most 2**53, each time that the id
+    is made anew (0: recorded before items had any). The ETag is `"<incarnation>-<version>"`; so it is for every
+    item."""
 
     id: str
     name: str
@@ -75,6 +78,7 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
     status: Status
     funding_usd_millions: Decimal
     version: int
+    incarnation: int = 0
 
 
 class NewProject(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -112,6 +116,7 @@ class User(msgspec.Struct, frozen=True, kw_only=True):
     rate_per_s: int
     disabled: bool
     version: int
+    incarnation: int = 0
 
 
 class SignIn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -157,6 +162,7 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
     opened_at: str
     closed_at: str | None
     version: int
+    incarnation: int = 0
 
 
 class Refusal(msgspec.Struct, frozen=True, kw_only=True):

@@ -24,9 +24,9 @@ APPEND = f"""
 insert into outbox ({_COLUMNS})
 select 'projects', e.id, outbox_partition('projects', e.id), 'iad', 'updated',
     jsonb_build_object('id', e.id, 'name', 'Load', 'region', 'iad', 'country_code', 'USA', 'sector', 'Health',
-        'status', 'Active', 'version', 1, 'funding_usd_millions', 10.00 + e.was),
+        'status', 'Active', 'version', 1, 'incarnation', 1, 'funding_usd_millions', 10.00 + e.was),
     jsonb_build_object('id', e.id, 'name', 'Load', 'region', 'iad', 'country_code', 'USA', 'sector', 'Health',
-        'status', 'Active', 'version', 2, 'funding_usd_millions', 10.00 + e.becomes)
+        'status', 'Active', 'version', 2, 'incarnation', 1, 'funding_usd_millions', 10.00 + e.becomes)
 from (
     select %(prefix)s || lpad(to_hex(n), 12, '0') as id,
         case when n %% 2 = 1 then 0.01 else 0.00 end as was,

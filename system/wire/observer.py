@@ -127,7 +127,12 @@ class View(NamedTuple):
         return f"{SCHEMA}.{self.name}"
 
 
-PROJECTS = View("projects", ("id", "region", "sector", "status", "funding_usd_millions", "version"))
+PROJECTS = View(
+    "projects",
+    (
+        "id", "name", "region", "country_code", "sector", "status", "funding_usd_millions", "version", "incarnation",
+    ),
+)  # fmt: skip
 COUNTRIES = View("countries", ("id", "region", "gdp_usd_billions", "contribution_usd_millions", "version"))
 ROLLUPS = View("rollups", ("region", "sector", "status", "projects", "funding_usd_millions"))
 """What analytics has added up."""
@@ -145,10 +150,11 @@ CONSUMER_POSITIONS = View("consumer_positions", ("consumer", "partition", "posit
 CONSUMER_TRACES = View("consumer_traces", ("consumer", "partition", "first", "last"))
 """The ranges of positions that a consumer that runs once has applied: one that overlaps another is a doubled effect, a
 hole a lost one."""
-AUDIT_TRAIL = View("audit_trail", ("seq", "event_id"))
+AUDIT_TRAIL = View("audit_trail", ("seq", "event_id", "entry"))
+"""An entry is its event as canonical JSON."""
 AUDIT_TABLE = "audit_log"
 """Where its entries are, which no role may change: named for checks that try to."""
-NOTIFICATIONS = View("notifications", ("event_id", "state"))
+NOTIFICATIONS = View("notifications", ("event_id", "state", "topic", "title", "body"))
 HEARTBEATS = View("heartbeats", ("beat", "written_at"))
 """The newest heartbeats (`system.wire.load`), each with the instant just before its commit on the primary."""
 

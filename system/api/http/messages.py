@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from hashlib import blake2b
@@ -22,6 +23,7 @@ _QUERY_LENGTH_MAX = 2_000
 _PARAMETERS_MAX = 20
 _KEY_LENGTH_MAX = 255
 _XID_MAX = 2**63
+_STATE = re.compile(r'"[0-9]{1,16}-[0-9]{1,18}"', re.ASCII)
 _JSON_TYPES = ("application/json", "application/merge-patch+json")
 
 T = TypeVar("T")
@@ -130,8 +132,8 @@ def refuse_empty(patch: msgspec.Struct) -> None:
         raise ApiError(400, f"expected at least one of {', '.join(patch.__struct_fields__)}, found none")
 
 
-def etag(version: int) -> str:
-    return f'"{version}"'
+def etag(tag: str) -> str:
+    return f'"{tag}"'
 
 
 def etag_of_content(body: bytes) -> str:
@@ -139,18 +141,17 @@ def etag_of_content(body: bytes) -> str:
     return f'"{blake2b(body, digest_size=12).hexdigest()}"'
 
 
-def if_match(value: str | None) -> int | None:
-    """The version in an If-Match header; None for `*`, which matches any. ApiError: 428 without the header, 412 for a
-    value that is no ETag of ours."""
+def if_match(value: str | None) -> str | None:
+    """The state tag in an If-Match header, `<incarnation>-<version>`; None for `*`, which matches any. ApiError: 428
+    without the header, 412 for a value that is no ETag of ours."""
     if value is None:
         raise ApiError(428, "expected If-Match with the ETag of the version to change; GET the item first")
     tag = value.strip()
     if tag == "*":
         return None
-    digits = tag[1:-1]
-    if tag != f'"{digits}"' or not (digits.isascii() and digits.isdigit() and len(digits) < 19):
+    if not _STATE.fullmatch(tag):
         raise ApiError(412, f"expected If-Match with an ETag as it was given out, found {tag[:60]!r}")
-    return int(digits)
+    return tag[1:-1]
 
 
 def none_match(value: str | None, tag: str) -> bool:

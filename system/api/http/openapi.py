@@ -29,7 +29,12 @@ _SECURITY_SCHEMES = {
         "description": f"Signed by POST to {wire.TOKENS}; valid for 15 minutes, also for a client disabled meanwhile.",
     }
 }
-_IF_MATCH = ("If-Match", True, "The ETag of the version to change, or `*` for any.", r'^(\*|"[0-9]{1,18}")$')
+_IF_MATCH = (
+    "If-Match",
+    True,
+    "The ETag of the version to change, or `*` for any.",
+    r'^(\*|"[0-9]{1,16}-[0-9]{1,18}")$',
+)
 _IF_NONE_MATCH = ("If-None-Match", False, "ETags that the client has: 304 if one is still right.", None)
 _KEY = (
     wire.IDEMPOTENCY_KEY, False, "Repeated within 24 hours with the same request: the first one's answer, and nothing "
@@ -39,7 +44,7 @@ _READ_AFTER = (
     wire.READ_AFTER, False, f"What {wire.WRITTEN} held on the answer to a write: this read sees it.",
     "^[1-9][0-9]{0,17}$",
 )  # fmt: skip
-_ETAG = ("ETag", "The version, for If-Match and If-None-Match.")
+_ETAG = ("ETag", "The incarnation and the version, for If-Match and If-None-Match.")
 _WRITTEN = (wire.WRITTEN, "Names this write, for Covenant-Read-After.")
 _REPLAYED = (wire.IDEMPOTENCY_REPLAYED, "`true` if this is the answer to an earlier request with the same key.")
 _LOCATION = ("Location", "The path of what was created.")

@@ -145,8 +145,8 @@ async def get_item(request: Request[Any, Any, Any], resource: Resource, item_id:
     found = await own_writes.fetch(principal.client_id, read_after(request), item_sql.ONE[resource.aggregate], key)
     if not found:
         raise resource.missing(item_id)
-    item, version, _ = found[0]
-    return conditional(request, item.encode(), etag(version))
+    item, tag, _ = found[0]
+    return conditional(request, item.encode(), etag(tag))
 
 
 async def write(
@@ -169,10 +169,10 @@ async def write(
             raise
         used, found = True, []
     if found:
-        [(item, item_id, version, xid)] = found
+        [(item, item_id, tag, xid)] = found
         services.relay_hint.send(resource.aggregate)
         services.own_writes.wrote(client_id, int(xid))
-        return _written(resource, statement.status, item, item_id, version, xid)
+        return _written(resource, statement.status, item, item_id, tag, xid)
     if key is None:
         return None
     kept = await services.primary.fetch(idempotency.FIND, client_id, key)
@@ -190,13 +190,16 @@ async def _digest(request: Request[Any, Any, Any]) -> str:
     return sha256(head + await request.body()).hexdigest()
 
 
-def _written(resource: Resource, status: int, item: str | None, item_id: str, version: int, xid: str) -> Answer:
+def _written(resource: Resource, status: int, item: str | None, item_id: str, tag: str, xid: str) -> Answer:
     headers = {wire.WRITTEN: xid}
     if status != 204:
-        headers["ETag"] = etag(version)
+        headers["ETag"] = etag(tag)
     if status == 201:
         headers["Location"] = f"{resource.path}/{item_id}"
     return Answer((item or "").encode(), status, headers)
+
+
+_GONE = (None, "", "")
 
 
 def _replayed(resource: Resource, digest: str, kept_digest: str, status: int, xid: str, item: str) -> Answer:
@@ -205,9 +208,8 @@ def _replayed(resource: Resource, digest: str, kept_digest: str, status: int, xi
     REPLAYED.inc()
     # jsonb does not keep the order of fields; encoding through the struct gives the same bytes again.
     found: Any = None if status == 204 else msgspec.json.decode(item, type=resource.kind)
-    answer = _written(
-        resource, status, encode(found).decode() if found else None, found and found.id, found and found.version, xid
-    )
+    body, item_id, tag = (encode(found).decode(), found.id, f"{found.incarnation}-{found.version}") if found else _GONE
+    answer = _written(resource, status, body, item_id, tag, xid)
     answer.headers.append((wire.IDEMPOTENCY_REPLAYED.encode(), b"true"))
     return answer
 
@@ -223,9 +225,9 @@ async def nothing_was_written(request: Request[Any, Any, Any], resource: Resourc
     found = await services_of(request).primary.fetch(item_sql.ONE[resource.aggregate], item_id)
     if not found:
         raise resource.missing(item_id)
-    _, version, region = found[0]
+    _, state, region = found[0]
     require(request, resource.write, region)
-    tag = etag(version)
+    tag = etag(state)
     raise ApiError(
         412, f"the {resource.noun} has changed: its ETag is now {tag}; GET it, then try again", {"ETag": tag}
     )

@@ -41,12 +41,13 @@ def test_the_lifecycle_of_a_project(api: httpx.Client) -> None:
     created = api.post(wire.PROJECTS, json=project)
     assert created.status_code == 201, created.text
     assert created.headers["location"] == path
-    assert created.headers["etag"] == '"1"'
-    assert created.json() == {**project, "version": 1}
+    incarnation = created.json()["incarnation"]
+    assert created.headers["etag"] == f'"{incarnation}-1"'
+    assert created.json() == {**project, "version": 1, "incarnation": incarnation}
     assert '"funding_usd_millions":0.10' in created.text
 
     again = api.post(wire.PROJECTS, json=project)
-    assert (again.status_code, again.headers["etag"]) == (409, '"1"')
+    assert (again.status_code, again.headers["etag"]) == (409, created.headers["etag"])
 
     read = api.get(path)  # The client reads its own write, whatever the region.
     assert read.json() == created.json()
@@ -54,7 +55,7 @@ def test_the_lifecycle_of_a_project(api: httpx.Client) -> None:
     assert (unchanged.status_code, unchanged.content) == (304, b"")
 
     changed = api.patch(path, json={"status": "Pending"}, headers={"if-match": read.headers["etag"]})
-    assert changed.json() == {**project, "status": "Pending", "version": 2}
+    assert changed.json() == {**created.json(), "status": "Pending", "version": 2}
     stale = api.patch(path, json={"status": "Active"}, headers={"if-match": read.headers["etag"]})
     assert (stale.status_code, stale.headers["etag"]) == (412, changed.headers["etag"])
     assert api.delete(path, headers={"if-match": read.headers["etag"]}).status_code == 412

@@ -234,9 +234,14 @@ def test_every_kind_of_event_leaves_as_the_wire_says(database: Settings) -> None
     assert isinstance(country, CountryEvent)
     assert (country.after.name, country.region, country.before.version) == ('La "France" \\ é', "ams", 1)
     created, deleted, refused = sorted(found["users"], key=lambda one: one.type)
-    tool = User(id="tool", role="reader", region=None, rate_per_s=10, disabled=False, version=1)
     assert isinstance(created, UserEvent)
     assert isinstance(deleted, UserEvent)
+    assert created.after is not None
+    incarnation = created.after.incarnation
+    assert incarnation > 0
+    tool = User(
+        id="tool", role="reader", region=None, rate_per_s=10, disabled=False, version=1, incarnation=incarnation
+    )  # fmt: skip
     assert (created.before, created.after, created.region) == (None, tool, None)
     assert (deleted.before, deleted.after, deleted.refusal) == (tool, None, None)
     assert isinstance(refused, UserEvent)

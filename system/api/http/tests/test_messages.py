@@ -12,22 +12,24 @@ from system.api.http.problems import ApiError
 from system.domain.validation import ProjectPatch
 
 
-@given(st.integers(1, 10**17))
-def test_an_etag_in_if_match_is_the_version_that_it_was_made_from(version: int) -> None:
-    assert if_match(etag(version)) == version
-    assert none_match(etag(version), etag(version))
-    assert not none_match(etag(version), etag(version + 1))
+@given(st.integers(1, 2**53), st.integers(1, 10**17))
+def test_an_etag_in_if_match_is_the_state_that_it_was_made_from(incarnation: int, version: int) -> None:
+    state = f"{incarnation}-{version}"
+    assert if_match(etag(state)) == state
+    assert none_match(etag(state), etag(state))
+    assert not none_match(etag(state), etag(f"{incarnation}-{version + 1}"))
+    assert not none_match(etag(state), etag(f"{incarnation + 1}-{version}"))
 
 
 def test_a_star_matches_any_version() -> None:
     assert if_match("*") is None
-    assert none_match("*", etag(1))
+    assert none_match("*", etag("4-1"))
 
 
 def test_a_list_of_etags_and_weak_ones_are_understood() -> None:
-    assert none_match('"1", W/"7"', etag(7))
-    assert not none_match('"1", W/"7"', etag(3))
-    assert not none_match(None, etag(3))
+    assert none_match('"4-1", W/"4-7"', etag("4-7"))
+    assert not none_match('"4-1", W/"4-7"', etag("4-3"))
+    assert not none_match(None, etag("4-3"))
 
 
 def test_a_missing_condition_is_428() -> None:
@@ -36,8 +38,11 @@ def test_a_missing_condition_is_428() -> None:
     assert caught.value.status == 428
 
 
-@pytest.mark.parametrize("header", ["", "1", '"', '""', '"-1"', '"x"', '"١"', '"1" ,"2"', f'"{10**30}"', 'W/"1"'])
-def test_a_condition_that_no_version_can_meet_is_412(header: str) -> None:
+@pytest.mark.parametrize(
+    "header",
+    ["", "1-1", '"', '""', '"1"', '"-1"', '"1-"', '"x"', '"4-١"', '"4-1" ,"4-2"', f'"4-{10**30}"', 'W/"4-1"'],
+)
+def test_a_condition_that_no_state_can_meet_is_412(header: str) -> None:
     with pytest.raises(ApiError) as caught:
         if_match(header)
     assert caught.value.status == 412

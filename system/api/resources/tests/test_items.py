@@ -36,9 +36,16 @@ def user(name: str | None = None) -> dict[str, Any]:
 
 
 def events_of(api: Api, item_id: str) -> list[str]:
+    return [kind for kind, _ in states_of(api, item_id)]
+
+
+def states_of(api: Api, item_id: str) -> list[tuple[Any, ...]]:
+    """(type, incarnation) of each event of an item."""
     with api.database() as database:
-        query = "select type from outbox where aggregate_id = %s order by id"
-        return [str(row[0]) for row in database.execute(query, (item_id,)).fetchall()]
+        query = """
+            select type, (coalesce(after, before) ->> 'incarnation')::bigint from outbox
+            where aggregate_id = %s order by id"""
+        return database.execute(query, (item_id,)).fetchall()
 
 
 def same(first: httpx.Response, again: httpx.Response) -> None:
@@ -120,6 +127,25 @@ def test_of_concurrent_equal_writes_one_happens(api: Api, identity: str | None) 
             assert events_of(api, answers[0].json()["id"]) == ["created"]
 
 
+def test_an_item_made_anew_under_its_id_is_another(api: Api, admin: httpx.Client) -> None:
+    for path, body, change in (
+        (wire.PROJECTS, {**PROJECT, "id": str(uuid.uuid4())}, {"status": "Pending"}),
+        (wire.USERS, user("made-anew"), {"disabled": True}),
+    ):  # fmt: skip
+        first = admin.post(path, json=body)
+        place, old = first.headers["location"], first.headers["etag"]
+        assert admin.delete(place, headers={"if-match": old}).status_code == 204
+        anew = admin.post(path, json=body)
+        assert (anew.status_code, anew.json()["version"]) == (201, 1)
+        assert anew.json()["incarnation"] != first.json()["incarnation"]
+        assert admin.get(place, headers={"if-none-match": old}).status_code == 200
+        assert admin.patch(place, json=change, headers={"if-match": old}).status_code == 412
+        assert admin.delete(place, headers={"if-match": old}).status_code == 412
+        assert admin.get(place).json() == anew.json()
+        was, now = first.json()["incarnation"], anew.json()["incarnation"]
+        assert states_of(api, str(body["id"])) == [("created", was), ("deleted", was), ("created", now)]
+
+
 def test_of_concurrent_equal_changes_one_happens(api: Api, admin: httpx.Client) -> None:
     created = admin.post(wire.PROJECTS, json=PROJECT)
     headers = {**key(), "if-match": created.headers["etag"]}
@@ -180,11 +206,14 @@ def test_the_lifecycle_of_a_user(api: Api, admin: httpx.Client) -> None:
     created = admin.post(wire.USERS, json=user("some-steward"))
     assert created.json() == {
         "id": "some-steward", "role": "reader", "region": None, "rate_per_s": 1_000, "disabled": False, "version": 1,
+        "incarnation": created.json()["incarnation"],
     }  # fmt: skip
     path = created.headers["location"]
-    promoted = admin.patch(path, json={"role": "steward", "region": "syd"}, headers={"if-match": '"1"'})
+    created_as = {"if-match": created.headers["etag"]}
+    promoted = admin.patch(path, json={"role": "steward", "region": "syd"}, headers=created_as)
     assert (promoted.json()["role"], promoted.json()["region"]) == ("steward", "syd")
-    demoted = admin.patch(path, json={"role": "operator", "region": None}, headers={"if-match": '"2"'})
+    promoted_as = {"if-match": promoted.headers["etag"]}
+    demoted = admin.patch(path, json={"role": "operator", "region": None}, headers=promoted_as)
     assert (demoted.json()["role"], demoted.json()["region"]) == ("operator", None)
     admin.patch(path, json={"secret_sha256": "1" * 64}, headers={"if-match": "*"})
     with api.database() as database:

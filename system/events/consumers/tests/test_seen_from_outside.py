@@ -66,8 +66,12 @@ def test_positions_and_traces_are_those_of_what_was_applied(
 
 def test_a_live_feed_tells_its_first_position_and_those_that_it_holds(target: Target, database: Settings) -> None:
     apply(database, Feed, 1, 2, 3)
-    assert feed(target, "ams", "projects.0", 2) == (1, {2, 3})
-    assert feed(target, "ams", "projects.1", 7) == (7, set())
+    first, held = feed(target, "ams", "projects.0", 2)
+    assert (first, {position: msgspec.json.decode(event)["position"] for position, event in held.items()}) == (
+        1,
+        {2: 2, 3: 3},
+    )
+    assert feed(target, "ams", "projects.1", 7) == (7, {})
 
 
 def test_a_trace_that_is_younger_or_full_proves_nothing(

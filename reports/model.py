@@ -231,6 +231,13 @@ class HopResult(msgspec.Struct, frozen=True, kw_only=True):
     duplicated_examples: list[str] = []
     unexpected_examples: list[str] = []
     problem: str | None = None
+    compared: int | None = None
+    """Acknowledged writes whose contents were compared; None for a hop that keeps none."""
+    uncompared: int = 0
+    """Acknowledged writes that are there and whose contents could not be compared."""
+    wrong: int = 0
+    """Writes that do not say there what was written."""
+    wrong_examples: list[str] = []
 
 
 class LedgerResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -248,6 +255,8 @@ class LedgerResult(msgspec.Struct, frozen=True, kw_only=True):
     first_doubled: str | None = None
     lost_seconds: float | None = None
     lost_after_fault: int = 0
+    says: int = 0
+    """Acknowledged writes whose contents were recorded."""
 
 
 class Repeat(msgspec.Struct, frozen=True, kw_only=True):

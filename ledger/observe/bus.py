@@ -201,7 +201,9 @@ async def _ask(client: Client, what: str, request: Mapping[str, object], kind: t
 
 def _frame(stream: str, seq: int, data: bytes) -> Frame:
     try:
-        events = msgspec.json.decode(data, type=list[wire.Event])
+        events: list[wire.Event] = msgspec.json.decode(data, type=list[wire.Event])
+        if events:  # All of a message are of one aggregate, which says what else they hold.
+            events = msgspec.json.decode(data, type=list[wire.EVENT_KINDS[events[0].aggregate]])  # type: ignore[misc]
     except msgspec.MsgspecError as error:
         raise BusError(f"{stream}, message {seq}: expected a list of events: {error}") from error
     if not events:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from contextlib import closing
+from typing import Any
 
 import psycopg
 import redis
@@ -61,19 +62,23 @@ def traces(
     return {partition: [parse_range(str(entry)) for entry in trace] for partition, trace in entries.items()}
 
 
-def feed(target: Target, region: str, partition: str, lowest: int) -> tuple[int, set[int]]:
-    """(first position that the region's live feed of a partition holds, those of its positions from `lowest` on);
-    an older event is read from the outbox. redis.RedisError."""
+def feed(target: Target, region: str, partition: str, lowest: int) -> tuple[int, dict[int, str]]:
+    """(first position that the region's live feed of a partition holds, its positions from `lowest` on with their
+    events as JSON); an older event is read from the outbox. redis.RedisError."""
     key = observer.feed_key(partition)
     with closing(_valkey(target, region)) as cache:
         first = [_position(entry) for entry in cache.xrange(key, count=1) or ()]
-        held = {_position(entry) for entry in cache.xrange(key, min=f"{lowest}-0") or ()}
+        held = {_position(entry): _event(entry) for entry in cache.xrange(key, min=f"{lowest}-0") or ()}
     return min(first, default=lowest), held
 
 
 def _position(entry: tuple[object, object]) -> int:
     """Of an entry with the id `<position>-0`."""
     return int(str(entry[0]).partition("-")[0])
+
+
+def _event(entry: tuple[object, Any]) -> str:
+    return str(entry[1]["event"])
 
 
 def _valkey(target: Target, region: str) -> redis.Redis:

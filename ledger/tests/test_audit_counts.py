@@ -7,12 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from infra.target import Login, Target
-from ledger.audit import copies_per_write, doubt, effect_looks
+from ledger.audit import doubt
 from ledger.coverage import Event, coverage, parse_range, times_applied
 from ledger.drain import behind
+from ledger.looks import Sought, looks
 from reports.evidence import Hop
 from reports.findings import ledger
-from system import wire
+from reports.findings.contents import EVENTS, STATES
 from system.wire import observer
 from system.wire.observer import ConsumerInstance
 
@@ -51,18 +52,6 @@ def test_a_trace_entry_is_first_and_last() -> None:
             parse_range(wrong)
 
 
-def event(aggregate_id: str, kind: str = "created") -> wire.Event:
-    return wire.Event(
-        id=f"event of {aggregate_id}", type=kind, aggregate="projects", aggregate_id=aggregate_id,  # type: ignore[arg-type]
-        partition="projects.0", position=1, region="iad", occurred_at="2026-01-01T00:00:00Z",
-    )  # fmt: skip
-
-
-def test_an_event_stored_twice_counts_two_and_others_events_count_nothing() -> None:
-    stored = [event("a"), event("b"), event("a"), event("theirs"), event("b", "deleted")]
-    assert copies_per_write(stored, {"a", "b", "c"}) == {"a": 2, "b": 1}
-
-
 def hop(**found: int) -> Hop:
     return Hop(client="x", hop="analytics", effect=True, found=found)
 
@@ -91,9 +80,9 @@ def test_effects_are_looked_for_at_every_consumer_and_the_report_knows_each_plac
         run_id="test", regions=["iad", "ams"], api={}, web={}, clients={}, nats=[], nats_load=login,
         nats_observer=login, observer_dsn="", replica_dsn={}, valkey={}, stream_replicas=3, durability="", security="",
     )  # fmt: skip
-    looks = effect_looks(target, {}, 0)
-    places = {(look.hop, look.region) for look in looks}
+    everywhere = looks(target, Sought([], 0, b""), 0)
+    places = {(look.hop, look.region) for look in everywhere if look.effect}
     assert {(one.name, one.region) for one in observer.instances(target.regions)} < places
     assert {("audit-log", None), ("feed", "iad"), ("feed", "ams")} < places
-    assert {look.hop for look in looks} < set(ledger.PASSAGE)
-    assert all(look.effect for look in looks)
+    assert {look.hop for look in everywhere} == set(ledger.PASSAGE)
+    assert {look.hop for look in everywhere} >= {*STATES, *EVENTS}

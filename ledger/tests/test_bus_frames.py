@@ -37,9 +37,10 @@ def target_of(server: NatsServer) -> Target:
 def payload(partition: str, first: int, last: int) -> bytes:
     return msgspec.json.encode(
         [
-            wire.Event(
+            wire.ProjectEvent(
                 id=f"{partition}/{position}", type="created", aggregate="projects", aggregate_id=f"project-{position}",
                 partition=partition, position=position, region="iad", occurred_at="2026-01-01T00:00:00Z",
+                before=None, after=None,
             )
             for position in range(first, last + 1)
         ]

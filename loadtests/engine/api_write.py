@@ -1,8 +1,8 @@
 """Open-loop writes through the API, each region's by its own steward, every acknowledged one accounted for.
 
-Half create a project under an id of their own: these are in the ledger before they are sent, and are looked for at
-every hop after the load. Half change a project of this load that no other request is changing, on the condition that it
-is as it was last acknowledged (If-Match): an acknowledged change that was lost shows as a 412 on the next one.
+Half create a project under an id of their own. The others change a project of this load that no other request is
+changing, or delete it, on the condition that it is as it was last acknowledged (If-Match). Each is in the ledger with
+what it says before it is sent, and is looked for at every hop after the load.
 """
 
 from __future__ import annotations
@@ -18,25 +18,40 @@ from typing import NamedTuple
 import msgspec
 
 from infra import target as targets
+from ledger.contents import key_of, says
 from loadtests.clients.http import Answer, HttpClient, RequestError
 from loadtests.clients.projects import encode, judge_write, new_project
 from loadtests.engine.open_loop import Kind, OnEnd, RequestsSpec, api_client, run_requests, settings_of
 from loadtests.engine.process import Control, run_engine
 from reports.evidence import Outcome, RunFolder, Write
 from reports.evidence.folder import Appender
+from reports.evidence.write_names import DELETED, WriteName
 from system.wire import IDEMPOTENCY_KEY, PROJECTS, NewProject, Region
 
 ROW = "api.write_p99"
 _KNOWN_MAX = 500
 """Projects of a region that are kept to be changed later."""
 _COUNTRY = "USA"
+_DELETED_OF = 5
+"""One of so many writes to a known project deletes it."""
 
 
 class _Known(NamedTuple):
-    """A project of this load that no request is changing, and its version as it was last acknowledged."""
+    """A project of this load that no request is changing, as it was last acknowledged."""
 
-    id: str
+    project: NewProject
+    version: int
     etag: str
+
+
+class _Write(NamedTuple):
+    """A write that leads to `project` in this version; with the status 204 it deletes it."""
+
+    kind: Kind
+    data: bytes
+    project: NewProject
+    version: int
+    status: int
 
 
 class _Region:
@@ -47,52 +62,61 @@ class _Region:
         self.name = msgspec.convert(name, Region)
         self.create = Kind(name, "POST", PROJECTS)
         self.change = Kind(name, "PATCH", f"{PROJECTS}/{{id}}")
+        self.delete = Kind(name, "DELETE", f"{PROJECTS}/{{id}}")
         self.known: deque[_Known] = deque(maxlen=_KNOWN_MAX)
+
+    def creation(self) -> _Write:
+        project = new_project("Load", self.name, _COUNTRY)
+        headers = {IDEMPOTENCY_KEY: str(project.id)}
+        return _Write(self.create, self.client.format(b"POST", PROJECTS, encode(project), headers), project, 1, 201)
+
+    def changed(self, known: _Known, amount: Decimal) -> _Write:
+        change = {"funding_usd_millions": amount}
+        path = f"{PROJECTS}/{known.project.id}"
+        data = self.client.format(b"PATCH", path, encode(change), _if_as(known))
+        return _Write(self.change, data, msgspec.structs.replace(known.project, **change), known.version + 1, 200)
+
+    def deletion(self, known: _Known) -> _Write:
+        data = self.client.format(b"DELETE", f"{PROJECTS}/{known.project.id}", None, _if_as(known))
+        return _Write(self.delete, data, known.project, known.version + 1, 204)
 
 
 class _Writes:
-    def __init__(self, clients: Mapping[str, HttpClient], ledger: Appender[Write]) -> None:
+    def __init__(self, clients: Mapping[str, HttpClient], ledger: Appender[Write], key: bytes) -> None:
         self._regions = [_Region(name, client) for name, client in clients.items()]
         self._ledger = ledger
+        self._key = key
 
     def send(self, n: int, deadline: float, on_end: OnEnd) -> None:
         turn, at = divmod(n, len(self._regions))
         region = self._regions[at]
-        if turn % 2 and region.known:
-            self._change(region, region.known.popleft(), n, deadline, on_end)
+        if not (turn % 2 and region.known):
+            write = region.creation()
+        elif turn // 2 % _DELETED_OF == _DELETED_OF - 1:
+            write = region.deletion(region.known.popleft())
         else:
-            self._create(region, deadline, on_end)
+            write = region.changed(region.known.popleft(), Decimal(n % 10_000 + 1) / 100)
+        self._send(region, write, deadline, on_end)
 
-    def _create(self, region: _Region, deadline: float, on_end: OnEnd) -> None:
-        project = new_project("Load", region.name, _COUNTRY)
-        self._record(project, None)
-        headers = {IDEMPOTENCY_KEY: str(project.id)}
-
-        def end(answer: Answer) -> None:
-            outcome, detail, etag = _judged(answer, 201)
-            self._record(project, outcome)
-            if etag:
-                region.known.append(_Known(str(project.id), etag))
-            on_end(region.create, outcome, detail)
-
-        region.client.start(region.client.format(b"POST", PROJECTS, encode(project), headers), deadline, end)
-
-    def _change(self, region: _Region, known: _Known, n: int, deadline: float, on_end: OnEnd) -> None:
-        """Change a project that is as `known`. After anything but an acknowledgement its version is not known."""
-        change = encode({"funding_usd_millions": Decimal(n % 10_000 + 1) / 100})
-        headers = {"If-Match": known.etag, IDEMPOTENCY_KEY: f"{known.id}.{known.etag.strip(chr(34))}"}
+    def _send(self, region: _Region, write: _Write, deadline: float, on_end: OnEnd) -> None:
+        said = DELETED if write.status == 204 else says(write.project, self._key)
+        name = str(WriteName(str(write.project.id), write.version, life=1))
+        self._ledger.add(Write(name, time.monotonic_ns(), None, region.name, said))
 
         def end(answer: Answer) -> None:
-            outcome, detail, etag = _judged(answer, 200)
+            outcome, detail, etag = _judged(answer, write.status)
+            self._ledger.add(Write(name, time.monotonic_ns(), outcome, region.name, said, etag.strip('"')))
+            # After anything but an acknowledgement the project's state is not known.
             if etag:
-                region.known.append(_Known(known.id, etag))
-            on_end(region.change, outcome, detail)
+                region.known.append(_Known(write.project, write.version, etag))
+            on_end(write.kind, outcome, detail)
 
-        path = f"{PROJECTS}/{known.id}"
-        region.client.start(region.client.format(b"PATCH", path, change, headers), deadline, end)
+        region.client.start(write.data, deadline, end)
 
-    def _record(self, project: NewProject, outcome: Outcome | None) -> None:
-        self._ledger.add(Write(str(project.id), time.monotonic_ns(), outcome, project.region))
+
+def _if_as(known: _Known) -> dict[str, str]:
+    """The headers of a write that is to be made once, and only if the project is as it is known."""
+    return {"If-Match": known.etag, IDEMPOTENCY_KEY: f"{known.project.id}.{known.etag.strip(chr(34))}"}
 
 
 def _judged(answer: Answer, expected: int) -> tuple[Outcome, str, str]:
@@ -108,8 +132,9 @@ async def work(spec: RequestsSpec, control: Control) -> None:
     clients = {region: api_client(target, region, f"steward-{region}", spec.connections) for region in spec.regions}
     await asyncio.gather(*(client.sign_in() for client in clients.values()))
     with RunFolder(Path(spec.folder)).writes(spec.scenario) as ledger:
-        mix = {"writes": "half create a project, half change one with If-Match"}
-        await run_requests(spec, control, _Writes(clients, ledger), ROW, lambda: settings_of(spec, target) | mix)
+        mix = {"writes": "half create a project, four in ten change one and one in ten deletes one, with If-Match"}
+        writes = _Writes(clients, ledger, key_of(target))
+        await run_requests(spec, control, writes, ROW, lambda: settings_of(spec, target) | mix)
     for client in clients.values():
         await client.close()
 

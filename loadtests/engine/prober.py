@@ -22,6 +22,7 @@ from infra import target as targets
 from infra.machine.lifetime import end_with_parent
 from infra.machine.spec import EngineError, read_spec
 from infra.target import Target
+from ledger.contents import key_of
 from loadtests.arrivals.pacer import Pacer
 from loadtests.arrivals.schedule import Schedule
 from loadtests.arrivals.short_slices import ask_for_short_slices
@@ -120,6 +121,7 @@ async def _places(spec: ProberSpec, target: Target, ledger: Appender[Write]) -> 
         if operation in spec.operations
     }
     await asyncio.gather(*(client.sign_in() for client in clients.values()))
+    key = key_of(target)
     places: dict[Place, ProbeOperation] = {}
     for operation in spec.operations:
         if operation == "publish":
@@ -129,9 +131,10 @@ async def _places(spec: ProberSpec, target: Target, ledger: Appender[Write]) -> 
         else:
             for region in regions:
                 client = clients[region, operation]
-                places[region, operation] = (
-                    Read(client) if operation == "read" else CreateProject(client, region, spec.country_code, ledger)
-                )
+                if operation == "read":
+                    places[region, operation] = Read(client)
+                else:
+                    places[region, operation] = CreateProject(client, region, spec.country_code, ledger, key)
     return places
 
 

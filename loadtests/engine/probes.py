@@ -14,6 +14,7 @@ import msgspec
 import psycopg
 
 from infra.target import Target
+from ledger.contents import says
 from loadtests.clients.http import HttpClient, RequestError
 from loadtests.clients.jetstream import ack_outcome
 from loadtests.clients.nats import NatsClient, inbox
@@ -71,17 +72,22 @@ class Read:
 class CreateProject:
     """A write at the API of `client`, which it closes; in the ledger before it is sent and again when it has ended."""
 
-    def __init__(self, client: HttpClient, region: str, country_code: str, ledger: Appender[Write]) -> None:
+    def __init__(
+        self, client: HttpClient, region: str, country_code: str, ledger: Appender[Write], key: bytes
+    ) -> None:  # fmt: skip
+        """`key`: that of the digests in the ledger."""
         self._client = client
         self._region: Region = msgspec.convert(region, Region)
         self._country_code = country_code
         self._ledger = ledger
+        self._key = key
 
     async def attempt(self, intended_ns: int, deadline: float) -> Result:
         project = new_project("Probe", self._region, self._country_code)
-        self._record(project, None)
+        said = says(project, self._key)
+        self._record(project, None, said)
         result = await self._create(project, deadline)
-        self._record(project, result.outcome)
+        self._record(project, result.outcome, said)
         return result
 
     async def _create(self, project: NewProject, deadline: float) -> Result:
@@ -94,8 +100,8 @@ class CreateProject:
             return Result(error.outcome, error.detail)
         return Result(*judge_write(response, expected=200 <= response.status < 300))
 
-    def _record(self, project: NewProject, outcome: Outcome | None) -> None:
-        self._ledger.add(Write(str(project.id), time.monotonic_ns(), outcome, self._region))
+    def _record(self, project: NewProject, outcome: Outcome | None, said: str) -> None:
+        self._ledger.add(Write(str(project.id), time.monotonic_ns(), outcome, self._region, said))
 
     async def close(self) -> None:
         await self._client.close()

@@ -12,13 +12,15 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl
 
 import msgspec
 
 from infra.machine.waiting import until
 from infra.parts.base import binary
 from infra.target import Login
-from system.wire import EVENTS, TOKENS, SignIn, Token
+from system.wire import EVENTS, PROJECTS, TOKENS, SignIn, Token
 
 DEADLINE_S = 30.0
 LOAD = Login(user="load", password="load-password")
@@ -82,7 +84,10 @@ class Api(ThreadingHTTPServer):
         self.connections = 0
         self.seen: Counter[str] = Counter()
         self.created: list[str] = []
-        self.versions: dict[str, int] = {}
+        """Ids in the order of their creations; one that was made anew is there twice."""
+        self.changes = 0
+        """Acknowledged changes and deletions."""
+        self.projects: dict[str, dict[str, Any]] = {f"project-{n}": {"id": f"project-{n}"} for n in range(3)}
         self.forgetful = False
         """Whether changes are acknowledged and not made."""
         self.broken: dict[str, int] = {}
@@ -127,10 +132,30 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if not self._signed_in():
             return
-        if self.path.startswith(EVENTS):
+        path, _, query = self.path.partition("?")
+        if path == EVENTS:
             self._feed()
+        elif path == PROJECTS:
+            self._page(dict(parse_qsl(query)))
+        elif path.startswith(PROJECTS):
+            with self.server.connection_lock:
+                found = self.server.projects.get(path.rpartition("/")[2])
+                answer = None if found is None else dict(found)
+            self._answer(404 if answer is None else 200, answer or {"title": "Not found"})
         else:
-            self._answer(200, {"items": [{"id": f"project-{n}"} for n in range(3)], "next": None})
+            self._answer(200, {"items": [], "next": None})
+
+    def _page(self, query: dict[str, str]) -> None:
+        """The page of the projects that match, by id."""
+        limit, after = int(query.pop("limit", 20)), query.pop("after", "")
+        with self.server.connection_lock:
+            items = [
+                dict(each)
+                for name, each in sorted(self.server.projects.items())
+                if name > after and all(each.get(field) == value for field, value in query.items())
+            ]
+        more = len(items) > limit
+        self._answer(200, {"items": items[:limit], "next": items[limit - 1]["id"] if more else None})
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
@@ -140,21 +165,31 @@ class _Handler(BaseHTTPRequestHandler):
             project = json.loads(body)
             with self.server.connection_lock:
                 self.server.created.append(project["id"])
-                self.server.versions[project["id"]] = 1
+                made = {**project, "version": 1, "incarnation": len(self.server.created)}
+                self.server.projects[project["id"]] = made
                 self._publish()
-            self._answer(201, project, etag=1)
+            self._answer(201, made, etag=_etag(made))
 
     def do_PATCH(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
+        change = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self._change(200, lambda known: {**known, **change, "version": known["version"] + 1})
+
+    def do_DELETE(self) -> None:
+        self._change(204, lambda known: None)
+
+    def _change(self, status: int, make: Callable[[dict[str, Any]], dict[str, Any] | None]) -> None:
         if not self._signed_in():
             return
-        project = self.path.rpartition("/")[2]
+        name = self.path.rpartition("/")[2]
         with self.server.connection_lock:
-            version = self.server.versions.get(project, 0)
-            fits = self.headers["If-Match"] == f'"{version}"'
+            known = self.server.projects.get(name, {"version": 0, "incarnation": 0})
+            fits = self.headers["If-Match"] == _etag(known)
+            made = make(known) if fits else None
+            self.server.changes += fits
             if fits and not self.server.forgetful:
-                self.server.versions[project] = version + 1
-        self._answer(200 if fits else 412, {"id": project}, etag=version + 1)
+                del self.server.projects[name]
+                self.server.projects |= {} if made is None else {name: made}
+        self._answer(status if fits else 412, made or {}, etag="" if made is None else _etag(made))
 
     def _publish(self) -> None:
         position = len(self.server.feed) + 1
@@ -203,7 +238,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(401, {"title": "No token"})
         return False
 
-    def _answer(self, status: int, body: object, etag: int = 0) -> None:
+    def _answer(self, status: int, body: object, etag: str = "") -> None:
         if self.server.dead:
             self.close_connection = True
             return
@@ -211,16 +246,21 @@ class _Handler(BaseHTTPRequestHandler):
         with self.server.connection_lock:
             self.server.seen[f"{self.command} {path}"] += 1
         status = next((code for start, code in self.server.broken.items() if path.startswith(start)), status)
-        data = msgspec.json.encode(body)
+        data = b"" if status == 204 else msgspec.json.encode(body)
         self.send_response(status)
-        self.send_header("Content-Length", str(len(data)))
+        if status != 204:
+            self.send_header("Content-Length", str(len(data)))
         if etag:
-            self.send_header("ETag", f'"{etag}"')
+            self.send_header("ETag", etag)
         self.end_headers()
         self.wfile.write(data)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
         """Quiet."""
+
+
+def _etag(project: dict[str, Any]) -> str:
+    return f'"{project["incarnation"]}-{project["version"]}"'
 
 
 @contextmanager

@@ -26,6 +26,7 @@ _EVIDENCE = (
     "run.json", "preflight.json", "slo.yaml", "left-out.json", "repeated-before.json", "load/*.json",
     "rehearsal/*.json", "calibration/*.json", "chaos/*/experiment.json", "hops/*.json", "e2e/session.json",
     "knee/*.json", "tries/*.json", "planted/*.json", "expected/*.json",
+    "consistency/*.json", "sessions/*.jsonl",
     "timeline.jsonl", "host.jsonl", "facts.jsonl", "load/*.failures.jsonl", "chaos/*/probes.jsonl", "ledger/*.jsonl",
     "e2e/tests.jsonl",
 )  # fmt: skip

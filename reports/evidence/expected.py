@@ -125,6 +125,11 @@ def writes_path(client: str) -> str:
     return f"ledger/{client}.jsonl"
 
 
+def sessions_path(load: str) -> str:
+    """The history of what a load's clients wrote and read."""
+    return f"sessions/{load}.jsonl"
+
+
 def spans_path(client: str) -> str:
     """The ledger of a client's numbered writes, relative to `evidence/`."""
     return f"ledger/{client}.spans.jsonl"

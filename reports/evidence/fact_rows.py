@@ -11,8 +11,8 @@ from reports.evidence.records import Count
 FACT_ROWS = frozenset(
     {
         "bus.exactly_once", "bus.gateways", "bus.limits", "bus.replication", "data.countries", "data.points",
-        "data.projects", "recovery.rpo_loss", "security.access", "security.audit", "security.rest", "security.secrets",
-        "security.transit",
+        "data.projects", "ledger.contents", "recovery.rpo_loss", "security.access", "security.audit", "security.rest",
+        "security.secrets", "security.transit", "system.parts",
     }
 )  # fmt: skip
 """A fact that does not hold makes its row a FAIL."""

@@ -6,11 +6,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from reports.evidence.browser import BrowserSession, BrowserTest
 from reports.evidence.calibration import Calibration
 from reports.evidence.closing import close_record
-from reports.evidence.expected import Expected, hop_path
+from reports.evidence.expected import Expected, hop_path, sessions_path
 from reports.evidence.fact_rows import FactAppender
 from reports.evidence.files import (
     Appender,
@@ -27,6 +28,7 @@ from reports.evidence.preflight import Preflight
 from reports.evidence.records import (
     SCHEMA,
     Connections,
+    Consistency,
     Count,
     Experiment,
     Failure,
@@ -250,6 +252,19 @@ class RunFolder:
 
     def write_history(self, client: str) -> list[Write]:
         return list(read_lines(self.evidence / "ledger" / f"{client}.jsonl", Write))
+
+    def sessions(self, scenario: str) -> Appender[Any]:
+        """The history of what a load's clients wrote and read, in records of `ledger.sessions.history`."""
+        return Appender(self.session_path(scenario), self.evidence)
+
+    def session_path(self, scenario: str) -> Path:
+        return self.evidence / sessions_path(scenario)
+
+    def write_consistency(self, found: Consistency) -> None:
+        self._write(self.evidence / "consistency" / f"{found.scenario}.json", found)
+
+    def consistency(self) -> list[Consistency]:
+        return [read_record(path, Consistency) for path in sorted((self.evidence / "consistency").glob("*.json"))]
 
     def spans(self, client: str) -> Appender[Span]:
         return Appender(self.evidence / "ledger" / f"{client}.spans.jsonl", self.evidence)

@@ -273,10 +273,16 @@ class Write(msgspec.Struct, frozen=True, array_like=True):
     outcome None, and again when its outcome is known. A write whose only line says None is unknown."""
 
     id: str
-    """The id of the project that the write creates, by which it is found at every hop."""
+    """The name of the write, by which it is found at every hop (`ledger.contents.write_id`): the project that it
+    creates, or `<project>:<version>` after the version that it leads to."""
     at_ns: int
     outcome: Outcome | None
     region: str
+    says: str = ""
+    """What the project is by this write: a digest keyed with a secret of the run, or `deleted`; empty where that was
+    not recorded."""
+    state: str = ""
+    """`<incarnation>-<version>` as it was acknowledged; empty in every other line."""
 
 
 class Span(msgspec.Struct, frozen=True, array_like=True):
@@ -315,8 +321,35 @@ class Hop(msgspec.Struct, frozen=True, kw_only=True):
     doubled_spans: list[tuple[int, int, int]] = []
     labels: dict[str, str] = {}
     """Id of a write -> its event id, partition and position, to print beside the id."""
+    contents: dict[str, str] = {}
+    """Id of a write -> what is there, said as in `Write.says`; empty for a hop that holds no contents."""
     problem: str | None = None
     """Why this hop could not be read; the record then proves nothing."""
+
+
+class Consistency(msgspec.Struct, frozen=True, kw_only=True):
+    """What the history of a load's clients shows (`evidence/consistency/<scenario>.json`): what each read, held against
+    what its session had seen, and against what was written."""
+
+    scenario: str
+    reads: int
+    """Answers that were compared: single items and pages."""
+    own_reads: dict[str, int]
+    """Region -> answers that had to show a write of their client's own."""
+    walks: int
+    """Lists that were read to their end, page by page."""
+    contents: int
+    """Items whose contents were compared with what was written."""
+    anomalies: dict[str, int]
+    """Kind -> how many, as `ledger.sessions` calls them; kinds that were not found are absent."""
+    legal: dict[str, int] = {}
+    """What is no anomaly, but worth a count: stale reads within the bound, unknown outcomes."""
+    examples: list[str] = []
+    """The first anomalies, in words."""
+    stale_within_s: float = 0.0
+    """The bound of a read that did not ask for what its client had written."""
+    problem: str | None = None
+    """Why the history could not be read; the record then proves nothing."""
 
 
 class Probe(msgspec.Struct, frozen=True, array_like=True):
@@ -370,6 +403,7 @@ class Experiment(msgspec.Struct, kw_only=True):
     redundancy_ns: int | None = None
     """When full redundancy was back (replicas streaming, stream replicas current)."""
     healed: bool | None = None
+    """Whether the harness undid all that it had done; None if that is not known."""
     steady_after: bool | None = None
     slo: dict[str, int] = {}
     """Operation -> the latency in us up to which a probe of it meets its SLO."""
@@ -378,6 +412,9 @@ class Experiment(msgspec.Struct, kw_only=True):
     chaos_status: str = ""
     """What Chaos Toolkit's own journal says: completed, failed, interrupted, aborted."""
     problems: list[str] = []
+    whole: bool | None = None
+    """Whether full redundancy was back within the deadline after the fault was undone; None in records of before, or if
+    it was not undone."""
     proof_declared: bool = True
     """Whether a step of it looks whether the fault has bitten; one of a user's own need not have such a step."""
     failed_steps: list[str] = []

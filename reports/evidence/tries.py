@@ -14,7 +14,7 @@ import msgspec
 
 from reports.evidence.closing import move_closed, move_lines, read_closed
 
-PARTS = ("load", "calibration", "chaos", "ledger", "hops", "e2e", "expected")
+PARTS = ("load", "calibration", "chaos", "ledger", "hops", "sessions", "consistency", "e2e", "expected")
 """Folders below `evidence/` whose files belong to one phase each."""
 FACTS = "facts.jsonl"
 

@@ -15,6 +15,7 @@ import msgspec
 
 from reports.evidence import Hop, Outcome, Span, Write
 from reports.evidence.range_set import Range, RangeSet
+from reports.findings.contents import Said, compare, said_of
 from reports.model import HopResult, LedgerResult
 
 PASSAGE = (
@@ -32,6 +33,7 @@ class _Writes(msgspec.Struct):
 
     ids: dict[Outcome, dict[str, int]]
     numbers: dict[Outcome, dict[int, RangeSet]]
+    said: Said
 
     def count(self, outcome: Outcome) -> int:
         return len(self.ids[outcome]) + _count(self.numbers[outcome])
@@ -122,6 +124,7 @@ def _compare(written: _Writes, hop: Hop) -> _Found:
     unexpected_spans = _minus(_minus(spans, written.numbers["ok"]), written.numbers["unknown"])
     unknown_missing = _count(_minus(written.numbers["unknown"], spans))
     lost_count = len(lost) + _count(lost_spans)
+    contents = compare(written.said, hop)
     result = HopResult(
         client=hop.client,
         hop=hop.hop,
@@ -138,6 +141,14 @@ def _compare(written: _Writes, hop: Hop) -> _Found:
         duplicated_examples=(_named(doubled, hop.labels) + _numbered(doubled_spans))[:_EXAMPLES],
         unexpected_examples=(_named(unexpected, hop.labels) + _numbered(unexpected_spans))[:_EXAMPLES],
     )
+    if contents is not None:
+        result = msgspec.structs.replace(
+            result,
+            compared=contents.compared,
+            uncompared=contents.uncompared,
+            wrong=contents.wrong,
+            wrong_examples=contents.examples,
+        )
     return _Found(result, lost)
 
 
@@ -167,7 +178,9 @@ def check(
 ) -> LedgerResult:
     """The ledger of `client` against its hops, in the order in which a write passes them; hops of other clients are
     ignored. A lost write's age is its age at `fault_ns`, None without that."""
-    written = _Writes(_ids_by_outcome(writes), _numbers_by_outcome(spans))
+    ids = _ids_by_outcome(writes)
+    outcomes = {name: outcome for outcome, names in ids.items() for name in names}
+    written = _Writes(ids, _numbers_by_outcome(spans), said_of(writes, outcomes))
     own = sorted((hop for hop in hops if hop.client == client), key=_passage)
     found = [_compare(written, hop) for hop in _share_labels(own)]
     stored = [entry.lost_ids for entry in found if entry.result.hop == STORE and entry.result.problem is None]
@@ -182,4 +195,5 @@ def check(
         first_doubled=next((hop_name(entry.result) for entry in found if entry.result.duplicated), None),
         lost_seconds=max(0, max(ages_ns, default=0)) / 1e9 if stored and fault_ns is not None else None,
         lost_after_fault=sum(age < 0 for age in ages_ns),
+        says=len(written.said.acked),
     )

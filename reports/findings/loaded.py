@@ -17,6 +17,7 @@ from reports.evidence import (
     BrowserTest,
     Calibration,
     Connections,
+    Consistency,
     Count,
     Expected,
     Experiment,
@@ -73,6 +74,7 @@ class Evidence(msgspec.Struct, kw_only=True):
     trials: list[Trial] = []
     ledgers: dict[str, ClientLedger] = {}
     hops: list[Hop] = []
+    consistency: list[Consistency] = []
     counts: list[Count] = []
     browser: list[BrowserTest] = []
     browser_session: BrowserSession | None = None
@@ -155,6 +157,7 @@ def load(folder: RunFolder) -> Evidence:
         trials=sorted(trials, key=lambda trial: trial.record.begin_ns),
         ledgers=ledgers,
         hops=read(folder.hops),
+        consistency=read(folder.consistency),
         counts=read(folder.counts),
         browser=read(folder.browser_tests),
         browser_session=browser_session,

@@ -4,7 +4,6 @@ ledger named `<project>:<version>` at every hop."""
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Mapping
 from typing import Any, LiteralString, NamedTuple
 
@@ -12,9 +11,11 @@ import psycopg
 import redis
 
 from infra.target import Target
-from ledger.audit import Look, effect_looks, in_order, reconcile, take
-from ledger.coverage import Event, coverage
+from ledger.audit import in_order, reconcile, take, totals_agree
+from ledger.contents import key_of
+from ledger.coverage import coverage
 from ledger.drain import drain
+from ledger.looks import Sought, looks
 from ledger.observe.consumers import CutOff, traces
 from reports.evidence import RunFolder
 from reports.findings.ledger import check, hop_name
@@ -24,11 +25,6 @@ from system.wire import observer
 _DRAINED_WITHIN_S = 240.0
 _TOLD_MAX = 5
 
-_EVENTS = """
-select aggregate_id || ':' || coalesce((after ->> 'version')::bigint, (before ->> 'version')::bigint + 1),
-    event_id::text, partition, position
-from outbox_events where aggregate = 'projects' and aggregate_id = any(%s)
-"""
 _HEADS = "select partition, next_position - 1 from relay_partition"
 _AT = "select event_id::text from outbox_events where partition = %s and position = %s"
 _NOTIFIED = """
@@ -56,7 +52,7 @@ def look(
     heads = {partition: int(head) for partition, head in _rows(target, _HEADS)}
     late = drain(target, _DRAINED_WITHIN_S)
     wrong = [] if late is None else [f"not run through after {_DRAINED_WITHIN_S:.0f} s: waited in vain for {late}"]
-    wrong += _ledger(folder, client, target, projects, began_ns)
+    wrong += _ledger(folder, client, target, began_ns)
     wrong += _every_position(target, heads, began_ns)
     there = dict(_rows(target, _VERSIONS, projects))
     for project, version in versions.items():
@@ -65,24 +61,31 @@ def look(
     wrong += [
         f"event {event}, {kind}: {count} notifications" for event, kind, count in _rows(target, _NOTIFIED, projects)
     ]
-    wrong += [f"{count.how}: {count.value:g}" for count in (reconcile(target), in_order(target)) if not count.ok]
+    wrong += [
+        f"{count.how}: {count.value:g}"
+        for count in (reconcile(target), in_order(target), totals_agree(target, target.regions))
+        if not count.ok
+    ]
     return Found(wrong, sum(heads.values()))
 
 
-def _ledger(folder: RunFolder, client: str, target: Target, projects: list[str], began_ns: int) -> list[str]:
-    """Every acknowledged write once in the outbox and at every consumer; nothing that nobody wrote."""
-    rows = _rows(target, _EVENTS, projects)
-    events = {key: Event(event, partition, position) for key, event, partition, position in rows}
-    outbox = Look("outbox", lambda: dict(Counter(key for key, *_ in rows)))
-    hops = [take(client, each, events) for each in (outbox, *effect_looks(target, events, began_ns))]
+def _ledger(folder: RunFolder, client: str, target: Target, began_ns: int) -> list[str]:
+    """Every acknowledged write once, as it was written, in the outbox, the database and at every consumer; nothing
+    that nobody wrote."""
+    history = folder.write_history(client)
+    sought = Sought(history, began_ns, key_of(target))
+    places = [each for each in looks(target, sought, behind_seq=0) if each.hop != "stream"]
+    hops = [take(client, each, sought) for each in places]
     wrong = []
-    for hop in check(client, folder.write_history(client), [], hops).hops:
+    for hop in check(client, history, [], hops).hops:
         if hop.problem is not None:
             wrong.append(f"{hop_name(hop)}: {hop.problem}")
         for count, word, examples in (
             (hop.lost, "lost", hop.lost_examples),
             (hop.duplicated, "doubled", hop.duplicated_examples),
             (hop.unexpected, "without a write", hop.unexpected_examples),
+            (hop.wrong, "not as written", hop.wrong_examples),
+            (hop.uncompared, "without contents", []),
         ):
             if count:
                 wrong.append(f"{hop_name(hop)}: {count} {word}: {'; '.join(examples)}")

@@ -1,8 +1,6 @@
 """Clients that write while everything around them is killed: each operation is tried again, with the same
 Idempotency-Key, until it is known what became of it, and everything is in a ledger.
 
-A write of the ledger is called `<project>:<version>`, after the version that the project has by it: the event of that
-change is found by the same name.
 """
 
 from __future__ import annotations
@@ -15,17 +13,20 @@ import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from decimal import Decimal
-from typing import Any
+from typing import NamedTuple
 
 import msgspec
 
 from infra.machine.spec import EngineError
 from infra.target import Target
+from ledger.contents import key_of, says
 from loadtests.clients.http import RequestError, Response
+from loadtests.clients.projects import encode, new_project
 from loadtests.clients.sign_in import ApiClient
-from reports.evidence import Write
+from reports.evidence import Outcome, Write
 from reports.evidence.folder import Appender
-from system.wire import IDEMPOTENCY_KEY, PROJECTS, NewProject
+from reports.evidence.write_names import DELETED, WriteName
+from system.wire import IDEMPOTENCY_KEY, PROJECTS, Region
 
 CLIENTS_A_REGION = 2
 _PAUSE_S = (0.05, 0.2)
@@ -35,7 +36,14 @@ _KNOWN_WITHIN_S = 150.0
 """Longer than a failover and everything that may come on top of it."""
 _CHANGES_MAX = 4
 _DELETED_SHARE = 0.5
-_encode = msgspec.json.Encoder(decimal_format="number").encode
+
+
+class _Change(NamedTuple):
+    """What a write leads to: the project's version, and what it says then."""
+
+    project: str
+    version: int
+    says: str
 
 
 class Writers:
@@ -45,6 +53,7 @@ class Writers:
         self._target = target
         self._ledger = ledger
         self._seed = seed
+        self._key = key_of(target)
         self._stop = asyncio.Event()
         self._loop = asyncio.new_event_loop()
         self.acked = 0
@@ -89,43 +98,49 @@ class Writers:
 
     async def _life(self, client: ApiClient, region: str, dice: random.Random) -> None:
         """A project from its creation on: some changes, and often its deletion."""
-        project = str(uuid.uuid4())
-        new = msgspec.convert(
-            {"id": project, "name": "Fifty kills", "region": region, "country_code": "USA", "sector": "Energy",
-             "status": "Pending", "funding_usd_millions": Decimal(1)}, NewProject,
-        )  # fmt: skip
-        if not await self._write(client, b"POST", PROJECTS, f"{project}:1", region, _encode(new), None):
-            return
-        self.versions[project] = version = 1
-        place = f"{PROJECTS}/{project}"
+        project = new_project("Fifty kills", msgspec.convert(region, Region), "USA")
+        name, version = str(project.id), 1
+        etag = await self._write(client, b"POST", PROJECTS, _Change(name, 1, says(project, self._key)), region,
+                                 encode(project), None)  # fmt: skip
+        place = f"{PROJECTS}/{name}"
         for _ in range(dice.randrange(_CHANGES_MAX)):
-            await asyncio.sleep(dice.uniform(*_PAUSE_S))
-            change = _encode({"funding_usd_millions": Decimal(dice.randrange(100_000)) / 100})
-            if not await self._write(client, b"PATCH", place, f"{project}:{version + 1}", region, change, version):
+            if etag is None:
                 return
-            self.versions[project] = version = version + 1
+            self.versions[name] = version
+            await asyncio.sleep(dice.uniform(*_PAUSE_S))
+            amount = Decimal(dice.randrange(100_000)) / 100
+            project, version = msgspec.structs.replace(project, funding_usd_millions=amount), version + 1
+            change = _Change(name, version, says(project, self._key))
+            body = encode({"funding_usd_millions": amount})
+            etag = await self._write(client, b"PATCH", place, change, region, body, etag)
+        if etag is None:
+            return
+        self.versions[name] = version
         await asyncio.sleep(dice.uniform(*_PAUSE_S))
-        if dice.random() < _DELETED_SHARE and await self._write(
-            client, b"DELETE", place, f"{project}:{version + 1}", region, None, version
-        ):
-            self.versions[project] = None
+        if dice.random() < _DELETED_SHARE:
+            deletion = _Change(name, version + 1, DELETED)
+            if await self._write(client, b"DELETE", place, deletion, region, None, etag) is not None:
+                self.versions[name] = None
 
     async def _write(
-        self, client: ApiClient, method: bytes, path: str, name: str, region: str, body: bytes | None,
-        version: int | None,
-    ) -> bool:  # fmt: skip
-        """One operation to its end; whether it was done."""
-        headers = {IDEMPOTENCY_KEY: str(uuid.uuid4())} | ({"If-Match": f'"{version}"'} if version is not None else {})
-        self._ledger.add(Write(name, time.monotonic_ns(), None, region))
+        self, client: ApiClient, method: bytes, path: str, change: _Change, region: str, body: bytes | None,
+        etag: str | None,
+    ) -> str | None:  # fmt: skip
+        """One operation to its end; the ETag that it was answered with (empty after a deletion), None if it was not
+        done."""
+        headers = {IDEMPOTENCY_KEY: str(uuid.uuid4())} | ({"If-Match": etag} if etag is not None else {})
+        name = str(WriteName(change.project, change.version, life=1))
+        self._ledger.add(Write(name, time.monotonic_ns(), None, region, change.says))
         found = await self._until_known(client, method, path, headers, body)
         done = isinstance(found, Response) and 200 <= found.status < 300
-        outcome: Any = "ok" if done else "fail" if isinstance(found, Response) else "unknown"
-        self._ledger.add(Write(name, time.monotonic_ns(), outcome, region))
+        outcome: Outcome = "ok" if done else "fail" if isinstance(found, Response) else "unknown"
+        tag = found.headers.get("etag", "") if isinstance(found, Response) and done else ""
+        self._ledger.add(Write(name, time.monotonic_ns(), outcome, region, change.says, tag.strip('"')))
         self.acked += done
         if not done:
             told = found if isinstance(found, str) else f"status {found.status} {found.body[:300]!r}"
             self.problems.append(f"{method.decode()} {name} in {region}: {told}")
-        return done
+        return tag if done else None
 
     async def _until_known(
         self, client: ApiClient, method: bytes, path: str, headers: dict[str, str], body: bytes | None
@@ -172,9 +187,7 @@ def remove(target: Target, versions: Mapping[str, int | None]) -> None:
         deadline = asyncio.get_running_loop().time() + _KNOWN_WITHIN_S
         answers = await asyncio.gather(
             *(
-                client.request(
-                    b"DELETE", f"{PROJECTS}/{project}", deadline=deadline, headers={"If-Match": f'"{version}"'}
-                )
+                client.request(b"DELETE", f"{PROJECTS}/{project}", deadline=deadline, headers={"If-Match": "*"})
                 for project, version in versions.items()
                 if version is not None
             )

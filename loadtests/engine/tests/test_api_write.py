@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
+
+from infra import target as targets
+from ledger.contents import key_of, says
 from loadtests import run as runner
 from loadtests.clients.http import Response
 from loadtests.clients.projects import judge_write
 from loadtests.request import Request, check
 from loadtests.tests.load_servers import Api
 from reports.evidence import Load, RunFolder
-from system.wire import PROJECTS
+from reports.evidence.write_names import DELETED, WriteName, read_name
+from system.wire import PROJECTS, Project
 
 
 def _run(api: Api, make_target: Callable[..., Path], folder: RunFolder) -> Load:
@@ -21,7 +26,7 @@ def _run(api: Api, make_target: Callable[..., Path], folder: RunFolder) -> Load:
     return load
 
 
-def test_half_create_and_half_change_and_the_ledger_has_every_creation(
+def test_half_create_and_half_change_or_delete_and_the_ledger_has_every_write(
     api: Api, make_target: Callable[..., Path], tmp_path: Path
 ) -> None:
     folder = RunFolder.create(tmp_path / "run")
@@ -33,8 +38,20 @@ def test_half_create_and_half_change_and_the_ledger_has_every_creation(
     }
     history = folder.write_history("api-write")
     assert [write.outcome for write in history].count("ok") == len(history) / 2, "once before it is sent, once after"
-    assert {write.id for write in history} == set(api.created)
-    assert sum(version - 1 for version in api.versions.values()) == 160 - len(api.created) >= 60
+    names = {write.id: read_name(write.id) for write in history}
+    assert {name for name, known in names.items() if known.version == 1} == set(api.created)
+    assert api.changes == len(names) - len(api.created) == 160 - len(api.created) >= 60
+    deleted = {write.id for write in history if write.says == DELETED}
+    assert 10 <= len(deleted) <= 20
+    there = set(api.projects) & set(api.created)
+    assert there == set(api.created) - {names[name].project for name in deleted}
+    key = key_of(targets.read(make_target(api=api.url)))
+    acked = {write.id: write.state for write in history if write.outcome == "ok"}
+    for project in there:
+        made = msgspec.convert(api.projects[project], Project)
+        last = str(WriteName(project, made.version, 1))
+        assert acked[last] == f"{made.incarnation}-{made.version}"
+        assert {write.says for write in history if write.id == last} == {says(made, key)}, "also before it was sent"
 
 
 def test_a_change_that_was_acknowledged_and_lost_fails_the_next_one(

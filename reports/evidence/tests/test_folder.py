@@ -27,6 +27,7 @@ def test_a_whole_run_comes_back(tmp_path: Path) -> None:
         "data.projects",
         "security.access",
         "security.transit",
+        "system.parts",
     }
     assert "evidence/run.json" in evidence.files
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from loadtests.plan import Engine, Plan, Scenario
 from reports.evidence import Expected, ExpectedFile, ExpectedHop, ExpectedLoad
+from reports.evidence.expected import sessions_path
 from system.wire import observer
 
 _SURE_SHARE = 0.95
@@ -33,6 +34,8 @@ def expected_of(scenario: Scenario, plan: Plan, rows: Iterable[str]) -> Expected
     writers = Counter(path for engine in engines if engine.sure for path in engine.keeps)
     files = [ExpectedFile(path=f"load/{load.name}.json") for load in loads]
     files += [ExpectedFile(path=path, writers=count) for path, count in writers.items()]
+    if any(sessions_path(plan.scenario) in engine.keeps for engine in engines):
+        files.append(ExpectedFile(path=f"consistency/{plan.scenario}.json"))
     hops = [hop for engine in engines for hop in engine.finds]
     hops += audited_hops(plan.scenario, plan.regions) if scenario.audited else []
     return Expected(
@@ -59,8 +62,9 @@ def _load(name: str, engines: list[Engine], *, requests: bool) -> ExpectedLoad:
     return ExpectedLoad(name=name, engines=names, operations=max(0, math.floor(least)), requests=requests)
 
 
-AUDIT_FACTS = {"bus.exactly_once": 2}
-"""Row -> how many facts an audit of a ledger adds: the totals of analytics, and the order in the audit trail."""
+AUDIT_FACTS = {"bus.exactly_once": 2, "ledger.contents": 1}
+"""Row -> how many facts an audit of a ledger adds: the totals of analytics in its tables, the order in the audit trail,
+and the totals as the API gives them."""
 
 
 def audited_hops(client: str, regions: Iterable[str]) -> list[ExpectedHop]:

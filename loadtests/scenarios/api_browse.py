@@ -1,8 +1,10 @@
-"""Visitors who read: projects, regions and countries in every region, in an open loop."""
+"""Visitors who read: projects, regions and countries in every region, in an open loop. Beside them a client a region
+reads and writes, and keeps a history of what it sees.
+"""
 
 from __future__ import annotations
 
-from loadtests.engine import open_loop
+from loadtests.engine import open_loop, sessions
 from loadtests.plan import Engine, Plan, Scenario
 
 
@@ -21,4 +23,6 @@ SCENARIO = Scenario(
     per_region=True,
     follows_arrival=True,
     requests=True,
+    observers=sessions.planned,
+    audited=True,
 )

@@ -3,7 +3,8 @@ messages go through the same brokers. Of the requests nine in ten are reads; the
 
 The messages are a load of their own, with a record and a ledger beside the requests'. Their delivery is shown and not
 judged here: its gate of 10 ms asks for a generator that is never later than 1 ms, and this one shares its cores with
-four other loads. `bus-ingest` judges it. Heartbeats beside it all measure how far the replicas are behind.
+four other loads. `bus-ingest` judges it. Heartbeats beside it all measure how far the replicas are behind, and a client
+a region keeps a history of what it reads and writes.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 from msgspec import structs
 
 from loadtests.arrivals.arrival_process import even
-from loadtests.engine import bus_subscriber
+from loadtests.engine import bus_subscriber, sessions
 from loadtests.engine.heartbeats import HeartbeatSpec
 from loadtests.plan import Engine, Plan, Scenario
 from loadtests.scenarios import api_browse, api_write, bus_ingest, realtime_watchers
@@ -45,6 +46,7 @@ def observers(plan: Plan) -> list[Engine]:
         *realtime_watchers.watchers(plan, WATCHERS),
         *(api_write.SCENARIO.generator(writes, user) for user in range(plan.users)),
         bus_ingest.SCENARIO.generator(one_publisher, 0),
+        *sessions.planned(plan),
         Engine(
             name="heartbeats",
             module="loadtests.engine.heartbeats",

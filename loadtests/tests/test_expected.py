@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from infra import target as targets
-from ledger.audit import effect_looks
+from ledger.looks import Sought, effect_looks
 from loadtests.expected import audited_hops, engines_of, expected_of
 from loadtests.plan import Plan
 from loadtests.request import Request, check
@@ -47,7 +47,7 @@ def test_every_process_of_a_load_is_one_that_closes_its_files(tmp_path: Path) ->
     assert {file.path: file.writers for file in expected.files} == {
         "load/api-write.json": 1, "load/api-write.failures.jsonl": 6, "ledger/api-write.jsonl": 6,
     }  # fmt: skip
-    assert expected.facts == {"bus.exactly_once": 2}
+    assert expected.facts == {"bus.exactly_once": 2, "ledger.contents": 1}
     assert expected.rows == ["availability"]
 
 
@@ -71,6 +71,6 @@ def test_a_process_that_the_machine_decides_on_is_not_counted_on(tmp_path: Path)
 
 
 def test_the_hops_of_a_ledger_are_those_that_the_audit_looks_at() -> None:
-    mine = [hop for hop in audited_hops("c", REGIONS) if hop.effect and hop.hop != "notification"]
-    looks = effect_looks(APART, {}, 0)
+    mine = [hop for hop in audited_hops("c", REGIONS) if hop.effect]
+    looks = effect_looks(APART, Sought([], 0, b""))
     assert mine == [ExpectedHop("c", look.hop, look.region, look.effect) for look in looks]

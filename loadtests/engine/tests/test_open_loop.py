@@ -40,7 +40,7 @@ def _verdict(load: Load) -> tuple[str, float | str | None]:
         cpu="c", cores=2, memory_gib=1.0, kernel="k", python="3", components={}, topology_sha256="t", commit="c"
     )
     run = Run(
-        run_id="frozen", profile="load.api-browse", command="", seed=1, started_at="2026-01-01T00:00:00+00:00",
+        run_id="frozen", profile="knee.api-browse", command="", seed=1, started_at="2026-01-01T00:00:00+00:00",
         started_ns=0, state="finished", regions=["iad"], fingerprint=fingerprint,
     )  # fmt: skip
     report = report_of(Evidence(run=run, loads=[load]))

@@ -118,6 +118,7 @@ def _follow(run: Session, programme: Programme, found: list[browsers.Browser] | 
         for experiment in programme.experiments:
             _experiment(run, programme, experiment.name, experiment.seconds, number)
     check_steps.copies(run)
+    check_steps.parts(run)
     if programme.browser is not None:
         limit = None if programme.budgets is None else programme.budgets.browser_s
         steps.browse(run, found, programme.browser, suites=programme.suites, within_s=limit)

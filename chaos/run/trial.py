@@ -296,13 +296,14 @@ class _Trial:
             if isinstance(fact, Redundant)
         ]
         whole = until(lambda: not self._system.missing() or None, _REDUNDANT_WITHIN_S)
+        self._record.healed = self._record.healed is not False
+        # What was undone and does not become whole again is the system's own failure; what was not undone is ours.
+        self._record.whole = whole is not None if self._record.healed else None
         if whole is None:
-            self._record.healed = False
             missing = "; ".join(self._system.missing())
             self._record.problems.append(f"not whole {_REDUNDANT_WITHIN_S:.0f} s after healing, it lacks: {missing}")
             return
         self._record.redundancy_ns = noted[-1] if noted else time.monotonic_ns()
-        self._record.healed = self._record.healed is not False
         with self._folder.timeline() as timeline:
             timeline.add(TimelineEvent(at_ns=self._record.redundancy_ns, kind="healed", name=self._experiment))
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from checks import NotChecked, points, replication
 from checks import access as access_facts
 from checks import data as data_facts
+from checks import parts as part_facts
 from checks.security import audit_trail
 from checks.security import facts as security_facts
 from commands.run import expected
@@ -18,9 +19,11 @@ from reports.evidence import RunFolder
 from reports.policy.policy import load_policy
 
 DATA, ACCESS, SECURITY = CHECKS
-DATA_POINTS, COPIES, AUDIT, AUDIT_END = "data points", "copies", "audit trail", "audit trail at the end"
+DATA_POINTS, COPIES, PARTS = "data points", "copies", "parts"
+AUDIT, AUDIT_END = "audit trail", "audit trail at the end"
 _IF_JUDGED = {
-    DATA_POINTS: points.ROW, COPIES: replication.ROW, AUDIT: audit_trail.ROW, AUDIT_END: audit_trail.ROW
+    DATA_POINTS: points.ROW, COPIES: replication.ROW, PARTS: part_facts.ROW, AUDIT: audit_trail.ROW,
+    AUDIT_END: audit_trail.ROW,
 }  # fmt: skip
 """Check -> the row that it is made for."""
 
@@ -39,6 +42,11 @@ def data_points(run: Session) -> None:
 def copies(run: Session) -> None:
     """Ask every node of the bus what it holds itself, if the run judges that; after what may leave a copy behind."""
     _check_if_judged(run, COPIES, replication.record, replication.expected(run.system))
+
+
+def parts(run: Session) -> None:
+    """Look whether every part runs and every consumer is up to date, if the run judges that; at the end."""
+    _check_if_judged(run, PARTS, part_facts.record, part_facts.expected(run.system))
 
 
 def audit_tampering(run: Session) -> None:

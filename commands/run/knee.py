@@ -69,7 +69,7 @@ def run_knee(request: Request, *, most: float | None, resolution: float, out: Pa
         fail(EXIT_USAGE, str(error))
     step_s = request.duration_s or min(STEP_S, scenario.duration_s)
     knee = Knee(scenario=scenario.name, unit=scenario.unit, step_s=step_s, resolution=resolution)
-    with steps.session(f"load.{scenario.name}", seed=request.seed, out=out) as run:
+    with steps.session(_profile(scenario.name), seed=request.seed, out=out) as run:
         run.start()
         tries = KneeRun(
             run, structs.replace(request, rate=first, duration_s=step_s), knee, make_load=partial(steps.make_load, run),
@@ -79,6 +79,12 @@ def run_knee(request: Request, *, most: float | None, resolution: float, out: Pa
             tries.search(search)
         finally:
             tries.close()
+
+
+def _profile(scenario: str) -> str:
+    """A scenario's own, or that of a search for its knee, where a try is too short for some of its rows."""
+    own = f"knee.{scenario}"
+    return own if own in load_policy().profiles else f"load.{scenario}"
 
 
 def judge_try(policy: Policy, scenario: str, rate: float, where: str, folder: RunFolder) -> KneeStep:

@@ -43,6 +43,7 @@ from infra.machine.progress import Report, say, step
 from ledger.audit import audit, last_event_seq
 from ledger.drain import drain
 from ledger.observe.bus import BusError
+from ledger.session_audit import judge_sessions
 from loadtests import own_locustfile
 from loadtests import run as load_runner
 from loadtests.locust_process import LoadError
@@ -201,6 +202,8 @@ def _audited(run: Session, scenario: Scenario, folder: RunFolder) -> Iterator[No
     late = drain(target, _DRAINED_WITHIN_S)
     for problem in audit(folder, scenario.name, target, behind_seq=behind_seq, late=late):
         say(f"audit: {problem}")
+    if unread := judge_sessions(folder, scenario.name):
+        say(f"sessions: {unread}")
 
 
 def chaos(run: Session, experiment: str, repeat: int = 1) -> None:

@@ -50,6 +50,11 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
         return _distrust(self.trial.record) if self.set_aside is None else None
 
 
+def numbered_tries(evidence: Evidence) -> list[tuple[int, Evidence]]:
+    """The tries that were set aside, each with its number."""
+    return [(int(name.rpartition(".")[2]), each) for name, each in sorted(evidence.set_aside.items())]
+
+
 def in_try(name: str, number: int) -> str:
     """The name of something that a try left which was set aside."""
     return f"{name} (try {number}, set aside)"
@@ -81,6 +86,12 @@ class Findings(msgspec.Struct, frozen=True, kw_only=True):
         """The facts of a row, those of tries that were set aside among them."""
         every = [self.evidence, *self.evidence.set_aside.values()]
         return [count for each in every for count in each.counts if count.row == row]
+
+    @property
+    def with_ledger(self) -> list[Finding]:
+        """The experiments whose ledgers count: all, and those of tries that were set aside as far as they had a write
+        acknowledged. One that broke before is no gap in the evidence: another try counts."""
+        return self.experiments + [each for each in self.set_aside if each.ledger and each.ledger.acked]
 
     def without_result(self) -> list[tuple[str, str]]:
         """(experiment, why) for each planned experiment that left no result."""
@@ -239,11 +250,6 @@ def judged_rows(evidence: Evidence, claims: Iterable[RowClaim], policy: Policy) 
     )
 
 
-def _numbered(evidence: Evidence) -> list[tuple[int, Evidence]]:
-    """The tries that were set aside, each with its number."""
-    return [(int(name.rpartition(".")[2]), each) for name, each in sorted(evidence.set_aside.items())]
-
-
 def find(
     evidence: Evidence, policy: Policy, gates: dict[str, Bound], judged: frozenset[str],
     differences: list[Difference],
@@ -252,7 +258,7 @@ def find(
     ledgers = _ledgers(evidence)
     set_aside: list[Finding] = []
     ledgers_aside: dict[str, LedgerResult] = {}
-    for number, tried in _numbered(evidence):
+    for number, tried in numbered_tries(evidence):
         found = _ledgers(tried)
         names = {trial.name for trial in tried.trials}
         set_aside += [msgspec.structs.replace(_finding(each, found), set_aside=number) for each in tried.trials]

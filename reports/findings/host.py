@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from statistics import median
 
-from reports.evidence import HostSample
+from reports.evidence import FOREIGN, HostSample
 from reports.model import HostResult
 from reports.policy.policy import HostLimits
 
@@ -88,7 +89,7 @@ def programs(samples: Sequence[HostSample]) -> str:
 def disturbance(
     samples: Sequence[HostSample], target_ms: float | None, waits_for_disk: bool, limits: HostLimits
 ) -> str | None:
-    """What disturbed the machine during `samples`, in words; None if nothing did, or nothing is known.
+    """What disturbed the machine from outside during `samples`, in words; None if nothing did, or nothing is known.
 
     `target_ms` is the row's gate; None if the gate is not a time. `waits_for_disk`: the measured time includes an
     fsync.
@@ -97,19 +98,64 @@ def disturbance(
         return None
     causes = [cause] if (cause := cpu_taken(samples, limits)) else []
     if target_ms is not None and not causes:
-        lag_ms = percentile([sample.timer_lag_ms for sample in samples], 95)
-        own = _mean([_own(sample) for sample in samples])
-        if lag_ms > limits.timer_lag_share_max * target_ms and own < limits.own_busy_max:
-            causes.append(
-                f"timers were {lag_ms:.1f} ms late (p95; {limits.timer_lag_share_max:.0%} of {target_ms:g} ms is the"
-                f" limit) while the run itself used {own:.0%} of the cores"
-            )
-        fsync_ms = percentile([sample.fsync_ms for sample in samples], 90)
-        if waits_for_disk and fsync_ms > limits.fsync_share_max * target_ms:
-            causes.append(
-                f"one fsync took {fsync_ms:.1f} ms (p90; {limits.fsync_share_max:.0%} of {target_ms:g} ms is the limit)"
-            )
+        disk_ms = target_ms if waits_for_disk else None
+        causes += filter(None, (_late_timers(samples, target_ms, limits), slow_disk(samples, disk_ms, limits)))
     return "; ".join(causes) or None
+
+
+def _late_timers(samples: Sequence[HostSample], target_ms: float, limits: HostLimits) -> str | None:
+    """How late timers were in the intervals that the run's own use of the CPU does not explain; None if they were not.
+
+    A timer is late while all cores are busy. So the run itself may have made it as late as all cores could be kept busy
+    with what it used in that interval, all of it in one burst.
+    """
+    late = [
+        0.0 if _own(sample) * sample.interval_s * 1000 >= sample.timer_lag_ms else sample.timer_lag_ms
+        for sample in samples
+    ]
+    lag_ms, limit_ms = percentile(late, 95), limits.timer_lag_share_max * target_ms
+    if lag_ms <= limit_ms:
+        return None
+    return (
+        f"timers were {lag_ms:.1f} ms late (p95; {limits.timer_lag_share_max:.0%} of {target_ms:g} ms is the limit),"
+        " longer than the run itself could keep all cores busy with what it used"
+    )
+
+
+def slow_disk(samples: Sequence[HostSample], disk_ms: float | None, limits: HostLimits) -> str | None:
+    """How slow the disk was in the seconds that the run's own writes do not explain; None if it was not."""
+    if disk_ms is None or not samples:
+        return None
+    limit_ms = limits.fsync_share_max * disk_ms
+    fast = [_own_mib_s(sample) for sample in samples if sample.fsync_ms <= limit_ms]
+    usual = median(fast) if fast else None
+    unexplained = [sample for sample in samples if sample.fsync_ms > limit_ms and not _explained_by_us(sample, usual)]
+    times = [sample.fsync_ms for sample in unexplained] + [0.0] * (len(samples) - len(unexplained))
+    slow_ms = percentile(times, 90)
+    if slow_ms <= limit_ms:
+        return None
+    own, foreign = _mean([*map(_own_mib_s, unexplained)]), _mean([*map(_foreign_mib_s, unexplained)])
+    return (
+        f"one fsync took {slow_ms:.1f} ms (p90; {limits.fsync_share_max:.0%} of {disk_ms:g} ms is the limit) while the"
+        f" run wrote {own:.1f} MiB/s and other programs {foreign:.1f}"
+    )
+
+
+def _own_mib_s(sample: HostSample) -> float:
+    return sum(mib_s for kind, mib_s in sample.written_mib_s.items() if kind != FOREIGN)
+
+
+def _foreign_mib_s(sample: HostSample) -> float:
+    return sample.written_mib_s.get(FOREIGN, 0.0)
+
+
+def _explained_by_us(sample: HostSample, usual_mib_s: float | None) -> bool:
+    """Whether the run's own writes may be why the disk was slow: it wrote most of what was written, and more than in
+    the seconds in which the disk was fast. Where nothing is known of the writes, they may."""
+    if not sample.written_mib_s:
+        return True
+    own = _own_mib_s(sample)
+    return own > 0 and own >= _foreign_mib_s(sample) and (usual_mib_s is None or own > usual_mib_s)
 
 
 def summary(samples: Sequence[HostSample]) -> HostResult | None:

@@ -9,11 +9,11 @@ same rule as one that missed. A generator that was late is a cause only as far a
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from statistics import fmean, median
+from statistics import fmean
 
 from msgspec import structs
 
-from reports.evidence import FOREIGN, HostSample, Load, Tries, percentile_ms
+from reports.evidence import HostSample, Load, Tries, percentile_ms
 from reports.findings import host
 from reports.findings.evidence_contract import paths
 from reports.findings.findings import judged_rows, load_distrust
@@ -21,7 +21,7 @@ from reports.findings.loaded import Evidence, Trial
 from reports.findings.possible import floors, gate
 from reports.model import Bound
 from reports.policy.claims import RowClaim
-from reports.policy.policy import HostLimits, Policy, matches
+from reports.policy.policy import Policy, matches
 
 PHASE_MAX, RUN_MAX = 2, 3
 """The most repeats of one phase, and of all phases of a run."""
@@ -46,7 +46,7 @@ def cause(
     that is asked of what waits for a disk, None if nothing does."""
     taken = host.cpu_taken(samples, policy.host, host.OUTSIDE)
     late = [] if taken else [_late(each, samples, _measured(each, gates).values(), policy) for each in loads]
-    return "; ".join(filter(None, [taken, *late, _slow_disk(samples, disk_ms, policy.host)])) or None
+    return "; ".join(filter(None, [taken, *late, host.slow_disk(samples, disk_ms, policy.host)])) or None
 
 
 def of_loads(
@@ -101,42 +101,6 @@ def _late(load: Load, samples: Sequence[HostSample], gates: Collection[Bound], p
     busy = [sample for sample in samples if host.taken(sample, host.OUTSIDE) > policy.host.taken_peak]
     share = fmean(host.taken(sample, host.OUTSIDE) for sample in busy)
     return f"{load.scenario} was late while others took {share:.0%} of all cores{host.programs(busy)}"
-
-
-def _slow_disk(samples: Sequence[HostSample], disk_ms: float | None, limits: HostLimits) -> str | None:
-    """How slow the disk was in the seconds that the run's own writes do not explain; None if it was not."""
-    if disk_ms is None or not samples:
-        return None
-    limit_ms = limits.fsync_share_max * disk_ms
-    fast = [_own_mib_s(sample) for sample in samples if sample.fsync_ms <= limit_ms]
-    usual = median(fast) if fast else None
-    unexplained = [sample for sample in samples if sample.fsync_ms > limit_ms and not _explained_by_us(sample, usual)]
-    times = [sample.fsync_ms for sample in unexplained] + [0.0] * (len(samples) - len(unexplained))
-    slow_ms = host.percentile(times, 90)
-    if slow_ms <= limit_ms:
-        return None
-    own, foreign = fmean(map(_own_mib_s, unexplained)), fmean(map(_foreign_mib_s, unexplained))
-    return (
-        f"one fsync took {slow_ms:.1f} ms (p90; {limits.fsync_share_max:.0%} of {disk_ms:g} ms is the limit) while the"
-        f" run wrote {own:.1f} MiB/s and other programs {foreign:.1f}"
-    )
-
-
-def _own_mib_s(sample: HostSample) -> float:
-    return sum(mib_s for kind, mib_s in sample.written_mib_s.items() if kind != FOREIGN)
-
-
-def _foreign_mib_s(sample: HostSample) -> float:
-    return sample.written_mib_s.get(FOREIGN, 0.0)
-
-
-def _explained_by_us(sample: HostSample, usual_mib_s: float | None) -> bool:
-    """Whether the run's own writes may be why the disk was slow: it wrote most of what was written, and more than in
-    the seconds in which the disk was fast. Where nothing is known of the writes, they may."""
-    if not sample.written_mib_s:
-        return True
-    own = _own_mib_s(sample)
-    return own > 0 and own >= _foreign_mib_s(sample) and (usual_mib_s is None or own > usual_mib_s)
 
 
 # The run by its first tries.

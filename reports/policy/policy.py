@@ -89,7 +89,6 @@ class HostLimits(_Strict, frozen=True, kw_only=True):
     taken_peak: float
     taken_peak_share_max: float
     timer_lag_share_max: float
-    own_busy_max: float
     fsync_share_max: float
     fsync_rows: list[str]
 

@@ -24,10 +24,13 @@ TESTS = ("regions show their totals", "the status says which region answered")
 def hops(client: str) -> list[ExpectedHop]:
     """Where the writes of an experiment are looked for."""
     once = [("postgres", False), ("outbox", False), ("stream", False), ("analytics", True)]
-    once += [("audit-logger", True), ("notifications", True)]
-    everywhere = ("cache-invalidator", "frontend-realtime", "mobile-sync")
+    once += [("audit-logger", True), ("notifications", True), ("audit-log", True), ("notification", True)]
+    everywhere = (
+        ("cache-invalidator", True), ("frontend-realtime", True), ("mobile-sync", True), ("replica", False),
+        ("feed", True),
+    )  # fmt: skip
     return [ExpectedHop(client, hop, None, effect) for hop, effect in once] + [
-        ExpectedHop(client, hop, region, True) for hop in everywhere for region in REGIONS
+        ExpectedHop(client, hop, region, effect) for hop, effect in everywhere for region in REGIONS
     ]
 
 

@@ -13,6 +13,7 @@ from msgspec import structs
 from reports.evidence import (
     BrowserSession,
     BrowserTest,
+    Consistency,
     Count,
     Experiment,
     Failure,
@@ -32,6 +33,7 @@ from reports.evidence import (
     TimelineEvent,
     Write,
 )
+from reports.findings.contents import EVENTS, STATES
 from reports.tests.synthetic_expected import CHECKS, PLACES, REGIONS, SLO, TESTS, expected, hops
 
 SECOND = 1_000_000_000
@@ -287,9 +289,9 @@ def _write_ledger(folder: RunFolder, name: str, story: Story, probes: list[Probe
     named = list(zip(everything, sorted(probes, key=lambda probe: probe.at_ns), strict=False))
     with folder.writes(name) as ledger:
         for write, probe in named:
-            ledger.add(Write(write, probe.at_ns, None, probe.region))
+            ledger.add(Write(write, probe.at_ns, None, probe.region, says_of(write)))
             if probe.outcome != "unknown":
-                ledger.add(Write(write, probe.at_ns, probe.outcome, probe.region))
+                ledger.add(Write(write, probe.at_ns, probe.outcome, probe.region, says_of(write)))
     ids = [write for write, probe in named if probe.outcome == "ok"]
     lost = set(ids[100 - story.lost : 100]) if name == "pg-primary-kill" else set()
     doubled = set(ids[300 : 300 + story.doubled]) if name == "analytics-kill" else set()
@@ -297,18 +299,21 @@ def _write_ledger(folder: RunFolder, name: str, story: Story, probes: list[Probe
         write: f"event {write[:8]}, projects.{index % 4} position {index // 4 + 1}" for index, write in enumerate(ids)
     }
     there = {write: 1 for write in ids if write not in lost}
+    contents = {write: says_of(write) for write in there}
     for each in hops(name):
         times = {write: 2 if each.hop == "analytics" and write in doubled else 1 for write in there}
+        said = contents if each.hop in (*STATES, *EVENTS) else {}
         folder.write_hop(
             Hop(
-                client=name,
-                hop=each.hop,
-                region=each.region,
-                effect=each.effect,
-                found=times,
+                client=name, hop=each.hop, region=each.region, effect=each.effect, found=times, contents=said,
                 labels=labels if each.hop == "outbox" else {},
             )
-        )
+        )  # fmt: skip
+
+
+def says_of(write: str) -> str:
+    """The digest of what this write says."""
+    return f"{zlib.crc32(write.encode()):024x}"
 
 
 def _write_timeline(folder: RunFolder, story: Story) -> None:
@@ -364,6 +369,12 @@ def write_run(path: Path, story: Story | None = None) -> RunFolder:
     _write_host(folder, story, dice)
     folder.write_load(_api_browse(story, dice))
     folder.write_load(_bus_ingest(story, dice))
+    folder.write_consistency(
+        Consistency(
+            scenario="api-browse", reads=1_400, own_reads=dict.fromkeys(REGIONS, 120), walks=40, contents=4_000,
+            anomalies={}, stale_within_s=2.0,
+        )
+    )  # fmt: skip
     folder.failures("bus-ingest").close()
     with folder.failures("api-browse") as failures:
         if story.refused:
@@ -383,6 +394,7 @@ def write_run(path: Path, story: Story | None = None) -> RunFolder:
         facts.add(Count(row="data.projects", value=300, unit="projects", how="count of seeded projects"))
         facts.add(Count(row="data.projects", value=0, unit="groups", how="totals reconcile", ok=True))
         for number in range(20):
+            facts.add(Count(row="system.parts", value=0, unit="wrong", how=f"part {number} runs", ok=True))
             facts.add(Count(row="security.transit", value=0, unit="wrong", how=f"listener {number}", ok=True))
         for role in ("nobody", "reader", "steward", "operator", "admin"):
             for action in range(10):

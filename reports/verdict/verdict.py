@@ -189,7 +189,8 @@ def _judge_row(
         p999=measurement.p999,
         max=measurement.max,
     )
-    return _Judged(row, parts, measuring_s(measurement))
+    held = parts if claim.since <= run.schema else []  # What an older run could not hold says nothing of its parts.
+    return _Judged(row, held, measuring_s(measurement))
 
 
 def _sum(values: Iterable[int | None]) -> int | None:

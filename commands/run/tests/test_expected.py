@@ -81,6 +81,6 @@ def test_a_night_knows_its_phases() -> None:
     phases = night.phases()
     assert phases[: len(CHECKS)] == list(CHECKS)
     assert {"api-browse", "bus-ingest", "pg-primary-kill", "browser", SECRETS} <= set(phases)
-    assert check_steps.judged("smoke") == ["data points"]
+    assert check_steps.judged("smoke") == ["data points", "parts"]
     legs = [leg.name for leg in night.pace()._legs]
     assert set(phases) <= set(legs), "each of them has the name that its phase has"

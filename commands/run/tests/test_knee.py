@@ -51,7 +51,7 @@ class _Run:
             cpu="c", cores=2, memory_gib=1.0, kernel="k", python="3", components={}, topology_sha256="t", commit="c"
         )
         self.run = Run(
-            run_id="r", profile="load.api-browse", command="", seed=1, started_at="2026-01-01T00:00:00+00:00",
+            run_id="r", profile="knee.api-browse", command="", seed=1, started_at="2026-01-01T00:00:00+00:00",
             started_ns=0, regions=REGIONS, fingerprint=fingerprint,
         )  # fmt: skip
         self.folder.write_run(self.run)

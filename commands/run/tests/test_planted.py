@@ -50,7 +50,10 @@ def test_what_its_rows_say_is_kept(night: RunFolder) -> None:
     write_record(folder.path / "report.json", document(reports.assess(folder)))
     found = record(BUG, folder.path, 1, 2, None, night.path)
     assert (found.red, found.may, found.folder) == (["bus.exactly_once"], ["recovery.*"], "planted/late-ack")
-    assert found.rows == {"recovery.rto": "PASS", "recovery.rpo_loss": "PASS", "bus.exactly_once": "FAIL"}
+    assert found.rows == {
+        "recovery.rto": "PASS", "recovery.rpo_loss": "PASS", "recovery.redundancy": "PASS", "bus.exactly_once": "FAIL",
+        "ledger.contents": "PASS",
+    }  # fmt: skip
     assert found.problem is None
 
 

@@ -6,6 +6,7 @@ import errno
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,6 +16,7 @@ from commands.run.pace import Leg, Pace
 from commands.run.session import Session, StepFailed
 from infra.fabric.process.system import System
 from infra.fabric.protocol import Death, StartError
+from infra.machine import interrupts
 from reports.evidence import Fingerprint, Run, RunFolder
 
 SLEEPER = [sys.executable, "-c", "import signal; signal.sigwait([signal.SIGTERM])"]
@@ -49,6 +51,13 @@ class Pretended:
 @pytest.fixture
 def folder(tmp_path: Path) -> RunFolder:
     return RunFolder.create(tmp_path / "run")
+
+
+@pytest.fixture(autouse=True)
+def _signals_as_before() -> Iterator[None]:
+    """A session keeps its handlers until its process ends, which here goes on."""
+    with interrupts.handled(lambda number, frame: None):
+        yield
 
 
 def session(folder: RunFolder, system: Pretended, *, owned: bool = True) -> Session:

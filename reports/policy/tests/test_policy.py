@@ -19,7 +19,8 @@ SLO_TEXT = (Path(reports.__file__).with_name("slo.yaml")).read_text("utf-8")
 
 ROWS = [
     "bus.throughput", "bus.applied", "bus.relayed", "bus.publish_p99", "bus.delivery_p99", "bus.end_to_end_p99",
-    "realtime.p99", "availability", "recovery.rto", "recovery.rpo_loss", "bus.exactly_once", "bus.replication",
+    "realtime.p99", "availability", "recovery.rto", "recovery.rpo_loss", "recovery.redundancy", "system.parts",
+    "bus.exactly_once", "ledger.contents", "api.consistency", "bus.replication",
     "bus.limits", "bus.connections", "bus.gateways", "push.delivery", "sync.bandwidth", "sync.convergence",
     "web.bundle", "web.install", "web.a11y", "web.e2e", "data.countries", "data.projects", "data.points",
     "security.transit", "security.rest", "security.access", "security.audit", "security.secrets",
@@ -127,7 +128,7 @@ def first_document(**spec: Any) -> str:
             "bus-throughput.*Invalid enum value 'eq'",
         ),
         (first_document(indicator={}), r"bus-throughput\): 'spec' is missing"),
-        (SLO_TEXT + "---\n- a list\n", r"document 44 \(without a name\): expected a mapping"),
+        (SLO_TEXT + "---\n- a list\n", r"document 48 \(without a name\): expected a mapping"),
         (SLO_TEXT + "---\n" + first_document(), "bus.throughput stands twice"),
         ("kind: [", "not YAML"),
     ],

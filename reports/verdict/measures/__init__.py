@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from reports.verdict.measures import alarms, checks, connections, faults, loads, rates, replication, soak
+from reports.verdict.measures import (
+    alarms,
+    checks,
+    connections,
+    consistency,
+    contents,
+    faults,
+    loads,
+    parts_alive,
+    rates,
+    replication,
+    soak,
+)
 from reports.verdict.measures.parts import Measure, Measurement, Part, measuring_s
 
 MEASURES: dict[str, Measure] = {
@@ -18,8 +30,12 @@ MEASURES: dict[str, Measure] = {
     "availability": loads.availability,
     "recovery.rto": faults.rto,
     "recovery.rpo_loss": faults.rpo,
+    "recovery.redundancy": parts_alive.redundancy,
+    "system.parts": parts_alive.parts,
     "recovery.lag": loads.lag,
     "bus.exactly_once": faults.exactly_once,
+    "ledger.contents": contents.contents,
+    "api.consistency": consistency.consistency,
     "bus.replication": replication.replication,
     "bus.limits": checks.matrix,
     "bus.connections": connections.connections,

@@ -160,7 +160,7 @@ def _loss_part(finding: Finding) -> Part:
 
 def rpo(findings: Findings, claim: RowClaim, gate: Bound) -> Measurement:
     """Acknowledged writes that the experiments lost. The claim is judged by the age of the oldest, in seconds."""
-    every = findings.experiments + _with_ledger(findings)
+    every = findings.with_ledger
     parts = [_loss_part(finding) for finding in every]
     absent = _absent(findings)
     if not parts and not absent:
@@ -186,12 +186,6 @@ def rpo(findings: Findings, claim: RowClaim, gate: Bound) -> Measurement:
             for path in (_chaos_path(finding, "experiment.json"), f"evidence/ledger/{finding.name}.jsonl")
         ],
     )
-
-
-def _with_ledger(findings: Findings) -> list[Finding]:
-    """The experiments of tries that were set aside, as far as they had a write acknowledged. One that broke before is
-    no gap in the evidence: another try counts."""
-    return [finding for finding in findings.set_aside if finding.ledger and finding.ledger.acked]
 
 
 def _effect_part(client: str, ledger: LedgerResult | None, distrust: str | None, window: Window | None) -> Part:
@@ -237,8 +231,7 @@ def _broken(count: Count) -> Part:
 def exactly_once(findings: Findings, claim: RowClaim, gate: Bound) -> Measurement:
     """Lost and doubled effects of everything that experiments and loads wrote."""
     parts = [
-        _effect_part(finding.name, finding.ledger, finding.distrust, finding.window)
-        for finding in findings.experiments + _with_ledger(findings)
+        _effect_part(finding.name, finding.ledger, finding.distrust, finding.window) for finding in findings.with_ledger
     ]
     parts += [_effect_part(name, each, None, None) for name, each in findings.ledgers_aside.items() if each.acked]
     for load in findings.evidence.loads:

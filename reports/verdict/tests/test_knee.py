@@ -10,6 +10,7 @@ import pytest
 
 import reports
 from reports.evidence import (
+    SCHEMA,
     HostSample,
     Knee,
     KneeEnd,
@@ -48,7 +49,7 @@ def _evidence(
         )
         for second in range(1, 11)
     ]  # fmt: skip
-    run = msgspec.structs.replace(run_record(Story(profile="load.api-browse", experiments=[])), regions=regions)
+    run = msgspec.structs.replace(run_record(Story(profile="knee.api-browse", experiments=[])), regions=regions)
     return Evidence(run=run, loads=[load], host=samples)
 
 
@@ -183,7 +184,7 @@ def test_the_documents_show_the_search(tmp_path: Path) -> None:
     assert "every gate held" in picture
     assert "a gate was missed" in picture
     assert "lies from 600 to 650 requests/s" in (folder.path / "summary.md").read_text("utf-8")
-    assert msgspec.json.decode((folder.path / "report.json").read_bytes(), type=Document).schema == 2
+    assert msgspec.json.decode((folder.path / "report.json").read_bytes(), type=Document).schema == SCHEMA
     assert RunFolder(tmp_path).knees() == [_knee("found")]
 
 

@@ -36,8 +36,8 @@ def test_a_clean_run_passes_every_judged_gate(evidence: Evidence) -> None:
     assert report.verdict == "PASS"
     assert exit_code(report) == 0
     assert {row.verdict for row in report.slos} == {"PASS", "NOT_JUDGED"}
-    assert sum(row.verdict == "PASS" for row in report.slos) == 15
-    assert headline(report) == "GO: 15 of 15 judged gates pass"
+    assert sum(row.verdict == "PASS" for row in report.slos) == 19
+    assert headline(report) == "GO: 19 of 19 judged gates pass"
     assert all(row.why for row in report.slos)
 
 
@@ -370,3 +370,20 @@ def test_a_row_that_is_not_judged_counts_for_nothing(evidence: Evidence) -> None
     row = row_of(report, "bus.end_to_end_p99")
     assert (row.verdict, row.claim.verdict) == ("NOT_JUDGED", "FAIL")
     assert report.verdict == "PASS"
+
+
+@pytest.mark.parametrize(("lowest_us", "verdict"), [(-400, "PASS"), (-4_000_000, "FAIL")])
+def test_latencies_that_cannot_be_are_none_of_the_fast_ones(evidence: Evidence, lowest_us: int, verdict: str) -> None:
+    [load] = [each for each in evidence.loads if each.scenario == "bus-ingest"]
+    operations = [
+        msgspec.structs.replace(
+            each, latencies=msgspec.structs.replace(each.latencies, negative=800, min_us=lowest_us)
+        )
+        if each.name == "bus.delivery_p99"
+        else each
+        for each in load.operations
+    ]  # fmt: skip
+    load_of(evidence, "bus-ingest", operations=operations)
+    row = row_of(report_of(evidence), "bus.delivery_p99")
+    assert row.verdict == verdict, row.why
+    assert ("rank among the slowest" in row.why) == (verdict == "FAIL")

@@ -74,7 +74,7 @@ def test_a_run_one_of_whose_phases_broke_never_passes(evidence: Evidence) -> Non
     evidence.timeline.append(TimelineEvent(at_ns=at(80), kind="error", name="browser", detail="pytest ended with 4"))
     report = report_of(evidence)
     assert report.verdict == "INCONCLUSIVE"
-    assert "browser: pytest ended with 4; 15 of 15 pass" in headline(report)
+    assert "browser: pytest ended with 4; 19 of 19 pass" in headline(report)
 
 
 def test_a_part_that_died_is_the_first_note_and_named_in_its_rows(evidence: Evidence) -> None:
@@ -97,7 +97,7 @@ def test_a_waiver_lets_a_row_not_stop_the_release_and_is_shown(evidence: Evidenc
     assert (report.verdict, exit_code(report)) == ("PASS", 0)
     assert row_of(report, "api.read_p99.syd").verdict == "FAIL"
     assert report.waived == {"api.read_p99.syd": "waived by ana until 2026-11-30: new disk on Monday"}
-    assert headline(report) == "GO: 14 of 15 judged gates pass, 1 waived"
+    assert headline(report) == "GO: 18 of 19 judged gates pass, 1 waived"
 
 
 def test_a_waiver_that_expired_counts_for_nothing(evidence: Evidence) -> None:
@@ -117,9 +117,9 @@ def test_a_profile_of_one_load_judges_its_rows_alone(evidence: Evidence) -> None
 
 def test_the_worst_of_several_misses_leads_the_headline(evidence: Evidence) -> None:
     slow_reads(evidence, milliseconds=112)
-    assert headline(report_of(evidence)) == "NO-GO: api.read_p99.syd 112 ms > 100 ms; 14 of 15 pass"
+    assert headline(report_of(evidence)) == "NO-GO: api.read_p99.syd 112 ms > 100 ms; 18 of 19 pass"
     doubled_effect(evidence)
-    assert headline(report_of(evidence)) == "NO-GO: bus.exactly_once 1 lost or doubled > 0 and 1 more; 13 of 15 pass"
+    assert headline(report_of(evidence)) == "NO-GO: bus.exactly_once 1 lost or doubled > 0 and 1 more; 17 of 19 pass"
 
 
 def test_windows_are_in_seconds_of_the_run(evidence: Evidence) -> None:

@@ -42,6 +42,10 @@ class Plant(NamedTuple):
         return f"chaos.plants.{self.name.replace('-', '_')}"
 
 
+_WRITE = ("load", "run", "api-write", "--duration", "40")
+"""2,400 writes, of which 1,200 create a project and 960 change one: a bug that hits one in 200 hits several."""
+_BROWSE = ("load", "run", "api-browse", "--rate", "60", "--duration", "40")
+
 PLANTS: dict[str, Plant] = {
     plant.name: plant
     for plant in (
@@ -68,6 +72,70 @@ PLANTS: dict[str, Plant] = {
             red=(),
             may=(),
             command=("chaos", "run", "relay-kill"),
+        ),
+        Plant(
+            name="cache-not-invalidated",
+            title="the cache invalidator moves on and deletes nothing",
+            kinds=("cache-invalidator",),
+            red=("ledger.contents",),
+            may=(),
+            command=_BROWSE,
+        ),
+        Plant(
+            name="wrong-amount",
+            title="one in 200 projects is stored with a cent more",
+            kinds=("api",),
+            red=("ledger.contents",),
+            may=(),
+            command=_WRITE,
+        ),
+        Plant(
+            name="patch-dropped",
+            title="one in 200 changes of a project raises its version and changes nothing",
+            kinds=("api",),
+            red=("ledger.contents",),
+            may=(),
+            command=_WRITE,
+        ),
+        Plant(
+            name="page-drops-item",
+            title="one in 50 pages of projects lacks its last item",
+            kinds=("api",),
+            red=("api.consistency",),
+            may=(),
+            command=_BROWSE,
+        ),
+        Plant(
+            name="own-write-not-seen",
+            title="the API reads from the region's replica, whether that shows the client's own write or not",
+            kinds=("api",),
+            red=("api.consistency",),
+            may=(),
+            command=_BROWSE,
+        ),
+        Plant(
+            name="audit-entry-altered",
+            title="one in 200 entries of the audit trail says another status than its event",
+            kinds=("audit-logger",),
+            red=("ledger.contents",),
+            may=(),
+            command=_WRITE,
+        ),
+        Plant(
+            name="feed-event-altered",
+            title="one in 200 events of a live feed has another amount than its change",
+            kinds=("frontend-realtime",),
+            red=("ledger.contents",),
+            may=(),
+            command=_WRITE,
+        ),
+        Plant(
+            name="notification-swallowed",
+            title="one in 200 notifications is never made, though its event counts as applied",
+            kinds=("notifications",),
+            red=("bus.exactly_once",),
+            may=(),
+            command=_WRITE,
         ),
     )
 }

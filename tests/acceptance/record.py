@@ -22,13 +22,13 @@ WITHIN_S = 1800
 Line = dict[str, Any]
 
 
-def run(command: str, environment: Mapping[str, str] | None = None) -> Line:
+def run(command: str, environment: Mapping[str, str] | None = None, within_s: float = WITHIN_S) -> Line:
     """Run `./covenant COMMAND` and describe it: commit, machine, command, exit code, verdict, minutes, and the SHA-256
     of its `report.json`, which stays in `reports/runs/`."""
     began = time.monotonic()
     place = ROOT / "reports" / "runs" / f"acceptance-{time.time_ns()}"
     done = subprocess.run(
-        ["./covenant", *command.split(), "--out", str(place)], cwd=ROOT, timeout=WITHIN_S, check=False,
+        ["./covenant", *command.split(), "--out", str(place)], cwd=ROOT, timeout=within_s, check=False,
         env={**os.environ, **(environment or {})},
     )  # fmt: skip
     report = place / "report.json"

@@ -19,6 +19,7 @@ COMMAND = "nightly --profile smoke"
 ALONE, BESIDE = 10, 3
 GO_LEAST = 9
 MINUTES_MOST = 8.0
+INTERRUPTED = 130
 BUSY = """
 import time
 while True:
@@ -30,13 +31,16 @@ while True:
 
 
 def main() -> int:
-    """The exit code: 0 if at least nine of ten were GO in time, and none of the three FAIL or INCONCLUSIVE."""
+    """The exit code: 0 if at least nine of ten were GO in time, and none of the three FAIL or INCONCLUSIVE; 130 if one
+    was interrupted, which is a line like any other."""
     for beside, wanted in ((False, ALONE), (True, BESIDE)):
         for _ in range(wanted - len(made(beside=beside))):
             with busy() if beside else nothing():
                 line = record.run(COMMAND) | {"beside": "a program that takes 30% of a core" if beside else None}
             record.append(LINES, line)
             print(f"{line['verdict']}, exit code {line['exit_code']}, {line['minutes']} min", flush=True)
+            if line["exit_code"] == INTERRUPTED:
+                return INTERRUPTED
     alone, beside_others = made(beside=False), made(beside=True)
     go = sum(line["exit_code"] == 0 and line["minutes"] <= MINUTES_MOST for line in alone)
     codes = [line["exit_code"] for line in beside_others]

@@ -159,11 +159,11 @@ class Pages:
         self, bound_ns: int, fresh: bool, session: SessionState, item: ItemState, began_ns: int
     ) -> Iterator[tuple[Kind, IncarnationState, int]]:
         """The incarnations that the item must have shown, and why."""
-        own, seen = session.own.get(item), session.seen.get(item)
-        if fresh and own is not None and own[2] < began_ns and own[1] != DELETED:
-            yield OWN_WRITE, own[0], own[1]
-        if seen is not None and seen[2] < began_ns and seen[1] != DELETED:
-            yield NON_MONOTONIC, seen[0], seen[1]
+        own, seen = session.own.before(item, began_ns), session.seen.before(item, began_ns)
+        if fresh and own is not None and own.version != DELETED:
+            yield OWN_WRITE, own.one, own.version
+        if seen is not None and seen.version != DELETED:
+            yield NON_MONOTONIC, seen.one, seen.version
         newest = item.newest(began_ns - bound_ns)
         if newest is not None:
             yield INCOMPLETE, newest, newest.established(began_ns - bound_ns)

@@ -8,10 +8,10 @@ from ledger.sessions.anomalies import (
     RESURRECTED,
     STALE_READ,
     STALE_WITHIN_BOUND,
-    WRONG_CONTENTS,
     Kind,
 )
 from ledger.sessions.deferred import NEVER, Deferred, Missed, Observation
+from ledger.sessions.floors import Floor
 from ledger.sessions.history import Digest, Incarnation, Page, Read
 from ledger.sessions.state import SessionState, State
 from ledger.sessions.superseded import UNSEEN
@@ -82,22 +82,21 @@ class Reads:
         if record.fresh and not self._shows_own(record, session, item, one, version):
             return
         floor = session.seen.get(item)
-        if (
-            floor is not None
-            and floor[2] < invoked_ns
-            and (floor[0] is not one or version < floor[1])
-            and not self._reaches(NON_MONOTONIC, record, item, one, version, floor, bound_ns == 0)
-        ):
-            return
+        if floor is not None and (floor.one is not one or version < floor.version):
+            before = session.seen.before(item, invoked_ns)
+            if before is not None and not self._reaches(
+                NON_MONOTONIC, record, item, one, version, before, bound_ns == 0
+            ):
+                return
         # The newest of all is right, unless it is gone.
         newest = version >= one.version and one is item.last and one.dead_by >= invoked_ns
         if not newest and not self._recent(record, bound_ns, item, one, version):
             return
-        if floor is not None and floor[0] is one and version <= floor[1]:
+        if floor is not None and (version <= floor.version if floor.one is one else surely_older(one, floor.one)):
             return
         # What every later answer has to show anyway need not be remembered.
         if version != one.version or one.since_ns >= invoked_ns - self._bound_max_ns or one is not item.last:
-            session.seen[item] = (one, version, record.completed_ns)
+            session.seen.rise(item, one, version, record.completed_ns)
             self._state.sweep(session, record.completed_ns)
 
     def _find(self, record: Read | Page, item: ItemState, incarnation: Incarnation) -> IncarnationState:
@@ -124,10 +123,7 @@ class Reads:
         elif seen.digest is None:
             seen.digest = digest
         elif digest is not None:
-            self._state.contents += 1
-            if digest != seen.digest:
-                expected = f"one version with one digest: {seen.digest}"
-                self._report(WRONG_CONTENTS, record, item, one, version, expected, digest)
+            self._state.compare(record, item, one, version, seen.digest, digest, acknowledged=False)
         if bound_ns:
             return
         open_item = item.is_open(self._state.complete)
@@ -165,8 +161,8 @@ class Reads:
     def _shows_own(
         self, record: Read | Page, session: SessionState, item: ItemState, one: IncarnationState, version: int
     ) -> bool:
-        own = session.own.get(item)
-        if own is None or own[2] >= record.invoked_ns:
+        own = session.own.before(item, record.invoked_ns)
+        if own is None:
             return True
         self._state.own_reads[record.region] += 1
         return self._reaches(
@@ -175,10 +171,10 @@ class Reads:
 
     def _reaches(
         self, kind: Kind, record: Read | Page, item: ItemState, one: IncarnationState, version: int,
-        floor: tuple[IncarnationState, int, int], strong: bool,
+        floor: Floor, strong: bool,
     ) -> bool:  # fmt: skip
         """Whether an answer shows no less than its session must see."""
-        before, least, _ = floor
+        before, least = floor.one, floor.version
         if before is one:
             if version >= least:
                 return True
@@ -223,27 +219,28 @@ class Reads:
     def _absent(self, record: Read, bound_ns: int, session: SessionState, item: ItemState) -> None:
         """An answer says that there is no such item."""
         state, invoked_ns, strong = self._state, record.invoked_ns, bound_ns == 0
-        own = session.own.get(item) if record.fresh else None
-        if own is not None and own[2] < invoked_ns:
+        own = session.own.before(item, invoked_ns) if record.fresh else None
+        if own is not None:
             state.own_reads[record.region] += 1
-            if own[1] != DELETED and not state.absent(OWN_WRITE, record, item, own[0], strong, own[1]):
+            if own.version != DELETED and not state.absent(OWN_WRITE, record, item, own.one, strong, own.version):
                 return
-        floor = session.seen.get(item)
+        floor = session.seen.before(item, invoked_ns)
         gone: IncarnationState | None = None
-        if floor is not None and floor[2] < invoked_ns and floor[1] != DELETED:
-            if not state.absent(NON_MONOTONIC, record, item, floor[0], strong, floor[1]):
+        if floor is not None and floor.version != DELETED:
+            if not state.absent(NON_MONOTONIC, record, item, floor.one, strong, floor.version):
                 return
-            gone = floor[0]
+            gone = floor.one
         newest = item.newest(invoked_ns - bound_ns)
         if newest is not None:
             if not state.absent(STALE_READ, record, item, newest, strong, newest.established(invoked_ns - bound_ns)):
                 return
             if strong:
                 newest.dead_by = min(newest.dead_by, record.completed_ns)
-            if gone is None and floor is None:
+            if floor is None:
                 gone = newest
-        if gone is not None and gone.dead_by >= invoked_ns - self._bound_max_ns:
-            session.seen[item] = (gone, DELETED, record.completed_ns)
+        top = session.seen.get(item)
+        if gone is not None and gone.dead_by >= invoked_ns - self._bound_max_ns and (top is None or top.one is gone):
+            session.seen.rise(item, gone, DELETED, record.completed_ns)
             state.sweep(session, record.completed_ns)
         self._contradict(record, bound_ns, item)
         if bound_ns:

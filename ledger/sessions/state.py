@@ -8,12 +8,11 @@ from typing import NamedTuple
 
 from ledger.sessions.anomalies import WRONG_CONTENTS, Kind, Tally
 from ledger.sessions.deferred import NEVER, Absence, Deferred
+from ledger.sessions.floors import Floors
 from ledger.sessions.history import Digest, Initial, Page, Read, Write
 from ledger.sessions.lists import Lists
-from ledger.sessions.versions import DELETED, IncarnationState, ItemState
+from ledger.sessions.versions import IncarnationState, ItemState
 
-Floor = tuple[IncarnationState, int, int]
-"""An incarnation, a version (or DELETED) and since when a session must not see less."""
 WAITING_MAX = 100_000
 """So many absences and refusals wait to be explained at a time; what is more is counted as not judged."""
 SWEEP_AT = 256
@@ -30,16 +29,14 @@ class SessionState:
     __slots__ = ("own", "seen", "sweep_at")
 
     def __init__(self) -> None:
-        self.seen: dict[ItemState, Floor] = {}
-        self.own: dict[ItemState, Floor] = {}
+        self.seen = Floors()
+        self.own = Floors()
         self.sweep_at = SWEEP_AT
 
     def sweep(self, horizon_ns: int) -> None:
         """Forget what was established before the horizon."""
-        for floors in (self.seen, self.own):
-            for item, (one, version, _) in [*floors.items()]:
-                if one.dead_by < horizon_ns if version == DELETED else one.established(horizon_ns) >= version:
-                    del floors[item]
+        self.seen.sweep(horizon_ns)
+        self.own.sweep(horizon_ns)
         self.sweep_at = max(SWEEP_AT, 2 * (len(self.seen) + len(self.own)))
 
 
@@ -64,6 +61,8 @@ class Mismatch(NamedTuple):
     found: Digest
     early: bool
     """It was seen before the acknowledged write was invoked."""
+    acknowledged: bool
+    """What is expected is what an acknowledged write says, not only what another answer showed."""
 
 
 class State:
@@ -122,14 +121,14 @@ class State:
 
     def compare(
         self, record: Read | Page, item: ItemState, one: IncarnationState, version: int, expected: Digest,
-        found: Digest, early: bool = False,
+        found: Digest, early: bool = False, acknowledged: bool = True,
     ) -> None:  # fmt: skip
-        """Contents were seen of which an acknowledged write says what they are."""
+        """Contents were seen of which an acknowledged write says, or another answer showed, what they are."""
         self.contents += 1
         if found == expected:
             return
         if len(self.mismatches) < MISMATCHES_MAX:
-            self.mismatches.append(Mismatch(record, item, one, version, expected, found, early))
+            self.mismatches.append(Mismatch(record, item, one, version, expected, found, early, acknowledged))
         else:
             self.tally.report(
                 WRONG_CONTENTS, record, item.key, one.incarnation, version, f"digest {expected}", f"digest {found}"
@@ -148,7 +147,7 @@ class State:
         otherwise the answer waits for one that is still under way."""
         if item.may_be_gone(one, record.completed_ns):
             return True
-        if one.known_by != NEVER and item.is_open(self.complete):
+        if item.existed == "unknown" or (one.known_by != NEVER and item.is_open(self.complete)):
             return True  # Others may have deleted it.
         if self._may_wait():
             one.waiting().absences.append(Absence(kind, record, strong, version))

@@ -31,7 +31,8 @@ class Verdict:
             item, one, version = mismatch.item, mismatch.incarnation, mismatch.version
             by_ns = mismatch.record.completed_ns
             kind: Kind = WRONG_CONTENTS
-            if item.tried_with(one.incarnation, version, mismatch.found, by_ns):
+            never_was = item.tried_with if mismatch.acknowledged else item.failed_with
+            if never_was(one.incarnation, version, mismatch.found, by_ns):
                 kind = DIRTY_READ
             elif mismatch.early:
                 kind = GARBAGE_READ
@@ -70,7 +71,7 @@ class Verdict:
         kind: Kind
         if digest is not None and item.failed_with(one.incarnation, version, digest, by_ns):
             kind, expected = DIRTY_READ, "nothing of a write that failed"
-        elif digest is not None and digest in (one.digest_of(version - 1), one.digest_of(version + 1)):
+        elif version < one.version if digest is None else digest in map(one.digest_of, (version - 1, version + 1)):
             kind, expected = DOUBLED, "one version by one acknowledged change"
         else:
             kind, expected = GARBAGE_READ, "something that was written"

@@ -65,8 +65,8 @@ class Writes:
             self._explain(record, item, one, waiting, version)
         one.settle(version, digest, record.completed_ns, state.keep_ns)
         before = session.own.get(item)
-        if before is None or before[0] is not one or version > before[1]:
-            session.own[item] = (one, version, record.completed_ns)
+        if before is None or before.one is not one or version > before.version:
+            session.own.rise(item, one, version, record.completed_ns)
             state.sweep(session, record.completed_ns)
 
     def _follows(
@@ -85,9 +85,9 @@ class Writes:
             self._lost(record, item, one, version, expected, named(one, version))
             return
         least = one.established(record.invoked_ns)
-        seen = session.seen.get(item)
-        if seen is not None and seen[0] is one and seen[2] < record.invoked_ns and seen[1] != DELETED:
-            least = max(least, seen[1])
+        seen = session.seen.before(item, record.invoked_ns)
+        if seen is not None and seen.one is one and seen.version != DELETED:
+            least = max(least, seen.version)
         if version <= least:
             kind: Kind = REORDERED if record.base is None else LOST_UPDATE
             self._report(kind, record, item, one, version, f"a version after {least}", named(one, version))
@@ -166,7 +166,7 @@ class Writes:
             one.dead_by = min(one.dead_by, record.completed_ns)
         if one is not None:
             session = self._state.session(record.session)
-            session.own[item] = (one, DELETED, record.completed_ns)
+            session.own.rise(item, one, DELETED, record.completed_ns)
             self._state.sweep(session, record.completed_ns)
 
     def _deleted_this(self, record: Write, item: ItemState, one: IncarnationState) -> None:

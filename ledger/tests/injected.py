@@ -40,14 +40,16 @@ def reads(history: History) -> list[Read]:
 def ends(history: History, key: str, before_ns: int) -> bool:
     """Whether something may have deleted the item by then."""
     return any(
-        write.invoked_ns < before_ns and write.outcome != "fail" for write in writes(history, id=key, kind="delete")
+        write.invoked_ns <= before_ns and write.outcome != "fail" for write in writes(history, id=key, kind="delete")
     )
 
 
 def quiet(history: History, key: str) -> bool:
-    """Nothing unknown happened to the item, and nobody else writes it."""
-    return not writes(history, id=key, outcome="unknown") and not any(
-        one.id == key and one.incarnation is None for one in history.initial
+    """Nothing unknown happened to the item, and nobody else writes it; each delete says of which incarnation."""
+    return (
+        not writes(history, id=key, outcome="unknown")
+        and not writes(history, id=key, kind="delete", outcome="ok", incarnation=None)
+        and not any(one.id == key and one.incarnation is None for one in history.initial)
     )
 
 
@@ -307,7 +309,8 @@ INJECTIONS: list[tuple[Inject, tuple[str, ...]]] = [
     (update_gone, ("lost update",)),
     (create_gone, ("lost update",)),
     (refused_without_reason, ("lost update",)),
-    (doubled_write, ("doubled write",)),
+    # What is seen in between may look like a write that failed.
+    (doubled_write, ("doubled write", "dirty read")),
     # The session may have seen the item, or written it.
     (page_incomplete, ("page incomplete", "non-monotonic read", "own write not seen")),
     (page_out_of_order, ("page out of order",)),

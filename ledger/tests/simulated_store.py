@@ -93,7 +93,7 @@ class Store:
         self._begin()
         for number in range(dice.randint(1, 5)):
             client = _Client(f"s{number}", dice.choice(REGIONS))
-            for _ in range(1 + (dice.random() < 0.15)):  # Some do two things at a time.
+            for _ in range(dice.choice((1, 1, 1, 1, 2, 4))):  # Some do several things at a time.
                 self._at(dice.randint(1, 30), self._next(client))
 
     def _begin(self) -> None:

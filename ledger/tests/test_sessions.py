@@ -145,6 +145,8 @@ def test_contents_of_a_write_that_failed() -> None:
     failed = update("ann", 10, 20, base=1, digest="X", outcome="fail")
     assert kinds(failed, read("bob", 12, 13, 2, "X"), initial=(HERE,)) == {"dirty read": 1}
     assert kinds(create("ann", 10, 20, outcome="fail"), read("bob", 12, 13, 1, "A")) == {"dirty read": 1}
+    happened = [update("eve", 1, 40, base=1, outcome="unknown"), read("eve", 8, 9, 2, "B")]
+    assert kinds(*happened, failed, read("bob", 12, 13, 2, "X"), initial=(HERE,)) == {"dirty read": 1}
 
 
 def test_contents_that_were_seen_and_then_never_happened() -> None:
@@ -221,6 +223,22 @@ def test_a_session_goes_back() -> None:
     assert kinds(write, seen, back, initial=(HERE,)) == {"non-monotonic read": 1}
     assert not kinds(write, seen, read("eve", 23, 24, 1, source="replica"), initial=(HERE,))
     assert not kinds(write, seen, read("bob", 22, 24, 1, source="replica"), initial=(HERE,))
+
+
+def test_answers_that_overlap_within_a_session_are_held_against_those_before() -> None:
+    changes = [update("ann", 10, 20, base=1), update("ann", 21, 30, base=2, digest="C")]
+    first, overlapped = read("bob", 21, 22, 2, source="replica"), read("bob", 25, 33, 3)
+    for version, expected in ((3, {}), (2, {}), (1, {"non-monotonic read": 1})):
+        last = read("bob", 31, 34, version, source="replica")
+        assert kinds(*changes, first, overlapped, last, initial=(HERE,)) == expected
+
+
+def test_an_answer_that_overlaps_a_newer_one_is_not_taken_for_it() -> None:
+    story = [create("ann", 10, 20), delete("ann", 21, 22), create("ann", 23, 24, incarnation=2)]
+    new, overlapping = read("bob", 25, 30, 1, incarnation=2), read("bob", 26, 31, 1, source="replica")
+    again = read("bob", 32, 33, 1, source="replica")
+    assert not kinds(*story, new, overlapping)
+    assert kinds(*story, new, overlapping, again) == {"non-monotonic read": 1}
 
 
 def test_a_session_goes_back_to_before_the_create_or_the_delete() -> None:
@@ -305,6 +323,8 @@ def test_one_change_that_moves_the_version_by_two() -> None:
     assert kinds(update("ann", 10, 20, base=1, version=3), initial=(HERE,)) == {"doubled write": 1}
     assert kinds(create("ann", 10, 20, version=2)) == {"doubled write": 1}
     assert kinds(update("ann", 10, 20, base=None, version=3), initial=(HERE,)) == {"doubled write": 1}
+    between = [update("ann", 10, 20, base=None, version=3), read("bob", 15, 16, 2)]
+    assert kinds(*between, initial=(HERE,)) == {"doubled write": 1}
     twice = [update("ann", 10, 20, base=1), read("bob", 30, 31, 3, "B")]
     assert kinds(*twice, initial=(HERE,)) == {"doubled write": 1}
     assert kinds(*twice, update("bob", 40, 50, base=None, version=4, digest="C"), initial=(HERE,)) == {

@@ -76,6 +76,10 @@ def test_an_item_that_others_write_too_is_held_against_what_is_known() -> None:
     assert kinds(read("bob", 10, 11, 4), read("bob", 12, 13, 3, source="replica"), initial=theirs) == {
         "non-monotonic read": 1
     }
+    anew = [read("bob", 10, 11, 4, source="replica"), read("bob", 12, 13, 2, incarnation=2)]
+    assert kinds(*anew, read("bob", 14, 15, 1, incarnation=2, source="replica"), initial=theirs) == {
+        "non-monotonic read": 1
+    }
     gone = [read("bob", 10, 11, 4), absent("eve", 14, 15)]
     assert kinds(*gone, read("bob", 16, 17, 4), initial=theirs) == {"write resurrected": 1}
     assert kinds(update("ann", 10, 20, base=4), read("bob", 31, 32, 4), initial=theirs) == {

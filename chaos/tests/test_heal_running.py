@@ -17,7 +17,7 @@ from chaos.run.trial import ExperimentError, run
 from infra.fabric.process.system import System
 from infra.machine.waiting import until
 from infra.target import Target
-from ledger.audit import ORDER
+from ledger.audit import ORDER, TOTALS
 from ledger.observe.rollups import HOW
 from reports.evidence import RunFolder
 
@@ -133,7 +133,7 @@ def test_an_experiment_leaves_evidence_of_fault_healing_and_every_write(
         "notifications": 1, "notification": 1, "cache-invalidator": regions, "frontend-realtime": regions,
         "feed": regions, "mobile-sync": regions,
     }  # fmt: skip
-    assert {count.how: count.ok for count in folder.counts()} == {HOW: True, ORDER: True}
+    assert {count.how: count.ok for count in folder.counts()} == {HOW: True, ORDER: True, TOTALS: True}
     for hop in hops:
         assert hop.problem is None
         assert {key: hop.found.get(key) for key in acked} == dict.fromkeys(acked, 1), hop.hop

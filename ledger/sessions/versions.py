@@ -48,7 +48,7 @@ class Moves:
 class _Newest:
     """What nearly every answer is held against: next to each other in memory, which is half of the time."""
 
-    __slots__ = ("dead_by", "deferred", "digest", "incarnation", "seen", "since_ns", "version")
+    __slots__ = ("contested", "dead_by", "deferred", "digest", "incarnation", "seen", "since_ns", "version")
 
 
 class IncarnationState(_Newest):
@@ -86,6 +86,8 @@ class IncarnationState(_Newest):
         """Which show it, from its creation on."""
         self.moves: Moves | None = None
         self.deferred: Deferred | None = None
+        self.contested = False
+        """Sessions may have seen its end, or another incarnation that isn't established."""
 
     def established(self, before_ns: int) -> int:
         """The newest version established before an instant, 0 if none was."""
@@ -218,6 +220,7 @@ class ItemState:
             self.before.append(last)
             self.others[last.incarnation] = last
         del self.others[one.incarnation]
+        one.contested = any(other.known_by == NEVER for other in self.others.values())
         self.others = self.others or None
         self.last = one
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from ledger.sessions.anomalies import (
     GARBAGE_READ,
     LOST_UPDATE,
@@ -13,7 +15,7 @@ from ledger.sessions.anomalies import (
     Kind,
 )
 from ledger.sessions.deferred import NEVER, Absence, Deferred, Observation
-from ledger.sessions.history import Read, Write
+from ledger.sessions.history import Digest, Read, Write
 from ledger.sessions.reads import named
 from ledger.sessions.state import SessionState, State
 from ledger.sessions.superseded import UNSEEN
@@ -24,9 +26,11 @@ class Writes:
     def __init__(self, state: State) -> None:
         self._state = state
         self._tally = state.tally
+        self.outcomes: Counter[str] = Counter()
 
     def write(self, record: Write) -> None:
         """ValueError for an acknowledged create or update without incarnation or version."""
+        self.outcomes[record.outcome] += 1
         item = self._state.items.get(record.id) or self._state.item(record.id)
         if record.outcome == "ok":
             if record.kind == "delete":
@@ -45,8 +49,30 @@ class Writes:
         state, version, digest = self._state, record.version, record.digest
         session = state.sessions.get(record.session) or state.session(record.session)
         one = item.last
-        if one is None or one.incarnation != record.incarnation:
+        if (
+            one is not None
+            and version == one.version + 1
+            and record.base == one.version
+            and record.incarnation == one.incarnation
+            and one.dead_by == NEVER
+            and one.deleted_base is None
+            and one.deferred is None
+        ):
+            _note(record, one)  # Right by all rules: it follows on the newest, of which nobody has seen more.
+        else:
             one = item.get(record.incarnation)
+            digest = self._judge(record, session, item, one, version)
+        one.settle(version, digest, record.completed_ns, state.keep_ns)
+        before = session.own.get(item)
+        if before is None or before.one is not one or version > before.version:
+            session.own.rise(item, one, version, record.completed_ns)
+            state.sweep(session, record.completed_ns)
+
+    def _judge(
+        self, record: Write, session: SessionState, item: ItemState, one: IncarnationState, version: int
+    ) -> Digest | None:
+        """The digest by which answers are to be compared."""
+        digest = record.digest
         if one.digest_of(version) is not UNSEEN:
             self._lost(record, item, one, version, "no other write acknowledged with it", named(one, version))
             digest = None  # Either contents may be there now.
@@ -63,11 +89,7 @@ class Writes:
         waiting = one.deferred
         if waiting is not None:
             self._explain(record, item, one, waiting, version)
-        one.settle(version, digest, record.completed_ns, state.keep_ns)
-        before = session.own.get(item)
-        if before is None or before.one is not one or version > before.version:
-            session.own.rise(item, one, version, record.completed_ns)
-            state.sweep(session, record.completed_ns)
+        return digest
 
     def _follows(
         self, record: Write, session: SessionState, item: ItemState, one: IncarnationState, version: int

@@ -54,9 +54,7 @@ class Reads:
             and incarnation == one.incarnation
             and digest == one.digest is not None
             and one.since_ns < record.invoked_ns - self._bound_max_ns
-            and one.dead_by == NEVER
-            and one.deferred is None
-            and not one.contested
+            and one.plain
             and not record.fresh
         ):
             # Most answers show what everybody has long agreed on: right by all rules, and nothing to remember.
@@ -103,7 +101,7 @@ class Reads:
         one = item.get(incarnation)
         one.show(item, record.completed_ns)
         if one.known_by == NEVER and item.last is not None:
-            item.last.contested = True
+            item.last.contest()
         return one
 
     def _unproven(
@@ -142,7 +140,7 @@ class Reads:
             if before is None or before.known_by >= record.invoked_ns:
                 continue
             if item.may_be_gone(before, record.completed_ns):
-                before.dead_by = min(before.dead_by, record.completed_ns)
+                before.end(record.completed_ns)
         item.establish(one, record.completed_ns)
 
     def _shown_again(self, record: Read | Page, bound_ns: int, waiting: Deferred, version: int) -> None:
@@ -237,12 +235,12 @@ class Reads:
             if not state.absent(STALE_READ, record, item, newest, strong, newest.established(invoked_ns - bound_ns)):
                 return
             if strong:
-                newest.dead_by = min(newest.dead_by, record.completed_ns)
+                newest.end(record.completed_ns)
             if floor is None:
                 gone = newest
         top = session.seen.get(item)
         if gone is not None and gone.dead_by >= invoked_ns - self._bound_max_ns and (top is None or top.one is gone):
-            gone.contested = True
+            gone.contest()
             session.seen.rise(item, gone, DELETED, record.completed_ns)
             state.sweep(session, record.completed_ns)
         self._contradict(record, bound_ns, item)

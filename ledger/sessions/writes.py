@@ -54,9 +54,7 @@ class Writes:
             and version == one.version + 1
             and record.base == one.version
             and record.incarnation == one.incarnation
-            and one.dead_by == NEVER
-            and one.deleted_base is None
-            and one.deferred is None
+            and one.plain
         ):
             _note(record, one)  # Right by all rules: it follows on the newest, of which nobody has seen more.
         else:
@@ -126,7 +124,7 @@ class Writes:
             if before.dead_by < record.invoked_ns:
                 break
             self._state.absent(LOST_UPDATE, record, item, before, True, before.version)
-            before.dead_by = min(before.dead_by, record.completed_ns)
+            before.end(record.completed_ns)
         item.establish(one, record.completed_ns)
 
     def _explain(self, record: Write, item: ItemState, one: IncarnationState, waiting: Deferred, version: int) -> None:
@@ -144,7 +142,7 @@ class Writes:
             ),
         )
         if waiting.idle():
-            one.deferred = None
+            one.waited()
 
     def _was_seen(self, record: Write, item: ItemState, one: IncarnationState, version: int, seen: Observation) -> None:
         answer = seen.record
@@ -178,14 +176,14 @@ class Writes:
             self._end(record, item, list(item.all()))
             for before in item.all():
                 if before.known_by < record.invoked_ns:
-                    before.dead_by = min(before.dead_by, record.completed_ns)
+                    before.end(record.completed_ns)
         else:
             one = item.get(record.incarnation)
             one.show(item, record.completed_ns)
             self._deleted_this(record, item, one)
             one.dead_from = min(one.dead_from, record.invoked_ns)
             self._end(record, item, [one])
-            one.dead_by = min(one.dead_by, record.completed_ns)
+            one.end(record.completed_ns)
         if one is not None:
             session = self._state.session(record.session)
             session.own.rise(item, one, DELETED, record.completed_ns)
@@ -260,7 +258,8 @@ class Writes:
                 lambda refused: refused.completed_ns >= record.invoked_ns,
             )
             gone_by = min((absence.completed_ns for absence in explained if absence.strong), default=NEVER)
-            one.dead_by = min(one.dead_by, gone_by)
+            if gone_by != NEVER:
+                one.end(gone_by)
             again = waiting.reappeared
             if again is not None and gone_by < again.invoked_ns:
                 found = f"incarnation {one.incarnation}"

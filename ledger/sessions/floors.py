@@ -21,6 +21,10 @@ class Floor(NamedTuple):
     depth: int
 
 
+_new = tuple.__new__
+"""Makes a Floor in a third of the time."""
+
+
 class Floors(dict[ItemState, Floor]):
     def before(self, item: ItemState, invoked_ns: int) -> Floor | None:
         """What held for this item when an operation was invoked."""
@@ -33,7 +37,8 @@ class Floors(dict[ItemState, Floor]):
         before = self.get(item)
         if before is not None and before.depth == _DEPTH_MAX:
             before = before._replace(before=None, depth=1)
-        self[item] = Floor(one, version, at_ns, before, 1 if before is None else before.depth + 1)
+        depth = 1 if before is None else before.depth + 1
+        self[item] = _new(Floor, (one, version, at_ns, before, depth))
 
     def sweep(self, horizon_ns: int) -> None:
         """Forget what was established before the horizon: everybody has to show it by now."""

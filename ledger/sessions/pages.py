@@ -8,6 +8,7 @@ walks, so only a walk as a whole can be incomplete, and only without items that 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from operator import lt
 
 from ledger.sessions.anomalies import ENDLESS, INCOMPLETE, NON_MONOTONIC, OUT_OF_ORDER, OWN_WRITE, Kind
 from ledger.sessions.history import BY_ID, Incarnation, Key, Page
@@ -103,6 +104,11 @@ class Pages:
 
     def _in_order(self, record: Page, last: Place | None) -> tuple[bool, Place | None]:
         """Whether all items follow on one another, and the place of the last one."""
+        items = record.items
+        if record.sort == "id" and items:
+            ids = [shown.id for shown in items]
+            if all(map(lt, ids, ids[1:])) and (last is None or last < (ids[0], ids[0])):
+                return True, (ids[-1], ids[-1])
         descending = record.sort.startswith("-")
         ordered = True
         for shown in record.items:

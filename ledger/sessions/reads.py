@@ -29,29 +29,13 @@ class Reads:
 
     def read(self, record: Read) -> None:
         """ValueError for a source without a bound."""
-        source = self._state.source(record.source)
         try:
-            item, session = self._items[record.id], self._sessions[record.session]
+            source, item = self._sources[record.source], self._items[record.id]
+            session = self._sessions[record.session]
         except KeyError:
-            item, session = self._state.item(record.id), self._state.session(record.session)
+            state = self._state
+            source, item, session = state.source(record.source), state.item(record.id), state.session(record.session)
         source.reads += 1
-        one = item.last
-        if (
-            one is not None
-            and record.version == one.version
-            and record.incarnation == one.incarnation
-            and record.digest == one.digest is not None
-            and one.since_ns < record.invoked_ns - self._bound_max_ns
-            and one.dead_by == NEVER
-            and one.deferred is None
-            and not record.fresh
-            and item not in session.seen
-        ):
-            # Most answers show what everybody has long agreed on: right by all rules, and nothing to remember.
-            self.contents += 1
-            if one.seen < one.version:
-                one.seen = one.version
-            return
         if record.incarnation is None:
             self._absent(record, source.bound_ns, session, item)
         else:
@@ -64,6 +48,20 @@ class Reads:
         """An answer shows this version of an item. At most one of the rules of order is reported, the first that is
         broken of: own writes, the session's order, resurrection, staleness."""
         one = item.last
+        if (
+            one is not None
+            and version == one.version
+            and incarnation == one.incarnation
+            and digest == one.digest is not None
+            and one.since_ns < record.invoked_ns - self._bound_max_ns
+            and one.plain
+            and not record.fresh
+        ):
+            # Most answers show what everybody has long agreed on: right by all rules, and nothing to remember.
+            self.contents += 1
+            if one.seen < version:
+                one.seen = version
+            return
         if one is None or one.incarnation != incarnation:
             one = self._find(record, item, incarnation)
         known = one.digest if version == one.version else one.digest_of(version)
@@ -102,6 +100,8 @@ class Reads:
     def _find(self, record: Read | Page, item: ItemState, incarnation: Incarnation) -> IncarnationState:
         one = item.get(incarnation)
         one.show(item, record.completed_ns)
+        if one.known_by == NEVER and item.last is not None:
+            item.last.contest()
         return one
 
     def _unproven(
@@ -140,7 +140,7 @@ class Reads:
             if before is None or before.known_by >= record.invoked_ns:
                 continue
             if item.may_be_gone(before, record.completed_ns):
-                before.dead_by = min(before.dead_by, record.completed_ns)
+                before.end(record.completed_ns)
         item.establish(one, record.completed_ns)
 
     def _shown_again(self, record: Read | Page, bound_ns: int, waiting: Deferred, version: int) -> None:
@@ -235,11 +235,12 @@ class Reads:
             if not state.absent(STALE_READ, record, item, newest, strong, newest.established(invoked_ns - bound_ns)):
                 return
             if strong:
-                newest.dead_by = min(newest.dead_by, record.completed_ns)
+                newest.end(record.completed_ns)
             if floor is None:
                 gone = newest
         top = session.seen.get(item)
         if gone is not None and gone.dead_by >= invoked_ns - self._bound_max_ns and (top is None or top.one is gone):
+            gone.contest()
             session.seen.rise(item, gone, DELETED, record.completed_ns)
             state.sweep(session, record.completed_ns)
         self._contradict(record, bound_ns, item)

@@ -15,7 +15,7 @@ Step = tuple[int, int, Digest | None]
 Gap = tuple[int, int]
 """The first and the last of versions without an acknowledged write."""
 _VERSION = itemgetter(1)
-_PRUNE_AT = 64
+_PRUNE_AT = 8
 
 
 class Superseded:

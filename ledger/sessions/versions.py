@@ -48,14 +48,15 @@ class Moves:
 class _Newest:
     """What nearly every answer is held against: next to each other in memory, which is half of the time."""
 
-    __slots__ = ("dead_by", "deferred", "digest", "incarnation", "seen", "since_ns", "version")
+    __slots__ = ("digest", "incarnation", "plain", "seen", "since_ns", "version")
 
 
 class IncarnationState(_Newest):
     """One life of an item."""
 
     __slots__ = (
-        "born_after", "born_by", "created", "dead_from", "deleted_base", "first", "known_by", "lists", "moves", "older",
+        "born_after", "born_by", "contested", "created", "dead_by", "dead_from", "deferred", "deleted_base", "first",
+        "known_by", "lists", "moves", "older",
     )  # fmt: skip
 
     def __init__(self, incarnation: Incarnation) -> None:
@@ -86,6 +87,10 @@ class IncarnationState(_Newest):
         """Which show it, from its creation on."""
         self.moves: Moves | None = None
         self.deferred: Deferred | None = None
+        self.contested = False
+        """Sessions may have seen its end, or another incarnation that isn't established."""
+        self.plain = True
+        """It is not contested, not gone, and nothing of it waits."""
 
     def established(self, before_ns: int) -> int:
         """The newest version established before an instant, 0 if none was."""
@@ -132,7 +137,21 @@ class IncarnationState(_Newest):
         if item.present_by == NEVER:
             item.present_by = at_ns
 
+    def end(self, by_ns: int) -> None:
+        """It was gone for certain by then."""
+        self.plain = False
+        self.dead_by = min(self.dead_by, by_ns)
+
+    def contest(self) -> None:
+        self.plain, self.contested = False, True
+
+    def waited(self) -> None:
+        """Nothing of it waits any more."""
+        self.deferred = None
+        self.plain = self.dead_by == NEVER and not self.contested
+
     def waiting(self) -> Deferred:
+        self.plain = False
         if self.deferred is None:
             self.deferred = Deferred()
         return self.deferred
@@ -218,6 +237,8 @@ class ItemState:
             self.before.append(last)
             self.others[last.incarnation] = last
         del self.others[one.incarnation]
+        if any(other.known_by == NEVER for other in self.others.values()):
+            one.contest()
         self.others = self.others or None
         self.last = one
 

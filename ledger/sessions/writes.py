@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from ledger.sessions.anomalies import (
     GARBAGE_READ,
     LOST_UPDATE,
@@ -13,7 +15,7 @@ from ledger.sessions.anomalies import (
     Kind,
 )
 from ledger.sessions.deferred import NEVER, Absence, Deferred, Observation
-from ledger.sessions.history import Read, Write
+from ledger.sessions.history import Digest, Read, Write
 from ledger.sessions.reads import named
 from ledger.sessions.state import SessionState, State
 from ledger.sessions.superseded import UNSEEN
@@ -24,9 +26,11 @@ class Writes:
     def __init__(self, state: State) -> None:
         self._state = state
         self._tally = state.tally
+        self.outcomes: Counter[str] = Counter()
 
     def write(self, record: Write) -> None:
         """ValueError for an acknowledged create or update without incarnation or version."""
+        self.outcomes[record.outcome] += 1
         item = self._state.items.get(record.id) or self._state.item(record.id)
         if record.outcome == "ok":
             if record.kind == "delete":
@@ -45,8 +49,28 @@ class Writes:
         state, version, digest = self._state, record.version, record.digest
         session = state.sessions.get(record.session) or state.session(record.session)
         one = item.last
-        if one is None or one.incarnation != record.incarnation:
+        if (
+            one is not None
+            and version == one.version + 1
+            and record.base == one.version
+            and record.incarnation == one.incarnation
+            and one.plain
+        ):
+            _note(record, one)  # Right by all rules: it follows on the newest, of which nobody has seen more.
+        else:
             one = item.get(record.incarnation)
+            digest = self._judge(record, session, item, one, version)
+        one.settle(version, digest, record.completed_ns, state.keep_ns)
+        before = session.own.get(item)
+        if before is None or before.one is not one or version > before.version:
+            session.own.rise(item, one, version, record.completed_ns)
+            state.sweep(session, record.completed_ns)
+
+    def _judge(
+        self, record: Write, session: SessionState, item: ItemState, one: IncarnationState, version: int
+    ) -> Digest | None:
+        """The digest by which answers are to be compared."""
+        digest = record.digest
         if one.digest_of(version) is not UNSEEN:
             self._lost(record, item, one, version, "no other write acknowledged with it", named(one, version))
             digest = None  # Either contents may be there now.
@@ -63,11 +87,7 @@ class Writes:
         waiting = one.deferred
         if waiting is not None:
             self._explain(record, item, one, waiting, version)
-        one.settle(version, digest, record.completed_ns, state.keep_ns)
-        before = session.own.get(item)
-        if before is None or before.one is not one or version > before.version:
-            session.own.rise(item, one, version, record.completed_ns)
-            state.sweep(session, record.completed_ns)
+        return digest
 
     def _follows(
         self, record: Write, session: SessionState, item: ItemState, one: IncarnationState, version: int
@@ -104,7 +124,7 @@ class Writes:
             if before.dead_by < record.invoked_ns:
                 break
             self._state.absent(LOST_UPDATE, record, item, before, True, before.version)
-            before.dead_by = min(before.dead_by, record.completed_ns)
+            before.end(record.completed_ns)
         item.establish(one, record.completed_ns)
 
     def _explain(self, record: Write, item: ItemState, one: IncarnationState, waiting: Deferred, version: int) -> None:
@@ -122,7 +142,7 @@ class Writes:
             ),
         )
         if waiting.idle():
-            one.deferred = None
+            one.waited()
 
     def _was_seen(self, record: Write, item: ItemState, one: IncarnationState, version: int, seen: Observation) -> None:
         answer = seen.record
@@ -156,14 +176,14 @@ class Writes:
             self._end(record, item, list(item.all()))
             for before in item.all():
                 if before.known_by < record.invoked_ns:
-                    before.dead_by = min(before.dead_by, record.completed_ns)
+                    before.end(record.completed_ns)
         else:
             one = item.get(record.incarnation)
             one.show(item, record.completed_ns)
             self._deleted_this(record, item, one)
             one.dead_from = min(one.dead_from, record.invoked_ns)
             self._end(record, item, [one])
-            one.dead_by = min(one.dead_by, record.completed_ns)
+            one.end(record.completed_ns)
         if one is not None:
             session = self._state.session(record.session)
             session.own.rise(item, one, DELETED, record.completed_ns)
@@ -238,7 +258,8 @@ class Writes:
                 lambda refused: refused.completed_ns >= record.invoked_ns,
             )
             gone_by = min((absence.completed_ns for absence in explained if absence.strong), default=NEVER)
-            one.dead_by = min(one.dead_by, gone_by)
+            if gone_by != NEVER:
+                one.end(gone_by)
             again = waiting.reappeared
             if again is not None and gone_by < again.invoked_ns:
                 found = f"incarnation {one.incarnation}"
